@@ -1,0 +1,163 @@
+//! Every consequence that the host can ask for.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::gpu::GpuUuid;
+use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
+use crate::market::CardOffer;
+use crate::meter::UsageRecord;
+use crate::money::Money;
+use crate::policy::{BlockReason, Verdict};
+use crate::settings::Settings;
+use crate::time::Timestamp;
+
+/// See the module's text. Performed in the order in which they are returned.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Pause the container now. Waits for nothing else.
+    Freeze {
+        lease: LeaseId,
+    },
+    /// End every process of the worker and remove its containers; `Gone` reports back.
+    Stop {
+        lease: LeaseId,
+        how: StopHow,
+    },
+    Thaw {
+        lease: LeaseId,
+    },
+    /// Start gateway and worker and run the self-check.
+    Prepare {
+        terms: LeaseTerms,
+    },
+    /// Take up the line to a worker that survived the agent.
+    Adopt {
+        terms: LeaseTerms,
+    },
+    /// Let the renter's key through the tunnel to this worker.
+    OpenGate {
+        lease: LeaseId,
+        renter_key: String,
+    },
+    CloseGate {
+        lease: LeaseId,
+    },
+    /// Remove containers of ours that belong to none of these leases.
+    Sweep {
+        keep: Vec<LeaseId>,
+    },
+    Journal(JournalEntry),
+    Tell(Report),
+    Notify(Notice),
+    SaveSettings(Settings),
+}
+
+/// How a worker ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum StopHow {
+    Kill,
+    /// SIGTERM, then SIGKILL after the grace.
+    Graceful {
+        grace_ms: u64,
+    },
+}
+
+/// A lease as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredLease {
+    pub terms: LeaseTerms,
+    pub state: LeaseState,
+    /// Of the last usage record that was stored.
+    pub last_sequence: u64,
+    pub running_ms_total: u64,
+}
+
+/// What is written down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum JournalEntry {
+    Lease {
+        terms: LeaseTerms,
+        state: LeaseState,
+        at: Timestamp,
+    },
+    /// Stored first, then sent until the coordinator has it.
+    Usage {
+        record: UsageRecord,
+    },
+    Verdict {
+        gpu: GpuUuid,
+        at: Timestamp,
+        verdict: Verdict,
+    },
+    /// From the decision to the frozen container, in microseconds.
+    GiveBack {
+        lease: LeaseId,
+        at: Timestamp,
+        took_us: u64,
+    },
+}
+
+/// What the coordinator is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "snake_case")]
+pub enum Report {
+    /// All cards that would take a job now. Replaces what was told before.
+    Offers {
+        region: String,
+        offers: Vec<CardOffer>,
+    },
+    /// After a reconnect: every lease that this host holds.
+    Leases {
+        leases: Vec<(LeaseId, Epoch, LeaseState)>,
+    },
+    Lease {
+        lease: LeaseId,
+        epoch: Epoch,
+        state: LeaseState,
+    },
+    Ready {
+        lease: LeaseId,
+        epoch: Epoch,
+        access: WorkerAccess,
+    },
+    Declined {
+        lease: LeaseId,
+        epoch: Epoch,
+        reasons: Vec<BlockReason>,
+    },
+}
+
+/// What the owner is told by a desktop notification.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Notice {
+    JobArrived { image: String, renter: String },
+    JobFrozen { image: String },
+    JobResumed { image: String },
+    JobEnded { image: String, reason: EndReason, earned: Money },
+}
+
+/// Collects effects; what takes a tenant off the card goes to the front.
+#[derive(Default)]
+pub(super) struct Outbox {
+    urgent: Vec<Effect>,
+    rest: Vec<Effect>,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, effect: Effect) {
+        match effect {
+            Effect::Freeze { .. } | Effect::Stop { .. } => self.urgent.push(effect),
+            _ => self.rest.push(effect),
+        }
+    }
+
+    pub(super) fn into_effects(self) -> Vec<Effect> {
+        let mut effects = self.urgent;
+        effects.extend(self.rest);
+        effects
+    }
+}

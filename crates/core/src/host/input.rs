@@ -1,0 +1,147 @@
+//! Every cause that can move the host.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::gpu::{DriverInfo, GpuReading, GpuTrouble};
+use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
+use crate::policy::{Presence, Runtime, Signals};
+use crate::settings::Settings;
+
+use super::effect::StoredLease;
+
+/// A closed list: a new sensor is a new variant, and the compiler names every place that must know it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "input", content = "data", rename_all = "snake_case")]
+pub enum Input {
+    /// A moment named by `next_deadline` has come.
+    Deadline,
+    Presence(Presence),
+    Signals(Signals),
+    Gpus(GpuReport),
+    Runtime(Runtime),
+    DiskFree {
+        mib: u64,
+    },
+    /// The settings file is there and cannot be read: nothing is lent, the file stays.
+    SettingsUnreadable {
+        detail: String,
+    },
+    Market(MarketInput),
+    Worker {
+        lease: LeaseId,
+        epoch: Epoch,
+        event: WorkerEvent,
+    },
+    User(UserCommand),
+    /// At the start: the leases that the journal holds open, with what is left of their workers.
+    Recovered(Vec<Survivor>),
+}
+
+/// What the driver answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum GpuReport {
+    Readings { driver: DriverInfo, cards: Vec<GpuReading> },
+    Trouble { trouble: GpuTrouble },
+}
+
+/// What the coordinator says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "data", rename_all = "snake_case")]
+pub enum MarketInput {
+    Connected,
+    Unreachable { detail: String },
+    NotEnrolled,
+    Offer(LeaseTerms),
+    Start { lease: LeaseId, epoch: Epoch },
+    End { lease: LeaseId, epoch: Epoch, reason: EndReason },
+}
+
+/// What the hands report of a worker. Commands for one lease are carried out in order, so reports come in order too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum WorkerEvent {
+    /// Up, and the self-check passed.
+    Ready {
+        access: WorkerAccess,
+    },
+    SelfCheckFailed {
+        cause: String,
+    },
+    PreparationFailed {
+        cause: String,
+    },
+    Frozen {
+        took_us: u64,
+    },
+    FreezeFailed {
+        cause: String,
+    },
+    Thawed,
+    ThawFailed {
+        cause: String,
+    },
+    /// No process of it is left.
+    Gone {
+        cause: String,
+    },
+}
+
+/// What the owner says, through any front end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum UserCommand {
+    SetEarning {
+        on: bool,
+    },
+    Snooze {
+        #[ts(type = "number")]
+        for_ms: u64,
+    },
+    /// Finish the job that runs, then take no other for this long.
+    LastJob {
+        #[ts(type = "number")]
+        for_ms: u64,
+    },
+    EndOverrides,
+    StopJob {
+        lease: LeaseId,
+    },
+    Save {
+        settings: Settings,
+    },
+}
+
+/// Why a command was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum CommandError {
+    #[error("the settings file cannot be read, so nothing is changed in it; repair or remove it first")]
+    SettingsUnreadable,
+    #[error("a duration between 1 ms and {most_ms} ms is wanted")]
+    Duration {
+        #[ts(type = "number")]
+        most_ms: u64,
+    },
+    #[error("there is no job {lease} on this host; `nightjar status` lists those that run")]
+    NoSuchJob { lease: LeaseId },
+    #[error("these settings are not taken: {detail}")]
+    Settings { detail: String },
+}
+
+/// A stored lease and what was found of its worker at the start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Survivor {
+    pub stored: StoredLease,
+    pub fate: WorkerFate,
+}
+
+/// What a restarted agent finds of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerFate {
+    Running,
+    Frozen,
+    Gone,
+}

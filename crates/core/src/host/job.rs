@@ -1,0 +1,369 @@
+//! One lease on one card: its state, its worker, its meter.
+
+use crate::lease::{EndReason, LeaseEvent, LeaseState, LeaseTerms, WorkerAccess};
+use crate::meter::{Meter, UsageRecord, owed};
+use crate::policy::{BlockReason, Impact, Verdict};
+use crate::settings::{GiveBack, Settings};
+use crate::time::Timestamp;
+
+use super::effect::{Effect, JournalEntry, Notice, Outbox, Report, StopHow};
+use super::input::{Survivor, WorkerEvent, WorkerFate};
+
+/// Image present, a worker starts in seconds; the self-check of a large framework takes a minute or two.
+const PREPARE_AT_MOST_MS: u64 = 300_000;
+/// From `Ready` to the coordinator's `Start`.
+const START_AT_MOST_MS: u64 = 60_000;
+/// A worker that was told to end is told again, harder, after its grace and this much more.
+const STOP_AGAIN_AFTER_MS: u64 = 15_000;
+
+/// What the worker is doing, as far as reports tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worker {
+    Starting,
+    Up,
+    Freezing,
+    Frozen,
+    Thawing,
+    Stopping { again_at: Timestamp },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    terms: LeaseTerms,
+    state: LeaseState,
+    state_since: Timestamp,
+    worker: Worker,
+    meter: Meter,
+    access: Option<WorkerAccess>,
+}
+
+impl Job {
+    /// Takes an offer: accepted and preparing at once, for nothing stands between the two.
+    pub(super) fn accept(terms: LeaseTerms, now: Timestamp, out: &mut Outbox) -> Self {
+        let mut job = Self {
+            meter: Meter::new(&terms),
+            state: LeaseState::Offered,
+            state_since: now,
+            worker: Worker::Starting,
+            access: None,
+            terms,
+        };
+        job.step(LeaseEvent::Accept, now, out);
+        job.step(LeaseEvent::Prepare, now, out);
+        out.push(Effect::Prepare { terms: job.terms.clone() });
+        out.push(Effect::Notify(Notice::JobArrived {
+            image: job.terms.image.clone(),
+            renter: job.terms.renter.clone(),
+        }));
+        job
+    }
+
+    /// A lease from the journal. Only one that was being used, and whose worker runs, goes on; a frozen worker lost its
+    /// guard with the agent and is ended.
+    pub(super) fn recover(survivor: Survivor, now: Timestamp, out: &mut Outbox) -> Option<Self> {
+        let Survivor { stored, fate } = survivor;
+        if stored.state.is_over() {
+            return None;
+        }
+        let mut job = Self {
+            meter: Meter::resume(&stored.terms, stored.last_sequence, stored.running_ms_total),
+            state: stored.state,
+            state_since: now,
+            worker: Worker::Up,
+            access: None,
+            terms: stored.terms,
+        };
+        let was_used = matches!(job.state, LeaseState::Running | LeaseState::Yielded);
+        if was_used && fate == WorkerFate::Running {
+            if job.state == LeaseState::Running {
+                job.step(LeaseEvent::Yield, now, out);
+            }
+            out.push(Effect::Adopt { terms: job.terms.clone() });
+            out.push(Effect::OpenGate {
+                lease: job.terms.lease.clone(),
+                renter_key: job.terms.renter_key.clone(),
+            });
+            return Some(job);
+        }
+        job.end(EndReason::HostRestarted, StopHow::Kill, None, now, out);
+        if fate == WorkerFate::Gone {
+            job.step(LeaseEvent::Gone, now, out);
+            return None;
+        }
+        Some(job)
+    }
+
+    pub(super) fn terms(&self) -> &LeaseTerms {
+        &self.terms
+    }
+
+    pub(super) fn state(&self) -> &LeaseState {
+        &self.state
+    }
+
+    pub(super) fn state_since(&self) -> Timestamp {
+        self.state_since
+    }
+
+    pub(super) fn running_ms(&self, now: Timestamp) -> u64 {
+        self.meter.running_ms(now)
+    }
+
+    pub(super) fn device_name(&self) -> Option<&str> {
+        self.access.as_ref().map(|access| access.device_name.as_str())
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_metered(&self) -> bool {
+        self.meter.is_counting()
+    }
+
+    /// The report that tells the coordinator where this lease stands.
+    pub(super) fn report(&self) -> Effect {
+        let (lease, epoch) = (self.terms.lease.clone(), self.terms.epoch);
+        Effect::Tell(match (&self.state, &self.access) {
+            (LeaseState::Ready, Some(access)) => Report::Ready { lease, epoch, access: access.clone() },
+            _ => Report::Lease { lease, epoch, state: self.state.clone() },
+        })
+    }
+
+    /// How a worker ends when the owner does not wait for the card.
+    pub(super) fn gentle(&self, settings: &Settings) -> StopHow {
+        match self.worker {
+            // A frozen process cannot take a SIGTERM.
+            Worker::Freezing | Worker::Frozen | Worker::Starting => StopHow::Kill,
+            _ => StopHow::Graceful { grace_ms: settings.friendly_grace_ms },
+        }
+    }
+
+    pub(super) fn next_deadline(&self, settings: &Settings) -> Option<(Timestamp, &'static str)> {
+        let metering = self.meter.deadline().map(|at| (at, "metering interval"));
+        let waiting = match (&self.state, self.worker) {
+            (_, Worker::Stopping { again_at }) => Some((again_at, "stop the worker again")),
+            (LeaseState::Preparing, _) => {
+                Some((self.state_since.plus_ms(PREPARE_AT_MOST_MS), "preparation takes too long"))
+            }
+            (LeaseState::Ready, _) => Some((self.state_since.plus_ms(START_AT_MOST_MS), "no start was told")),
+            (LeaseState::Yielded, _) => {
+                Some((self.state_since.plus_ms(settings.frozen_at_most_ms), "frozen for too long"))
+            }
+            _ => None,
+        };
+        [metering, waiting].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    pub(super) fn start(&mut self, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
+        if self.state == LeaseState::Ready {
+            self.step(LeaseEvent::Start, now, out);
+            self.meter.start(now, energy);
+        }
+    }
+
+    /// Begins the end; the first cause counts.
+    pub(super) fn end(
+        &mut self,
+        reason: EndReason,
+        how: StopHow,
+        energy: Option<u64>,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
+        if matches!(self.worker, Worker::Stopping { .. }) || self.state.is_over() {
+            return;
+        }
+        out.push(Effect::Stop { lease: self.terms.lease.clone(), how });
+        out.push(Effect::CloseGate { lease: self.terms.lease.clone() });
+        self.meter_stop(energy, now, out);
+        let grace_ms = match how {
+            StopHow::Kill => 0,
+            StopHow::Graceful { grace_ms } => grace_ms,
+        };
+        self.worker = Worker::Stopping { again_at: now.plus_ms(grace_ms + STOP_AGAIN_AFTER_MS) };
+        self.step(LeaseEvent::End { reason }, now, out);
+    }
+
+    pub(super) fn take(
+        &mut self,
+        event: WorkerEvent,
+        how: StopHow,
+        energy: Option<u64>,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
+        match (event, self.worker) {
+            (WorkerEvent::Ready { access }, Worker::Starting) => {
+                self.worker = Worker::Up;
+                self.access = Some(access);
+                out.push(Effect::OpenGate {
+                    lease: self.terms.lease.clone(),
+                    renter_key: self.terms.renter_key.clone(),
+                });
+                self.step(LeaseEvent::BecomeReady, now, out);
+            }
+            (WorkerEvent::SelfCheckFailed { cause }, Worker::Starting) => {
+                self.end(EndReason::SelfCheckFailed { cause }, StopHow::Kill, energy, now, out);
+            }
+            (WorkerEvent::PreparationFailed { cause }, Worker::Starting) => {
+                self.end(EndReason::PreparationFailed { cause }, StopHow::Kill, energy, now, out);
+            }
+            (WorkerEvent::Frozen { took_us }, Worker::Freezing) => {
+                self.worker = Worker::Frozen;
+                let lease = self.terms.lease.clone();
+                out.push(Effect::Journal(JournalEntry::GiveBack { lease, at: now, took_us }));
+            }
+            (WorkerEvent::FreezeFailed { .. }, Worker::Freezing) => {
+                self.end(EndReason::OwnerReturned, StopHow::Kill, energy, now, out);
+            }
+            // Whether it may go on is decided in `reconcile`, with what is known by then.
+            (WorkerEvent::Thawed, Worker::Thawing) => self.worker = Worker::Up,
+            (WorkerEvent::ThawFailed { cause }, Worker::Thawing) => {
+                self.end(EndReason::WorkerDied { cause }, StopHow::Kill, energy, now, out);
+            }
+            (WorkerEvent::Gone { cause }, _) => {
+                self.end(EndReason::WorkerDied { cause }, how, energy, now, out);
+                self.step(LeaseEvent::Gone, now, out);
+            }
+            // A report that a later command has overtaken.
+            _ => {}
+        }
+    }
+
+    /// Brings the job in line with the verdict on its card.
+    pub(super) fn reconcile(
+        &mut self,
+        verdict: &Verdict,
+        settings: &Settings,
+        energy: Option<u64>,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
+        if let Worker::Stopping { again_at } = self.worker {
+            if now >= again_at && !self.state.is_over() {
+                out.push(Effect::Stop { lease: self.terms.lease.clone(), how: StopHow::Kill });
+                self.worker = Worker::Stopping { again_at: now.plus_ms(STOP_AGAIN_AFTER_MS) };
+            }
+            return;
+        }
+        if let Some(reason) = self.overdue(settings, now) {
+            self.end(reason, StopHow::Kill, energy, now, out);
+        } else if verdict.impact() == Some(Impact::Evict) {
+            let (reason, how) = eviction(verdict, settings, self.gentle(settings));
+            self.end(reason, how, energy, now, out);
+        } else if verdict.allows_running() {
+            self.go_on(energy, now, out);
+        } else {
+            self.hold(energy, now, out);
+        }
+    }
+
+    fn go_on(&mut self, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
+        match (&self.state, self.worker) {
+            (LeaseState::Running, _) => store(self.meter.tick(now, energy), out),
+            (LeaseState::Yielded, Worker::Up) => {
+                self.step(LeaseEvent::Resume, now, out);
+                self.meter.start(now, energy);
+                out.push(Effect::Notify(Notice::JobResumed { image: self.terms.image.clone() }));
+            }
+            (LeaseState::Yielded, Worker::Frozen) => {
+                self.worker = Worker::Thawing;
+                out.push(Effect::Thaw { lease: self.terms.lease.clone() });
+            }
+            _ => {}
+        }
+    }
+
+    fn hold(&mut self, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
+        match (&self.state, self.worker) {
+            (LeaseState::Running, _) => {
+                self.freeze(out);
+                self.meter_stop(energy, now, out);
+                self.step(LeaseEvent::Yield, now, out);
+                out.push(Effect::Notify(Notice::JobFrozen { image: self.terms.image.clone() }));
+            }
+            (LeaseState::Yielded, Worker::Up | Worker::Thawing) => self.freeze(out),
+            (LeaseState::Accepted | LeaseState::Preparing | LeaseState::Ready, _) => {
+                self.end(EndReason::OwnerReturned, StopHow::Kill, energy, now, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn freeze(&mut self, out: &mut Outbox) {
+        self.worker = Worker::Freezing;
+        out.push(Effect::Freeze { lease: self.terms.lease.clone() });
+    }
+
+    fn overdue(&self, settings: &Settings, now: Timestamp) -> Option<EndReason> {
+        let (at, _) = self.next_deadline(settings).filter(|(at, _)| *at <= now)?;
+        let late = |cause: &str| Some(EndReason::PreparationFailed { cause: cause.to_owned() });
+        match self.state {
+            LeaseState::Preparing => late("the worker was not ready in time"),
+            LeaseState::Ready => late("the coordinator did not start the lease in time"),
+            LeaseState::Yielded if at >= self.state_since.plus_ms(settings.frozen_at_most_ms) => {
+                Some(EndReason::FrozenTooLong)
+            }
+            _ => None,
+        }
+    }
+
+    fn meter_stop(&mut self, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
+        store(self.meter.stop(now, energy), out);
+    }
+
+    /// One step of the lease, written down and told. A step that the machine does not have changes nothing.
+    fn step(&mut self, event: LeaseEvent, now: Timestamp, out: &mut Outbox) {
+        let Ok(next) = self.state.after(event) else { return };
+        if next == self.state {
+            return;
+        }
+        self.state = next;
+        self.state_since = now;
+        let (terms, state) = (self.terms.clone(), self.state.clone());
+        out.push(Effect::Journal(JournalEntry::Lease { terms, state, at: now }));
+        out.push(self.report());
+        if let LeaseState::Ended { reason } = &self.state {
+            let running_ms = self.meter.running_ms(now);
+            out.push(Effect::Notify(Notice::JobEnded {
+                image: self.terms.image.clone(),
+                reason: reason.clone(),
+                earned: owed(self.terms.price_per_hour, self.terms.fee_basis_points, running_ms).host,
+            }));
+        }
+    }
+}
+
+/// Why and how a job leaves a card that is needed or unfit.
+fn eviction(verdict: &Verdict, settings: &Settings, gentle: StopHow) -> (EndReason, StopHow) {
+    let Verdict::Blocked { reasons, .. } = verdict else { return (EndReason::OwnerReturned, StopHow::Kill) };
+    let Some(reason) = reasons.iter().find(|reason| reason.impact() == Impact::Evict) else {
+        return (EndReason::OwnerReturned, StopHow::Kill);
+    };
+    match reason {
+        BlockReason::TurnedOff
+        | BlockReason::Snoozed { .. }
+        | BlockReason::SettingsUnreadable { .. }
+        | BlockReason::OutsideSchedule { .. } => (EndReason::OwnerStopped, gentle),
+        BlockReason::NoDocker { detail } => {
+            let cause = format!("the Docker Engine does not answer: {detail}");
+            (EndReason::WorkerDied { cause }, StopHow::Kill)
+        }
+        BlockReason::NoGpu { trouble } => {
+            let cause = format!("the card cannot be read any more: {trouble:?}");
+            (EndReason::WorkerDied { cause }, StopHow::Kill)
+        }
+        BlockReason::DriverTooOld { found, needed } => {
+            let cause = format!("driver {found} is older than {needed}");
+            (EndReason::WorkerDied { cause }, StopHow::Kill)
+        }
+        _ => match settings.give_back {
+            GiveBack::Instant => (EndReason::OwnerReturned, StopHow::Kill),
+            GiveBack::Friendly => (EndReason::OwnerReturned, gentle),
+        },
+    }
+}
+
+fn store(record: Option<UsageRecord>, out: &mut Outbox) {
+    if let Some(record) = record {
+        out.push(Effect::Journal(JournalEntry::Usage { record }));
+    }
+}

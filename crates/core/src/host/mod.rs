@@ -1,0 +1,443 @@
+//! The host as one state machine: every cause comes in as an [`Input`], every consequence goes out as an [`Effect`].
+//!
+//! The agent owns one [`Host`] in one task, performs the effects and reports back with further inputs. Effects that take
+//! a tenant off the card come first in the list: nothing else may delay them.
+
+mod effect;
+mod input;
+mod job;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::BTreeMap;
+
+pub use effect::{Effect, JournalEntry, Notice, Report, StopHow, StoredLease};
+pub use input::{
+    CommandError, GpuReport, Input, MarketInput, Survivor, UserCommand, WorkerEvent, WorkerFate,
+};
+pub use view::{CardView, HostState, HostView, JobView};
+
+use crate::gpu::{GpuReading, GpuUuid};
+use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms};
+use crate::market::CardOffer;
+use crate::policy::{self, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide};
+use crate::settings::Settings;
+use crate::time::Timestamp;
+use effect::Outbox;
+use job::Job;
+
+/// Longest snooze that is taken: a week.
+pub const MAX_OVERRIDE_MS: u64 = 7 * 86_400_000;
+
+/// One card and what runs on it.
+#[derive(Clone, Debug)]
+struct Card {
+    reading: GpuReading,
+    /// The driver still lists it. A card with a job is kept until the job is over.
+    present: bool,
+    verdict: Verdict,
+    job: Option<Job>,
+}
+
+/// See the module's text.
+#[derive(Clone, Debug)]
+pub struct Host {
+    settings: Settings,
+    snapshot: Snapshot,
+    overrides: Overrides,
+    cards: BTreeMap<GpuUuid, Card>,
+    told_offers: Option<Vec<CardOffer>>,
+    /// The journal's open leases are known; before that no container may be taken for a left-over.
+    recovered: bool,
+}
+
+impl Host {
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            snapshot: Snapshot::default(),
+            overrides: Overrides::default(),
+            cards: BTreeMap::new(),
+            told_offers: None,
+            recovered: false,
+        }
+    }
+
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Takes one cause at one moment and returns what is to be done, the most urgent first.
+    pub fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
+        let mut out = Outbox::default();
+        match input {
+            Input::Deadline => {}
+            Input::Presence(presence) => self.snapshot.presence = presence,
+            Input::Signals(signals) => self.snapshot.signals = signals,
+            Input::Gpus(report) => self.take_readings(report),
+            Input::Runtime(runtime) => self.take_runtime(runtime, &mut out),
+            Input::DiskFree { mib } => self.snapshot.disk_free_mib = Some(mib),
+            Input::SettingsUnreadable { detail } => self.snapshot.settings_trouble = Some(detail),
+            Input::Market(market) => self.take_market(market, now, &mut out),
+            Input::Worker { lease, epoch, event } => self.take_worker(&lease, epoch, event, now, &mut out),
+            Input::User(command) => self.take_command(command, now, &mut out),
+            Input::Recovered(survivors) => self.take_survivors(survivors, now, &mut out),
+        }
+        self.reconcile(now, &mut out);
+        out.into_effects()
+    }
+
+    /// The next moment at which something changes by time alone, and what it is.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<(Timestamp, &'static str)> {
+        let verdicts = self.cards.values().filter_map(|card| match &card.verdict {
+            Verdict::Blocked { next_change: Some(at), .. } => Some((*at, "verdict may change")),
+            _ => None,
+        });
+        let jobs = self
+            .cards
+            .values()
+            .filter_map(|card| card.job.as_ref())
+            .filter_map(|job| job.next_deadline(&self.settings));
+        verdicts.chain(jobs).min_by_key(|(at, _)| *at)
+    }
+
+    /// Whether a command would be taken, for the answer to whoever gave it.
+    ///
+    /// # Errors
+    /// Why it is not taken; nothing has changed.
+    pub fn check_command(&self, command: &UserCommand) -> Result<(), CommandError> {
+        match command {
+            UserCommand::SetEarning { .. } if self.snapshot.settings_trouble.is_some() => {
+                Err(CommandError::SettingsUnreadable)
+            }
+            UserCommand::Snooze { for_ms } | UserCommand::LastJob { for_ms }
+                if *for_ms == 0 || *for_ms > MAX_OVERRIDE_MS =>
+            {
+                Err(CommandError::Duration { most_ms: MAX_OVERRIDE_MS })
+            }
+            UserCommand::StopJob { lease } if self.job(lease).is_none() => {
+                Err(CommandError::NoSuchJob { lease: lease.clone() })
+            }
+            UserCommand::Save { settings } => {
+                settings.check().map_err(|error| CommandError::Settings { detail: error.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn job(&self, lease: &LeaseId) -> Option<&Job> {
+        self.cards.values().filter_map(|card| card.job.as_ref()).find(|job| job.terms().lease == *lease)
+    }
+
+    fn job_mut(&mut self, lease: &LeaseId, epoch: Epoch) -> Option<(&mut Job, &GpuReading, &Settings)> {
+        self.cards.values_mut().find_map(|card| {
+            let job = card.job.as_mut()?;
+            (job.terms().lease == *lease && job.terms().epoch == epoch).then_some((
+                job,
+                &card.reading,
+                &self.settings,
+            ))
+        })
+    }
+
+    fn take_readings(&mut self, report: GpuReport) {
+        match report {
+            GpuReport::Trouble { trouble } => self.snapshot.gpu_trouble = Some(trouble),
+            GpuReport::Readings { driver, cards } => {
+                self.snapshot.gpu_trouble = None;
+                self.snapshot.driver = Some(driver);
+                for card in self.cards.values_mut() {
+                    card.present = false;
+                }
+                for reading in cards {
+                    let card = self.cards.entry(reading.uuid.clone()).or_insert_with(|| Card {
+                        reading: reading.clone(),
+                        present: true,
+                        verdict: Verdict::Earn,
+                        job: None,
+                    });
+                    card.reading = reading;
+                    card.present = true;
+                }
+                self.cards.retain(|_, card| card.present || card.job.is_some());
+            }
+        }
+    }
+
+    fn take_runtime(&mut self, runtime: Runtime, out: &mut Outbox) {
+        let came_back = matches!(runtime, Runtime::Ready { .. })
+            && !matches!(self.snapshot.runtime, Runtime::Ready { .. });
+        self.snapshot.runtime = runtime;
+        if came_back && self.recovered {
+            self.sweep(out);
+        }
+    }
+
+    /// Whatever an Engine holds of ours that no lease here knows is a left-over of a crash.
+    fn sweep(&self, out: &mut Outbox) {
+        let keep = self.cards.values().filter_map(|card| card.job.as_ref());
+        out.push(Effect::Sweep { keep: keep.map(|job| job.terms().lease.clone()).collect() });
+    }
+
+    fn take_market(&mut self, input: MarketInput, now: Timestamp, out: &mut Outbox) {
+        match input {
+            MarketInput::Connected => {
+                self.snapshot.market = Market::Connected;
+                self.told_offers = None;
+                let jobs = self.cards.values().filter_map(|card| card.job.as_ref());
+                let leases =
+                    jobs.map(|job| (job.terms().lease.clone(), job.terms().epoch, job.state().clone()));
+                out.push(Effect::Tell(Report::Leases { leases: leases.collect() }));
+            }
+            MarketInput::Unreachable { detail } => {
+                let since = match &self.snapshot.market {
+                    Market::Unreachable { since, .. } => *since,
+                    _ => now,
+                };
+                self.snapshot.market = Market::Unreachable { since, detail };
+            }
+            MarketInput::NotEnrolled => self.snapshot.market = Market::NotEnrolled,
+            MarketInput::Offer(terms) => self.take_offer(terms, now, out),
+            MarketInput::Start { lease, epoch } => {
+                if let Some((job, reading, _)) = self.job_mut(&lease, epoch) {
+                    job.start(reading.energy_millijoules, now, out);
+                }
+            }
+            MarketInput::End { lease, epoch, reason } => match self.job_mut(&lease, epoch) {
+                Some((job, reading, settings)) => {
+                    job.end(reason, job.gentle(settings), reading.energy_millijoules, now, out);
+                }
+                // Nothing of it is here (any more): say so, or the coordinator would ask for ever.
+                None => out.push(Effect::Tell(Report::Lease {
+                    lease,
+                    epoch,
+                    state: LeaseState::Ended { reason },
+                })),
+            },
+        }
+    }
+
+    fn take_offer(&mut self, terms: LeaseTerms, now: Timestamp, out: &mut Outbox) {
+        if let Some(job) = self.job(&terms.lease) {
+            let held = job.terms().epoch;
+            if held == terms.epoch {
+                out.push(job.report());
+                return;
+            }
+            if held < terms.epoch
+                && let Some((old, reading, _)) = self.job_mut(&terms.lease, held)
+            {
+                old.end(EndReason::Superseded, StopHow::Kill, reading.energy_millijoules, now, out);
+            }
+            out.push(Effect::Tell(Report::Declined {
+                lease: terms.lease,
+                epoch: terms.epoch,
+                reasons: vec![],
+            }));
+            return;
+        }
+        let reasons = self.objections(&terms, now);
+        match (reasons, self.cards.get_mut(&terms.gpu)) {
+            (None, Some(card)) => card.job = Some(Job::accept(terms, now, out)),
+            (reasons, _) => out.push(Effect::Tell(Report::Declined {
+                lease: terms.lease,
+                epoch: terms.epoch,
+                reasons: reasons.unwrap_or_default(),
+            })),
+        }
+    }
+
+    /// Why an offer is not taken; `None` when it is.
+    fn objections(&self, terms: &LeaseTerms, now: Timestamp) -> Option<Vec<policy::BlockReason>> {
+        let card = self.cards.get(&terms.gpu).filter(|card| card.present && card.job.is_none());
+        let Some(card) = card else { return Some(vec![]) };
+        if terms.price_per_hour.currency != self.settings.price_per_hour.currency
+            || terms.price_per_hour.micros < self.settings.price_per_hour.micros
+        {
+            let minimum = self.settings.price_per_hour;
+            return Some(vec![policy::BlockReason::BelowMinimumPrice { minimum }]);
+        }
+        let image_is_here = matches!(&self.snapshot.runtime,
+            Runtime::Ready { images, .. } if images.contains(&terms.image));
+        if !image_is_here {
+            return Some(vec![]);
+        }
+        match self.verdict_for(&card.reading, JobPresence::None, now) {
+            Verdict::Earn => None,
+            Verdict::Blocked { reasons, .. } => Some(reasons),
+        }
+    }
+
+    fn verdict_for(&self, reading: &GpuReading, job: JobPresence, now: Timestamp) -> Verdict {
+        decide(&self.snapshot, &self.settings, &self.overrides, Some(reading), job, now)
+    }
+
+    fn take_worker(
+        &mut self,
+        lease: &LeaseId,
+        epoch: Epoch,
+        event: WorkerEvent,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
+        if let Some((job, reading, settings)) = self.job_mut(lease, epoch) {
+            let how = job.gentle(settings);
+            job.take(event, how, reading.energy_millijoules, now, out);
+        }
+    }
+
+    fn take_command(&mut self, command: UserCommand, now: Timestamp, out: &mut Outbox) {
+        if self.check_command(&command).is_err() {
+            return;
+        }
+        match command {
+            UserCommand::SetEarning { on } => {
+                self.settings.earn_while_idle = on;
+                out.push(Effect::SaveSettings(self.settings.clone()));
+                if on {
+                    self.overrides = Overrides::default();
+                }
+            }
+            UserCommand::Snooze { for_ms } => self.overrides.snoozed_until = Some(now.plus_ms(for_ms)),
+            UserCommand::LastJob { for_ms } => self.overrides.last_job_until = Some(now.plus_ms(for_ms)),
+            UserCommand::EndOverrides => self.overrides = Overrides::default(),
+            UserCommand::StopJob { lease } => {
+                let Some(epoch) = self.job(&lease).map(|job| job.terms().epoch) else { return };
+                if let Some((job, reading, settings)) = self.job_mut(&lease, epoch) {
+                    let how = job.gentle(settings);
+                    job.end(EndReason::OwnerStopped, how, reading.energy_millijoules, now, out);
+                }
+            }
+            UserCommand::Save { settings } => {
+                // Settings that were chosen in full replace a file that could not be read.
+                self.snapshot.settings_trouble = None;
+                self.settings = settings.clone();
+                self.told_offers = None;
+                out.push(Effect::SaveSettings(settings));
+            }
+        }
+    }
+
+    fn take_survivors(&mut self, survivors: Vec<Survivor>, now: Timestamp, out: &mut Outbox) {
+        for survivor in survivors {
+            let gpu = survivor.stored.terms.gpu.clone();
+            let job = Job::recover(survivor, now, out);
+            if let Some(job) = job {
+                let card = self.cards.entry(gpu.clone()).or_insert_with(|| Card {
+                    reading: unread_card(gpu),
+                    present: false,
+                    verdict: Verdict::Earn,
+                    job: None,
+                });
+                card.job = Some(job);
+            }
+        }
+        self.recovered = true;
+        if matches!(self.snapshot.runtime, Runtime::Ready { .. }) {
+            self.sweep(out);
+        }
+    }
+
+    /// Brings every card in line with what is known now.
+    fn reconcile(&mut self, now: Timestamp, out: &mut Outbox) {
+        if self.overrides.snoozed_until.is_some_and(|until| until <= now) {
+            self.overrides.snoozed_until = None;
+        }
+        if self.overrides.last_job_until.is_some_and(|until| until <= now) {
+            self.overrides.last_job_until = None;
+        }
+        for card in self.cards.values_mut() {
+            let presence = if card.job.is_some() { JobPresence::Held } else { JobPresence::None };
+            let seen = card.present.then_some(&card.reading);
+            let verdict = decide(&self.snapshot, &self.settings, &self.overrides, seen, presence, now);
+            if let Some(job) = &mut card.job {
+                job.reconcile(&verdict, &self.settings, card.reading.energy_millijoules, now, out);
+                if job.state().is_over() {
+                    card.job = None;
+                }
+            }
+            if !same_reasons(&verdict, &card.verdict) {
+                let gpu = card.reading.uuid.clone();
+                out.push(Effect::Journal(JournalEntry::Verdict { gpu, at: now, verdict: verdict.clone() }));
+            }
+            card.verdict = verdict;
+        }
+        self.cards.retain(|_, card| card.present || card.job.is_some());
+        self.tell_offers(out);
+    }
+
+    fn tell_offers(&mut self, out: &mut Outbox) {
+        if self.snapshot.market != Market::Connected {
+            return;
+        }
+        let (Runtime::Ready { images, .. }, Some(driver)) = (&self.snapshot.runtime, &self.snapshot.driver)
+        else {
+            return;
+        };
+        let free = self.cards.values().filter(|card| card.job.is_none() && card.verdict == Verdict::Earn);
+        let offers: Vec<CardOffer> = free
+            .map(|card| CardOffer {
+                gpu: card.reading.uuid.clone(),
+                model: card.reading.name.clone(),
+                vram_mib: card.reading.vram_total_bytes >> 20,
+                driver: driver.version.clone(),
+                price_per_hour: self.settings.price_per_hour,
+                images: images.clone(),
+                egress: self.settings.egress,
+            })
+            .collect();
+        if self.told_offers.as_ref() != Some(&offers) {
+            out.push(Effect::Tell(Report::Offers {
+                region: self.settings.region.clone(),
+                offers: offers.clone(),
+            }));
+            self.told_offers = Some(offers);
+        }
+    }
+}
+
+/// Two verdicts that differ only by numbers that count up (idle time, degrees) are one entry in the journal.
+fn same_reasons(a: &Verdict, b: &Verdict) -> bool {
+    match (a, b) {
+        (Verdict::Earn, Verdict::Earn) => true,
+        (Verdict::Blocked { reasons: a, .. }, Verdict::Blocked { reasons: b, .. }) => {
+            a.len() == b.len()
+                && a.iter().zip(b).all(|(a, b)| std::mem::discriminant(a) == std::mem::discriminant(b))
+        }
+        _ => false,
+    }
+}
+
+/// Stands for a card that a stored lease names and that the driver has not listed yet.
+fn unread_card(uuid: GpuUuid) -> GpuReading {
+    GpuReading {
+        uuid,
+        name: String::new(),
+        index: 0,
+        pci_bus_id: String::new(),
+        asleep: false,
+        vram_total_bytes: 0,
+        vram_used_bytes: 0,
+        temperature_celsius: None,
+        power_watts: None,
+        power_limits: None,
+        utilisation_percent: None,
+        fan_percent: None,
+        sm_clock_mhz: None,
+        memory_clock_mhz: None,
+        energy_millijoules: None,
+        display_attached: None,
+        processes: Vec::new(),
+    }
+}

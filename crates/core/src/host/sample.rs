@@ -1,0 +1,33 @@
+//! Values that tests share.
+
+use crate::gpu::{DriverInfo, GpuReading, GpuUuid};
+use crate::lease::{Epoch, LeaseId, LeaseTerms};
+use crate::money::{Currency, Money};
+use crate::time::Timestamp;
+
+pub(crate) fn card(uuid: &str) -> GpuReading {
+    let mut reading = super::unread_card(GpuUuid(uuid.into()));
+    reading.name = "NVIDIA GeForce RTX 3060 (simulated)".into();
+    reading.vram_total_bytes = 12 << 30;
+    reading.temperature_celsius = Some(45.0);
+    reading
+}
+
+pub(crate) fn driver() -> DriverInfo {
+    DriverInfo { version: "550.54.14".into(), cuda: Some(12_080) }
+}
+
+pub(crate) fn terms(lease: &str, epoch: u64, gpu: &str) -> LeaseTerms {
+    LeaseTerms {
+        lease: LeaseId(lease.into()),
+        epoch: Epoch(epoch),
+        gpu: GpuUuid(gpu.into()),
+        image: "pytorch-cuda:lite".into(),
+        renter: "renter-1".into(),
+        renter_key: "ab".repeat(32),
+        ssh_public_key: "ssh-ed25519 AAAA".into(),
+        price_per_hour: Money::new(1_500_000, Currency::CNY),
+        fee_basis_points: 500,
+        offered_at: Timestamp(0),
+    }
+}

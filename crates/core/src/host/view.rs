@@ -1,0 +1,172 @@
+//! What is shown, as data. Sentences are made from it in `nightjar-protocol`; no front end decides anything.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::gpu::GpuReading;
+use crate::lease::{LeaseId, LeaseState};
+use crate::meter::owed;
+use crate::money::Money;
+use crate::policy::{BlockReason, Overrides, Verdict};
+use crate::settings::Settings;
+use crate::time::Timestamp;
+
+use super::Host;
+
+/// The one word for all of it: the tray's icon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum HostState {
+    /// A job runs.
+    Earning,
+    /// Ready, and no job has come.
+    Waiting,
+    /// The owner uses the PC, or asked to be left alone.
+    Yours,
+    /// Something must be repaired before anything can be earned.
+    Trouble,
+}
+
+/// A job as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct JobView {
+    pub lease: LeaseId,
+    pub image: String,
+    pub renter: String,
+    pub state: LeaseState,
+    pub state_since: Timestamp,
+    #[ts(type = "number")]
+    pub running_ms: u64,
+    pub price_per_hour: Money,
+    /// The host's part, up to now.
+    pub earned: Money,
+    pub device_name: Option<String>,
+}
+
+/// One card as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct CardView {
+    pub reading: GpuReading,
+    pub verdict: Verdict,
+    pub job: Option<JobView>,
+}
+
+/// The whole host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct HostView {
+    pub at: Timestamp,
+    pub state: HostState,
+    /// The most useful reason of the best-placed card; `None` while a card earns or may earn.
+    pub reason: Option<BlockReason>,
+    pub next_change: Option<Timestamp>,
+    pub overrides: Overrides,
+    pub cards: Vec<CardView>,
+    pub settings: Settings,
+    pub settings_readable: bool,
+}
+
+impl Host {
+    #[must_use]
+    pub fn view(&self, now: Timestamp) -> HostView {
+        let cards: Vec<CardView> = self
+            .cards
+            .values()
+            .filter(|card| card.present || card.job.is_some())
+            .map(|card| CardView {
+                reading: card.reading.clone(),
+                verdict: card.verdict.clone(),
+                job: card.job.as_ref().map(|job| JobView {
+                    lease: job.terms().lease.clone(),
+                    image: job.terms().image.clone(),
+                    renter: job.terms().renter.clone(),
+                    state: job.state().clone(),
+                    state_since: job.state_since(),
+                    running_ms: job.running_ms(now),
+                    price_per_hour: job.terms().price_per_hour,
+                    earned: owed(
+                        job.terms().price_per_hour,
+                        job.terms().fee_basis_points,
+                        job.running_ms(now),
+                    )
+                    .host,
+                    device_name: job.device_name().map(str::to_owned),
+                }),
+            })
+            .collect();
+        let (state, reason, next_change) = self.headline(&cards, now);
+        HostView {
+            at: now,
+            state,
+            reason,
+            next_change,
+            overrides: self.overrides.clone(),
+            cards,
+            settings: self.settings.clone(),
+            settings_readable: self.snapshot.settings_trouble.is_none(),
+        }
+    }
+
+    fn headline(
+        &self,
+        cards: &[CardView],
+        now: Timestamp,
+    ) -> (HostState, Option<BlockReason>, Option<Timestamp>) {
+        let running = |card: &CardView| {
+            card.job.as_ref().is_some_and(|job| {
+                matches!(
+                    job.state,
+                    LeaseState::Accepted | LeaseState::Preparing | LeaseState::Ready | LeaseState::Running
+                )
+            })
+        };
+        if cards.iter().any(running) {
+            return (HostState::Earning, None, None);
+        }
+        if cards.iter().any(|card| card.verdict == Verdict::Earn) {
+            return (HostState::Waiting, None, None);
+        }
+        // With no card at all the verdict is asked for without one, so that the cause is told all the same.
+        let blocked = cards.first().map_or_else(
+            || {
+                let (settings, overrides) = (&self.settings, &self.overrides);
+                crate::policy::decide(
+                    &self.snapshot,
+                    settings,
+                    overrides,
+                    None,
+                    crate::policy::Job::None,
+                    now,
+                )
+            },
+            |card| card.verdict.clone(),
+        );
+        let Verdict::Blocked { reasons, next_change } = blocked else {
+            return (HostState::Waiting, None, None);
+        };
+        let trouble = reasons.iter().find(|reason| reason.is_trouble());
+        match trouble {
+            Some(reason) => (HostState::Trouble, Some(reason.clone()), next_change),
+            None => (HostState::Yours, reasons.first().cloned(), next_change),
+        }
+    }
+}
+
+impl BlockReason {
+    /// The owner has to do something, or wait for a repair, before this passes.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        matches!(
+            self,
+            Self::SettingsUnreadable { .. }
+                | Self::PresenceUnknown { .. }
+                | Self::TooHot { .. }
+                | Self::DiskLow { .. }
+                | Self::NoDocker { .. }
+                | Self::UnsafeVersion { .. }
+                | Self::DriverTooOld { .. }
+                | Self::NoGpu { .. }
+                | Self::CoordinatorUnreachable { .. }
+                | Self::NotEnrolled
+        )
+    }
+}

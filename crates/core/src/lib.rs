@@ -1,0 +1,15 @@
+//! The decisions of Nightjar, and nothing else.
+//!
+//! Everything here is a value or a state machine that takes its inputs and the time as arguments. No clock, no file, no
+//! socket, no environment, no async: what runs the machines lives in `nightjar-agent` and `nightjar-coordinator`.
+
+pub mod gpu;
+pub mod host;
+pub mod lease;
+pub mod ledger;
+pub mod market;
+pub mod meter;
+pub mod money;
+pub mod policy;
+pub mod settings;
+pub mod time;

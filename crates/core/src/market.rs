@@ -1,0 +1,130 @@
+//! What hosts offer, what renters ask for, and which card gets the job: the cheapest that is enough.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::gpu::GpuUuid;
+use crate::money::Money;
+
+/// One card that a host would lend now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct CardOffer {
+    pub gpu: GpuUuid,
+    /// As the driver spells it; a simulated card says so here.
+    pub model: String,
+    #[ts(type = "number")]
+    pub vram_mib: u64,
+    pub driver: String,
+    pub price_per_hour: Money,
+    /// Images that this host can start, e.g. `pytorch-cuda:lite`.
+    pub images: Vec<String>,
+    /// What a renter's traffic may reach.
+    pub egress: crate::settings::EgressMode,
+}
+
+/// What a renter needs. Everything left out matches any card.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Requirements {
+    /// Part of the model's name, whatever its case: `4090`, `rtx 3060`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(type = "number | null")]
+    pub min_vram_mib: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_price_per_hour: Option<Money>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+/// Why an offer does not fit. The first that does not hold is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Mismatch {
+    Model,
+    Vram,
+    Region,
+    Price,
+    Image,
+}
+
+impl Requirements {
+    /// Whether `offer`, on a host in `region`, is enough.
+    ///
+    /// # Errors
+    /// The first requirement that it does not meet.
+    pub fn check(&self, offer: &CardOffer, region: &str) -> Result<(), Mismatch> {
+        let spelled = |text: &str| text.to_lowercase();
+        if self.model.as_ref().is_some_and(|model| !spelled(&offer.model).contains(&spelled(model))) {
+            return Err(Mismatch::Model);
+        }
+        if self.min_vram_mib.is_some_and(|needed| offer.vram_mib < needed) {
+            return Err(Mismatch::Vram);
+        }
+        if self.region.as_ref().is_some_and(|wanted| !wanted.eq_ignore_ascii_case(region)) {
+            return Err(Mismatch::Region);
+        }
+        if self.max_price_per_hour.is_some_and(|most| {
+            most.currency != offer.price_per_hour.currency || offer.price_per_hour.micros > most.micros
+        }) {
+            return Err(Mismatch::Price);
+        }
+        if self.image.as_ref().is_some_and(|image| !offer.images.contains(image)) {
+            return Err(Mismatch::Image);
+        }
+        Ok(())
+    }
+}
+
+/// Order of preference between offers that are enough: cheapest first, then the smallest card (the larger stays free
+/// for whom it alone is enough), then by card so that the order is the same on every replica.
+#[must_use]
+pub fn preference(a: &CardOffer, b: &CardOffer) -> std::cmp::Ordering {
+    (a.price_per_hour.micros, a.vram_mib, &a.gpu).cmp(&(b.price_per_hour.micros, b.vram_mib, &b.gpu))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Currency;
+
+    fn offer(model: &str, vram_mib: u64, price: i64) -> CardOffer {
+        CardOffer {
+            gpu: GpuUuid(format!("GPU-{model}")),
+            model: model.into(),
+            vram_mib,
+            driver: "550.54".into(),
+            price_per_hour: Money::new(price, Currency::CNY),
+            images: vec!["pytorch-cuda:lite".into()],
+            egress: crate::settings::EgressMode::Off,
+        }
+    }
+
+    #[test]
+    fn the_cheapest_that_is_enough_gets_the_job() {
+        let offers = [
+            offer("RTX 4090", 24_576, 3_000_000),
+            offer("RTX 3060", 12_288, 600_000),
+            offer("A", 12_288, 600_000),
+        ];
+        let best = |needs: &Requirements| {
+            let mut fit: Vec<_> = offers.iter().filter(|o| needs.check(o, "cn-east").is_ok()).collect();
+            fit.sort_by(|a, b| preference(a, b));
+            fit.first().map(|o| o.model.clone())
+        };
+        assert_eq!(best(&Requirements::default()).as_deref(), Some("A"));
+        let llm = Requirements { min_vram_mib: Some(20_000), ..Default::default() };
+        assert_eq!(best(&llm).as_deref(), Some("RTX 4090"));
+        let named = Requirements { model: Some("rtx 3060".into()), ..Default::default() };
+        assert_eq!(best(&named).as_deref(), Some("RTX 3060"));
+        let cheap = Requirements {
+            min_vram_mib: Some(20_000),
+            max_price_per_hour: Some(Money::new(1, Currency::CNY)),
+            ..Default::default()
+        };
+        assert_eq!(best(&cheap), None);
+        assert_eq!(cheap.check(&offers[0], "cn-east"), Err(Mismatch::Price));
+    }
+}

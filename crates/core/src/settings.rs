@@ -1,0 +1,190 @@
+//! What the owner of a host has chosen. Bounds are part of the type's contract: [`Settings::check`] names the field, the
+//! bounds and what was given.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::money::{Currency, Money};
+
+/// Version of the settings file that this program writes.
+pub const SETTINGS_VERSION: u32 = 1;
+
+/// What a tenant's traffic may reach. A home's address is never sold as an exit without the owner's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum EgressMode {
+    /// Nothing but the tunnel.
+    Off,
+    /// Package indexes, model hubs, code hosts and object stores by name, through a proxy.
+    #[default]
+    Curated,
+    /// The public internet, less private networks and mail.
+    Open,
+}
+
+/// The window's and notifications' language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+pub enum Language {
+    #[serde(rename = "en")]
+    English,
+    #[serde(rename = "zh-CN")]
+    SimplifiedChinese,
+}
+
+/// How the card is given back to a game.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum GiveBack {
+    /// The tenant is killed at once.
+    #[default]
+    Instant,
+    /// The tenant is asked to end and killed after `friendly_grace_ms`.
+    Friendly,
+}
+
+/// What one worker may use of the PC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(default)]
+pub struct WorkerLimits {
+    pub cpu_cores: u32,
+    #[ts(type = "number")]
+    pub memory_mib: u64,
+    #[ts(type = "number")]
+    pub shm_mib: u64,
+    pub pids: u32,
+    pub upload_kbit: u32,
+    pub download_kbit: u32,
+}
+
+impl Default for WorkerLimits {
+    fn default() -> Self {
+        Self {
+            cpu_cores: 2,
+            memory_mib: 8_192,
+            shm_mib: 1_024,
+            pids: 2_048,
+            upload_kbit: 20_000,
+            download_kbit: 50_000,
+        }
+    }
+}
+
+/// All of it. Unknown fields are refused, so that a typing error is told and not passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    pub version: u32,
+    /// `None` follows the system.
+    pub language: Option<Language>,
+    pub earn_while_idle: bool,
+    /// No input for this long before a job may start.
+    #[ts(type = "number")]
+    pub idle_after_ms: u64,
+    /// No input for this long before a frozen job goes on.
+    #[ts(type = "number")]
+    pub resume_after_ms: u64,
+    /// A job that is frozen for longer ends.
+    #[ts(type = "number")]
+    pub frozen_at_most_ms: u64,
+    pub give_back: GiveBack,
+    #[ts(type = "number")]
+    pub friendly_grace_ms: u64,
+    /// This PC has no desktop: earn without seeing whether somebody is there.
+    pub without_presence: bool,
+    pub price_per_hour: Money,
+    pub temperature_ceiling_celsius: u32,
+    #[ts(type = "number")]
+    pub disk_reserve_mib: u64,
+    pub egress: EgressMode,
+    pub limits: WorkerLimits,
+    /// Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
+    pub accepted_versions: Vec<String>,
+    pub region: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            version: SETTINGS_VERSION,
+            language: None,
+            earn_while_idle: true,
+            idle_after_ms: 600_000,
+            resume_after_ms: 180_000,
+            frozen_at_most_ms: 900_000,
+            give_back: GiveBack::Instant,
+            friendly_grace_ms: 10_000,
+            without_presence: false,
+            price_per_hour: Money::new(1_500_000, Currency::CNY),
+            temperature_ceiling_celsius: 83,
+            disk_reserve_mib: 10_240,
+            egress: EgressMode::Curated,
+            limits: WorkerLimits::default(),
+            accepted_versions: Vec::new(),
+            region: String::from("unknown"),
+        }
+    }
+}
+
+/// A value out of its bounds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {given}; it must be between {least} and {most}")]
+pub struct OutOfBounds {
+    pub field: &'static str,
+    pub given: u64,
+    pub least: u64,
+    pub most: u64,
+}
+
+/// Why settings are not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    #[error(transparent)]
+    Bounds(#[from] OutOfBounds),
+    #[error(
+        "the settings are of version {found}; this program knows up to {SETTINGS_VERSION}: install a newer one"
+    )]
+    Newer { found: u32 },
+    #[error("{field} is too long or holds characters other than letters, digits, '.', '-', '_' and space")]
+    Text { field: &'static str },
+}
+
+impl Settings {
+    /// # Errors
+    /// The first field that is out of its bounds.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.version > SETTINGS_VERSION {
+            return Err(SettingsError::Newer { found: self.version });
+        }
+        let price = u64::try_from(self.price_per_hour.micros).unwrap_or(u64::MAX);
+        let limits = &self.limits;
+        for (field, given, least, most) in [
+            ("idle_after_ms", self.idle_after_ms, 1_000, 86_400_000),
+            ("resume_after_ms", self.resume_after_ms, 1_000, 86_400_000),
+            ("frozen_at_most_ms", self.frozen_at_most_ms, 1_000, 86_400_000),
+            ("friendly_grace_ms", self.friendly_grace_ms, 100, 120_000),
+            ("price_per_hour", price, 0, 1_000_000_000_000),
+            ("temperature_ceiling_celsius", u64::from(self.temperature_ceiling_celsius), 50, 95),
+            ("disk_reserve_mib", self.disk_reserve_mib, 0, 10_485_760),
+            ("limits.cpu_cores", u64::from(limits.cpu_cores), 1, 1_024),
+            ("limits.memory_mib", limits.memory_mib, 256, 16_777_216),
+            ("limits.shm_mib", limits.shm_mib, 16, 1_048_576),
+            ("limits.pids", u64::from(limits.pids), 64, 65_536),
+            ("limits.upload_kbit", u64::from(limits.upload_kbit), 64, 10_000_000),
+            ("limits.download_kbit", u64::from(limits.download_kbit), 64, 10_000_000),
+        ] {
+            if given < least || given > most {
+                return Err(OutOfBounds { field, given, least, most }.into());
+            }
+        }
+        let plain = |text: &str| {
+            text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_ ".contains(c))
+        };
+        if !plain(&self.region) {
+            return Err(SettingsError::Text { field: "region" });
+        }
+        if self.accepted_versions.len() > 64 || !self.accepted_versions.iter().all(|text| plain(text)) {
+            return Err(SettingsError::Text { field: "accepted_versions" });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! The WebSocket between a host and the coordinator: JSON text frames of at most [`MAX_FRAME_BYTES`].
+//!
+//! The coordinator opens with a [`ToHost::Challenge`]; the host answers with [`ToCoordinator::Hello`], signed by its
+//! ed25519 key over [`hello_signing_bytes`]. Anything else, or an unknown key, ends the session with
+//! [`ToHost::Refused`].
+
+use nightjar_core::host::Report;
+use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseTerms};
+use nightjar_core::meter::UsageRecord;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorCode;
+use crate::relay::RelayInfo;
+
+/// Version of this session. A coordinator speaks with hosts of the same version only, and says so otherwise.
+pub const HOST_SESSION_VERSION: u32 = 1;
+
+/// A frame longer than this ends the session.
+pub const MAX_FRAME_BYTES: usize = 256 * 1024;
+
+/// How often each side sends something, in milliseconds; a session that is silent for three times as long is over.
+pub const HEARTBEAT_MS: u64 = 5_000;
+
+/// From the host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum ToCoordinator {
+    Hello {
+        session_version: u32,
+        app_version: String,
+        /// ed25519 public key, 64 hexadecimal digits: the host's identity, in the tunnel too.
+        host_key: String,
+        /// 128 hexadecimal digits.
+        signature: String,
+    },
+    Report(Report),
+    Usage(SignedUsage),
+    Heartbeat,
+}
+
+/// To the host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum ToHost {
+    Challenge {
+        /// 64 hexadecimal digits, never used twice.
+        nonce: String,
+    },
+    Welcome {
+        host_id: String,
+        relay: Option<RelayInfo>,
+    },
+    Refused {
+        code: ErrorCode,
+        detail: String,
+    },
+    Offer(LeaseTerms),
+    Start {
+        lease: LeaseId,
+        epoch: Epoch,
+    },
+    End {
+        lease: LeaseId,
+        epoch: Epoch,
+        reason: EndReason,
+    },
+    /// The record with this number is in the ledger: the host need not send it again.
+    UsageStored {
+        lease: LeaseId,
+        epoch: Epoch,
+        sequence: u64,
+    },
+    Heartbeat,
+}
+
+/// A usage record with the host's signature over [`UsageRecord::signing_bytes`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedUsage {
+    pub record: UsageRecord,
+    /// 128 hexadecimal digits.
+    pub signature: String,
+}
+
+/// What a host signs to open a session.
+#[must_use]
+pub fn hello_signing_bytes(nonce: &str, host_key: &str) -> Vec<u8> {
+    format!("nightjar-host-session/{HOST_SESSION_VERSION}\n{nonce}\n{host_key}\n").into_bytes()
+}
+
+/// What a host signs to enrol.
+#[must_use]
+pub fn enrol_signing_bytes(pairing_code: &str, host_key: &str) -> Vec<u8> {
+    format!("nightjar-enrol/1\n{pairing_code}\n{host_key}\n").into_bytes()
+}

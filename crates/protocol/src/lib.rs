@@ -1,0 +1,18 @@
+//! What goes over a wire or to a front end: types, versions, error codes, sentences. No I/O.
+//!
+//! | module | between |
+//! | --- | --- |
+//! | [`host_session`] | host and coordinator (WebSocket) |
+//! | [`market_api`] | renter and coordinator (HTTP) |
+//! | [`control`] | front ends and a running host (local socket) |
+//! | [`view`] | the agent and everything that is shown |
+//! | [`relay`] | where the tunnel's relay is |
+
+pub mod bindings;
+pub mod control;
+pub mod error;
+pub mod host_session;
+pub mod market_api;
+pub mod relay;
+pub mod text;
+pub mod view;

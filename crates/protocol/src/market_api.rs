@@ -1,0 +1,161 @@
+//! The coordinator's HTTP interface, `/v1`. Bodies are JSON; a renter's requests carry `Authorization: Bearer TOKEN`.
+//!
+//! | request | body → answer |
+//! | --- | --- |
+//! | `GET /v1/about` | → [`About`] |
+//! | `POST /v1/hosts/enrol` | [`Enrol`] → [`Enrolled`] |
+//! | `GET /v1/hosts/session` | WebSocket, see [`crate::host_session`] |
+//! | `GET /v1/account` | → [`Account`] |
+//! | `GET /v1/offers` (query: fields of [`OfferQuery`]) | → [`Offers`] |
+//! | `POST /v1/leases` | [`RentRequest`] → [`Lease`] |
+//! | `GET /v1/leases` | → [`Leases`] |
+//! | `GET /v1/leases/{id}` (query `wait_ms`, and `state` known so far: long poll) | → [`Lease`] |
+//! | `POST /v1/leases/{id}/stop` | → [`Lease`] |
+//! | `GET /v1/leases/{id}/statement` | → [`Statement`] |
+//!
+//! Every answer that is not a success is an [`crate::error::ErrorBody`].
+
+use nightjar_core::gpu::GpuUuid;
+use nightjar_core::lease::{Epoch, LeaseId, LeaseState, WorkerAccess};
+use nightjar_core::ledger::Leg;
+use nightjar_core::market::{CardOffer, Requirements};
+use nightjar_core::money::{Currency, Money};
+use nightjar_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::relay::RelayInfo;
+
+/// Longest body that is read, in bytes.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Longest `wait_ms` of a long poll.
+pub const MAX_WAIT_MS: u64 = 30_000;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    pub name: String,
+    pub version: String,
+    pub currency: Currency,
+    /// The market's part of what renters pay, in hundredths of a percent.
+    pub fee_basis_points: u32,
+    pub relay: Option<RelayInfo>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrol {
+    /// From the operator; works once.
+    pub pairing_code: String,
+    /// ed25519 public key, 64 hexadecimal digits.
+    pub host_key: String,
+    /// Over [`crate::host_session::enrol_signing_bytes`], 128 hexadecimal digits.
+    pub signature: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolled {
+    pub host_id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The pseudonym that hosts see.
+    pub renter: String,
+    pub balance: Money,
+}
+
+/// [`Requirements`] as query parameters; amounts are in micro-units of the market's currency.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferQuery {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_vram_mib: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_price_per_hour_micros: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+impl OfferQuery {
+    #[must_use]
+    pub fn requirements(&self, currency: Currency) -> Requirements {
+        Requirements {
+            model: self.model.clone(),
+            min_vram_mib: self.min_vram_mib,
+            region: self.region.clone(),
+            max_price_per_hour: self.max_price_per_hour_micros.map(|micros| Money::new(micros, currency)),
+            image: self.image.clone(),
+        }
+    }
+}
+
+/// Cards that would take a job now, the best for the asker first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offers {
+    pub offers: Vec<OfferedCard>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedCard {
+    pub host_id: String,
+    pub region: String,
+    pub card: CardOffer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RentRequest {
+    #[serde(default)]
+    pub requirements: Requirements,
+    /// Name and flavour in the catalogue, e.g. `pytorch-cuda:lite`.
+    pub image: String,
+    /// The renter's link identity: ed25519 public key, 64 hexadecimal digits.
+    pub renter_key: String,
+    /// One line in OpenSSH's format, at most 4 KiB.
+    pub ssh_public_key: String,
+}
+
+/// A lease as its renter sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    pub lease: LeaseId,
+    pub epoch: Epoch,
+    pub state: LeaseState,
+    pub state_since: Timestamp,
+    pub created_at: Timestamp,
+    pub image: String,
+    pub model: String,
+    pub gpu: GpuUuid,
+    pub host_id: String,
+    /// The host's link identity, 64 hexadecimal digits.
+    pub host_key: String,
+    pub region: String,
+    pub price_per_hour: Money,
+    pub running_ms: u64,
+    pub charged: Money,
+    /// Once the worker is ready.
+    pub access: Option<WorkerAccess>,
+    pub relay: Option<RelayInfo>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leases {
+    pub leases: Vec<Lease>,
+}
+
+/// All bookings of one lease, for whoever wants to add them up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    pub lease: LeaseId,
+    pub currency: Currency,
+    pub bookings: Vec<Booking>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booking {
+    pub at: Timestamp,
+    pub sequence: u64,
+    pub running_ms: u64,
+    pub legs: Vec<Leg>,
+}

@@ -1,0 +1,201 @@
+//! Every sentence that people read, in both languages, from `locales/*.ftl` (Fluent). The window reads the same files.
+
+use std::sync::OnceLock;
+
+use fluent_bundle::concurrent::FluentBundle;
+use fluent_bundle::{FluentArgs, FluentResource};
+use nightjar_core::gpu::GpuTrouble;
+use nightjar_core::lease::{EndReason, LeaseState};
+use nightjar_core::policy::BlockReason;
+use nightjar_core::settings::Language;
+use nightjar_core::time::Timestamp;
+
+/// Source of the English messages.
+pub const ENGLISH: &str = include_str!("../locales/en.ftl");
+/// Source of the Simplified Chinese messages.
+pub const SIMPLIFIED_CHINESE: &str = include_str!("../locales/zh-CN.ftl");
+
+/// The messages of one language.
+pub struct Texts {
+    bundle: FluentBundle<FluentResource>,
+}
+
+impl Texts {
+    /// Parsed once a process.
+    #[must_use]
+    pub fn of(language: Language) -> &'static Self {
+        static EN: OnceLock<Texts> = OnceLock::new();
+        static ZH: OnceLock<Texts> = OnceLock::new();
+        match language {
+            Language::English => EN.get_or_init(|| Self::parse("en", ENGLISH)),
+            Language::SimplifiedChinese => ZH.get_or_init(|| Self::parse("zh-CN", SIMPLIFIED_CHINESE)),
+        }
+    }
+
+    fn parse(tag: &str, source: &str) -> Self {
+        let language = tag.parse().unwrap_or_default();
+        let mut bundle = FluentBundle::new_concurrent(vec![language]);
+        // The marks around each value are for mixed writing directions, which neither language has; menus of the
+        // desktop would show them as boxes.
+        bundle.set_use_isolating(false);
+        // Messages that are wrong are left out, and a test over both files fails then.
+        let resource = FluentResource::try_new(source.to_owned()).unwrap_or_else(|(resource, _)| resource);
+        let _ = bundle.add_resource(resource);
+        Self { bundle }
+    }
+
+    /// A message without values. A key that is not there shows as itself, which a test rules out.
+    #[must_use]
+    pub fn plain(&self, key: &str) -> String {
+        self.with(key, &[])
+    }
+
+    /// A message with values in their places.
+    #[must_use]
+    pub fn with(&self, key: &str, values: &[(&str, String)]) -> String {
+        let Some(pattern) = self.bundle.get_message(key).and_then(|message| message.value()) else {
+            return key.to_owned();
+        };
+        let mut args = FluentArgs::new();
+        for (name, value) in values {
+            // Numbers go in as numbers, so that plural rules apply.
+            match value.parse::<i64>() {
+                Ok(number) => args.set(*name, number),
+                Err(_) => args.set(*name, value.clone()),
+            }
+        }
+        self.bundle.format_pattern(pattern, Some(&args), &mut Vec::new()).into_owned()
+    }
+
+    /// Why a card does not earn, as a sentence that says what to do where something can be done.
+    #[must_use]
+    pub fn reason(&self, reason: &BlockReason, clock: &dyn Fn(Timestamp) -> String) -> String {
+        use BlockReason as R;
+        let name = |key: &str, name: &str| self.with(key, &[("name", name.to_owned())]);
+        match reason {
+            R::TurnedOff => self.plain("reason-turned-off"),
+            R::Snoozed { until } => self.with("reason-snoozed", &[("time", clock(*until))]),
+            R::SettingsUnreadable { detail } => {
+                self.with("reason-settings-unreadable", &[("detail", detail.clone())])
+            }
+            R::OutsideSchedule { opens_at: Some(at) } => {
+                self.with("reason-outside-schedule", &[("time", clock(*at))])
+            }
+            R::OutsideSchedule { opens_at: None } => self.plain("reason-outside-schedule-closed"),
+            R::UserHere { idle_ms, needed_ms } => {
+                let seconds = |ms: u64| (ms / 1_000).to_string();
+                if *needed_ms >= 120_000 {
+                    let minutes = |ms: u64| (ms / 60_000).to_string();
+                    let values = [("idle", minutes(*idle_ms)), ("needed", minutes(*needed_ms))];
+                    self.with("reason-user-here", &values)
+                } else {
+                    let values = [("idle", seconds(*idle_ms)), ("needed", seconds(*needed_ms))];
+                    self.with("reason-user-here-seconds", &values)
+                }
+            }
+            R::PresenceUnknown { detail } => {
+                self.with("reason-presence-unknown", &[("detail", detail.clone())])
+            }
+            R::GameRunning { name: game } => name("reason-game", game),
+            R::FullScreen { name: app } => name("reason-full-screen", app),
+            R::IdleInhibited { by } => name("reason-inhibited", by),
+            R::RemoteSession { name: session } => name("reason-remote", session),
+            R::ControllerInUse { name: controller } => name("reason-controller", controller),
+            R::GpuBusy { process } => name("reason-gpu-busy", process),
+            R::CpuBusy { percent } => self.with("reason-cpu-busy", &[("percent", percent.to_string())]),
+            R::OnBattery => self.plain("reason-battery"),
+            R::MeteredNetwork => self.plain("reason-metered"),
+            R::TooHot { celsius, ceiling_celsius } => {
+                let values = [("celsius", celsius.to_string()), ("ceiling", ceiling_celsius.to_string())];
+                self.with("reason-too-hot", &values)
+            }
+            _ => self.trouble(reason, clock),
+        }
+    }
+
+    fn trouble(&self, reason: &BlockReason, clock: &dyn Fn(Timestamp) -> String) -> String {
+        use BlockReason as R;
+        match reason {
+            R::DiskLow { free_mib, needed_mib } => {
+                let gib = |mib: u64| format!("{:.1}", mib as f64 / 1_024.0);
+                self.with("reason-disk-low", &[("free", gib(*free_mib)), ("needed", gib(*needed_mib))])
+            }
+            R::NoDocker { detail } => self.with("reason-no-docker", &[("detail", detail.clone())]),
+            R::UnsafeVersion { version } => self.with(
+                "reason-unsafe-version",
+                &[
+                    ("component", version.component.clone()),
+                    ("found", format!("v{}", version.found)),
+                    ("floor", format!("v{}", version.floor)),
+                    ("advisory", version.advisory.clone()),
+                ],
+            ),
+            R::DriverTooOld { found, needed } => {
+                self.with("reason-driver-old", &[("found", found.clone()), ("needed", needed.to_string())])
+            }
+            R::NoGpu { trouble } => self.gpu_trouble(trouble),
+            R::CoordinatorUnreachable { since, detail } => {
+                let values = [("time", clock(*since)), ("detail", detail.clone())];
+                self.with("reason-coordinator", &values)
+            }
+            R::NotEnrolled => self.plain("reason-not-enrolled"),
+            R::NotVerified => self.plain("reason-not-verified"),
+            R::BelowMinimumPrice { minimum } => {
+                self.with("reason-price", &[("minimum", minimum.to_string())])
+            }
+            R::UpdateWaiting => self.plain("reason-update"),
+            R::AfterLastJob { until } => self.with("reason-last-job", &[("time", clock(*until))]),
+            // `reason` has said the others.
+            _ => self.plain("state-yours"),
+        }
+    }
+
+    fn gpu_trouble(&self, trouble: &GpuTrouble) -> String {
+        match trouble {
+            GpuTrouble::LibraryMissing => self.plain("gpu-library-missing"),
+            GpuTrouble::DriverNotLoaded => self.plain("gpu-driver-not-loaded"),
+            GpuTrouble::VersionMismatch => self.plain("gpu-version-mismatch"),
+            GpuTrouble::Lost => self.plain("gpu-lost"),
+            GpuTrouble::Other { detail } => self.with("gpu-other", &[("detail", detail.clone())]),
+        }
+    }
+
+    #[must_use]
+    pub fn lease_state(&self, state: &LeaseState) -> String {
+        match state {
+            LeaseState::Offered | LeaseState::Accepted | LeaseState::Preparing => {
+                self.plain("lease-preparing")
+            }
+            LeaseState::Ready => self.plain("lease-ready"),
+            LeaseState::Running => self.plain("lease-running"),
+            LeaseState::Yielded => self.plain("lease-yielded"),
+            LeaseState::Ending { reason } => {
+                self.with("lease-ending", &[("reason", self.end_reason(reason))])
+            }
+            LeaseState::Ended { reason } => self.with("lease-ended", &[("reason", self.end_reason(reason))]),
+        }
+    }
+
+    #[must_use]
+    pub fn end_reason(&self, reason: &EndReason) -> String {
+        let cause = |key: &str, cause: &str| self.with(key, &[("cause", cause.to_owned())]);
+        match reason {
+            EndReason::Declined => self.plain("end-declined"),
+            EndReason::OfferExpired => self.plain("end-offer-expired"),
+            EndReason::RenterStopped => self.plain("end-renter-stopped"),
+            EndReason::OwnerStopped => self.plain("end-owner-stopped"),
+            EndReason::OwnerReturned => self.plain("end-owner-returned"),
+            EndReason::FrozenTooLong => self.plain("end-frozen-too-long"),
+            EndReason::BalanceExhausted => self.plain("end-balance"),
+            EndReason::SelfCheckFailed { cause: text } => cause("end-self-check", text),
+            EndReason::PreparationFailed { cause: text } => cause("end-preparation", text),
+            EndReason::WorkerDied { cause: text } => cause("end-worker-died", text),
+            EndReason::HostRestarted => self.plain("end-host-restarted"),
+            EndReason::HostLost => self.plain("end-host-lost"),
+            EndReason::Superseded => self.plain("end-superseded"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use nightjar_core::money::{Currency, Money};
+use nightjar_core::policy::UnsafeVersion;
+
+fn keys(source: &str) -> BTreeSet<String> {
+    source
+        .lines()
+        .filter(|line| !line.starts_with(['#', ' ']) && line.contains(" = "))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(key, _)| key.to_owned())
+        .collect()
+}
+
+/// Values that a message names, so that a translation can neither forget nor invent one.
+fn values(source: &str, key: &str) -> BTreeSet<String> {
+    let line = source.lines().find(|line| line.starts_with(&format!("{key} = "))).unwrap();
+    line.split("{ $").skip(1).filter_map(|rest| rest.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn both_languages_have_the_same_messages_with_the_same_values() {
+    for source in [ENGLISH, SIMPLIFIED_CHINESE] {
+        assert!(FluentResource::try_new(source.to_owned()).is_ok());
+    }
+    assert_eq!(keys(ENGLISH), keys(SIMPLIFIED_CHINESE));
+    for key in keys(ENGLISH) {
+        assert_eq!(values(ENGLISH, &key), values(SIMPLIFIED_CHINESE, &key), "{key}");
+    }
+}
+
+/// One of each reason.
+fn reasons() -> Vec<BlockReason> {
+    let text = String::from("x");
+    let at = Timestamp(0);
+    vec![
+        BlockReason::TurnedOff,
+        BlockReason::Snoozed { until: at },
+        BlockReason::SettingsUnreadable { detail: text.clone() },
+        BlockReason::OutsideSchedule { opens_at: Some(at) },
+        BlockReason::OutsideSchedule { opens_at: None },
+        BlockReason::UserHere { idle_ms: 120_000, needed_ms: 600_000 },
+        BlockReason::UserHere { idle_ms: 2_000, needed_ms: 5_000 },
+        BlockReason::PresenceUnknown { detail: text.clone() },
+        BlockReason::GameRunning { name: text.clone() },
+        BlockReason::FullScreen { name: text.clone() },
+        BlockReason::IdleInhibited { by: text.clone() },
+        BlockReason::RemoteSession { name: text.clone() },
+        BlockReason::ControllerInUse { name: text.clone() },
+        BlockReason::GpuBusy { process: text.clone() },
+        BlockReason::CpuBusy { percent: 80 },
+        BlockReason::OnBattery,
+        BlockReason::MeteredNetwork,
+        BlockReason::TooHot { celsius: 90, ceiling_celsius: 83 },
+        BlockReason::DiskLow { free_mib: 1, needed_mib: 2 },
+        BlockReason::NoDocker { detail: text.clone() },
+        BlockReason::UnsafeVersion {
+            version: UnsafeVersion {
+                component: "runc".into(),
+                found: "1".into(),
+                floor: "2".into(),
+                advisory: "CVE-1".into(),
+            },
+        },
+        BlockReason::DriverTooOld { found: "470.82".into(), needed: 525 },
+        BlockReason::NoGpu { trouble: GpuTrouble::LibraryMissing },
+        BlockReason::NoGpu { trouble: GpuTrouble::DriverNotLoaded },
+        BlockReason::NoGpu { trouble: GpuTrouble::VersionMismatch },
+        BlockReason::NoGpu { trouble: GpuTrouble::Lost },
+        BlockReason::NoGpu { trouble: GpuTrouble::Other { detail: text.clone() } },
+        BlockReason::CoordinatorUnreachable { since: at, detail: text },
+        BlockReason::NotEnrolled,
+        BlockReason::NotVerified,
+        BlockReason::BelowMinimumPrice { minimum: Money::new(1, Currency::CNY) },
+        BlockReason::UpdateWaiting,
+        BlockReason::AfterLastJob { until: at },
+    ]
+}
+
+#[test]
+fn every_reason_has_its_own_sentence_in_both_languages() {
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let texts = Texts::of(language);
+        let said: BTreeSet<String> =
+            reasons().iter().map(|reason| texts.reason(reason, &|_| "06:30".into())).collect();
+        assert_eq!(said.len(), reasons().len(), "two reasons say the same");
+        assert!(said.iter().all(|s| !s.contains('$') && !s.starts_with("reason-") && !s.starts_with("gpu-")));
+    }
+    let driver = BlockReason::DriverTooOld { found: "470.82".into(), needed: 525 };
+    let sentence = Texts::of(Language::English).reason(&driver, &|_| String::new());
+    assert!(sentence.contains("470.82") && sentence.contains("525") && sentence.contains("nvidia.com"));
+}

@@ -1,0 +1,192 @@
+//! The view model: what every front end draws, with its sentences in the owner's language.
+//!
+//! Tray, window, notification and `nightjar status` are all made from [`ViewModel`]; none of them holds a rule.
+
+use nightjar_core::host::{CardView, HostState, HostView, Notice};
+use nightjar_core::money::Money;
+use nightjar_core::policy::{BlockReason, Verdict};
+use nightjar_core::settings::Language;
+use nightjar_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::text::Texts;
+
+/// Money of the host, from its own journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Earnings {
+    /// Since local midnight.
+    pub today: Money,
+    pub all: Money,
+}
+
+/// How this PC's time zone stands, so that moments are shown as the clock on the wall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct LocalTime {
+    pub utc_offset_minutes: i32,
+}
+
+impl LocalTime {
+    /// `HH:MM` on the wall.
+    #[must_use]
+    pub fn clock(self, at: Timestamp) -> String {
+        let minutes = at.0.div_euclid(60_000) + i64::from(self.utc_offset_minutes);
+        let minutes = minutes.rem_euclid(1_440);
+        format!("{:02}:{:02}", minutes / 60, minutes % 60)
+    }
+}
+
+/// Which programme this is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Identity {
+    pub app_version: String,
+    /// `None` until the host belongs to a market.
+    pub coordinator: Option<String>,
+    /// ed25519 public key in hexadecimal.
+    pub host_key: String,
+}
+
+/// A card with its sentence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct CardTile {
+    pub card: CardView,
+    /// Why this card earns or does not.
+    pub sentence: String,
+    /// Every reason, the most useful first.
+    pub reasons: Vec<String>,
+}
+
+/// The tray's menu in words; what is `None` is not shown, or shown as not to be clicked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct TrayMenu {
+    pub status: String,
+    pub earn_while_idle: String,
+    pub earn_while_idle_on: bool,
+    pub snooze: String,
+    pub snoozed: bool,
+    pub stop_job: String,
+    pub can_stop_job: bool,
+    pub today: String,
+    pub open: String,
+    pub quit: String,
+}
+
+/// All that is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct ViewModel {
+    pub at: Timestamp,
+    pub language: Language,
+    pub state: HostState,
+    /// The one sentence: what is going on, and when that changes.
+    pub sentence: String,
+    /// For who must branch; the sentence says the same.
+    pub reason: Option<BlockReason>,
+    pub next_change: Option<Timestamp>,
+    pub earn_while_idle: bool,
+    pub earnings: Earnings,
+    pub cards: Vec<CardTile>,
+    pub tray: TrayMenu,
+    pub identity: Identity,
+}
+
+/// Facts that the host machine does not hold itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Surroundings {
+    pub earnings: Earnings,
+    pub identity: Identity,
+    pub local_time: LocalTime,
+    /// What the system speaks, where the owner has not chosen.
+    pub system_language: Language,
+}
+
+/// Makes the view model.
+#[must_use]
+pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
+    let language = host.settings.language.unwrap_or(around.system_language);
+    let texts = Texts::of(language);
+    let clock = |at: Timestamp| around.local_time.clock(at);
+    let cards: Vec<CardTile> = host.cards.iter().map(|card| tile(card, texts, &clock)).collect();
+    let sentence = headline(host, texts, &clock);
+    let can_stop_job = host.cards.iter().any(|card| card.job.is_some());
+    let on = host.settings.earn_while_idle && host.settings_readable;
+    let tray = TrayMenu {
+        status: sentence.clone(),
+        earn_while_idle: texts.plain("tray-earn-while-idle"),
+        earn_while_idle_on: on,
+        snooze: match host.overrides.snoozed_until {
+            Some(until) => texts.with("tray-end-snooze", &[("time", clock(until))]),
+            None => texts.plain("tray-snooze"),
+        },
+        snoozed: host.overrides.snoozed_until.is_some(),
+        stop_job: texts.plain("tray-stop-job"),
+        can_stop_job,
+        today: texts.with("tray-today", &[("amount", around.earnings.today.to_string())]),
+        open: texts.plain("tray-open"),
+        quit: texts.plain("tray-quit"),
+    };
+    ViewModel {
+        at: host.at,
+        language,
+        state: host.state,
+        sentence,
+        reason: host.reason.clone(),
+        next_change: host.next_change,
+        earn_while_idle: on,
+        earnings: around.earnings,
+        cards,
+        tray,
+        identity: around.identity.clone(),
+    }
+}
+
+fn headline(host: &HostView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> String {
+    match (&host.reason, host.state) {
+        (Some(reason), _) => texts.reason(reason, clock),
+        (None, HostState::Earning) => texts.plain("state-earning"),
+        (None, HostState::Waiting) => texts.plain("state-waiting"),
+        (None, HostState::Yours) => texts.plain("state-yours"),
+        (None, HostState::Trouble) => texts.plain("state-trouble"),
+    }
+}
+
+fn tile(card: &CardView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> CardTile {
+    let reasons: Vec<String> = match &card.verdict {
+        Verdict::Earn => Vec::new(),
+        Verdict::Blocked { reasons, .. } => {
+            reasons.iter().map(|reason| texts.reason(reason, clock)).collect()
+        }
+    };
+    let sentence = match (&card.job, reasons.first()) {
+        (Some(job), _) => texts.lease_state(&job.state),
+        (None, Some(reason)) => reason.clone(),
+        (None, None) => texts.plain("state-waiting"),
+    };
+    CardTile { card: card.clone(), sentence, reasons }
+}
+
+/// Title and body of a desktop notification.
+#[must_use]
+pub fn notification(notice: &Notice, language: Language) -> (String, String) {
+    let texts = Texts::of(language);
+    match notice {
+        Notice::JobArrived { image, renter } => (
+            texts.plain("notice-arrived-title"),
+            texts.with("notice-arrived-body", &[("image", image.clone()), ("renter", renter.clone())]),
+        ),
+        Notice::JobFrozen { image } => (
+            texts.plain("notice-frozen-title"),
+            texts.with("notice-frozen-body", &[("image", image.clone())]),
+        ),
+        Notice::JobResumed { image } => (
+            texts.plain("notice-resumed-title"),
+            texts.with("notice-resumed-body", &[("image", image.clone())]),
+        ),
+        Notice::JobEnded { image: _, reason, earned } => (
+            texts.plain("notice-ended-title"),
+            texts.with(
+                "notice-ended-body",
+                &[("reason", texts.end_reason(reason)), ("earned", earned.to_string())],
+            ),
+        ),
+    }
+}
