@@ -34,6 +34,8 @@ pub enum Input {
         event: WorkerEvent,
     },
     User(UserCommand),
+    /// The program ends: jobs end first, and no other is taken.
+    Closing,
     /// At the start: the leases that the journal holds open, with what is left of their workers.
     Recovered(Vec<Survivor>),
 }

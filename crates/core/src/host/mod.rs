@@ -52,6 +52,7 @@ pub struct Host {
     told_offers: Option<Vec<CardOffer>>,
     /// The journal's open leases are known; before that no container may be taken for a left-over.
     recovered: bool,
+    closing: bool,
 }
 
 impl Host {
@@ -64,6 +65,7 @@ impl Host {
             cards: BTreeMap::new(),
             told_offers: None,
             recovered: false,
+            closing: false,
         }
     }
 
@@ -91,6 +93,7 @@ impl Host {
             Input::Market(market) => self.take_market(market, now, &mut out),
             Input::Worker { lease, epoch, event } => self.take_worker(&lease, epoch, event, now, &mut out),
             Input::User(command) => self.take_command(command, now, &mut out),
+            Input::Closing => self.closing = true,
             Input::Recovered(survivors) => self.take_survivors(survivors, now, &mut out),
         }
         self.reconcile(now, &mut out);
@@ -134,6 +137,18 @@ impl Host {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The driver's index of a card, as the container runtime wants it; 0 for one that is not listed.
+    #[must_use]
+    pub fn gpu_index(&self, gpu: &GpuUuid) -> u32 {
+        self.cards.get(gpu).map_or(0, |card| card.reading.index)
+    }
+
+    /// Some lease is not over yet.
+    #[must_use]
+    pub fn has_jobs(&self) -> bool {
+        self.cards.values().any(|card| card.job.is_some())
     }
 
     fn job(&self, lease: &LeaseId) -> Option<&Job> {
@@ -199,6 +214,12 @@ impl Host {
                 let leases =
                     jobs.map(|job| (job.terms().lease.clone(), job.terms().epoch, job.state().clone()));
                 out.push(Effect::Tell(Report::Leases { leases: leases.collect() }));
+                // What a renter needs to reach a worker may not have arrived before the line broke.
+                for job in self.cards.values().filter_map(|card| card.job.as_ref()) {
+                    if *job.state() == LeaseState::Ready {
+                        out.push(job.report());
+                    }
+                }
             }
             MarketInput::Unreachable { detail } => {
                 let since = match &self.snapshot.market {
@@ -261,7 +282,7 @@ impl Host {
     /// Why an offer is not taken; `None` when it is.
     fn objections(&self, terms: &LeaseTerms, now: Timestamp) -> Option<Vec<policy::BlockReason>> {
         let card = self.cards.get(&terms.gpu).filter(|card| card.present && card.job.is_none());
-        let Some(card) = card else { return Some(vec![]) };
+        let Some(card) = card.filter(|_| !self.closing) else { return Some(vec![]) };
         if terms.price_per_hour.currency != self.settings.price_per_hour.currency
             || terms.price_per_hour.micros < self.settings.price_per_hour.micros
         {
@@ -362,6 +383,10 @@ impl Host {
             let seen = card.present.then_some(&card.reading);
             let verdict = decide(&self.snapshot, &self.settings, &self.overrides, seen, presence, now);
             if let Some(job) = &mut card.job {
+                if self.closing {
+                    let how = job.gentle(&self.settings);
+                    job.end(EndReason::OwnerStopped, how, card.reading.energy_millijoules, now, out);
+                }
                 job.reconcile(&verdict, &self.settings, card.reading.energy_millijoules, now, out);
                 if job.state().is_over() {
                     card.job = None;
@@ -385,7 +410,9 @@ impl Host {
         else {
             return;
         };
-        let free = self.cards.values().filter(|card| card.job.is_none() && card.verdict == Verdict::Earn);
+        let free = self.cards.values().filter(|card| {
+            !self.closing && card.job.is_none() && card.verdict == Verdict::Earn
+        });
         let offers: Vec<CardOffer> = free
             .map(|card| CardOffer {
                 gpu: card.reading.uuid.clone(),

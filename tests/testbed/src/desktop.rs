@@ -1,0 +1,188 @@
+//! A desktop without a screen: X server, session bus, window manager, notification daemon and an unlocked keyring, all
+//! its own, all ended by process id.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use x11rb::connection::Connection;
+use x11rb::protocol::xproto::{ConnectionExt as _, MOTION_NOTIFY_EVENT};
+use x11rb::protocol::xtest::ConnectionExt as _;
+use x11rb::rust_connection::RustConnection;
+
+use crate::process::{Process, output, wait_for};
+
+/// The order of the fields is the order of the end: clients before their servers.
+pub struct Desktop {
+    _clients: Vec<Process>,
+    _bus: Process,
+    _server: Process,
+    display: String,
+    bus_address: String,
+    home: PathBuf,
+    folder: PathBuf,
+}
+
+impl Desktop {
+    /// # Errors
+    /// When a part of it does not come up; the message names it.
+    pub fn start(folder: &Path) -> anyhow::Result<Self> {
+        let folder = folder.join("desktop");
+        let home = folder.join("home");
+        for part in ["home/.config", "home/.cache", "home/.local/share/keyrings", "run"] {
+            std::fs::create_dir_all(folder.join(part))?;
+        }
+        std::fs::set_permissions(
+            folder.join("run"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o700),
+        )?;
+        let (server, display) = start_x(&folder)?;
+        let bus_address = format!("unix:path={}", folder.join("run/bus").display());
+        let bus = Process::start(
+            &folder,
+            "dbus",
+            Command::new("dbus-daemon").args(["--session", "--nofork", "--nopidfile", "--address", &bus_address]),
+        )?;
+        let mut desktop = Self {
+            _clients: Vec::new(),
+            _bus: bus,
+            _server: server,
+            display,
+            bus_address,
+            home,
+            folder,
+        };
+        wait_for("the session bus", Duration::from_secs(10), || {
+            Ok(desktop.folder.join("run/bus").exists().then_some(()))
+        })?;
+        desktop.start_clients()?;
+        Ok(desktop)
+    }
+
+    fn start_clients(&mut self) -> anyhow::Result<()> {
+        let mut openbox = Command::new("openbox");
+        self.enter(&mut openbox);
+        // A server without clients resets its idle counter; a window manager stays connected.
+        self._clients.push(Process::start(&self.folder, "openbox", &mut openbox)?);
+        let mut dunst = Command::new("dunst");
+        self.enter(dunst.arg("-print"));
+        self._clients.push(Process::start(&self.folder, "dunst", &mut dunst)?);
+        // Started unlocked: one that the bus starts by itself would wait for a password that nobody types.
+        let password = self.folder.join("keyring-password");
+        std::fs::File::create(&password)?.write_all(b"test")?;
+        let mut keyring = Command::new("sh");
+        keyring.arg("-c").arg("exec gnome-keyring-daemon --unlock --foreground --components=secrets <\"$0\"");
+        self.enter(keyring.arg(&password));
+        self._clients.push(Process::start(&self.folder, "keyring", &mut keyring)?);
+        for name in ["org.freedesktop.Notifications", "org.freedesktop.secrets"] {
+            wait_for(name, Duration::from_secs(15), || Ok(self.owns(name).then_some(())))?;
+        }
+        Ok(())
+    }
+
+    fn owns(&self, name: &str) -> bool {
+        let mut ask = Command::new("dbus-send");
+        self.enter(&mut ask);
+        ask.args([
+            "--session",
+            "--print-reply",
+            "--dest=org.freedesktop.DBus",
+            "/",
+            "org.freedesktop.DBus.NameHasOwner",
+        ]);
+        ask.arg(format!("string:{name}"));
+        output(&mut ask).is_ok_and(|answer| answer.contains("boolean true"))
+    }
+
+    /// Puts a program onto this desktop.
+    pub fn enter(&self, command: &mut Command) {
+        let in_home = |part: &str| self.home.join(part);
+        command
+            .env("DISPLAY", &self.display)
+            .env("DBUS_SESSION_BUS_ADDRESS", &self.bus_address)
+            .env("HOME", &self.home)
+            .env("XDG_RUNTIME_DIR", self.folder.join("run"))
+            .env("XDG_CONFIG_HOME", in_home(".config"))
+            .env("XDG_CACHE_HOME", in_home(".cache"))
+            .env("XDG_DATA_HOME", in_home(".local/share"))
+            .env("XDG_SESSION_TYPE", "x11")
+            .env("GDK_BACKEND", "x11")
+            .env("LIBGL_ALWAYS_SOFTWARE", "1")
+            .env("NO_AT_BRIDGE", "1")
+            .env("GTK_A11Y", "none")
+            .env_remove("WAYLAND_DISPLAY");
+    }
+
+    #[must_use]
+    pub fn display(&self) -> &str {
+        &self.display
+    }
+
+    #[must_use]
+    pub fn bus_address(&self) -> &str {
+        &self.bus_address
+    }
+
+    /// What the notification daemon has shown.
+    #[must_use]
+    pub fn notifications(&self) -> String {
+        std::fs::read_to_string(self.folder.join("dunst.log")).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// When the X server is gone.
+    pub fn mouse(&self) -> anyhow::Result<Mouse> {
+        Mouse::connect(&self.display)
+    }
+
+    /// The whole screen as PNG.
+    ///
+    /// # Errors
+    /// When the picture cannot be taken.
+    pub fn screenshot(&self, path: &Path) -> anyhow::Result<()> {
+        let mut import = Command::new("import");
+        self.enter(&mut import);
+        output(import.args(["-window", "root"]).arg(path)).map(drop)
+    }
+}
+
+fn start_x(folder: &Path) -> anyhow::Result<(Process, String)> {
+    let mut command = Command::new("Xvfb");
+    command.args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"]);
+    let (server, mut said) = Process::start_piped(folder, "xvfb", &mut command)?;
+    let number = crate::process::line(&mut said).context("the X server does not start")?;
+    Ok((server, format!(":{number}")))
+}
+
+/// A hand on the mouse of one display: input of its own by XTEST, without starting a program for it.
+pub struct Mouse {
+    connection: RustConnection,
+    root: u32,
+    at_left: bool,
+}
+
+impl Mouse {
+    /// # Errors
+    /// When there is no such display.
+    pub fn connect(display: &str) -> anyhow::Result<Self> {
+        let (connection, screen) = RustConnection::connect(Some(display))?;
+        let root = connection.setup().roots[screen].root;
+        Ok(Self { connection, root, at_left: false })
+    }
+
+    /// Moves the pointer by a few pixels. It has happened when this returns.
+    ///
+    /// # Errors
+    /// When the X server is gone.
+    pub fn twitch(&mut self) -> anyhow::Result<()> {
+        self.at_left = !self.at_left;
+        let x = if self.at_left { 300 } else { 310 };
+        self.connection.xtest_fake_input(MOTION_NOTIFY_EVENT, 0, 0, self.root, x, 300, 0)?;
+        // An answer to a later question says that the motion was carried out.
+        self.connection.get_input_focus()?.reply()?;
+        Ok(())
+    }
+}
+

@@ -1,0 +1,6 @@
+//! Real parts for tests, demo and benches, each started privately and ended by process id: a Docker Engine, a desktop
+//! session, a market, a host, a renter. Only the card may be a stand-in, and says so in its name.
+
+pub mod desktop;
+pub mod place;
+pub mod process;
