@@ -33,7 +33,6 @@ impl Rig {
     }
 
     /// Runs `function` to its end, which must be a good one.
-    #[allow(dead_code, reason = "each test binary has its own copy of this module, and not each needs it")]
     pub fn run(&self, function: &str) {
         let output = self.child(function).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
