@@ -34,26 +34,22 @@ impl Desktop {
         for part in ["home/.config", "home/.cache", "home/.local/share/keyrings", "run"] {
             std::fs::create_dir_all(folder.join(part))?;
         }
-        std::fs::set_permissions(
-            folder.join("run"),
-            std::os::unix::fs::PermissionsExt::from_mode(0o700),
-        )?;
+        std::fs::set_permissions(folder.join("run"), std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         let (server, display) = start_x(&folder)?;
         let bus_address = format!("unix:path={}", folder.join("run/bus").display());
         let bus = Process::start(
             &folder,
             "dbus",
-            Command::new("dbus-daemon").args(["--session", "--nofork", "--nopidfile", "--address", &bus_address]),
+            Command::new("dbus-daemon").args([
+                "--session",
+                "--nofork",
+                "--nopidfile",
+                "--address",
+                &bus_address,
+            ]),
         )?;
-        let mut desktop = Self {
-            _clients: Vec::new(),
-            _bus: bus,
-            _server: server,
-            display,
-            bus_address,
-            home,
-            folder,
-        };
+        let mut desktop =
+            Self { _clients: Vec::new(), _bus: bus, _server: server, display, bus_address, home, folder };
         wait_for("the session bus", Duration::from_secs(10), || {
             Ok(desktop.folder.join("run/bus").exists().then_some(()))
         })?;
@@ -185,4 +181,3 @@ impl Mouse {
         Ok(())
     }
 }
-

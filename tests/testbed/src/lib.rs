@@ -4,3 +4,5 @@
 pub mod desktop;
 pub mod place;
 pub mod process;
+pub mod tray;
+pub mod webdriver;

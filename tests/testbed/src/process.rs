@@ -76,7 +76,11 @@ impl Process {
         while self.is_running() {
             if started.elapsed() > within {
                 self.kill();
-                bail!("{} did not end within {within:?} of SIGTERM; its log:\n{}", self.name, tail(&self.log()));
+                bail!(
+                    "{} did not end within {within:?} of SIGTERM; its log:\n{}",
+                    self.name,
+                    tail(&self.log())
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -90,7 +94,9 @@ impl Process {
     }
 
     pub fn signal(&mut self, signal: Signal) {
-        if let (true, Some(pid)) = (self.is_running(), i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)) {
+        if let (true, Some(pid)) =
+            (self.is_running(), i32::try_from(self.child.id()).ok().and_then(Pid::from_raw))
+        {
             let _ = kill_process(pid, signal);
         }
     }
@@ -109,7 +115,8 @@ impl Drop for Process {
 /// # Errors
 /// When it cannot be started or fails; both outputs are then in the error.
 pub fn output(command: &mut Command) -> anyhow::Result<String> {
-    let out = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?} cannot be started"))?;
+    let out =
+        command.stdin(Stdio::null()).output().with_context(|| format!("{command:?} cannot be started"))?;
     if !out.status.success() {
         bail!(
             "{command:?} failed ({}):\n{}{}",

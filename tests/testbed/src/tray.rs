@@ -1,0 +1,185 @@
+//! A panel's end of the tray: owns the watcher's name on the session bus, reads the item and its menu as a panel does,
+//! and clicks in it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use zbus::blocking::Connection;
+use zbus::message::Header;
+use zbus::zvariant::{OwnedValue, Structure, Value};
+
+use crate::desktop::Desktop;
+use crate::process::wait_for;
+
+const WATCHER: &str = "org.kde.StatusNotifierWatcher";
+const MENU: &str = "com.canonical.dbusmenu";
+
+/// Id, properties and children, as the menu's protocol nests them.
+type Node = (i32, HashMap<String, OwnedValue>, Vec<OwnedValue>);
+
+type Registered = Arc<Mutex<Vec<(String, String)>>>;
+
+/// The watcher. Start it before the app: an app that finds no watcher shows no tray.
+pub struct Tray {
+    connection: Connection,
+    registered: Registered,
+}
+
+/// One line of the menu. Properties that are not there have their defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MenuLine {
+    pub id: i32,
+    pub label: String,
+    pub is_enabled: bool,
+    /// `None` for a line that is no check item.
+    pub is_checked: Option<bool>,
+}
+
+struct Watcher {
+    registered: Registered,
+}
+
+#[zbus::interface(name = "org.kde.StatusNotifierWatcher")]
+impl Watcher {
+    fn register_status_notifier_item(&self, service: &str, #[zbus(header)] header: Header<'_>) {
+        let sender = header.sender().map(ToString::to_string).unwrap_or_default();
+        let mut registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
+        registered.push((service.to_owned(), sender));
+    }
+
+    fn register_status_notifier_host(&self, _service: &str) {}
+
+    #[zbus(property)]
+    fn registered_status_notifier_items(&self) -> Vec<String> {
+        let registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
+        registered.iter().map(|(service, _)| service.clone()).collect()
+    }
+
+    #[zbus(property)]
+    fn is_status_notifier_host_registered(&self) -> bool {
+        true
+    }
+
+    #[zbus(property)]
+    fn protocol_version(&self) -> i32 {
+        0
+    }
+}
+
+/// A tray item that an app has registered.
+pub struct TrayItem<'a> {
+    connection: &'a Connection,
+    sender: String,
+    menu_path: String,
+}
+
+impl Tray {
+    /// # Errors
+    /// When the bus does not answer or has such a watcher already.
+    pub fn watch(desktop: &Desktop) -> anyhow::Result<Self> {
+        let registered = Registered::default();
+        let connection = zbus::blocking::connection::Builder::address(desktop.bus_address())?
+            .serve_at("/StatusNotifierWatcher", Watcher { registered: registered.clone() })?
+            .name(WATCHER)?
+            .build()?;
+        Ok(Self { connection, registered })
+    }
+
+    /// The newest item that was registered.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub fn item(&self, within: Duration) -> anyhow::Result<TrayItem<'_>> {
+        let (service, sender) = wait_for("a tray item", within, || {
+            Ok(self.registered.lock().unwrap_or_else(PoisonError::into_inner).last().cloned())
+        })?;
+        // Ayatana registers an object path of its own; others a bus name with the usual path.
+        let (sender, path) = if service.starts_with('/') {
+            (sender, service)
+        } else {
+            (service, String::from("/StatusNotifierItem"))
+        };
+        let reply = self.connection.call_method(
+            Some(sender.as_str()),
+            path.as_str(),
+            Some("org.freedesktop.DBus.Properties"),
+            "Get",
+            &("org.kde.StatusNotifierItem", "Menu"),
+        )?;
+        let menu: OwnedValue = reply.body().deserialize()?;
+        let menu_path = match &*menu {
+            Value::ObjectPath(path) => path.to_string(),
+            other => anyhow::bail!("the item's menu is no object path: {other:?}"),
+        };
+        Ok(TrayItem { connection: &self.connection, sender, menu_path })
+    }
+}
+
+impl TrayItem<'_> {
+    /// The menu as it is now.
+    ///
+    /// # Errors
+    /// When the app does not answer.
+    pub fn menu(&self) -> anyhow::Result<Vec<MenuLine>> {
+        // Panels say this first; some toolkits fill the menu only then.
+        self.call("AboutToShow", &(0_i32,))?;
+        let reply = self.call("GetLayout", &(0_i32, -1_i32, Vec::<&str>::new()))?;
+        let body = reply.body();
+        let (_, (_, _, lines)): (u32, Node) = body.deserialize()?;
+        lines
+            .into_iter()
+            .map(line)
+            .filter(|line| line.as_ref().map_or(true, |l| !l.label.is_empty()))
+            .collect()
+    }
+
+    /// The line whose label begins with `label`.
+    ///
+    /// # Errors
+    /// When there is none; the error shows the menu.
+    pub fn line(&self, label: &str) -> anyhow::Result<MenuLine> {
+        let menu = self.menu()?;
+        let found = menu.iter().find(|line| line.label.starts_with(label));
+        found.cloned().with_context(|| format!("no line \"{label}\" in {menu:#?}"))
+    }
+
+    /// A click, as a panel sends it.
+    ///
+    /// # Errors
+    /// When the app does not answer.
+    pub fn click(&self, line: &MenuLine) -> anyhow::Result<()> {
+        self.call("Event", &(line.id, "clicked", Value::I32(0), 0_u32)).map(drop)
+    }
+
+    fn call<B>(&self, method: &str, body: &B) -> anyhow::Result<zbus::Message>
+    where
+        B: serde::Serialize + zbus::zvariant::DynamicType,
+    {
+        let (to, path) = (Some(self.sender.as_str()), self.menu_path.as_str());
+        Ok(self.connection.call_method(to, path, Some(MENU), method, body)?)
+    }
+}
+
+fn line(value: OwnedValue) -> anyhow::Result<MenuLine> {
+    let value = Value::from(value);
+    let structure: Structure<'_> = match value {
+        Value::Value(inner) => (*inner).try_into()?,
+        other => other.try_into()?,
+    };
+    let (id, properties, _): Node = structure.try_into()?;
+    let text = |name: &str| match properties.get(name).map(|value| &**value) {
+        Some(Value::Str(text)) => text.to_string(),
+        _ => String::new(),
+    };
+    let is_check = text("toggle-type") == "checkmark";
+    Ok(MenuLine {
+        id,
+        // An underscore marks the letter for the keyboard.
+        label: text("label").replace('_', ""),
+        is_enabled: !matches!(properties.get("enabled").map(|value| &**value), Some(Value::Bool(false))),
+        is_checked: is_check
+            .then(|| matches!(properties.get("toggle-state").map(|value| &**value), Some(Value::I32(1)))),
+    })
+}
