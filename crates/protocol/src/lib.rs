@@ -5,12 +5,14 @@
 //! | [`host_session`] | host and coordinator (WebSocket) |
 //! | [`market_api`] | renter and coordinator (HTTP) |
 //! | [`control`] | front ends and a running host (local socket) |
+//! | [`guest`] | agent and process 1 of a container (its standard input and output) |
 //! | [`view`] | the agent and everything that is shown |
 //! | [`relay`] | where the tunnel's relay is |
 
 pub mod bindings;
 pub mod control;
 pub mod error;
+pub mod guest;
 pub mod host_session;
 pub mod market_api;
 pub mod relay;

@@ -1,0 +1,230 @@
+//! Agent and process 1 of a lease's two containers. The agent writes lines to a container's standard input, process 1
+//! writes lines to its standard output.
+//!
+//! The first line is the container's configuration ([`WorkerBoot`] or [`GatewayBoot`]), every further one is empty (a
+//! heartbeat) or a [`GuestCommand`]. Where no byte comes for [`SILENCE_SECS`], process 1 exits, and the kernel ends
+//! everything in the container.
+
+use std::collections::BTreeMap;
+
+use nightjar_core::settings::EgressMode;
+use serde::{Deserialize, Serialize};
+
+/// Seconds without a byte after which a container ends itself. The agent writes once a second.
+pub const SILENCE_SECS: u32 = 5;
+/// Longest line in either direction, without its end.
+pub const LINE_LIMIT_BYTES: usize = 64 * 1024;
+/// OpenSSH in the worker.
+pub const SSH_PORT: u16 = 22;
+/// JupyterLab in the worker.
+pub const JUPYTER_PORT: u16 = 8888;
+/// Forward proxy in the gateway, on the loopback address that both containers share.
+pub const PROXY_PORT: u16 = 3128;
+/// What the tenant may read of its lease, on the same address: `GET /` and `GET /notice`.
+pub const NOTICE_PORT: u16 = 8008;
+/// Version of the self-check's result.
+pub const SELF_CHECK_VERSION: u32 = 1;
+
+/// First line to a worker's process 1.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerBoot {
+    pub lease_id: String,
+    /// The renter's public key: one line in OpenSSH's format.
+    pub authorized_key: String,
+    /// 16 to 128 letters and digits.
+    pub jupyter_token: String,
+    /// Decides whether the tenant's programs are pointed to the proxy, and what the greeting says.
+    #[serde(default)]
+    pub egress: EgressMode,
+    /// Names as in a shell; values of one line.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for WorkerBoot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token opens the tenant's Jupyter, and values of the environment are often secrets.
+        f.debug_struct("WorkerBoot")
+            .field("lease_id", &self.lease_id)
+            .field("egress", &self.egress)
+            .field("env", &self.env.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// First line to a gateway's process 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayBoot {
+    pub lease_id: String,
+    #[serde(default)]
+    pub egress: EgressMode,
+    /// What leaves the PC, in kbit/s; at least 64.
+    pub up_kbit: u32,
+    /// What comes to the PC, in kbit/s; at least 64.
+    pub down_kbit: u32,
+    /// Ports of the worker that the Engine may reach.
+    #[serde(default = "worker_ports")]
+    pub worker_ports: Vec<u16>,
+    /// Domains, each with all below it, that the proxy reaches where `egress` is `curated`.
+    #[serde(default)]
+    pub allow_proxy_domains: Vec<String>,
+    /// Networks that are out of reach beside those that always are, as `address/prefix`: the host's own public ones.
+    #[serde(default)]
+    pub blocked_networks: Vec<String>,
+}
+
+fn worker_ports() -> Vec<u16> {
+    vec![SSH_PORT, JUPYTER_PORT]
+}
+
+/// Later lines to a process 1. Both take a notice; the rest is for the one that it concerns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum GuestCommand {
+    /// Gateway: other limits from now on, in kbit/s.
+    SetBandwidth { up_kbit: u32, down_kbit: u32 },
+    /// The tenant is told that its time ends: a file in the worker, an address in the gateway.
+    Notice(Notice),
+    /// Worker: SIGTERM to everything of the tenant's; the container ends when all of it has.
+    Terminate,
+}
+
+/// What a tenant is told before its card is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// A sentence.
+    pub reason: String,
+    /// When the tenant is ended, in milliseconds from now.
+    pub deadline_ms: u64,
+}
+
+/// What a worker's process 1 runs for the tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    Ssh,
+    Jupyter,
+    Proxy,
+}
+
+impl Service {
+    /// Name as in logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Ssh => "ssh",
+            Service::Jupyter => "jupyter",
+            Service::Proxy => "proxy",
+        }
+    }
+}
+
+/// How incoming traffic is held to its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shaping {
+    /// A queue on an intermediate device: smooth.
+    Queue,
+    /// The kernel has no such device: what is too much is dropped.
+    Police,
+}
+
+/// Lines from a process 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum GuestEvent {
+    /// The fence stands: the worker may be started.
+    GatewayReady { shaping: Shaping },
+    /// One service of the worker answers.
+    Listening { service: Service, took_ms: u64 },
+    /// SSH and Jupyter answer.
+    WorkerReady {
+        /// The server's public key: one line in OpenSSH's format.
+        ssh_host_key: String,
+    },
+    /// A service ended and is started again, unless the tenant is being ended.
+    Exited { service: Service, code: i32 },
+    /// The container cannot do its work; process 1 ends after this.
+    Failed { what: String, why: String },
+}
+
+/// Result of `nightjar-guest self-check --json` and of an image's framework check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SelfCheck {
+    pub version: u32,
+    pub passed: bool,
+    /// NVIDIA's driver, e.g. `570.86.15`.
+    pub driver_version: Option<String>,
+    /// Highest CUDA that the driver speaks, e.g. `12.8`.
+    pub cuda_version: Option<String>,
+    pub devices: Vec<CheckedDevice>,
+    /// In the order of their making; after the first that failed there is none.
+    pub steps: Vec<CheckStep>,
+}
+
+impl SelfCheck {
+    /// The step that failed, if one did.
+    #[must_use]
+    pub fn failure(&self) -> Option<&CheckStep> {
+        self.steps.iter().find(|step| !step.passed)
+    }
+}
+
+/// A card as its driver describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedDevice {
+    pub index: u32,
+    pub name: String,
+    /// As NVML writes it: `GPU-` and a UUID.
+    pub uuid: Option<String>,
+    pub memory_mib: Option<u64>,
+    /// E.g. `8.9`.
+    pub compute_capability: Option<String>,
+}
+
+/// One step of a check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStep {
+    /// `driver_loaded`, `driver_version`, `initialised`, `devices`, `context`, `memory`, `copy`, `matmul`, `framework`.
+    pub step: String,
+    pub passed: bool,
+    /// A short sentence: what was found, or what failed and what to do.
+    pub detail: String,
+    /// The driver's name of the error, e.g. `CUDA_ERROR_NO_DEVICE`.
+    #[serde(default)]
+    pub error: Option<String>,
+    pub took_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_as_the_other_side_expects_them() {
+        let boot: GatewayBoot =
+            serde_json::from_str(r#"{"lease_id":"l","up_kbit":1000,"down_kbit":2000}"#).unwrap();
+        assert_eq!((boot.egress, boot.worker_ports.as_slice()), (EgressMode::Curated, &[22, 8888][..]));
+        let command: GuestCommand =
+            serde_json::from_str(r#"{"command":"notice","reason":"A game began.","deadline_ms":10000}"#).unwrap();
+        assert_eq!(
+            command,
+            GuestCommand::Notice(Notice { reason: "A game began.".to_owned(), deadline_ms: 10_000 })
+        );
+        let event = serde_json::to_string(&GuestEvent::Exited { service: Service::Ssh, code: 255 }).unwrap();
+        assert_eq!(event, r#"{"event":"exited","service":"ssh","code":255}"#);
+    }
+
+    #[test]
+    fn secrets_stay_out_of_debug_output() {
+        let boot = WorkerBoot {
+            lease_id: "l".to_owned(),
+            authorized_key: "ssh-ed25519 AAAA".to_owned(),
+            jupyter_token: "topsecret0123456".to_owned(),
+            egress: EgressMode::Off,
+            env: BTreeMap::from([("HF_TOKEN".to_owned(), "hush".to_owned())]),
+        };
+        let shown = format!("{boot:?}");
+        assert!(!shown.contains("topsecret") && !shown.contains("hush") && shown.contains("HF_TOKEN"));
+    }
+}
