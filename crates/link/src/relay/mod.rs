@@ -1,0 +1,153 @@
+//! The relay that a coordinator runs inside itself: TLS for the traffic, QUIC for address discovery.
+//!
+//! It forwards sealed packets between endpoints that cannot reach each other, and tells each how its address looks from
+//! outside, which is what hole punching needs.
+
+mod authority;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iroh_relay::server::{
+    Access, AccessControl, CertConfig, ClientRateLimit, ClientRequest, QuicConfig, RelayConfig, Server,
+    ServerConfig, TlsConfig,
+};
+use nightjar_protocol::relay::RelayInfo;
+
+use crate::endpoint::chain;
+use crate::error::LinkError;
+use authority::Authority;
+
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// Asked with an endpoint's public key, which the endpoint has proven to hold.
+pub type AdmissionQuestion = dyn Fn([u8; 32]) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync;
+
+/// Who may use the relay.
+#[derive(Clone)]
+pub enum Admission {
+    /// Whoever comes: for tests and a network of one's own. On the internet it gives bandwidth away.
+    Everyone,
+    /// Whoever the answer is `true` for.
+    Ask(Arc<AdmissionQuestion>),
+}
+
+/// How a relay is set up.
+#[derive(Clone, Debug)]
+pub struct RelayServerConfig {
+    /// TCP address for TLS; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// UDP port of address discovery, on the same address; 0 takes any free one.
+    pub quic_port: u16,
+    /// The name or IP address by which hosts and renters reach this machine.
+    pub public_host: String,
+    /// The TCP port by which they reach it, where a router forwards another one than `listen`'s.
+    pub public_port: Option<u16>,
+    /// Where the authority's key is kept; it is made on the first start, for the owner's eyes only.
+    pub data_dir: PathBuf,
+    pub admission: Admission,
+    /// What one endpoint may send through the relay, in bytes a second.
+    pub client_bytes_per_second: Option<NonZeroU32>,
+}
+
+/// A running relay; it stops when it is dropped.
+pub struct RelayServer {
+    server: Server,
+    info: RelayInfo,
+}
+
+impl std::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Everyone => "Everyone",
+            Self::Ask(_) => "Ask",
+        })
+    }
+}
+
+impl AccessControl for Admission {
+    async fn on_connect(&self, request: &ClientRequest) -> Access {
+        match self {
+            Self::Everyone => Access::Allow,
+            Self::Ask(question) if question(*request.endpoint_id().as_bytes()).await => Access::Allow,
+            Self::Ask(_) => Access::Deny { reason: Some("not known to this market".to_owned()) },
+        }
+    }
+}
+
+impl RelayServer {
+    /// Starts the relay and returns when it listens.
+    ///
+    /// # Errors
+    /// [`LinkError::Local`]: a port is taken, the public host's name is unusable, or the authority's key cannot be read or
+    /// written.
+    pub async fn start(config: RelayServerConfig) -> Result<Self, LinkError> {
+        let authority = Authority::load_or_make(&config.data_dir)?;
+        let tls = authority.server_config(&[&config.public_host, &config.listen.ip().to_string()])?;
+        // This plain port only serves a captive-portal check that our endpoints do not make.
+        let mut relay = RelayConfig::new((std::net::Ipv4Addr::LOCALHOST, 0));
+        relay.tls = Some(TlsConfig::new(config.listen, CertConfig::Manual { server_config: tls }));
+        relay.access = Arc::new(config.admission);
+        relay.limits.client_rx = config.client_bytes_per_second.map(ClientRateLimit::new);
+        let mut server = ServerConfig::default();
+        server.relay = Some(relay);
+        server.quic = Some(QuicConfig::new((config.listen.ip(), config.quic_port)));
+        let server = Server::spawn(server).await.map_err(|error| {
+            let what = format!(
+                "the relay cannot listen on {} (TCP) and port {} (UDP)",
+                config.listen, config.quic_port
+            );
+            LinkError::local(
+                what,
+                format!("{}; choose other ports or end the program that holds them", chain(&error)),
+            )
+        })?;
+        let (Some(tcp), Some(udp)) = (server.https_addr(), server.quic_addr()) else {
+            return Err(LinkError::local("the relay did not start", "it has no address"));
+        };
+        let host = bracketed(&config.public_host);
+        let info = RelayInfo {
+            url: format!("https://{host}:{}", config.public_port.unwrap_or(tcp.port())),
+            ca_der: Some(hex::encode(authority.der())),
+            quic_port: udp.port(),
+        };
+        Ok(Self { server, info })
+    }
+
+    /// What hosts and renters must know to use it.
+    #[must_use]
+    pub fn info(&self) -> &RelayInfo {
+        &self.info
+    }
+
+    /// Ends all connections. Tunnels that stand on a direct path do not notice.
+    pub async fn shutdown(self) {
+        // What does not end in time ends with the server's drop.
+        let _ = tokio::time::timeout(CLOSE_WAIT, self.server.shutdown()).await;
+    }
+}
+
+/// An IPv6 address needs brackets in a URL.
+fn bracketed(host: &str) -> String {
+    match host.parse::<std::net::Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => host.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bracketed;
+
+    #[test]
+    fn only_ipv6_gets_brackets() {
+        assert_eq!(bracketed("::1"), "[::1]");
+        assert_eq!(bracketed("127.0.0.1"), "127.0.0.1");
+        assert_eq!(bracketed("market.example"), "market.example");
+    }
+}
