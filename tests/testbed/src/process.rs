@@ -1,7 +1,7 @@
 //! Programs that a test starts: their output in a file, their end by process id, also when the test fails.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +26,20 @@ impl Process {
         let file = File::options().create(true).append(true).open(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         Self::spawn(name, log, command)
+    }
+
+    /// As [`Process::start`], with something to read on standard input.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not read.
+    pub fn start_fed(folder: &Path, name: &str, command: &mut Command, input: &str) -> anyhow::Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let file = File::options().create(true).append(true).open(&log)?;
+        command.stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file);
+        let mut process = Self::spawn(name, log, command)?;
+        let mut pipe = process.child.stdin.take().context("standard input was asked for")?;
+        pipe.write_all(input.as_bytes())?;
+        Ok(process)
     }
 
     /// Starts it with its standard output readable here, and only its errors in the log.
@@ -166,4 +180,21 @@ pub fn wait_for<T>(
 pub fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(25)..].join("\n")
+}
+
+/// As [`output`], with something to read on standard input: how secrets are handed over.
+///
+/// # Errors
+/// As [`output`].
+pub fn output_with_input(command: &mut Command, input: &str) -> anyhow::Result<String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("{command:?} cannot be started"))?;
+    if let Some(mut pipe) = child.stdin.take() {
+        pipe.write_all(input.as_bytes())?;
+    }
+    let out = child.wait_with_output()?;
+    if !out.status.success() {
+        bail!("{command:?} failed ({}):\n{}", out.status, String::from_utf8_lossy(&out.stderr));
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }

@@ -1,0 +1,99 @@
+//! Ending what belongs to a private Engine, also to one whose run died: processes by id, mounts, bridges, cgroups.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use super::as_root;
+use super::network::Network;
+use crate::process::output;
+
+/// The id in a pid file.
+pub(super) fn recorded(file: &Path) -> Option<u32> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+/// Sends a signal to processes of root's.
+pub(super) fn signal(name: &str, ids: &[u32]) {
+    if !ids.is_empty() {
+        let ids = ids.iter().map(ToString::to_string);
+        // Those that are gone by now are no error.
+        let _ = output(as_root("kill").arg(format!("-{name}")).args(ids));
+    }
+}
+
+/// Ends the daemons by SIGTERM, then whatever of this folder still runs by SIGKILL.
+pub(super) fn end_daemons(folder: &Path, within: Duration) {
+    // dockerd before containerd, which it needs to end its containers.
+    for part in ["docker.sock", "containerd.toml"] {
+        let mark = folder.join("run").join(part);
+        signal("TERM", &processes_with(&mark));
+        let started = Instant::now();
+        while !processes_with(&mark).is_empty() && started.elapsed() < within {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        signal("KILL", &processes_with(&mark));
+    }
+    let shims = processes_with(&folder.join("run").join("containerd.sock"));
+    signal("KILL", &shims);
+}
+
+/// Leaves of the folder only what shall last: the Engine's images.
+pub(super) fn clear(folder: &Path, network: &Network) -> anyhow::Result<()> {
+    end_daemons(folder, Duration::from_secs(10));
+    // A process that was killed holds its mounts for a moment longer.
+    let started = Instant::now();
+    while !processes_with(&folder.join("run")).is_empty() && started.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut mounts = mounts_in(folder);
+    // The deepest first.
+    mounts.sort_by_key(|path| std::cmp::Reverse(path.as_os_str().len()));
+    for mount in &mounts {
+        let _ = output(as_root("umount").arg("--lazy").arg(mount));
+    }
+    network.take_down();
+    remove_cgroups(&network.cgroup());
+    let left = mounts_in(folder);
+    ensure!(left.is_empty(), "these mounts of an earlier private Engine stay: {left:?}; unmount them as root");
+    output(as_root("rm").args(["-rf", "--one-file-system"]).arg(folder.join("run")))?;
+    Ok(())
+}
+
+/// Processes whose command line names a path, as our daemons' and shims' do. Ours own is not among them.
+fn processes_with(path: &Path) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let wanted = path.display().to_string();
+    let daemons = ["dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy"];
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|id| {
+            let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            let mut words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+            let program = words.next().unwrap_or_default();
+            let program = program.rsplit('/').next().unwrap_or_default();
+            daemons.contains(&program) && words.any(|word| word.contains(&wanted))
+        })
+        .collect()
+}
+
+fn mounts_in(folder: &Path) -> Vec<PathBuf> {
+    let Ok(folder) = folder.canonicalize() else { return Vec::new() };
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    // The kernel writes a space in a name as \040.
+    points.map(|point| PathBuf::from(point.replace("\\040", " "))).filter(|point| point.starts_with(&folder)).collect()
+}
+
+fn remove_cgroups(name: &str) {
+    let root = Path::new("/sys/fs/cgroup");
+    let controllers = fs::read_dir(root).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let folders: Vec<PathBuf> =
+        controllers.chain([root.to_owned()]).map(|folder| folder.join(name)).filter(|folder| folder.is_dir()).collect();
+    for folder in folders {
+        // `-depth` has the innermost first; a cgroup has no files to remove.
+        let _ = output(as_root("find").arg(folder).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]));
+    }
+}
