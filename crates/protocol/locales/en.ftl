@@ -110,3 +110,27 @@ ui-version = Version
 ui-language = Language
 ui-command-failed = This was not done: { $detail }
 ui-connection-lost = The window lost its connection to Nightjar: { $detail }
+
+refusal-settings-unreadable = the settings file cannot be read, so nothing is changed in it; repair it or move it away first.
+refusal-duration = this can last { $hours } hours at most.
+refusal-no-such-job = this job is no longer running here.
+
+pair-title = Join a market
+pair-text = A market finds work for this PC. Whoever runs it gives you its address and a pairing code.
+pair-address = Address
+pair-code = Pairing code
+pair-join = Join
+pair-unreachable = The market { $url } cannot be reached ({ $detail }). Check the address and the network.
+pair-code-refused = The market does not take this pairing code: it was used, has run out or has a typing error. Ask for a new one.
+pair-refused = The market did not take this PC: { $detail }
+pair-failed = This PC has not joined: { $detail }
+
+start-title = Nightjar could not start
+start-already-running = Nightjar already runs on this PC without a window. End that one first (its service, or Ctrl+C where it runs), then start this app again.
+start-failed = The cause: { $detail }
+ui-loading = Nightjar is starting…
+ui-dismiss = Close this message
+ui-state-earning = Earning
+ui-state-waiting = Ready
+ui-state-yours = Yours
+ui-state-trouble = Needs you

@@ -110,3 +110,27 @@ ui-version = 版本
 ui-language = 语言
 ui-command-failed = 没有执行：{ $detail }
 ui-connection-lost = 窗口与 Nightjar 失去连接：{ $detail }
+
+refusal-settings-unreadable = 设置文件读不出来，因此没有改动它；请先修复或移走它。
+refusal-duration = 最长 { $hours } 小时。
+refusal-no-such-job = 这个任务已经不在这台电脑上运行了。
+
+pair-title = 加入市场
+pair-text = 市场为这台电脑找任务。市场的运营者会给你地址和配对码。
+pair-address = 地址
+pair-code = 配对码
+pair-join = 加入
+pair-unreachable = 连不上市场 { $url }（{ $detail }）。请检查地址和网络。
+pair-code-refused = 市场不接受这个配对码：已被使用、已过期或输入有误。请重新要一个。
+pair-refused = 市场没有接受这台电脑：{ $detail }
+pair-failed = 没有加入成功：{ $detail }
+
+start-title = Nightjar 无法启动
+start-already-running = 这台电脑上已有一个没有窗口的 Nightjar 在运行。请先结束它（停止它的服务，或在它的终端里按 Ctrl+C），再启动本应用。
+start-failed = 原因：{ $detail }
+ui-loading = Nightjar 正在启动…
+ui-dismiss = 关闭这条消息
+ui-state-earning = 赚钱中
+ui-state-waiting = 已就绪
+ui-state-yours = 归你用
+ui-state-trouble = 要你处理

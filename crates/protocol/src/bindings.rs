@@ -8,6 +8,7 @@ use ts_rs::{Config, ExportError, TS};
 
 use crate::control::Refusal;
 use crate::view::ViewModel;
+use crate::window::{EnrolRefusal, StartFailure};
 
 /// Writes all bindings into `folder`.
 ///
@@ -17,5 +18,7 @@ pub fn export(folder: &Path) -> Result<(), ExportError> {
     let config = Config::default().with_large_int("number").with_out_dir(folder);
     ViewModel::export_all(&config)?;
     UserCommand::export_all(&config)?;
-    Refusal::export_all(&config)
+    Refusal::export_all(&config)?;
+    StartFailure::export_all(&config)?;
+    EnrolRefusal::export_all(&config)
 }

@@ -7,6 +7,7 @@
 //! | [`control`] | front ends and a running host (local socket) |
 //! | [`guest`] | agent and process 1 of a container (its standard input and output) |
 //! | [`view`] | the agent and everything that is shown |
+//! | [`window`] | the app and its window, beside the two above |
 //! | [`relay`] | where the tunnel's relay is |
 
 pub mod bindings;
@@ -18,3 +19,4 @@ pub mod market_api;
 pub mod relay;
 pub mod text;
 pub mod view;
+pub mod window;

@@ -1,0 +1,38 @@
+import type { EnrolRefusal } from "../../bindings/EnrolRefusal";
+import type { Refusal } from "../../bindings/Refusal";
+import type { StartFailure } from "../../bindings/StartFailure";
+import type { UserCommand } from "../../bindings/UserCommand";
+import type { ViewModel } from "../../bindings/ViewModel";
+
+/** A command that was not carried out; nothing has changed. */
+export class Refused extends Error {
+  constructor(readonly refusal: Refusal) {
+    super(refusal.kind);
+  }
+}
+
+/** This PC did not join the market; it belongs to whatever market it belonged to. */
+export class EnrolRefused extends Error {
+  constructor(readonly refusal: EnrolRefusal) {
+    super(refusal.kind);
+  }
+}
+
+/** There is no running host behind this window, and there will be none before the app is started again. */
+export class NotStarted extends Error {
+  constructor(readonly failure: StartFailure) {
+    super(failure.kind);
+  }
+}
+
+/** Everything that the window asks of the app. */
+export interface Backend {
+  /** @throws {NotStarted} */
+  view(): Promise<ViewModel>;
+  /** @throws {Refused} */
+  command(command: UserCommand): Promise<void>;
+  /** @throws {EnrolRefused} */
+  enrol(coordinatorUrl: string, pairingCode: string): Promise<void>;
+  /** Calls `draw` after each change until the returned function is called. */
+  onView(draw: (view: ViewModel) => void): Promise<() => void>;
+}

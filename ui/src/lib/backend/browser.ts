@@ -1,0 +1,41 @@
+import type { UserCommand } from "../../bindings/UserCommand";
+import type { ViewModel } from "../../bindings/ViewModel";
+import type { Backend } from "./backend";
+import { recordedView } from "./fixture";
+
+/** A backend without an app around it: for development in a browser and for component tests. */
+export class BrowserBackend implements Backend {
+  readonly sent: UserCommand[] = [];
+  readonly enrolled: [string, string][] = [];
+  #draws = new Set<(view: ViewModel) => void>();
+
+  constructor(private current: ViewModel = recordedView()) {}
+
+  async view(): Promise<ViewModel> {
+    return this.current;
+  }
+
+  async command(command: UserCommand): Promise<void> {
+    this.sent.push(command);
+    if (command.command === "set_earning") this.show({ ...this.current, earn_while_idle: command.on });
+  }
+
+  async enrol(coordinatorUrl: string, pairingCode: string): Promise<void> {
+    this.enrolled.push([coordinatorUrl, pairingCode]);
+  }
+
+  async onView(draw: (view: ViewModel) => void): Promise<() => void> {
+    this.#draws.add(draw);
+    return () => this.#draws.delete(draw);
+  }
+
+  /** As if the host had changed. */
+  show(view: ViewModel): void {
+    this.current = view;
+    for (const draw of this.#draws) draw(view);
+  }
+
+  get listeners(): number {
+    return this.#draws.size;
+  }
+}

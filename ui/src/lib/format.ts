@@ -1,0 +1,51 @@
+import type { Language } from "../bindings/Language";
+import type { Money } from "../bindings/Money";
+import type { Timestamp } from "../bindings/Timestamp";
+
+const GIB = 2 ** 30;
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+/** Cents as everywhere; below one unit also hundredths of a cent, which is what a few seconds earn. */
+export function money(amount: Money, language: Language): string {
+  const value = amount.micros / 1_000_000;
+  return new Intl.NumberFormat(language, {
+    style: "currency",
+    currency: amount.currency,
+    minimumFractionDigits: 2,
+    maximumFractionDigits: value !== 0 && Math.abs(value) < 1 ? 4 : 2,
+  }).format(value);
+}
+
+/** The clock on the wall, with the weekday where it is not within a day of `now`. */
+export function clock(at: Timestamp, now: Timestamp, language: Language): string {
+  const far = Math.abs(at - now) >= DAY_MS;
+  return new Intl.DateTimeFormat(language, {
+    hour: "2-digit",
+    minute: "2-digit",
+    hourCycle: "h23",
+    ...(far ? ({ weekday: "short" } as const) : {}),
+  }).format(at);
+}
+
+export function celsius(degrees: number, language: Language): string {
+  const number = new Intl.NumberFormat(language, { maximumFractionDigits: 0 }).format(degrees);
+  return `${number} °C`;
+}
+
+/** `of_hundred` as a percentage. */
+export function percent(of_hundred: number, language: Language): string {
+  return new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 }).format(of_hundred / 100);
+}
+
+export function gib(bytes: number, language: Language): string {
+  return new Intl.NumberFormat(language, { maximumFractionDigits: 1, minimumFractionDigits: 1 }).format(bytes / GIB);
+}
+
+export function watts(value: number, language: Language): string {
+  return new Intl.NumberFormat(language, { maximumFractionDigits: 0 }).format(value);
+}
+
+/** Enough of a key to tell it from another by eye. */
+export function shortKey(key: string): string {
+  return key.length > 16 ? `${key.slice(0, 8)}…${key.slice(-8)}` : key;
+}

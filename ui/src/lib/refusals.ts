@@ -1,0 +1,47 @@
+import type { EnrolRefusal } from "../bindings/EnrolRefusal";
+import type { Refusal } from "../bindings/Refusal";
+import type { StartFailure } from "../bindings/StartFailure";
+import type { Texts } from "./texts";
+
+/** What people read when a command was not taken. */
+export function refusalSentence(refusal: Refusal, texts: Texts): string {
+  const detail = refusal.kind === "unreadable" ? refusal.data.detail : commandDetail(refusal.data, texts);
+  return texts.say("ui-command-failed", { detail });
+}
+
+function commandDetail(error: Extract<Refusal, { kind: "command" }>["data"], texts: Texts): string {
+  switch (error.kind) {
+    case "settings_unreadable":
+      return texts.say("refusal-settings-unreadable");
+    case "duration":
+      return texts.say("refusal-duration", { hours: Math.floor(error.most_ms / 3_600_000) });
+    case "no_such_job":
+      return texts.say("refusal-no-such-job");
+    case "settings":
+      return error.detail;
+  }
+}
+
+/** What people read when a market did not take this PC. */
+export function enrolSentence(refusal: EnrolRefusal, texts: Texts): string {
+  switch (refusal.kind) {
+    case "unreachable":
+      return texts.say("pair-unreachable", { url: refusal.url, detail: refusal.detail });
+    case "pairing_code":
+      return texts.say("pair-code-refused");
+    case "refused":
+      return texts.say("pair-refused", { detail: refusal.detail });
+    case "failed":
+      return texts.say("pair-failed", { detail: refusal.detail });
+  }
+}
+
+/** What people read when there is no host behind the window. */
+export function failureSentence(failure: StartFailure, texts: Texts): string {
+  switch (failure.kind) {
+    case "already_running":
+      return texts.say("start-already-running");
+    case "other":
+      return texts.say("start-failed", { detail: failure.detail });
+  }
+}

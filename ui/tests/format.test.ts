@@ -1,0 +1,22 @@
+import { expect, test } from "vitest";
+
+import { clock, gib, money, percent, shortKey } from "../src/lib/format";
+
+const AT = new Date(2026, 5, 1, 9, 5).getTime();
+
+test("money is told in the reader's way and never rounded away", () => {
+  expect(money({ micros: 0, currency: "CNY" }, "en")).toBe("CN¥0.00");
+  expect(money({ micros: 37_500, currency: "CNY" }, "zh-CN")).toBe("¥0.0375");
+  expect(money({ micros: -1_234_567_890_000, currency: "EUR" }, "en")).toBe("-€1,234,567.89");
+});
+
+test("a far moment has its weekday", () => {
+  expect(clock(AT, AT, "en")).toBe("09:05");
+  expect(clock(AT + 2 * 86_400_000, AT, "en")).toMatch(/Wed.* 09:05/);
+});
+
+test("sizes, shares and keys", () => {
+  expect(gib(25_757_220_864, "en")).toBe("24.0");
+  expect(percent(7, "en")).toBe("7%");
+  expect(shortKey("0123456789abcdef0123456789abcdef")).toBe("01234567…89abcdef");
+});
