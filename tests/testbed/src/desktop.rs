@@ -16,9 +16,8 @@ use crate::process::{Process, output, wait_for};
 
 /// The order of the fields is the order of the end: clients before their servers.
 pub struct Desktop {
-    _clients: Vec<Process>,
-    _bus: Process,
-    _server: Process,
+    clients: Vec<Process>,
+    servers: Vec<Process>,
     display: String,
     bus_address: String,
     home: PathBuf,
@@ -49,7 +48,7 @@ impl Desktop {
             ]),
         )?;
         let mut desktop =
-            Self { _clients: Vec::new(), _bus: bus, _server: server, display, bus_address, home, folder };
+            Self { clients: Vec::new(), servers: vec![bus, server], display, bus_address, home, folder };
         wait_for("the session bus", Duration::from_secs(10), || {
             Ok(desktop.folder.join("run/bus").exists().then_some(()))
         })?;
@@ -61,17 +60,17 @@ impl Desktop {
         let mut openbox = Command::new("openbox");
         self.enter(&mut openbox);
         // A server without clients resets its idle counter; a window manager stays connected.
-        self._clients.push(Process::start(&self.folder, "openbox", &mut openbox)?);
+        self.clients.push(Process::start(&self.folder, "openbox", &mut openbox)?);
         let mut dunst = Command::new("dunst");
         self.enter(dunst.arg("-print"));
-        self._clients.push(Process::start(&self.folder, "dunst", &mut dunst)?);
+        self.clients.push(Process::start(&self.folder, "dunst", &mut dunst)?);
         // Started unlocked: one that the bus starts by itself would wait for a password that nobody types.
         let password = self.folder.join("keyring-password");
         std::fs::File::create(&password)?.write_all(b"test")?;
         let mut keyring = Command::new("sh");
         keyring.arg("-c").arg("exec gnome-keyring-daemon --unlock --foreground --components=secrets <\"$0\"");
         self.enter(keyring.arg(&password));
-        self._clients.push(Process::start(&self.folder, "keyring", &mut keyring)?);
+        self.clients.push(Process::start(&self.folder, "keyring", &mut keyring)?);
         for name in ["org.freedesktop.Notifications", "org.freedesktop.secrets"] {
             wait_for(name, Duration::from_secs(15), || Ok(self.owns(name).then_some(())))?;
         }
@@ -92,8 +91,27 @@ impl Desktop {
         output(&mut ask).is_ok_and(|answer| answer.contains("boolean true"))
     }
 
+    /// The session that this program was started in, where there is one: nothing is started, nothing is ended.
+    #[must_use]
+    pub fn of_the_user() -> Option<Self> {
+        let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (display, bus_address) = (given("DISPLAY")?, given("DBUS_SESSION_BUS_ADDRESS")?);
+        Mouse::connect(&display).ok()?;
+        let (home, folder) = (given("HOME")?.into(), given("XDG_RUNTIME_DIR")?.into());
+        Some(Self { clients: Vec::new(), servers: Vec::new(), display, bus_address, home, folder })
+    }
+
+    /// It was started here, and is not somebody's own.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        !self.servers.is_empty()
+    }
+
     /// Puts a program onto this desktop.
     pub fn enter(&self, command: &mut Command) {
+        if !self.is_private() {
+            return;
+        }
         let in_home = |part: &str| self.home.join(part);
         command
             .env("DISPLAY", &self.display)

@@ -94,6 +94,26 @@ impl Host {
         Self { process, around }.ready()
     }
 
+    /// Ends this headless host and starts the desktop app in its place, with the same data.
+    ///
+    /// # Errors
+    /// When the app does not start; its log is in the error.
+    pub fn into_app(mut self) -> anyhow::Result<Self> {
+        self.process.terminate(Duration::from_secs(20))?;
+        Self::start_app(self.around, &[])
+    }
+
+    /// Starts the desktop app with its window, or with `--hidden` in the tray alone.
+    ///
+    /// # Errors
+    /// When the app does not start; its log is in the error.
+    pub fn start_app(around: Surroundings, args: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new(program("nightjar-desktop")?);
+        around.enter(command.args(args).env("NIGHTJAR_LOG", "info"));
+        let process = Process::start(&around.folder, "app", &mut command)?;
+        Self { process, around }.ready()
+    }
+
     fn command(around: &Surroundings, args: &[&str]) -> anyhow::Result<Command> {
         std::fs::create_dir_all(&around.folder)?;
         let mut command = Command::new(program("nightjar")?);

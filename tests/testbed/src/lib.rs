@@ -1,11 +1,19 @@
 //! Real parts for tests, demo and benches, each started privately and ended by process id: a Docker Engine, a desktop
 //! session, a market, a host, a renter. Only the card may be a stand-in, and says so in its name.
 
+pub mod base;
 pub mod desktop;
+pub mod engine;
+pub mod freezer;
 pub mod host;
+pub mod images;
 pub mod market;
+pub mod night;
+pub mod notebook;
 pub mod place;
 pub mod process;
 pub mod renter;
+pub mod stage;
+pub mod timeline;
 pub mod tray;
 pub mod webdriver;

@@ -1,0 +1,231 @@
+//! Everything around a host, put up in one go: cards, Engine with its images, desktop, market.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use nightjar_core::host::UserCommand;
+use nightjar_core::settings::Settings;
+use nightjar_protocol::control::{ControlAnswer, ControlRequest};
+use nightjar_sim::{Daemon, Layout};
+
+use crate::desktop::Desktop;
+use crate::engine::{Engine, EngineOptions};
+use crate::host::{Host, Surroundings, text, unsafe_versions};
+use crate::images::{self, Flavour};
+use crate::market::Market;
+use crate::place::programs;
+use crate::process::output;
+
+/// The parts end in the order in which they stand here.
+pub struct Stage {
+    pub market: Market,
+    pub desktop: Desktop,
+    pub engine: Engine,
+    pub cards: Cards,
+    /// Last, so that everything that writes into it has ended.
+    folder: tempfile::TempDir,
+}
+
+/// What the host lends.
+pub enum Cards {
+    /// NVIDIA's driver and container toolkit are installed.
+    Real,
+    Simulated {
+        layout: Layout,
+        daemon: Daemon,
+    },
+}
+
+/// What is put up.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Models of the stand-in, e.g. `rtx4090,rtx3060`.
+    pub simulated_cards: String,
+    pub flavour: Flavour,
+    /// Take real cards where the machine has them.
+    pub real_cards: bool,
+    /// Use the session that this program was started in, where there is one.
+    pub users_desktop: bool,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self {
+            simulated_cards: String::from("rtx4090"),
+            flavour: Flavour::Lite,
+            real_cards: false,
+            users_desktop: false,
+        }
+    }
+}
+
+impl Stage {
+    /// Puts it all up. `told` hears of each step.
+    ///
+    /// # Errors
+    /// When a part does not come up; the message names it.
+    pub fn set(wish: &Wish, told: &mut dyn FnMut(&str)) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("nightjar-").tempdir()?;
+        let cards = Cards::find(wish, folder.path())?;
+        told(&cards.describe());
+        let engine =
+            Engine::start(EngineOptions { path_first: cards.hook_folder(), ..EngineOptions::cached() })?;
+        told("the private Docker Engine answers");
+        images::gateway(&engine, told)?;
+        images::pytorch_cuda(&engine, wish.flavour, told)?;
+        told("the images are there");
+        let users = if wish.users_desktop { Desktop::of_the_user() } else { None };
+        let desktop = users.map_or_else(|| Desktop::start(folder.path()), Ok)?;
+        let market = Market::start(folder.path())?;
+        told(&format!("the market answers at {}", market.url()));
+        Ok(Self { market, desktop, engine, cards, folder })
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A place for a host called `name`, on this stage's desktop, cards and Engine.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Surroundings {
+        let mut environment = self.cards.environment();
+        let mut probe = Command::new("true");
+        self.desktop.enter(&mut probe);
+        for (key, value) in probe.get_envs() {
+            if let (Some(key), Some(value)) = (key.to_str(), value.and_then(|value| value.to_str())) {
+                environment.push((key.to_owned(), value.to_owned()));
+            }
+        }
+        Surroundings { folder: self.folder().join(name), engine: self.engine.address(), environment }
+    }
+
+    /// A host that has joined this market, with these settings, and with the Engine's unsafe versions accepted one by
+    /// one, as its owner would. Gives the accepted ones.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn host(&self, name: &str, settings: &Settings) -> anyhow::Result<(Host, Vec<String>)> {
+        let around = self.place(name);
+        around.write_settings(settings)?;
+        let host = Host::join(around, self.market.url(), &self.market.pairing_code()?)?;
+        let accepted = self.accept_versions(&host.around, settings)?;
+        Ok((host, accepted))
+    }
+
+    /// # Errors
+    /// When the host does not take the settings.
+    pub fn accept_versions(&self, around: &Surroundings, settings: &Settings) -> anyhow::Result<Vec<String>> {
+        let accepted = unsafe_versions(&around.view()?);
+        if !accepted.is_empty() {
+            let settings = Settings { accepted_versions: accepted.clone(), ..settings.clone() };
+            around.command(UserCommand::Save { settings })?;
+        }
+        Ok(accepted)
+    }
+
+    /// Containers of ours that are there, running or not.
+    ///
+    /// # Errors
+    /// When the Engine does not answer.
+    pub fn containers(&self) -> anyhow::Result<Vec<String>> {
+        let said = self.engine.ask(["ps", "-aq", "--no-trunc", "--filter", "label=nightjar.lease"])?;
+        Ok(said.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Full id of the worker of a lease.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn worker(&self, lease: &str) -> anyhow::Result<String> {
+        let lease = format!("label=nightjar.lease={lease}");
+        let filters =
+            ["ps", "-q", "--no-trunc", "--filter", &lease, "--filter", "label=nightjar.role=worker"];
+        let said = self.engine.ask(filters)?;
+        Ok(said.split_whitespace().next().context("the lease has no worker")?.to_owned())
+    }
+}
+
+impl Surroundings {
+    /// A command of the owner, as the window gives it.
+    ///
+    /// # Errors
+    /// When the host refuses it or does not answer.
+    pub fn command(&self, command: UserCommand) -> anyhow::Result<()> {
+        use std::io::{BufRead, BufReader, Write};
+        let mut socket =
+            std::os::unix::net::UnixStream::connect(self.folder.join("run").join("control.sock"))?;
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut line = serde_json::to_string(&ControlRequest::Do(command))?;
+        line.push('\n');
+        socket.write_all(line.as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(socket).read_line(&mut answer)?;
+        match serde_json::from_str(&answer)? {
+            ControlAnswer::Refused(refusal) => Err(refusal.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Cards {
+    /// Real ones where they are wished for and there; else the stand-in, installed in `folder`.
+    ///
+    /// # Errors
+    /// When the stand-in was not built or does not start.
+    pub fn find(wish: &Wish, folder: &Path) -> anyhow::Result<Self> {
+        let has_driver = output(Command::new("nvidia-smi").arg("-L")).is_ok();
+        let has_toolkit = output(Command::new("nvidia-container-cli").arg("--version")).is_ok();
+        if wish.real_cards && has_driver && has_toolkit {
+            return Ok(Self::Real);
+        }
+        let layout = nightjar_sim::install(&folder.join("nvidia"), &programs()?)?;
+        let daemon = Daemon::start(&layout, &["--cards", &wish.simulated_cards])?;
+        Ok(Self::Simulated { layout, daemon })
+    }
+
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Real => String::from("this machine's own NVIDIA card is used"),
+            Self::Simulated { .. } => String::from(
+                "no NVIDIA card with its container toolkit is used here: the card is SIMULATED, and says so in its name",
+            ),
+        }
+    }
+
+    /// What a program on the host needs to find them.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Real => Vec::new(),
+            Self::Simulated { layout, .. } => layout
+                .environment()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), text(&value)))
+                .collect(),
+        }
+    }
+
+    /// Where the Engine finds the container hook of the stand-in.
+    #[must_use]
+    pub fn hook_folder(&self) -> Option<PathBuf> {
+        match self {
+            Self::Real => None,
+            Self::Simulated { layout, .. } => Some(layout.bin_dir()),
+        }
+    }
+
+    /// The stand-in's daemon.
+    ///
+    /// # Errors
+    /// When the cards are real.
+    pub fn simulated(&self) -> anyhow::Result<&Daemon> {
+        match self {
+            Self::Simulated { daemon, .. } => Ok(daemon),
+            Self::Real => anyhow::bail!("the cards of this stage are real"),
+        }
+    }
+}
