@@ -1,0 +1,38 @@
+//! The graphics cards of this PC: readings, processes, energy.
+//!
+//! [`Sampler`] is what the agent uses. It looks at each card's power state before it asks the driver anything, because
+//! a question to NVML wakes a laptop card that the kernel has put to sleep. [`Gpus`] is the seam to the driver, with
+//! [`Nvml`] as its implementation. Every call may block for as long as the driver likes: keep it off async threads.
+
+mod error;
+mod nvml;
+mod sampler;
+mod sysfs;
+
+pub use error::GpuError;
+pub use nvml::Nvml;
+pub use sampler::Sampler;
+pub use sysfs::{CardPower, PowerStates};
+
+use nightjar_core::gpu::{DriverInfo, GpuReading};
+
+/// Which card is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locator<'a> {
+    /// By the driver's own count. Finding it touches every card.
+    Index(u32),
+    /// By PCI bus id, e.g. `00000000:01:00.0`. Touches that card alone.
+    BusId(&'a str),
+}
+
+/// What a driver can be asked. Any question may wake the card that it concerns.
+pub trait Gpus: Send {
+    /// Version of the driver, and of the CUDA that it serves.
+    fn driver(&self) -> Result<DriverInfo, GpuError>;
+
+    /// How many cards the driver has.
+    fn count(&self) -> Result<u32, GpuError>;
+
+    /// All that one card says of itself; what it does not support is `None` or empty.
+    fn read(&self, card: Locator<'_>) -> Result<GpuReading, GpuError>;
+}
