@@ -30,7 +30,10 @@ fn committed_bindings_are_those_of_the_rust_types() {
     let names = fresh.keys().chain(committed.keys());
     let old: std::collections::BTreeSet<&String> =
         names.filter(|name| fresh.get(*name) != committed.get(*name)).collect();
-    assert!(old.is_empty(), "ui/src/bindings is out of date in {old:?}; run `cargo xtask bindings` and commit");
+    assert!(
+        old.is_empty(),
+        "ui/src/bindings is out of date in {old:?}; run `cargo xtask bindings` and commit"
+    );
 }
 
 /// Replaces what is committed, so that the binding of a type that is gone goes too.

@@ -1,0 +1,165 @@
+//! The agent behind the shell: started beside it, ended with it.
+
+use std::sync::Arc;
+
+use nightjar_agent::{Agent, AgentConfig, AgentHandle, StartError, system_language};
+use nightjar_protocol::view::ViewModel;
+use nightjar_protocol::window::StartFailure;
+use tauri::{AppHandle, Emitter, Manager};
+use tokio::sync::watch;
+
+use crate::options::Options;
+use crate::tray::Tray;
+use crate::{notifications, window};
+
+type Outcome = Option<Result<AgentHandle, StartFailure>>;
+
+/// How the start of the agent went, for whoever asks, also while it is under way.
+pub struct Engine {
+    outcome: watch::Sender<Outcome>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self { outcome: watch::Sender::new(None) }
+    }
+}
+
+impl Engine {
+    /// The running host; waits for its start.
+    ///
+    /// # Errors
+    /// When it did not start. It will not until the app is started again.
+    pub async fn host(&self) -> Result<AgentHandle, StartFailure> {
+        let mut inbox = self.outcome.subscribe();
+        let ended = || StartFailure::Other { detail: String::from("the app is ending") };
+        let outcome = inbox.wait_for(Option::is_some).await.map_err(|_| ended())?;
+        outcome.clone().unwrap_or_else(|| Err(ended()))
+    }
+
+    /// The running host, if it has started.
+    pub fn host_now(&self) -> Option<AgentHandle> {
+        self.outcome.borrow().as_ref()?.as_ref().ok().cloned()
+    }
+
+    pub fn failure(&self) -> Option<StartFailure> {
+        self.outcome.borrow().as_ref()?.as_ref().err().cloned()
+    }
+
+    fn settle(&self, outcome: Result<AgentHandle, StartFailure>) {
+        self.outcome.send_replace(Some(outcome));
+    }
+}
+
+/// Starts the agent, shows it, and ends the app when it has ended.
+pub async fn run(app: AppHandle, options: Options) {
+    let ending = Signals::listen();
+    let (agent, tray_folder) = match start().await {
+        Ok(started) => started,
+        Err(failure) => return failed(&app, failure).await,
+    };
+    let host = agent.handle();
+    app.state::<Engine>().settle(Ok(host.clone()));
+    let first = host.view().borrow().clone();
+    let tray = match Tray::build(&app, &first, &tray_folder).await {
+        Ok(tray) => Some(tray),
+        Err(error) => {
+            // Some desktops have no tray; the window and a second start do without.
+            tracing::error!("there is no tray icon: {error:#}");
+            None
+        }
+    };
+    if !options.hidden || tray.is_none() {
+        window::open(&app);
+    }
+    tokio::spawn(show(app.clone(), host.view(), tray));
+    tokio::spawn(notifications::run(host.clone()));
+    tokio::spawn(async move {
+        ending.wait().await;
+        tracing::info!("asked to end by a signal");
+        host.shutdown().await;
+    });
+    let code = match agent.join().await {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!("the host failed: {error:#}");
+            1
+        }
+    };
+    if let Some(tray) = app.try_state::<Tray>() {
+        tray.remove_pictures();
+    }
+    app.exit(code);
+}
+
+async fn start() -> Result<(Agent, std::path::PathBuf), StartFailure> {
+    let other = |error: anyhow::Error| StartFailure::Other { detail: format!("{error:#}") };
+    let config = AgentConfig::from_environment().map_err(other)?;
+    let tray_folder = config.runtime_dir.join("tray");
+    let agent = Agent::start(config).await.map_err(|error| match error {
+        StartError::AlreadyRunning(_) => StartFailure::AlreadyRunning,
+        StartError::Other(error) => other(error),
+    })?;
+    Ok((agent, tray_folder))
+}
+
+/// The owner is told, whatever of the desktop works: in the log, by a notification, in a window. The app ends with 1 when
+/// that window closes.
+async fn failed(app: &AppHandle, failure: StartFailure) {
+    tracing::error!(?failure, "the host could not start");
+    app.state::<Engine>().settle(Err(failure.clone()));
+    window::open(app);
+    notifications::start_failed(&failure, system_language()).await;
+}
+
+/// Draws each change. Only the newest counts, so a slow desktop skips what lies between.
+async fn show(app: AppHandle, mut views: watch::Receiver<Arc<ViewModel>>, tray: Option<Tray>) {
+    while views.changed().await.is_ok() {
+        let view = views.borrow_and_update().clone();
+        if let Some(tray) = &tray {
+            tray.show(&view);
+        }
+        if window::is_open(&app)
+            && let Err(error) = app.emit_to(window::LABEL, "view", &*view)
+        {
+            tracing::warn!("the window was not told of a change: {error}");
+        }
+    }
+}
+
+/// The system's ways to ask a program to end.
+struct Signals {
+    #[cfg(unix)]
+    kinds: Vec<tokio::signal::unix::Signal>,
+}
+
+impl Signals {
+    /// From here on a signal does not end the program by itself, so that jobs are ended first.
+    #[cfg(unix)]
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let wanted = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        Self { kinds: wanted.into_iter().filter_map(|kind| signal(kind).ok()).collect() }
+    }
+
+    #[cfg(unix)]
+    async fn wait(mut self) {
+        std::future::poll_fn(|context| {
+            let came = self.kinds.iter_mut().any(|kind| kind.poll_recv(context).is_ready());
+            if came { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    }
+
+    #[cfg(windows)]
+    fn listen() -> Self {
+        Self {}
+    }
+
+    #[cfg(windows)]
+    async fn wait(self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
