@@ -23,10 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "nightjar-link",
         ],
     ),
-    (
-        "nightjar-cli",
-        &["nightjar-core", "nightjar-protocol", "nightjar-agent", "nightjar-link"],
-    ),
+    ("nightjar-cli", &["nightjar-core", "nightjar-protocol", "nightjar-agent", "nightjar-link"]),
     ("nightjar-desktop", &["nightjar-core", "nightjar-protocol", "nightjar-agent"]),
     ("nightjar-coordinator", &["nightjar-core", "nightjar-protocol", "nightjar-link"]),
     // What runs inside a container speaks the protocol and knows nothing else of us.
@@ -51,12 +48,16 @@ fn dependencies_point_one_way() {
     let ours: BTreeSet<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
     for package in &metadata.packages {
         let name = package.name.as_str();
-        let allowed = allowed.get(name).unwrap_or_else(|| panic!("{name} is not in this list: add its place"));
+        let allowed =
+            allowed.get(name).unwrap_or_else(|| panic!("{name} is not in this list: add its place"));
         for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
             let used = dependency.name.as_str();
             assert!(!ours.contains(used) || allowed.contains(used), "{name} may not depend on {used}");
             let is_tauri = used == "tauri" || used.starts_with("tauri-");
-            assert!(!is_tauri || name == "nightjar-desktop", "only the desktop shell knows Tauri, not {name}");
+            assert!(
+                !is_tauri || name == "nightjar-desktop",
+                "only the desktop shell knows Tauri, not {name}"
+            );
         }
     }
 }

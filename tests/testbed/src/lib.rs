@@ -4,6 +4,8 @@
 pub mod base;
 pub mod desktop;
 pub mod engine;
+pub mod figures;
+pub mod footprint;
 pub mod freezer;
 pub mod host;
 pub mod images;

@@ -95,11 +95,10 @@ impl Market {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn restart(self) -> anyhow::Result<Self> {
+    pub fn restart(&mut self) -> anyhow::Result<()> {
         let listen = self.url.trim_start_matches("http://").to_owned();
-        let (folder, data, relay_port) = (self.folder.clone(), self.data.clone(), self.relay_port);
-        drop(self);
-        Self::launch(&folder, data, &listen, relay_port)
+        *self = Self::launch(&self.folder.clone(), self.data.clone(), &listen, self.relay_port)?;
+        Ok(())
     }
 
     /// # Errors

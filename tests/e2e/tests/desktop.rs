@@ -1,0 +1,207 @@
+//! The desktop app on a real session: tray over D-Bus, window through WebDriver, notifications in a real daemon, the key
+//! in a real keyring.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use nightjar_core::host::HostState;
+use nightjar_core::lease::LeaseState;
+use nightjar_testbed::desktop::Desktop;
+use nightjar_testbed::footprint::marked;
+use nightjar_testbed::host::{Host, Surroundings, job_state, quick_settings, text};
+use nightjar_testbed::place::program;
+use nightjar_testbed::process::{output, wait_for};
+use nightjar_testbed::renter::Renter;
+use nightjar_testbed::stage::{Cards, Stage, Wish};
+use nightjar_testbed::tray::{Tray, TrayItem};
+use nightjar_testbed::webdriver::Window;
+
+const SOON: Duration = Duration::from_secs(40);
+
+/// A desktop with cards and no Engine: enough for everything but a job.
+struct Room {
+    desktop: Desktop,
+    cards: Cards,
+    folder: tempfile::TempDir,
+}
+
+impl Room {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let cards = Cards::find(&Wish::default(), folder.path()).unwrap();
+        Self { desktop: Desktop::start(folder.path()).unwrap(), cards, folder }
+    }
+
+    fn place(&self) -> Surroundings {
+        let mut environment = self.cards.environment();
+        let mut probe = Command::new("true");
+        self.desktop.enter(&mut probe);
+        environment.extend(
+            probe
+                .get_envs()
+                .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned()))),
+        );
+        let nowhere = self.folder.path().join("no-docker.sock");
+        let around = Surroundings {
+            folder: self.folder.path().join("host"),
+            engine: format!("unix://{}", nowhere.display()),
+            environment,
+        };
+        around.write_settings(&quick_settings()).unwrap();
+        around
+    }
+
+    /// Ids of the windows that the window manager shows under this app's name.
+    fn windows(&self) -> Vec<String> {
+        let mut list = Command::new("wmctrl");
+        self.desktop.enter(list.arg("-l"));
+        let listed = output(&mut list).unwrap_or_default();
+        let ours = listed.lines().filter(|line| line.contains("Nightjar"));
+        ours.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
+    fn close(&self, window: &str) {
+        let mut close = Command::new("wmctrl");
+        self.desktop.enter(close.args(["-i", "-c", window]));
+        output(&mut close).unwrap();
+    }
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    wait_for(what, SOON, || Ok(is_so().then_some(()))).unwrap();
+}
+
+fn is_checked(item: &TrayItem<'_>, label: &str) -> bool {
+    item.line(label).unwrap().is_checked == Some(true)
+}
+
+#[test]
+fn the_tray_shows_the_sentence_and_its_toggle_works() {
+    let room = Room::new();
+    let tray = Tray::watch(&room.desktop).unwrap();
+    let mut app = Host::start_app(room.place(), &["--hidden"]).unwrap();
+    let item = tray.item(SOON).unwrap();
+    wait_until("the status line is the sentence of the view", || {
+        let view = app.around.view().unwrap();
+        item.menu().unwrap().iter().any(|line| !line.is_enabled && line.label == view.tray.status)
+    });
+    assert!(room.windows().is_empty(), "a window although --hidden was given");
+    for label in ["Snooze for 1 hour", "Today: 0.00 CNY", "Open Nightjar", "Quit"] {
+        item.line(label).unwrap();
+    }
+    assert!(!item.line("Stop this job").unwrap().is_enabled, "there is no job to stop");
+
+    assert!(is_checked(&item, "Earn while idle"));
+    item.click(&item.line("Earn while idle").unwrap()).unwrap();
+    wait_until("earning is off", || !app.around.view().unwrap().earn_while_idle);
+    wait_until("the toggle shows it", || !is_checked(&item, "Earn while idle"));
+    wait_until("it is written down", || {
+        std::fs::read_to_string(app.around.settings_path()).unwrap().contains("earn_while_idle = false")
+    });
+    item.click(&item.line("Earn while idle").unwrap()).unwrap();
+    wait_until("earning is on", || app.around.view().unwrap().earn_while_idle);
+    wait_until("the toggle shows it again", || is_checked(&item, "Earn while idle"));
+
+    item.click(&item.line("Snooze for 1 hour").unwrap()).unwrap();
+    wait_until("it snoozes", || app.around.view().unwrap().tray.snoozed);
+    wait_until("the line ends it", || item.line("End snooze").is_ok());
+
+    item.click(&item.line("Quit").unwrap()).unwrap();
+    wait_until("it has ended", || !app.process.is_running());
+}
+
+#[test]
+fn a_closed_window_costs_no_page_and_a_second_start_opens_the_first() {
+    let room = Room::new();
+    let tray = Tray::watch(&room.desktop).unwrap();
+    let app = Host::start_app(room.place(), &[]).unwrap();
+    wait_until("the window is open", || room.windows().len() == 1);
+    let mark = format!("NIGHTJAR_DATA_DIR={}", text(&app.around.folder.join("data")));
+    let pages = || {
+        let names = marked(&mark).into_iter();
+        names
+            .filter_map(|id| std::fs::read_to_string(format!("/proc/{id}/comm")).ok())
+            .filter(|name| name.starts_with("WebKitWebProces"))
+            .count()
+    };
+    wait_until("the page has a process", || pages() == 1);
+    room.close(&room.windows()[0]);
+    wait_until("the window is gone", || room.windows().is_empty());
+    wait_until("its page is gone", || pages() == 0);
+    let item = tray.item(SOON).unwrap();
+    item.line("Open Nightjar").unwrap();
+
+    let mut second = Command::new(program("nightjar-desktop").unwrap());
+    app.around.enter(&mut second);
+    let ended = second.status().unwrap();
+    assert!(ended.success(), "the second start ended with {ended}");
+    wait_until("the first one's window is open again", || room.windows().len() == 1);
+}
+
+#[test]
+fn the_host_key_is_in_the_keyring() {
+    let room = Room::new();
+    let app = Host::start_app(room.place(), &["--hidden"]).unwrap();
+    let shown = app.around.view().unwrap().identity.host_key;
+    assert!(!app.around.folder.join("data").join("host-key").exists(), "the key lies in a file");
+    let mut look = Command::new("secret-tool");
+    room.desktop.enter(look.args(["search", "--all", "service", "nightjar"]));
+    let found = output(&mut look).unwrap();
+    assert!(found.contains("secret = "), "nothing in the keyring: {found}");
+    drop(app);
+    let app = Host::start_app(room.place(), &["--hidden"]).unwrap();
+    assert_eq!(app.around.view().unwrap().identity.host_key, shown, "the key changed between two starts");
+}
+
+#[test]
+fn the_window_draws_the_view_and_its_switch_works() {
+    let Some(driver) =
+        std::env::var_os("NIGHTJAR_TAURI_DRIVER").map(PathBuf::from).filter(|path| path.exists())
+    else {
+        println!("SKIPPED: NIGHTJAR_TAURI_DRIVER names no tauri-driver; `cargo xtask test` installs one");
+        return;
+    };
+    let room = Room::new();
+    let around = room.place();
+    let app = program("nightjar-desktop").unwrap();
+    let window =
+        Window::open(room.folder.path(), &room.desktop, &driver, &app, |command| around.enter(command))
+            .unwrap();
+    wait_until("the sentence is drawn", || {
+        let (Ok(view), Ok(drawn)) = (around.view(), window.text("sentence")) else { return false };
+        drawn.trim() == view.sentence
+    });
+    assert!(window.text("gpu-name").unwrap().contains("(simulated)"));
+    window.click("earn-switch").unwrap();
+    wait_until("earning is off", || !around.view().unwrap().earn_while_idle);
+    wait_until("the window says so", || window.text("sentence").unwrap().contains("turned off"));
+    let requests = window.run("return performance.getEntriesByType('resource').map(e => e.name)").unwrap();
+    for request in requests.as_array().unwrap() {
+        let address = request.as_str().unwrap();
+        assert!(
+            address.starts_with("tauri://") || address.starts_with("ipc://"),
+            "the page asked for {address}"
+        );
+    }
+}
+
+#[test]
+fn the_owner_is_notified_of_a_job() {
+    let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
+    let (host, _) = stage.host("host", &quick_settings()).unwrap();
+    let host = host.into_app().unwrap();
+    let watch = host.watch().unwrap();
+    watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
+    let renter = Renter::log_in(stage.folder(), &stage.market, "20.00").unwrap();
+    wait_for("an offer", SOON, || Ok(renter.run(&["offers"]).ok())).unwrap();
+    let lease = renter.rent("pytorch-cuda:lite").unwrap();
+    watch.until("the job runs", SOON, |view| job_state(view) == Some(LeaseState::Running)).unwrap();
+    stage.desktop.mouse().unwrap().twitch().unwrap();
+    watch.until("the job is frozen", SOON, |view| job_state(view) == Some(LeaseState::Yielded)).unwrap();
+    watch.until("the job goes on", SOON, |view| job_state(view) == Some(LeaseState::Running)).unwrap();
+    renter.run(&["stop", &lease, "--wait"]).unwrap();
+    for title in ["A job has arrived", "Your card is yours", "Earning again", "Job ended"] {
+        wait_until(title, || stage.desktop.notifications().contains(title));
+    }
+}
