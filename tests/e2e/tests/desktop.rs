@@ -1,5 +1,6 @@
 //! The desktop app on a real session: tray over D-Bus, window through WebDriver, notifications in a real daemon, the key
 //! in a real keyring.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
 use std::process::Command;

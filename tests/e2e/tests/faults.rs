@@ -1,4 +1,5 @@
 //! What goes wrong around a host before anything is rented: it says what, why and what to do, and lends nothing.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
