@@ -1,0 +1,116 @@
+//! Which hosts are connected to this process, and what they offer while they are.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nightjar_core::market::CardOffer;
+use nightjar_protocol::host_session::ToHost;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// A host that has not read this many orders does not read at all.
+const MOST_WAITING_ORDERS: usize = 256;
+
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    last_id: u64,
+    by_host: HashMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    orders: mpsc::Sender<ToHost>,
+    /// Ends the session's task.
+    end: CancellationToken,
+    region: String,
+    offers: Vec<CardOffer>,
+}
+
+/// A session's own end of its entry.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) id: u64,
+    pub(crate) orders: mpsc::Receiver<ToHost>,
+    pub(crate) end: CancellationToken,
+}
+
+/// One card that a connected host offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listing {
+    pub(crate) host_id: String,
+    pub(crate) region: String,
+    pub(crate) card: CardOffer,
+}
+
+impl Registry {
+    /// Enters a session. An older one of the same host ends: the host has given it up, whether the network says so yet
+    /// or not.
+    pub(crate) fn enter(&self, host_id: &str, parent: &CancellationToken) -> Seat {
+        let (sender, orders) = mpsc::channel(MOST_WAITING_ORDERS);
+        let end = parent.child_token();
+        let mut sessions = self.lock();
+        sessions.last_id += 1;
+        let id = sessions.last_id;
+        let entry = Entry { id, orders: sender, end: end.clone(), region: String::new(), offers: Vec::new() };
+        if let Some(older) = sessions.by_host.insert(host_id.to_owned(), entry) {
+            older.end.cancel();
+        }
+        Seat { id, orders, end }
+    }
+
+    /// Removes a session unless a newer one took its place.
+    pub(crate) fn leave(&self, host_id: &str, id: u64) {
+        let mut sessions = self.lock();
+        if sessions.by_host.get(host_id).is_some_and(|entry| entry.id == id) {
+            sessions.by_host.remove(host_id);
+        }
+    }
+
+    /// Replaces what a session offers.
+    pub(crate) fn set_offers(&self, host_id: &str, id: u64, region: String, offers: Vec<CardOffer>) {
+        if let Some(entry) = self.lock().by_host.get_mut(host_id).filter(|entry| entry.id == id) {
+            entry.region = region;
+            entry.offers = offers;
+        }
+    }
+
+    /// Hands an order to a host. One that is away or does not read learns of it when it connects again.
+    pub(crate) fn send(&self, host_id: &str, order: ToHost) {
+        if let Some(entry) = self.lock().by_host.get(host_id)
+            && entry.orders.try_send(order).is_err()
+        {
+            tracing::warn!(host_id, "the host does not read its orders; its session is ended");
+            entry.end.cancel();
+        }
+    }
+
+    pub(crate) fn is_connected(&self, host_id: &str) -> bool {
+        self.lock().by_host.contains_key(host_id)
+    }
+
+    /// Everything on offer, in no order.
+    pub(crate) fn listings(&self) -> Vec<Listing> {
+        let sessions = self.lock();
+        let of_host = |(host_id, entry): (&String, &Entry)| {
+            let (host_id, region) = (host_id.clone(), entry.region.clone());
+            let listing = move |card: &CardOffer| Listing {
+                host_id: host_id.clone(),
+                region: region.clone(),
+                card: card.clone(),
+            };
+            entry.offers.iter().map(listing).collect::<Vec<_>>()
+        };
+        sessions.by_host.iter().flat_map(of_host).collect()
+    }
+
+    /// A panic elsewhere cannot leave the map half changed: every change is one call.
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
