@@ -113,6 +113,7 @@ CREATE TABLE legs (
 CREATE TABLE balances (
     account_kind TEXT    NOT NULL,
     account_id   TEXT    NOT NULL,
-    micros       INTEGER NOT NULL,
+    -- A sum that does not fit would silently become a floating-point number.
+    micros       INTEGER NOT NULL CHECK (typeof(micros) = 'integer'),
     PRIMARY KEY (account_kind, account_id)
 );

@@ -189,7 +189,7 @@ impl Operator {
             if error.is_taken() { OperatorError::NameTaken(name.to_owned()) } else { error.into() }
         })?;
         if balance.micros > 0 {
-            books::book(tx.connection(), &Transfer::deposit(&renter.id, balance), None, now).await?;
+            self.deposit(&mut tx, &renter, balance).await?;
         }
         tx.commit().await?;
         Ok(NewRenter { name: renter.name, renter: renter.id, token, balance })
@@ -208,19 +208,26 @@ impl Operator {
         let renter = renters::by_name(tx.connection(), name)
             .await?
             .ok_or_else(|| OperatorError::NoSuchRenter(name.chars().filter(|c| !c.is_control()).collect()))?;
-        let after = self.balance(&mut tx, &renter).await?.plus(amount)?;
-        // The other side of all payments in must be able to hold them too.
-        let world = books::balance_micros(tx.connection(), &Account::World).await?;
-        world.checked_sub(amount.micros).ok_or(MoneyError::Overflow)?;
-        let transfer = Transfer::deposit(&renter.id, amount);
-        books::book(tx.connection(), &transfer, None, self.clock.now()).await?;
+        let after = self.deposit(&mut tx, &renter, amount).await?;
         tx.commit().await?;
         Ok(after)
     }
 
-    async fn balance(&self, tx: &mut WriteTx, renter: &Renter) -> Result<Money, OperatorError> {
+    /// Books a payment in; both sides of it must be able to hold it.
+    async fn deposit(
+        &self,
+        tx: &mut WriteTx,
+        renter: &Renter,
+        amount: Money,
+    ) -> Result<Money, OperatorError> {
         let account = Account::Renter { id: renter.id.clone() };
-        Ok(Money::new(books::balance_micros(tx.connection(), &account).await?, self.currency))
+        let before = books::balance_micros(tx.connection(), &account).await?;
+        let after = Money::new(before, self.currency).plus(amount)?;
+        let world = books::balance_micros(tx.connection(), &Account::World).await?;
+        world.checked_sub(amount.micros).ok_or(MoneyError::Overflow)?;
+        let transfer = Transfer::deposit(&renter.id, amount);
+        books::book(tx.connection(), &transfer, None, self.clock.now()).await?;
+        Ok(after)
     }
 
     /// All renters by name.

@@ -157,9 +157,12 @@ async fn converse(
     let mut noted_at = opened_at;
     loop {
         let done = tokio::select! {
+            // What waits to be sent goes first, or the answers to a host that sends much would pile up.
+            biased;
             () = seat.end.cancelled() => return Ended::Replaced,
             () = tokio::time::sleep_until(silent_at) => return Ended::Silent,
             Some(order) = seat.orders.recv() => say(socket, &order).await,
+            _ = beat.tick() => beat_once(socket, market, host, &mut noted_at).await,
             message = hear(socket) => {
                 silent_at = Instant::now() + SILENT_AT_MOST;
                 match message {
@@ -167,7 +170,6 @@ async fn converse(
                     Err(ended) => Err(ended),
                 }
             }
-            _ = beat.tick() => beat_once(socket, market, host, &mut noted_at).await,
         };
         if let Err(ended) = done {
             return ended;

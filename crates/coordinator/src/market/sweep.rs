@@ -75,3 +75,109 @@ impl Market {
 fn has_run_out(lease: &LeaseRecord, now: Timestamp) -> bool {
     lease.state == LeaseState::Offered && now.since_ms(lease.placement.offered_at) >= OFFER_STANDS_MS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightjar_core::gpu::GpuUuid;
+    use nightjar_core::lease::Epoch;
+    use nightjar_core::market::{CardOffer, Requirements};
+    use nightjar_core::money::{Currency, Money};
+    use nightjar_core::settings::EgressMode;
+    use tokio_util::sync::CancellationToken;
+
+    use crate::changes::Changes;
+    use crate::clock::Clock;
+    use crate::registry::Registry;
+    use crate::store::Store;
+    use crate::store::leases::Placement;
+    use crate::store::renters::{self, Renter};
+
+    const START: Timestamp = Timestamp(1_000_000);
+
+    async fn market(folder: &std::path::Path) -> Market {
+        Market {
+            store: Store::open(folder).await.unwrap(),
+            registry: Registry::default(),
+            changes: Changes::new(),
+            clock: Clock::default(),
+            currency: Currency::CNY,
+            fee_basis_points: 500,
+            relay: None,
+            since: START,
+            closing: CancellationToken::new(),
+        }
+    }
+
+    fn lease_in(state: LeaseState, host_id: &str) -> LeaseRecord {
+        LeaseRecord {
+            id: LeaseId(format!("{state:?}")),
+            renter: "r".into(),
+            image: "i".into(),
+            requirements: Requirements::default(),
+            renter_key: String::new(),
+            ssh_public_key: String::new(),
+            created_at: START,
+            placement: Placement {
+                epoch: Epoch(1),
+                host_id: host_id.into(),
+                host_key: "k".into(),
+                region: "home".into(),
+                card: CardOffer {
+                    gpu: GpuUuid(format!("{state:?}")),
+                    model: "m".into(),
+                    vram_mib: 1,
+                    driver: "d".into(),
+                    price_per_hour: Money::new(1, Currency::CNY),
+                    images: vec![],
+                    egress: EgressMode::Off,
+                },
+                fee_basis_points: 0,
+                offered_at: START,
+                started_at: None,
+                access: None,
+                last_sequence: 0,
+                running_ms_total: 0,
+                metered_to: Timestamp(0),
+            },
+            state,
+            state_since: START,
+            closed_at: None,
+            running_ms: 0,
+            charged_micros: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn leases_of_a_host_that_is_silent_for_ten_minutes_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let market = market(folder.path()).await;
+        let stopped = LeaseState::Ending { reason: EndReason::RenterStopped };
+        let mut tx = market.store.write().await.unwrap();
+        let host_id = hosts::enter(tx.connection(), "h", "k", START).await.unwrap();
+        let renter = Renter { id: "r".into(), name: "r".into(), created_at: START };
+        renters::add(tx.connection(), &renter, "t").await.unwrap();
+        for state in [LeaseState::Running, stopped.clone()] {
+            leases::add(tx.connection(), &lease_in(state, &host_id)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+
+        market.sweep(START.plus_ms(599_999)).await.unwrap();
+        let mut db = market.store.reader().acquire().await.unwrap();
+        assert_eq!(leases::open(&mut db).await.unwrap().len(), 2);
+
+        let late = START.plus_ms(600_000);
+        let seat = market.registry.enter(&host_id, &market.closing);
+        market.sweep(late).await.unwrap();
+        assert_eq!(leases::open(&mut db).await.unwrap().len(), 2, "it is connected, so it is not lost");
+        market.registry.leave(&host_id, seat.id);
+        market.sweep(late).await.unwrap();
+        assert_eq!(leases::open(&mut db).await.unwrap(), []);
+        let running = leases::by_id(&mut db, &LeaseId("Running".into())).await.unwrap().unwrap();
+        assert_eq!(running.state, LeaseState::Ended { reason: EndReason::HostLost });
+        assert_eq!(running.closed_at, Some(late));
+        // The first cause counts.
+        let ending = leases::by_id(&mut db, &LeaseId(format!("{stopped:?}"))).await.unwrap().unwrap();
+        assert_eq!(ending.state, LeaseState::Ended { reason: EndReason::RenterStopped });
+    }
+}

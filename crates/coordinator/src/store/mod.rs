@@ -48,7 +48,7 @@ impl StoreError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(
-        "the data folder {} cannot be made or protected: {cause}; choose another with --data-dir",
+        "{} cannot be made or protected: {cause}; choose another data folder with --data-dir",
         path.display()
     )]
     Folder { path: PathBuf, cause: std::io::Error },
@@ -96,6 +96,7 @@ impl Store {
         make_private_folder(data_dir)
             .map_err(|cause| OpenError::Folder { path: data_dir.to_owned(), cause })?;
         let path = data_dir.join(FILE);
+        make_private_file(&path).map_err(|cause| OpenError::Folder { path: path.clone(), cause })?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true)
@@ -187,6 +188,18 @@ fn make_private_folder(path: &Path) -> std::io::Result<()> {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+/// In a folder that was there before, others may look in; SQLite gives the files beside the database the same mode.
+fn make_private_file(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::File::options();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path).map(drop)
 }
 
 fn number(value: u64) -> Result<i64, StoreError> {
