@@ -1,0 +1,421 @@
+//! The command line. The help texts are the manual: each says what happens, shows an example and names what comes next.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::quantity;
+
+const AFTER: &str = "\
+Rent a card:
+  nightjar login https://market.example     once, with the token from the market's operator
+  nightjar offers --vram 24G                what is there, cheapest first
+  nightjar rent --model 4090                rent; prints the lease's name when it is ready
+  nightjar ssh                              a shell on it
+  nightjar stop                             done: billing ends
+
+Lend your card:
+  nightjar host --coordinator https://market.example --pair -
+  nightjar status                           what it does, and why
+  nightjar pause --for 2h                   leave me alone
+
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage
+  3  nothing matched: no card, no lease
+  4  the host is not running or cannot be reached
+  5  not logged in, or refused by the market
+  6  the market cannot be reached
+  (`nightjar ssh` ends with the code of ssh once that has started.)
+
+Variables:
+  NIGHTJAR_RENTER_DIR   where the renter's token and keys are kept
+  NIGHTJAR_DATA_DIR, NIGHTJAR_SETTINGS, NIGHTJAR_RUNTIME_DIR, NIGHTJAR_DOCKER
+                        of the host: its folders, settings file and Docker Engine
+  NIGHTJAR_KEYRING      file: keep the host's key in its data folder, not in the keyring
+  NIGHTJAR_LOG          what goes to the log on standard error, e.g. info or nightjar_link=debug";
+
+/// Rent graphics cards of people who are away from their PC, or lend yours
+#[derive(Debug, Parser)]
+#[command(name = "nightjar", version, after_help = AFTER, max_term_width = 100, arg_required_else_help = true)]
+pub struct Arguments {
+    /// Print one JSON object on standard output; failures too, as {"error": …}
+    #[arg(long, global = true, display_order = 900)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Rent: log in to a market with a renter's token
+    ///
+    /// The token is asked for, or read from standard input; it is never an argument, where every program on this PC
+    /// could read it. It is kept, with the market's address, in a file that only your account can read.
+    Login(Login),
+    /// Rent: forget the market and its token
+    Logout,
+    /// Rent: show who you are on the market, and your balance
+    Account,
+    /// Rent: list the cards that would take a job now, the cheapest first
+    ///
+    /// Everything that is left out matches any card. NETWORK is what a job may reach: curated stands for package
+    /// indexes, model hubs, code hosts and object stores.
+    Offers(Offers),
+    /// Rent: rent the cheapest card that is enough
+    ///
+    /// Of two at one price the smaller is taken. Without --image, pytorch-cuda:full is started. Each step is shown with its time on standard error, and the lease's name
+    /// on standard output. Ctrl-C while waiting ends the lease.
+    ///
+    /// You pay by the second for the time in which the card is yours: not while it is prepared, and not while its owner
+    /// uses it.
+    Rent(Rent),
+    /// Rent: list your leases
+    ///
+    /// Those that are over are left out unless --all is given.
+    Leases(LeaseList),
+    /// Rent: show one lease
+    Show(OneLease),
+    /// Rent: open a shell on a lease, or run a command there
+    ///
+    /// This is the OpenSSH client of your PC, with the tunnel as its ProxyCommand and the worker's own host key, which
+    /// the market vouches for. What follows `--` is run there instead of a shell.
+    Ssh(Ssh),
+    /// Rent: print a block for ~/.ssh/config, so that scp, rsync, git and editors reach a lease
+    ///
+    /// The block names the tunnel as ProxyCommand and the worker's own host key.
+    SshConfig(SshConfig),
+    /// Rent: connect standard input and output to a lease's SSH port, as OpenSSH's ProxyCommand
+    ///
+    /// `nightjar ssh` and the block of `nightjar ssh-config` start this; nobody needs to type it.
+    Proxy(Proxy),
+    /// Rent: open a lease's JupyterLab on a port of this PC
+    ///
+    /// Only this PC can reach the port, and the address holds the token that JupyterLab asks for: treat it as a password.
+    /// Stays until Ctrl-C or the end of the lease; a frozen lease keeps its page and goes on when the card is back.
+    Jupyter(Jupyter),
+    /// Rent: end a lease; nothing is charged from then on
+    ///
+    /// Everything in the worker ends; what is in /workspace stays on the host for your next lease there.
+    Stop(Stop),
+    /// Rent: show every booking of a lease
+    Statement(OneLease),
+    /// Host: lend this PC's cards while it is idle, without a desktop
+    ///
+    /// Prints one line when it is ready, and runs until SIGTERM or Ctrl-C: jobs end first, then the program. The desktop
+    /// app does the same with a window; run one of the two.
+    Host(Host),
+    /// Host: show what this PC's cards do, and why
+    ///
+    /// Talks to the host that runs on this PC: `nightjar host` or the desktop app.
+    Status(Status),
+    /// Host: lend nothing for a while
+    ///
+    /// A job that runs is ended. The pause ends by itself; earning stays turned on.
+    Pause(Pause),
+    /// Host: end a pause
+    Resume(HostPlace),
+    /// Host: end a job that runs on this PC now
+    ///
+    /// The card is free at once; the renter pays nothing more. To end a lease that you rent, use `nightjar stop`.
+    StopJob(StopJob),
+    /// Host: end the host that runs on this PC, and its jobs
+    Quit(HostPlace),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar login https://market.example
+  nightjar login https://market.example --token - < token.txt")]
+pub struct Login {
+    /// The market's address
+    pub url: String,
+    /// Read the token from standard input: `--token -`
+    #[arg(long, value_name = "-", value_parser = ["-"], hide_possible_values = true)]
+    pub token: Option<String>,
+    /// Allow http:// to another PC: whoever is on the way can then read the token
+    #[arg(long)]
+    pub allow_plain_http: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar offers
+  nightjar offers --model 4090 --max-price 2.50
+  nightjar offers --vram 24G --image pytorch-cuda:full --json
+
+Ends with 3 when no card is enough.")]
+pub struct Offers {
+    #[command(flatten)]
+    pub filters: Filters,
+}
+
+// What a card must be. Not a doc comment here and below: clap would put it in the place of the command's own text.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Filters {
+    /// Part of the card's name, e.g. 4090 or "rtx 3060"
+    #[arg(long, value_parser = plain_text)]
+    pub model: Option<String>,
+    /// Memory of the card at least, e.g. 24G (10^9 bytes, as cards are sold) or 12GiB
+    #[arg(long, value_name = "SIZE", value_parser = quantity::vram_mib)]
+    pub vram: Option<u64>,
+    /// Region of the host, as `nightjar offers` spells it
+    #[arg(long, value_parser = plain_text)]
+    pub region: Option<String>,
+    /// Price of an hour at most, in the market's currency, e.g. 2.50
+    #[arg(long, value_name = "PRICE", value_parser = quantity::price_micros)]
+    pub max_price: Option<i64>,
+    /// Image that the host must be able to start, e.g. pytorch-cuda:lite
+    #[arg(long, value_name = "NAME:FLAVOUR", value_parser = plain_text)]
+    pub image: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar rent --model 4090
+  nightjar rent --vram 12GiB --max-price 1.20 --image pytorch-cuda:lite
+  LEASE=$(nightjar rent --vram 24G) && nightjar ssh $LEASE -- nvidia-smi
+
+Ends with 3 when no card on offer is enough, and names the requirement that nobody meets.")]
+pub struct Rent {
+    #[command(flatten)]
+    pub filters: Filters,
+    /// Your own SSH key, private or public part [default: a key made for Nightjar]
+    #[arg(long, value_name = "FILE")]
+    pub ssh_key: Option<PathBuf>,
+    /// Print the lease's name at once, without waiting until the worker is ready
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Wait until the worker is ready [this is the default]
+    #[arg(long, conflicts_with = "no_wait")]
+    pub wait: bool,
+    /// How long to wait until the worker is ready; then the lease is ended
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = quantity::duration_ms)]
+    pub timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct LeaseList {
+    /// Also those that are over
+    #[arg(long)]
+    pub all: bool,
+}
+
+// Which lease is meant.
+#[derive(Clone, Debug, Default, Args)]
+pub struct OneLease {
+    /// Name of the lease, or its beginning [default: the only one that is active]
+    #[arg(value_parser = lease_name)]
+    pub lease: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar ssh
+  nightjar ssh 3f2a -- nvidia-smi
+  nightjar ssh -o LocalForward=\"6006 localhost:6006\"
+
+For scp, rsync, git and editors see `nightjar ssh-config --help`.")]
+pub struct Ssh {
+    #[command(flatten)]
+    pub lease: OneLease,
+    /// An option for OpenSSH, as in ssh_config; may be given several times
+    #[arg(short = 'o', value_name = "KEY=VALUE")]
+    pub option: Vec<String>,
+    /// SSH key to use [default: the one that the lease was rented with]
+    #[arg(long, value_name = "FILE")]
+    pub ssh_key: Option<PathBuf>,
+    /// Command to run there instead of a shell
+    #[arg(last = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar ssh-config --alias gpu > ~/.ssh/nightjar
+      with `Include nightjar` as the first line of ~/.ssh/config; then:
+  rsync -a data/ gpu:/workspace/data/")]
+pub struct SshConfig {
+    #[command(flatten)]
+    pub lease: OneLease,
+    /// Name by which ssh knows it [default: nightjar- and the lease's first eight characters]
+    #[arg(long, value_parser = lease_name)]
+    pub alias: Option<String>,
+    /// SSH key to use [default: the one that the lease was rented with]
+    #[arg(long, value_name = "FILE")]
+    pub ssh_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Proxy {
+    #[command(flatten)]
+    pub lease: OneLease,
+    /// Where the renter's token and keys are kept
+    #[arg(long, value_name = "DIR")]
+    pub renter_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar jupyter
+  nightjar jupyter 3f2a --port 8888
+  nightjar jupyter --print-url | xargs -n1 xdg-open")]
+pub struct Jupyter {
+    #[command(flatten)]
+    pub lease: OneLease,
+    /// Port of this PC; 0 takes any that is free
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Print the address and nothing else
+    #[arg(long)]
+    pub print_url: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Stop {
+    #[command(flatten)]
+    pub lease: OneLease,
+    /// Wait until nothing of it is left on the host
+    #[arg(long)]
+    pub wait: bool,
+}
+
+// Where the host keeps its things.
+#[derive(Clone, Debug, Default, Args)]
+pub struct HostPlace {
+    /// Data folder of the host, when it was started with --data-dir
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar host --coordinator https://market.example --pair -   reads the pairing code, once
+  nightjar host                                                 from then on
+  NIGHTJAR_DOCKER=unix:///run/user/1000/docker.sock nightjar host")]
+pub struct Host {
+    /// The market's address; needed with --pair
+    #[arg(long, value_name = "URL")]
+    pub coordinator: Option<String>,
+    /// Join the market with this pairing code from its operator; - reads it from standard input
+    #[arg(long, value_name = "CODE", requires = "coordinator")]
+    pub pair: Option<String>,
+    /// Folder for the host's data, settings and socket [default: the platform's usual places]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Settings file [default: settings.toml in your configuration folder]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Docker Engine, e.g. unix:///var/run/docker.sock [default: the platform's]
+    #[arg(long, value_name = "ADDRESS")]
+    pub docker: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// Stay, and show every change; with --json one object a line
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar pause
+  nightjar pause --for 2h30m")]
+pub struct Pause {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// How long
+    #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = quantity::duration_ms)]
+    pub duration: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct StopJob {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// Name of the job's lease, or its beginning [default: the only job]
+    #[arg(value_parser = lease_name)]
+    pub lease: Option<String>,
+}
+
+/// Text that goes into a request and comes back in tables: short, and nothing that moves a cursor.
+fn plain_text(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 128 || text.chars().any(char::is_control) {
+        return Err(String::from("between 1 and 128 bytes of printable text are wanted"));
+    }
+    Ok(text.to_owned())
+}
+
+/// It becomes part of file names and of ssh's configuration.
+pub fn lease_name(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty()
+        && text.len() <= 64
+        && !text.starts_with('-')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(String::from("letters, digits and hyphens are wanted, at most 64"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    /// Every help text, as people read it on a terminal of 100 columns.
+    #[test]
+    fn help_texts() {
+        let mut root = Arguments::command().term_width(100);
+        root.build();
+        insta::assert_snapshot!("help", root.render_long_help().to_string());
+        for command in root.get_subcommands_mut() {
+            if command.get_name() == "help" {
+                continue;
+            }
+            let name = format!("help-{}", command.get_name());
+            let mut command = command.clone().term_width(100);
+            insta::assert_snapshot!(name, command.render_long_help().to_string());
+        }
+    }
+
+    #[test]
+    fn a_token_is_never_an_argument() {
+        assert!(
+            Arguments::try_parse_from(["nightjar", "login", "http://localhost", "--token", "nj_x"]).is_err()
+        );
+        assert!(Arguments::try_parse_from(["nightjar", "login", "http://localhost", "--token", "-"]).is_ok());
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_command() {
+        let parsed = Arguments::try_parse_from(["nightjar", "ssh", "--", "ls", "--json"]).unwrap();
+        let Command::Ssh(ssh) = parsed.command else { panic!("{parsed:?}") };
+        assert_eq!(ssh.lease.lease, None);
+        assert_eq!(ssh.command, ["ls", "--json"]);
+        assert!(!parsed.json);
+        let wrong = ["-x", "a b", "../a", "", "a\"b"];
+        for name in wrong {
+            assert!(lease_name(name).is_err(), "{name}");
+        }
+    }
+}

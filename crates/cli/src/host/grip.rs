@@ -1,0 +1,172 @@
+//! Talks to the host that runs on this PC, over its control socket.
+
+use std::time::Duration;
+
+use nightjar_agent::control::{Client, socket_path};
+use nightjar_core::host::UserCommand;
+use nightjar_core::lease::LeaseId;
+use nightjar_protocol::control::{ControlAnswer, ControlRequest, Refusal};
+use nightjar_protocol::view::ViewModel;
+use serde_json::json;
+
+use crate::arguments::{HostPlace, Pause, Status, StopJob};
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, line, printable};
+use crate::quantity::spell_ms;
+
+use super::show;
+
+/// The host answers from memory; one that takes longer is stuck.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+struct Grip {
+    client: Client,
+}
+
+impl Grip {
+    async fn connect(place: &HostPlace) -> Result<Self, Failure> {
+        let config = super::config(place)?;
+        let connected = tokio::time::timeout(ANSWER_WITHIN, Client::connect(&config.runtime_dir)).await;
+        let why = match connected {
+            Ok(Ok(client)) => return Ok(Self { client }),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => String::from("it does not answer"),
+        };
+        let path = socket_path(&config.runtime_dir);
+        Err(Failure::new(Exit::NotRunning, format!("no host runs here: {}: {why}", path.display())).advise(
+            "start the desktop app or `nightjar host`; with a folder of its own, name it with --data-dir",
+        ))
+    }
+
+    async fn ask(&mut self, request: ControlRequest) -> Result<ControlAnswer, Failure> {
+        let asked = tokio::time::timeout(ANSWER_WITHIN, self.client.request(&request));
+        answered(asked.await.map_err(|_| stuck())?)
+    }
+
+    async fn command(&mut self, command: UserCommand) -> Result<Box<ViewModel>, Failure> {
+        view(self.ask(ControlRequest::Do(command)).await?)
+    }
+}
+
+fn stuck() -> Failure {
+    Failure::new(Exit::NotRunning, "the host does not answer")
+        .advise("start it again, and keep its log for a report")
+}
+
+fn answered(answer: anyhow::Result<ControlAnswer>) -> Result<ControlAnswer, Failure> {
+    match answer {
+        Ok(ControlAnswer::Refused(refusal)) => Err(refused(&refusal)),
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(Failure::new(Exit::NotRunning, format!("the host is gone: {error:#}"))),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Failure {
+    use nightjar_core::host::CommandError as C;
+    let exit = match refusal {
+        Refusal::Command(C::NoSuchJob { .. }) => Exit::NothingMatched,
+        Refusal::Command(C::Duration { .. } | C::Settings { .. }) => Exit::Usage,
+        Refusal::Command(C::SettingsUnreadable) | Refusal::Unreadable { .. } => Exit::Failed,
+    };
+    Failure::new(exit, refusal.to_string())
+}
+
+fn view(answer: ControlAnswer) -> Result<Box<ViewModel>, Failure> {
+    match answer {
+        ControlAnswer::View(view) => Ok(view),
+        ControlAnswer::Refused(refusal) => Err(refused(&refusal)),
+        ControlAnswer::Bye => Err(Failure::new(Exit::NotRunning, "the host is ending")),
+    }
+}
+
+/// # Errors
+/// When no host runs, or it ends while it is watched.
+pub async fn status(arguments: &Status, output: Output) -> Result<(), Failure> {
+    let mut grip = Grip::connect(&arguments.place).await?;
+    if !arguments.watch {
+        let view = view(grip.ask(ControlRequest::Status).await?)?;
+        return output.print(&view, &show::status(&view));
+    }
+    let mut seen = view(grip.ask(ControlRequest::Watch).await?)?;
+    output.print(&seen, &show::status(&seen))?;
+    loop {
+        let next = tokio::select! {
+            next = grip.client.next() => view(answered(next)?)?,
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        };
+        let words = show::status(&next);
+        // Readings change each second; people want to see what they can read.
+        if output.json || words != show::status(&seen) {
+            output.print(&next, &format!("\n{words}"))?;
+        }
+        seen = next;
+    }
+}
+
+/// # Errors
+/// When no host runs, or it does not take the duration.
+pub async fn pause(arguments: &Pause, output: Output) -> Result<(), Failure> {
+    let mut grip = Grip::connect(&arguments.place).await?;
+    let view = grip.command(UserCommand::Snooze { for_ms: arguments.duration }).await?;
+    // The host's sentence names its first trouble, which need not be the pause.
+    output
+        .print(&view, &format!("paused for {}\n{}", spell_ms(arguments.duration), printable(&view.sentence)))
+}
+
+/// # Errors
+/// When no host runs.
+pub async fn resume(place: &HostPlace, output: Output) -> Result<(), Failure> {
+    let view = Grip::connect(place).await?.command(UserCommand::EndOverrides).await?;
+    output.print(&view, &format!("no pause\n{}", printable(&view.sentence)))
+}
+
+/// # Errors
+/// When no host runs, or no job matches.
+pub async fn stop_job(arguments: &StopJob, output: Output) -> Result<(), Failure> {
+    let mut grip = Grip::connect(&arguments.place).await?;
+    let now = view(grip.ask(ControlRequest::Status).await?)?;
+    let jobs = now.cards.iter().filter_map(|tile| tile.card.job.as_ref()).map(|job| &job.lease);
+    let lease = pick(jobs, arguments.lease.as_deref())?;
+    let view = grip.command(UserCommand::StopJob { lease: lease.clone() }).await?;
+    output.print(&view, &format!("{lease} is ending"))
+}
+
+fn pick<'a>(jobs: impl Iterator<Item = &'a LeaseId>, named: Option<&str>) -> Result<LeaseId, Failure> {
+    let fit: Vec<&LeaseId> = jobs.filter(|job| named.is_none_or(|name| job.0.starts_with(name))).collect();
+    match fit.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => Err(Failure::new(Exit::NothingMatched, "no such job runs on this PC")
+            .advise("`nightjar status` shows those that run")),
+        many => {
+            let names: Vec<&str> = many.iter().map(|job| job.0.as_str()).collect();
+            Err(Failure::usage(format!("{} jobs match: {}", many.len(), names.join(", ")))
+                .advise("name one of them"))
+        }
+    }
+}
+
+/// # Errors
+/// When no host runs.
+pub async fn quit(place: &HostPlace, output: Output) -> Result<(), Failure> {
+    let mut grip = Grip::connect(place).await?;
+    grip.ask(ControlRequest::Quit).await?;
+    if output.json {
+        return output.print(&json!({ "ending": true }), "");
+    }
+    line("the host is ending; its jobs end first")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_found_by_its_beginning_or_by_being_the_only_one() {
+        let jobs = [LeaseId("aa-1".into()), LeaseId("ab-2".into())];
+        assert_eq!(pick(jobs[..1].iter(), None), Ok(jobs[0].clone()));
+        assert_eq!(pick(jobs.iter(), Some("ab")), Ok(jobs[1].clone()));
+        assert_eq!(pick(jobs.iter(), None).unwrap_err().exit, Exit::Usage);
+        assert_eq!(pick(jobs.iter(), Some("c")).unwrap_err().exit, Exit::NothingMatched);
+        assert_eq!(pick([].iter(), None).unwrap_err().exit, Exit::NothingMatched);
+    }
+}

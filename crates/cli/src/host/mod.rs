@@ -1,0 +1,34 @@
+//! Commands of a host: run one without a desktop, and talk to the one that runs.
+
+mod grip;
+mod run;
+mod show;
+
+pub use grip::{pause, quit, resume, status, stop_job};
+pub use run::run;
+
+use nightjar_agent::AgentConfig;
+
+use crate::arguments::HostPlace;
+use crate::failure::Failure;
+
+/// Where the host's things are. A data folder of its own holds settings and socket too, unless a variable says
+/// otherwise: a second host on one PC must not share them with the first.
+fn config(place: &HostPlace) -> Result<AgentConfig, Failure> {
+    let mut config = AgentConfig::from_environment()?;
+    if let Some(data_dir) = &place.data_dir {
+        let data_dir = std::path::absolute(data_dir).map_err(anyhow::Error::from)?;
+        if !is_given("NIGHTJAR_SETTINGS") {
+            config.settings_path = data_dir.join("settings.toml");
+        }
+        if !is_given("NIGHTJAR_RUNTIME_DIR") {
+            config.runtime_dir = data_dir.join("run");
+        }
+        config.data_dir = data_dir;
+    }
+    Ok(config)
+}
+
+fn is_given(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}

@@ -1,0 +1,141 @@
+//! The host's view model on a terminal. Every sentence in it comes from the host.
+
+use std::fmt::Write as _;
+
+use nightjar_core::host::CardView;
+use nightjar_protocol::view::ViewModel;
+
+use crate::output::{Table, printable};
+use crate::quantity::spell_ms;
+
+#[must_use]
+pub fn status(view: &ViewModel) -> String {
+    let mut text = printable(&view.sentence);
+    let _ = write!(text, "\n{}", printable(&view.tray.today));
+    if let Some(market) = &view.identity.coordinator {
+        let _ = write!(text, "\n{}", printable(market));
+    }
+    for tile in &view.cards {
+        let _ = write!(text, "\n\n{}", card(&tile.card));
+        let _ = write!(text, "\n  {}", printable(&tile.sentence));
+        // The sentence is the first reason, unless a job says more.
+        for reason in tile.reasons.iter().filter(|reason| **reason != tile.sentence) {
+            let _ = write!(text, "\n  {}", printable(reason));
+        }
+        if let Some(job) = &tile.card.job {
+            let mut table = Table::new(&["  LEASE", "IMAGE", "RAN", "EARNED", "PRICE/H"]);
+            table.row(vec![
+                format!("  {}", job.lease),
+                job.image.clone(),
+                spell_ms(job.running_ms),
+                job.earned.to_string(),
+                job.price_per_hour.to_string(),
+            ]);
+            let _ = write!(text, "\n{table}");
+        }
+    }
+    text
+}
+
+/// What the driver does not tell is left out.
+fn card(card: &CardView) -> String {
+    let reading = &card.reading;
+    let mut parts = vec![format!("{} {}", reading.index, printable(&reading.name))];
+    if reading.asleep {
+        parts.push(String::from("asleep"));
+        return parts.join(" · ");
+    }
+    let gib = |bytes: u64| bytes as f64 / f64::from(1_u32 << 30);
+    parts.push(format!("{:.1}/{:.1} GiB", gib(reading.vram_used_bytes), gib(reading.vram_total_bytes)));
+    parts.extend(reading.temperature_celsius.map(|celsius| format!("{celsius:.0} °C")));
+    parts.extend(reading.power_watts.map(|watts| format!("{watts:.0} W")));
+    parts.extend(reading.utilisation_percent.map(|percent| format!("{percent} %")));
+    parts.join(" · ")
+}
+
+#[cfg(test)]
+mod tests {
+    use nightjar_core::gpu::{GpuReading, GpuUuid};
+    use nightjar_core::host::{HostState, JobView};
+    use nightjar_core::lease::{LeaseId, LeaseState};
+    use nightjar_core::money::{Currency, Money};
+    use nightjar_core::policy::Verdict;
+    use nightjar_core::settings::Language;
+    use nightjar_core::time::Timestamp;
+    use nightjar_protocol::view::{CardTile, Earnings, Identity, TrayMenu};
+
+    use super::*;
+
+    fn tile(asleep: bool, job: Option<JobView>) -> CardTile {
+        let reading = GpuReading {
+            uuid: GpuUuid("GPU-1".into()),
+            name: "NVIDIA GeForce RTX 4090".into(),
+            index: 0,
+            pci_bus_id: "00000000:01:00.0".into(),
+            asleep,
+            vram_total_bytes: 24 << 30,
+            vram_used_bytes: 3 << 29,
+            temperature_celsius: Some(61.4),
+            power_watts: Some(311.7),
+            power_limits: None,
+            utilisation_percent: None,
+            fan_percent: None,
+            sm_clock_mhz: None,
+            memory_clock_mhz: None,
+            energy_millijoules: None,
+            display_attached: None,
+            processes: Vec::new(),
+        };
+        CardTile {
+            card: CardView { reading, verdict: Verdict::Earn, job },
+            sentence: "You are here.".into(),
+            reasons: vec!["You are here.".into(), "On battery.".into()],
+        }
+    }
+
+    #[test]
+    fn status_shows_cards_with_their_reasons_and_jobs() {
+        let nothing = Money::new(0, Currency::CNY);
+        let job = JobView {
+            lease: LeaseId("3f2a".into()),
+            image: "pytorch-cuda:lite".into(),
+            renter: "r1".into(),
+            state: LeaseState::Running,
+            state_since: Timestamp(0),
+            running_ms: 95_000,
+            price_per_hour: Money::new(1_500_000, Currency::CNY),
+            earned: Money::new(37_604, Currency::CNY),
+            device_name: None,
+        };
+        let word = || String::from("-");
+        let view = ViewModel {
+            at: Timestamp(0),
+            language: Language::English,
+            state: HostState::Earning,
+            sentence: "Earning: a job is running.".into(),
+            reason: None,
+            next_change: None,
+            earn_while_idle: true,
+            earnings: Earnings { today: nothing, all: nothing },
+            cards: vec![tile(false, Some(job)), tile(true, None)],
+            tray: TrayMenu {
+                status: word(),
+                earn_while_idle: word(),
+                earn_while_idle_on: true,
+                snooze: word(),
+                snoozed: false,
+                stop_job: word(),
+                can_stop_job: true,
+                today: "Today: 0.04 CNY".into(),
+                open: word(),
+                quit: word(),
+            },
+            identity: Identity {
+                app_version: "0.1.0".into(),
+                coordinator: Some("https://market.example".into()),
+                host_key: "ab".repeat(32),
+            },
+        };
+        insta::assert_snapshot!(status(&view));
+    }
+}

@@ -1,0 +1,161 @@
+//! Sizes, prices and durations as people type them.
+
+use std::fmt::Write as _;
+
+use nightjar_core::money::{Currency, Money};
+
+/// More than any card has.
+const MOST_MIB: u64 = 16 * 1024 * 1024;
+/// A year: nobody means more.
+const MOST_MS: u64 = 366 * 86_400_000;
+/// What is said back of a text that cannot be read.
+const QUOTED_CHARS: usize = 32;
+
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED_CHARS).collect()
+}
+
+/// Reads `24G`, `12GiB`, `8192MiB` into MiB, rounded down.
+///
+/// `G` and `GB` are 10^9 bytes, so that `24G` fits the cards that are sold as 24 GB: what is left of it after the
+/// driver and error correction took their part is 22.5 to 24 GiB.
+///
+/// # Errors
+/// A sentence that shows how a size is written.
+pub fn vram_mib(text: &str) -> Result<u64, String> {
+    let wrong = || format!("\"{}\" is not a size: write 24G, 12GiB or 8192MiB", quoted(text));
+    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let bytes_a_unit: u64 = match unit.to_ascii_lowercase().as_str() {
+        "g" | "gb" => 1_000_000_000,
+        "gib" => 1 << 30,
+        "m" | "mb" => 1_000_000,
+        "mib" => 1 << 20,
+        _ => return Err(wrong()),
+    };
+    let mib = number.checked_mul(bytes_a_unit).ok_or_else(wrong)? >> 20;
+    if mib == 0 || mib > MOST_MIB {
+        return Err(format!("\"{}\" is out of bounds: between 1 MiB and 16 TiB is wanted", quoted(text)));
+    }
+    Ok(mib)
+}
+
+/// Reads `2` or `2.50` into micro-units of whatever currency the market keeps.
+///
+/// # Errors
+/// A sentence that shows how a price is written.
+pub fn price_micros(text: &str) -> Result<i64, String> {
+    Money::parse(text, Currency::CNY).map(|money| money.micros).map_err(|error| error.to_string())
+}
+
+/// Reads `90s`, `30m`, `1h`, `1h30m`, `2d` into milliseconds.
+///
+/// # Errors
+/// A sentence that shows how a duration is written.
+pub fn duration_ms(text: &str) -> Result<u64, String> {
+    let wrong = || format!("\"{}\" is not a duration: write 90s, 30m, 1h, 1h30m or 2d", quoted(text));
+    let mut total: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let split = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let number: u64 = rest[..split].parse().map_err(|_| wrong())?;
+        let mut after = rest[split..].chars();
+        let unit_ms = match after.next() {
+            Some('s') => 1_000,
+            Some('m') => 60_000,
+            Some('h') => 3_600_000,
+            Some('d') => 86_400_000,
+            _ => return Err(wrong()),
+        };
+        total = number.checked_mul(unit_ms).and_then(|ms| total.checked_add(ms)).ok_or_else(wrong)?;
+        rest = after.as_str();
+    }
+    if total == 0 || total > MOST_MS {
+        return Err(format!("\"{}\" is out of bounds: between 1s and 366d is wanted", quoted(text)));
+    }
+    Ok(total)
+}
+
+/// `1 h 30 min`, `45 s`, `3 d 2 h`: the two largest units, rounded down.
+#[must_use]
+pub fn spell_ms(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    let units = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(units.len() - 1);
+    let mut text = String::new();
+    for (index, (count, unit)) in units.iter().enumerate().skip(first).take(2) {
+        if index == first || *count > 0 {
+            let gap = if text.is_empty() { "" } else { " " };
+            let _ = write!(text, "{gap}{count} {unit}");
+        }
+    }
+    text
+}
+
+/// `24.0 GiB`.
+#[must_use]
+pub fn spell_mib(mib: u64) -> String {
+    format!("{}.{} GiB", mib / 1_024, mib % 1_024 * 10 / 1_024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(vram_mib("24G"), Ok(22_888));
+        assert_eq!(vram_mib("24gb"), Ok(22_888));
+        assert_eq!(vram_mib("12GiB"), Ok(12_288));
+        assert_eq!(vram_mib("8192MiB"), Ok(8_192));
+        for wrong in
+            ["", "24", "G", "24T", "-1G", "1.5G", "0G", "99999999999999999999G", "24 G", "20000000MiB"]
+        {
+            assert!(vram_mib(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// Cards with 24 GB as their drivers count them: RTX 4090, and an L4 with error correction on.
+    #[test]
+    fn what_is_sold_as_24_gb_meets_24g() {
+        let needed = vram_mib("24G").unwrap();
+        assert!([24_564, 23_034].iter().all(|has| needed <= *has));
+        assert!(needed > 20_480);
+    }
+
+    #[test]
+    fn prices_are_read() {
+        assert_eq!(price_micros("2.50"), Ok(2_500_000));
+        assert_eq!(price_micros("0"), Ok(0));
+        for wrong in ["", "-1", "1e3", "2.5 CNY", "1.0000001"] {
+            assert!(price_micros(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read() {
+        assert_eq!(duration_ms("90s"), Ok(90_000));
+        assert_eq!(duration_ms("1h30m"), Ok(5_400_000));
+        assert_eq!(duration_ms("2d"), Ok(172_800_000));
+        for wrong in ["", "1", "h", "1.5h", "0s", "-1h", "1w", "1h30", "999999999999999999d", "400d", "1ü"] {
+            assert!(duration_ms(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_and_sizes_are_spelled() {
+        assert_eq!(spell_ms(0), "0 s");
+        assert_eq!(spell_ms(999), "0 s");
+        assert_eq!(spell_ms(45_000), "45 s");
+        assert_eq!(spell_ms(5_400_000), "1 h 30 min");
+        assert_eq!(spell_ms(3_600_000), "1 h");
+        assert_eq!(spell_ms(266_400_000), "3 d 2 h");
+        assert_eq!(spell_mib(24_564), "23.9 GiB");
+    }
+}

@@ -1,0 +1,220 @@
+//! Leases, offers and bookings in words.
+
+use std::fmt::Write as _;
+
+use nightjar_core::lease::LeaseState;
+use nightjar_core::ledger::Account as BookAccount;
+use nightjar_core::money::Money;
+use nightjar_core::settings::{EgressMode, Language};
+use nightjar_core::time::Timestamp;
+use nightjar_protocol::market_api::{Account, Lease, OfferedCard, Statement};
+use nightjar_protocol::text::Texts;
+use serde_json::Value;
+
+use crate::output::{Table, printable};
+use crate::quantity::{spell_mib, spell_ms};
+
+/// How much of a lease's name is shown in tables; enough to name it again.
+pub const SHORT_NAME: usize = 8;
+
+#[must_use]
+pub fn short(name: &str) -> &str {
+    name.get(..SHORT_NAME).unwrap_or(name)
+}
+
+/// What a state means for the renter.
+#[must_use]
+pub fn state(state: &LeaseState) -> String {
+    let texts = Texts::of(Language::English);
+    let text = match state {
+        LeaseState::Offered => String::from("offered to the host"),
+        LeaseState::Accepted => String::from("the host took it"),
+        LeaseState::Preparing => String::from("the host starts the worker and checks the card"),
+        LeaseState::Ready => String::from("ready, not billed yet"),
+        LeaseState::Running => String::from("running, billed by the second"),
+        LeaseState::Yielded => String::from("frozen while the card's owner is there, free of charge"),
+        LeaseState::Ending { reason } => format!("ending: {}", texts.end_reason(reason)),
+        LeaseState::Ended { reason } => format!("over: {}", texts.end_reason(reason)),
+    };
+    printable(&text)
+}
+
+#[must_use]
+pub fn offers(offers: &[OfferedCard]) -> String {
+    let mut table = Table::new(&["CARD", "VRAM", "PRICE/H", "REGION", "DRIVER", "NETWORK", "IMAGES"]);
+    for offer in offers {
+        let card = &offer.card;
+        table.row(vec![
+            card.model.clone(),
+            spell_mib(card.vram_mib),
+            card.price_per_hour.to_string(),
+            offer.region.clone(),
+            card.driver.clone(),
+            egress(card.egress).to_owned(),
+            card.images.join(" "),
+        ]);
+    }
+    table.to_string()
+}
+
+fn egress(mode: EgressMode) -> &'static str {
+    match mode {
+        EgressMode::Off => "tunnel only",
+        EgressMode::Curated => "curated",
+        EgressMode::Open => "internet",
+    }
+}
+
+#[must_use]
+pub fn leases(leases: &[Lease]) -> String {
+    let mut table = Table::new(&["LEASE", "CARD", "PRICE/H", "RAN", "CHARGED", "STATE"]);
+    for lease in leases {
+        table.row(vec![
+            short(&lease.lease.0).to_owned(),
+            lease.model.clone(),
+            lease.price_per_hour.to_string(),
+            spell_ms(lease.running_ms),
+            lease.charged.to_string(),
+            state(&lease.state),
+        ]);
+    }
+    table.to_string()
+}
+
+#[must_use]
+pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String) -> String {
+    let mut table = Table::new(&["Lease", &lease.lease.0]);
+    let mut add = |name: &str, value: String| table.row(vec![name.to_owned(), value]);
+    add("State", format!("{} (since {})", state(&lease.state), clock(lease.state_since)));
+    let card = lease.access.as_ref().map_or(&lease.model, |access| &access.device_name);
+    add("Card", card.clone());
+    add("Image", lease.image.clone());
+    add("Host", format!("{} in {}", lease.host_id, lease.region));
+    add("Price", format!("{} an hour", lease.price_per_hour));
+    add("Ran", spell_ms(lease.running_ms));
+    add("Charged", lease.charged.to_string());
+    add("Rented", clock(lease.created_at));
+    let mut text = table.to_string();
+    if lease.state.is_reachable() {
+        let name = short(&lease.lease.0);
+        let _ = write!(text, "\n\nnightjar ssh {name}\nnightjar jupyter {name}\nnightjar stop {name}");
+    }
+    text
+}
+
+#[must_use]
+pub fn account(account: &Account, coordinator: &str) -> String {
+    let mut table = Table::new(&["Market", &printable(coordinator)]);
+    table.row(vec!["Renter".into(), account.renter.clone()]);
+    table.row(vec!["Balance".into(), account.balance.to_string()]);
+    table.to_string()
+}
+
+#[must_use]
+pub fn statement(statement: &Statement, renter: &str, clock: &dyn Fn(Timestamp) -> String) -> String {
+    let mut table = Table::new(&["AT", "RECORD", "RAN IN ALL", "YOU", "HOST", "FEE"]);
+    let mut sums = [0_i64; 3];
+    for booking in &statement.bookings {
+        let mut parts = [0_i64; 3];
+        for leg in &booking.legs {
+            let part = match &leg.account {
+                BookAccount::Renter { .. } => &mut parts[0],
+                BookAccount::Host { .. } => &mut parts[1],
+                BookAccount::Fees => &mut parts[2],
+                BookAccount::World => continue,
+            };
+            *part = part.saturating_add(leg.micros);
+        }
+        for (sum, part) in sums.iter_mut().zip(parts) {
+            *sum = sum.saturating_add(part);
+        }
+        let mut row = vec![clock(booking.at), booking.sequence.to_string(), spell_ms(booking.running_ms)];
+        row.extend(parts.map(|micros| Money::new(micros, statement.currency).to_string()));
+        table.row(row);
+    }
+    let mut row = vec![String::from("Sum"), String::new(), String::new()];
+    row.extend(sums.map(|micros| Money::new(micros, statement.currency).to_string()));
+    table.row(row);
+    format!("Lease {}, renter {}\n{table}", printable(&statement.lease.0), printable(renter))
+}
+
+/// A lease as an object for scripts. The Jupyter token stays out: such output ends in logs, and `nightjar jupyter`
+/// has it for who needs it.
+#[must_use]
+pub fn lease_object(lease: &Lease) -> Value {
+    let mut object = serde_json::to_value(lease).unwrap_or_default();
+    if let Some(access) = object.get_mut("access").and_then(Value::as_object_mut) {
+        access.remove("jupyter_token");
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use nightjar_core::lease::EndReason;
+    use nightjar_core::ledger::Transfer;
+    use nightjar_core::market::CardOffer;
+    use nightjar_core::money::Currency;
+    use nightjar_protocol::market_api::Booking;
+
+    use super::*;
+    use crate::renter::sample;
+
+    fn clock(at: Timestamp) -> String {
+        format!("t{}", at.0)
+    }
+
+    #[test]
+    fn offers_are_a_table() {
+        let card = |model: &str, vram_mib, price| OfferedCard {
+            host_id: "h1".into(),
+            region: "cn-east".into(),
+            card: CardOffer {
+                gpu: nightjar_core::gpu::GpuUuid("GPU-1".into()),
+                model: model.into(),
+                vram_mib,
+                driver: "550.54.14".into(),
+                price_per_hour: Money::new(price, Currency::CNY),
+                images: vec!["pytorch-cuda:full".into(), "pytorch-cuda:lite".into()],
+                egress: EgressMode::Curated,
+            },
+        };
+        let all =
+            [card("NVIDIA GeForce RTX 3060", 12_288, 600_000), card("RTX\u{1b}[31m", 24_564, 12_345_678)];
+        insta::assert_snapshot!(offers(&all));
+    }
+
+    #[test]
+    fn leases_are_a_table_and_one_is_a_page() {
+        let reason = EndReason::WorkerDied { cause: "out of\nmemory".into() };
+        let all = [
+            sample::lease("3f2a91bc-0000", LeaseState::Running),
+            sample::lease("77", LeaseState::Ended { reason }),
+        ];
+        insta::assert_snapshot!(format!("{}\n\n{}", leases(&all), lease(&all[0], &clock)));
+    }
+
+    #[test]
+    fn a_statement_adds_up() {
+        let price = Money::new(3_600_000, Currency::CNY);
+        let booking = |sequence, from, to| Booking {
+            at: Timestamp(to as i64),
+            sequence,
+            running_ms: to,
+            legs: Transfer::usage("r1", "h1", price, 500, from, to).legs().to_vec(),
+        };
+        let whole = Statement {
+            lease: nightjar_core::lease::LeaseId("3f2a".into()),
+            currency: Currency::CNY,
+            bookings: vec![booking(1, 0, 10_000), booking(2, 10_000, 20_000)],
+        };
+        insta::assert_snapshot!(statement(&whole, "r1", &clock));
+    }
+
+    #[test]
+    fn the_jupyter_token_is_not_in_objects() {
+        let object = lease_object(&sample::lease("3f2a", LeaseState::Running));
+        assert!(!object.to_string().contains("secret"));
+        assert_eq!(object["access"]["device_name"], "NVIDIA GeForce RTX 4090");
+    }
+}
