@@ -17,7 +17,7 @@ All but `serve` work on the database, whether `serve` runs at the time or not.
 
 Environment:
   NIGHTJAR_COORDINATOR_DIR   the data folder, like --data-dir
-  NIGHTJAR_LOG               what goes to the log on standard error, e.g. debug or nightjar_coordinator=debug
+  NIGHTJAR_LOG               what goes to the log on standard error, e.g. debug
 
 Exit codes:
   0  done
@@ -46,16 +46,16 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Make a code with which one host can join, once, within 15 minutes
     #[command(after_help = "\
-The owner of the host enters it in Nightjar's window, or by `nightjar host --pair -`. It is shown once: only its hash is
-kept. Make another where it was lost.")]
+The owner of the host enters it in Nightjar's window, or by `nightjar host --pair -`. It is shown
+once, for only its hash is kept. Make another where it was lost.")]
     Pair,
     /// Enter renters and credit them
     #[command(subcommand)]
     Renter(Renter),
     /// Show all accounts and bookings, and check that the books are right
     #[command(after_help = "\
-Every booking moves money between accounts, so each adds up to zero, and so do all balances together. Below zero is
-`world`: what was paid in from outside. Exit code 1 when anything does not add up.
+Every booking moves money between accounts, so each adds up to zero, and so do all balances.
+Below zero is `world`: what was paid in from outside. Exit code 1 when anything does not add up.
 
 Examples:
   nightjar-coordinator ledger
@@ -67,12 +67,13 @@ Examples:
 #[command(after_help = "\
 Prints `listening on URL` on standard output when it is ready; the log goes to standard error.
 
-Traffic is plain HTTP. For more than this PC put a reverse proxy with TLS in front, and say its address:
+Traffic is plain HTTP. For more than this PC put a reverse proxy with TLS in front, and say where:
   nightjar-coordinator serve --relay-listen 0.0.0.0:7441 --public-url https://market.example
 The relay has its own TLS and is reached directly: let TCP and UDP 7441 through to it.
 
-Offers and connections live as long as the process. Leases, usage and money are on the disk before anybody is told, so
-it may be stopped and started at any time: hosts connect again and send what was not booked yet.")]
+Offers and connections live as long as the process. Leases, usage and money are on the disk before
+anybody is told, so it may be stopped and started at any time: hosts connect again and send what
+was not booked yet.")]
 pub(crate) struct Serve {
     /// Where hosts and renters connect; port 0 takes any free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7440")]
@@ -103,8 +104,8 @@ pub(crate) struct Serve {
 pub(crate) enum Renter {
     /// Enter a renter and print its token, which is shown once
     #[command(after_help = "\
-The token is what the renter gives to `nightjar login URL --token -`. Only its hash is kept. Hosts never see the name, but
-a pseudonym that stays the same.")]
+The token is what the renter gives to `nightjar login URL --token -`. Only its hash is kept. Hosts
+never see the name, but a pseudonym that stays the same.")]
     Add {
         /// For you: what to call the renter
         name: String,

@@ -52,6 +52,7 @@ impl From<StoreError> for OperatorError {
 /// Shown once; only its hash is kept.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct PairingCode {
+    #[serde(rename = "pairing_code")]
     pub code: String,
     pub expires_at: Timestamp,
 }

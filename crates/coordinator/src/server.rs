@@ -72,7 +72,7 @@ pub enum StartError {
     AlreadyServed(PathBuf),
     #[error("the lock {} cannot be taken: {cause}", path.display())]
     Lock { path: PathBuf, cause: std::io::Error },
-    #[error("port {} on {} is taken by another program; end it, or choose another port with --listen {}:PORT", .0.port(), .0.ip(), .0.ip())]
+    #[error("{0} is taken: another program listens on port {}; end it, or choose another with --listen {}:PORT", .0.port(), .0.ip())]
     PortTaken(SocketAddr),
     #[error("{listen} cannot be listened on: {cause}; choose another address with --listen")]
     Listen { listen: SocketAddr, cause: std::io::Error },

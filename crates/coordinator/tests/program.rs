@@ -52,6 +52,9 @@ async fn a_market_is_served_and_run_beside() {
 
     let (status, code, _) = run(&data, &["pair"]).await;
     assert_eq!((status, code.trim().len()), (Some(0), 19));
+    let (_, code, _) = run(&data, &["pair", "--json"]).await;
+    let code: serde_json::Value = serde_json::from_str(&code).unwrap();
+    assert_eq!(code["pairing_code"].as_str().map(str::len), Some(19));
     let (status, token, _) = run(&data, &["renter", "add", "alice", "--balance", "20.00"]).await;
     assert_eq!(status, Some(0));
     assert!(token.starts_with("nightjar_renter_"), "{token}");
@@ -89,7 +92,7 @@ async fn a_taken_port_is_named() {
     let (status, out, error) =
         run(&folder.path().join("data"), &["serve", "--listen", &taken.to_string(), "--no-relay"]).await;
     assert_eq!((status, out.as_str()), (Some(1), ""));
-    let port = format!("port {} on 127.0.0.1 is taken", taken.port());
+    let port = format!("{taken} is taken: another program listens on port {}", taken.port());
     assert!(error.contains(&port) && error.contains("--listen"), "{error}");
 
     let relay = taken.to_string();
