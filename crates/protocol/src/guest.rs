@@ -206,7 +206,8 @@ mod tests {
             serde_json::from_str(r#"{"lease_id":"l","up_kbit":1000,"down_kbit":2000}"#).unwrap();
         assert_eq!((boot.egress, boot.worker_ports.as_slice()), (EgressMode::Curated, &[22, 8888][..]));
         let command: GuestCommand =
-            serde_json::from_str(r#"{"command":"notice","reason":"A game began.","deadline_ms":10000}"#).unwrap();
+            serde_json::from_str(r#"{"command":"notice","reason":"A game began.","deadline_ms":10000}"#)
+                .unwrap();
         assert_eq!(
             command,
             GuestCommand::Notice(Notice { reason: "A game began.".to_owned(), deadline_ms: 10_000 })

@@ -192,7 +192,12 @@ impl Engine {
         command.arg("--exec-root").arg(run.join("docker"));
         command.arg("--pidfile").arg(run.join("dockerd.pid"));
         command.arg("--containerd").arg(run.join("containerd.sock"));
-        command.args(["--containerd-namespace", "nightjar", "--containerd-plugins-namespace", "nightjar-plugins"]);
+        command.args([
+            "--containerd-namespace",
+            "nightjar",
+            "--containerd-plugins-namespace",
+            "nightjar-plugins",
+        ]);
         command.args(["--iptables=false", "--ip6tables=false", "--exec-opt", "native.cgroupdriver=cgroupfs"]);
         command.args(["--shutdown-timeout", "3", "--log-level", "warn"]);
         command.args(self.network.flags());
@@ -211,14 +216,17 @@ impl Engine {
         let folders = self.options.path_first.iter().cloned().chain(std::env::split_paths(&own));
         // A user's search path often lacks the system's programs.
         let folders = folders.chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-        let path = std::env::join_paths(folders).context("a folder of the search path has a colon in its name")?;
+        let path =
+            std::env::join_paths(folders).context("a folder of the search path has a colon in its name")?;
         path.into_string().ok().context("the search path is not UTF-8")
     }
 
     fn spawn(&self, name: &str, command: &mut Command) -> anyhow::Result<Child> {
         let log = File::create(self.folder("run").join(format!("{name}.log")))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        command.spawn().with_context(|| format!("{name} cannot be started: is the package docker.io installed?"))
+        command
+            .spawn()
+            .with_context(|| format!("{name} cannot be started: is the package docker.io installed?"))
     }
 
     fn log(&self, name: &str) -> String {
@@ -292,7 +300,10 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
 
 fn alive(child: &mut Child, name: &str, log: &str) -> anyhow::Result<()> {
     if let Some(status) = child.try_wait()? {
-        bail!("{name} ended at its start ({status}); this needs root and the package docker.io:\n{}", tail(log));
+        bail!(
+            "{name} ended at its start ({status}); this needs root and the package docker.io:\n{}",
+            tail(log)
+        );
     }
     Ok(())
 }

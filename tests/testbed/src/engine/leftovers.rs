@@ -57,7 +57,10 @@ pub(super) fn clear(folder: &Path, network: &Network) -> anyhow::Result<()> {
     network.take_down();
     remove_cgroups(&network.cgroup());
     let left = mounts_in(folder);
-    ensure!(left.is_empty(), "these mounts of an earlier private Engine stay: {left:?}; unmount them as root");
+    ensure!(
+        left.is_empty(),
+        "these mounts of an earlier private Engine stay: {left:?}; unmount them as root"
+    );
     output(as_root("rm").args(["-rf", "--one-file-system"]).arg(folder.join("run")))?;
     Ok(())
 }
@@ -84,16 +87,23 @@ fn mounts_in(folder: &Path) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4));
     // The kernel writes a space in a name as \040.
-    points.map(|point| PathBuf::from(point.replace("\\040", " "))).filter(|point| point.starts_with(&folder)).collect()
+    points
+        .map(|point| PathBuf::from(point.replace("\\040", " ")))
+        .filter(|point| point.starts_with(&folder))
+        .collect()
 }
 
 fn remove_cgroups(name: &str) {
     let root = Path::new("/sys/fs/cgroup");
     let controllers = fs::read_dir(root).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let folders: Vec<PathBuf> =
-        controllers.chain([root.to_owned()]).map(|folder| folder.join(name)).filter(|folder| folder.is_dir()).collect();
+    let folders: Vec<PathBuf> = controllers
+        .chain([root.to_owned()])
+        .map(|folder| folder.join(name))
+        .filter(|folder| folder.is_dir())
+        .collect();
     for folder in folders {
         // `-depth` has the innermost first; a cgroup has no files to remove.
-        let _ = output(as_root("find").arg(folder).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]));
+        let _ =
+            output(as_root("find").arg(folder).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]));
     }
 }

@@ -73,8 +73,11 @@ impl Network {
              chain nat {{ type nat hook postrouting priority 100; policy accept;\n\
              ip saddr 10.{second}.0.0/16 ip daddr != 10.{second}.0.0/16 masquerade\n}}\n}}\n"
         );
-        let mut nft =
-            as_root("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().context("nft cannot be started")?;
+        let mut nft = as_root("nft")
+            .args(["-f", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("nft cannot be started")?;
         nft.stdin.take().context("nft's input was asked for")?.write_all(rules.as_bytes())?;
         ensure!(nft.wait()?.success(), "nft did not take the private Engine's NAT table");
         Ok(())

@@ -1,0 +1,152 @@
+//! Process 1 of the gateway: it puts up the fence before a tenant exists, and holds it.
+
+mod notice;
+mod proxy;
+mod rules;
+mod shaping;
+
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+
+use nightjar_core::settings::EgressMode;
+use nightjar_protocol::guest::{GatewayBoot, GuestCommand, GuestEvent, PROXY_PORT, Service};
+
+use crate::line::{End, Heard, Line};
+use crate::report;
+use crate::services::{Services, await_listening};
+
+const FIRST_PORT_FILE: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+
+/// Until the agent ends it or falls silent.
+pub fn run() -> End {
+    serve().unwrap_or_else(|end| end)
+}
+
+fn serve() -> Result<End, End> {
+    let (mut line, boot) = Line::open::<GatewayBoot>()?;
+    rules::check(&boot).map_err(|why| End::Failed { what: "configuration", why })?;
+    shaping::check(boot.up_kbit, boot.down_kbit).map_err(|why| End::Failed { what: "configuration", why })?;
+    check_ports(&boot)?;
+    let route = DefaultRoute::read()?;
+    let rules = rules::ruleset(&boot, route.by, &resolvers());
+    feed("nft", &["-f", "-"], &rules).map_err(|why| End::Failed { what: "netfilter", why })?;
+    let shaper = shaping::Shaper::set_up(&route.device, boot.up_kbit, boot.down_kbit)
+        .map_err(|why| End::Failed { what: "shaping", why })?;
+    let board = notice::serve(&boot)
+        .map_err(|error| End::Failed { what: "notice", why: format!("it cannot be served: {error}") })?;
+
+    let mut services = Services::new()?;
+    let ready = GuestEvent::GatewayReady { shaping: shaper.kind() };
+    if boot.egress == EgressMode::Curated {
+        services.start(proxy::prepare(&boot.allow_proxy_domains)?)?;
+        await_listening(Service::Proxy, PROXY_PORT, line.sender());
+    } else {
+        report::event(&ready);
+    }
+    loop {
+        match line.next()? {
+            Heard::Listening { service, took_ms } => {
+                report::event(&GuestEvent::Listening { service, took_ms });
+                report::event(&ready);
+            }
+            Heard::Command(GuestCommand::SetBandwidth { up_kbit, down_kbit }) => {
+                shaping::check(up_kbit, down_kbit)
+                    .and_then(|()| shaper.change(up_kbit, down_kbit))
+                    .map_err(|why| End::Failed { what: "shaping", why })?;
+                board.set_bandwidth(up_kbit, down_kbit);
+            }
+            Heard::Command(GuestCommand::Notice(notice)) => board.set_notice(&notice),
+            Heard::Command(GuestCommand::Terminate) | Heard::Nothing => {}
+        }
+        services.tend();
+    }
+}
+
+/// The worker has no capability, so the ports that it serves have to be open to everybody in this network.
+fn check_ports(boot: &GatewayBoot) -> Result<(), End> {
+    let first: u16 = std::fs::read_to_string(FIRST_PORT_FILE)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(1_024);
+    match boot.worker_ports.iter().find(|port| **port < first) {
+        None => Ok(()),
+        Some(port) => Err(End::Failed {
+            what: "ports",
+            why: format!(
+                "an ordinary user cannot serve port {port} here: start the gateway with the sysctl \
+                 net.ipv4.ip_unprivileged_port_start=0"
+            ),
+        }),
+    }
+}
+
+/// Where packets leave: the way to the Engine's bridge.
+struct DefaultRoute {
+    device: String,
+    by: Ipv4Addr,
+}
+
+impl DefaultRoute {
+    fn read() -> Result<Self, End> {
+        let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+        Self::find(&table).ok_or_else(|| End::Failed {
+            what: "network",
+            why: "there is no default route: is the gateway on a bridge network of the Engine's?".to_owned(),
+        })
+    }
+
+    fn find(table: &str) -> Option<Self> {
+        table.lines().skip(1).find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [device, "00000000", by, ..] = fields[..] else { return None };
+            // The kernel prints the address's bytes as a number of this machine's order.
+            let by = u32::from_str_radix(by, 16).ok()?;
+            Some(Self { device: device.to_owned(), by: Ipv4Addr::from(by.to_ne_bytes()) })
+        })
+    }
+}
+
+/// The name servers that the Engine gave to both containers.
+fn resolvers() -> Vec<Ipv4Addr> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
+    servers.collect()
+}
+
+/// Runs a program with a text on its standard input; what it complains of is the error.
+fn feed(program: &str, arguments: &[&str], input: &str) -> Result<(), String> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("{program} cannot be started: {error}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that does not read to the end says why below.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said: String = String::from_utf8_lossy(&output.stderr).chars().take(600).collect();
+    Err(format!("{program} {}: {}", arguments.join(" "), said.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_route_is_found() {
+        let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                     eth0\t0000C90A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
+                     eth0\t00000000\t0100C90A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+        let route = DefaultRoute::find(table).unwrap();
+        assert_eq!(route.device, "eth0");
+        #[cfg(target_endian = "little")]
+        assert_eq!(route.by, Ipv4Addr::new(10, 201, 0, 1));
+    }
+}

@@ -1,0 +1,188 @@
+//! The netfilter rules: a pure function of the configuration.
+
+use std::net::Ipv4Addr;
+
+use nightjar_core::settings::EgressMode;
+use nightjar_protocol::guest::GatewayBoot;
+
+/// Where no tenant's packet goes, whatever the mode: private, shared, link-local, loopback on a wire, documentation,
+/// benchmark, multicast and reserved networks.
+const BLOCKED: &[&str] = &[
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+];
+/// Sending mail is what a rented machine is abused for first.
+const MAIL_PORTS: &str = "25, 465, 587";
+/// The Engine's own name server, which stands in each network that a user makes.
+const ENGINE_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+const MOST_NETWORKS: usize = 64;
+const MOST_DOMAINS: usize = 2_000;
+const MOST_PORTS: usize = 16;
+
+/// Whether nothing in the configuration could be read as something else in a rule or a filter.
+pub fn check(boot: &GatewayBoot) -> Result<(), String> {
+    if boot.worker_ports.is_empty() || boot.worker_ports.len() > MOST_PORTS || boot.worker_ports.contains(&0)
+    {
+        return Err(format!("the worker's ports are not 1 to {MOST_PORTS} port numbers"));
+    }
+    if boot.blocked_networks.len() > MOST_NETWORKS || boot.allow_proxy_domains.len() > MOST_DOMAINS {
+        return Err(format!("more than {MOST_NETWORKS} networks or {MOST_DOMAINS} domains"));
+    }
+    for network in &boot.blocked_networks {
+        let (address, prefix) = network.split_once('/').unwrap_or((network, "32"));
+        let right = address.parse::<Ipv4Addr>().is_ok() && prefix.parse::<u8>().is_ok_and(|bits| bits <= 32);
+        if !right {
+            return Err(format!("{network:?} is no IPv4 network as address/prefix"));
+        }
+    }
+    for domain in &boot.allow_proxy_domains {
+        let plain =
+            |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter);
+        let edged = domain.starts_with(['.', '-']) || domain.ends_with(['.', '-']);
+        if domain.len() > 253 || !domain.contains('.') || edged || !domain.chars().all(plain) {
+            return Err(format!("{domain:?} is no domain name in small letters"));
+        }
+    }
+    Ok(())
+}
+
+/// All rules, as `nft -f -` reads them.
+///
+/// User 0 is the gateway alone: the tenant's container has neither root nor a way to become it. Process 1 connects to
+/// nothing, so what leaves as user 0 is the proxy, and the Engine's name server, which asks from within this network.
+///
+/// IPv6 goes nowhere, since the machines of a home have public addresses there, which no rule could tell from the
+/// internet's.
+pub fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr]) -> String {
+    let ports = boot.worker_ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let own = boot.blocked_networks.iter().map(String::as_str);
+    let blocked = BLOCKED.iter().copied().chain(own).collect::<Vec<_>>().join(", ");
+    let resolver = match boot.egress {
+        EgressMode::Off => format!("ip daddr {ENGINE_RESOLVER} reject"),
+        // A name that anybody may ask for carries data out as well as a connection does.
+        EgressMode::Curated => format!("ip daddr {ENGINE_RESOLVER} meta skuid != 0 reject"),
+        EgressMode::Open => String::new(),
+    };
+    let names = match boot.egress {
+        EgressMode::Off => String::new(),
+        EgressMode::Curated => "meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept".to_owned(),
+        EgressMode::Open => {
+            let listed = resolvers.iter().filter(|address| !address.is_loopback());
+            let listed = listed.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let everybody = if listed.is_empty() {
+                String::new()
+            } else {
+                format!("\n        ip daddr {{ {listed} }} meta l4proto {{ tcp, udp }} th dport 53 accept")
+            };
+            format!("meta skuid 0 meta l4proto {{ tcp, udp }} th dport 53 accept{everybody}")
+        }
+    };
+    let last = match boot.egress {
+        EgressMode::Off => "reject",
+        EgressMode::Curated => "meta skuid 0 tcp dport { 80, 443 } accept\n        reject",
+        EgressMode::Open => "accept",
+    };
+    format!(
+        "table inet nightjar {{
+    set blocked {{
+        type ipv4_addr
+        flags interval
+        auto-merge
+        elements = {{ {blocked} }}
+    }}
+    chain input {{
+        type filter hook input priority 0; policy drop;
+        iif lo accept
+        meta nfproto ipv6 drop
+        ct state established,related accept
+        ip saddr {bridge} tcp dport {{ {ports} }} accept
+    }}
+    chain forward {{
+        type filter hook forward priority 0; policy drop;
+    }}
+    chain output {{
+        type filter hook output priority 0; policy drop;
+        {resolver}
+        oif lo accept
+        meta nfproto ipv6 reject
+        ct state established,related accept
+        {names}
+        ip daddr @blocked reject
+        tcp dport {{ {MAIL_PORTS} }} reject
+        {last}
+    }}
+}}
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BRIDGE: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 1);
+
+    fn boot(egress: EgressMode) -> GatewayBoot {
+        GatewayBoot {
+            lease_id: "l".to_owned(),
+            egress,
+            up_kbit: 1_000,
+            down_kbit: 1_000,
+            worker_ports: vec![22, 8888],
+            allow_proxy_domains: vec!["example.org".to_owned()],
+            blocked_networks: vec!["198.51.100.0/24".to_owned(), "8.8.4.0/22".to_owned()],
+        }
+    }
+
+    #[test]
+    fn private_networks_are_refused_before_anything_is_allowed() {
+        for egress in [EgressMode::Off, EgressMode::Curated, EgressMode::Open] {
+            let rules = ruleset(&boot(egress), BRIDGE, &[Ipv4Addr::new(192, 168, 1, 1)]);
+            let refused = rules.find("ip daddr @blocked reject").unwrap();
+            let tail = &rules[refused..];
+            assert!(!rules[..refused].contains("dport { 80, 443 } accept"), "{rules}");
+            assert!(tail.contains("25, 465, 587"), "{rules}");
+            assert!(rules.contains("8.8.4.0/22") && rules.contains("192.168.0.0/16"), "{rules}");
+            assert!(rules.contains("ip saddr 172.18.0.1 tcp dport { 22, 8888 } accept"), "{rules}");
+        }
+    }
+
+    #[test]
+    fn only_open_lets_the_tenant_out() {
+        let open =
+            ruleset(&boot(EgressMode::Open), BRIDGE, &[Ipv4Addr::new(192, 168, 1, 1), ENGINE_RESOLVER]);
+        assert!(open.contains("reject\n        accept\n    }"), "{open}");
+        assert!(open.contains("ip daddr { 192.168.1.1 } meta l4proto"), "{open}");
+        let curated = ruleset(&boot(EgressMode::Curated), BRIDGE, &[]);
+        assert!(curated.contains("meta skuid 0 tcp dport { 80, 443 } accept\n        reject\n"), "{curated}");
+        let off = ruleset(&boot(EgressMode::Off), BRIDGE, &[]);
+        assert!(!off.contains("skuid") && !off.contains("dport 53"), "{off}");
+    }
+
+    #[test]
+    fn what_is_no_network_or_domain_is_refused() {
+        assert_eq!(check(&boot(EgressMode::Open)), Ok(()));
+        for network in ["8.8.8.8/33", "::/0", "8.8.8.8 } ; flush ruleset", ""] {
+            let boot = GatewayBoot { blocked_networks: vec![network.to_owned()], ..boot(EgressMode::Open) };
+            assert!(check(&boot).is_err(), "{network}");
+        }
+        for domain in ["org", ".example.org", "exa mple.org", "EXAMPLE.org", "a.b)|(.*", "example.org\n.*"] {
+            let boot = GatewayBoot { allow_proxy_domains: vec![domain.to_owned()], ..boot(EgressMode::Open) };
+            assert!(check(&boot).is_err(), "{domain}");
+        }
+        assert!(check(&GatewayBoot { worker_ports: vec![], ..boot(EgressMode::Open) }).is_err());
+    }
+}

@@ -1,0 +1,38 @@
+//! The last step before a service's program.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
+
+/// The most there is: when memory is short, the kernel ends the program and not process 1.
+const OOM_SCORE_ADJUST: &str = "1000";
+
+/// Becomes the program after `--`, without capabilities and with no way to gain any.
+///
+/// In the gateway this is what separates the proxy, which reads what a tenant sends, from process 1 and its
+/// `CAP_NET_ADMIN`: a change of user would need two capabilities more for the whole container.
+pub fn run(arguments: &[String]) -> ExitCode {
+    let [dashes, program, rest @ ..] = arguments else {
+        eprintln!("usage: nightjar-guest launch -- PROGRAM [ARG...]");
+        return ExitCode::from(2);
+    };
+    if dashes != "--" {
+        eprintln!("usage: nightjar-guest launch -- PROGRAM [ARG...]");
+        return ExitCode::from(2);
+    }
+    // A kernel without it is no reason not to start.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUST);
+    let nothing = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    if let Err(error) = set_no_new_privs(true).and_then(|()| set_capabilities(None, nothing)) {
+        eprintln!("{program} is not started: its privileges cannot be dropped: {error}");
+        return ExitCode::FAILURE;
+    }
+    let error = Command::new(program).args(rest).exec();
+    eprintln!("{program} cannot be started: {error}");
+    ExitCode::from(127)
+}

@@ -1,0 +1,65 @@
+//! Process 1 of a lease's two containers, and the self-check of a worker's card.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`line`] | what the agent says on standard input, and its silence |
+//! | [`report`] | what is said to the agent on standard output |
+//! | [`services`] | programs that are kept running, their logs, the dead that are collected |
+//! | [`launch`] | the last step before a service's program: no capability, first to go when memory is short |
+//! | [`worker`] | the tenant's container: OpenSSH and JupyterLab |
+//! | [`gateway`] | its fence: netfilter, shaping, proxy, notice |
+//! | [`self_check`] | does the card compute? By CUDA's driver API, so that it is the same in every image |
+
+#[cfg(target_os = "linux")]
+mod gateway;
+#[cfg(target_os = "linux")]
+mod launch;
+#[cfg(target_os = "linux")]
+mod line;
+#[cfg(target_os = "linux")]
+mod report;
+#[cfg(target_os = "linux")]
+mod self_check;
+#[cfg(target_os = "linux")]
+mod services;
+#[cfg(target_os = "linux")]
+mod worker;
+
+#[cfg(target_os = "linux")]
+const USAGE: &str = "\
+Process 1 of Nightjar's containers, and the self-check of a card.
+
+  nightjar-guest worker                     process 1 of a tenant's container
+  nightjar-guest gateway                    process 1 of its gateway
+  nightjar-guest self-check [--json] [--min-driver 525] [--devices 1] [--uuid GPU-...]
+                                            does the card compute? Exit code 0: yes, 1: no
+  nightjar-guest launch -- PROGRAM [ARG...] start a program without capabilities
+
+The first two read their configuration, a line of JSON, from standard input, and end when standard input
+stays silent for five seconds. Exit codes: 0 ended as asked, 1 failed, 2 usage, 4 the line was cut.";
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    match arguments.first().map(String::as_str) {
+        Some("worker") => line::exit_code(worker::run()),
+        Some("gateway") => line::exit_code(gateway::run()),
+        Some("self-check") => self_check::run(rest),
+        Some("launch") => launch::run(rest),
+        Some("--help" | "help") => {
+            println!("{USAGE}");
+            std::process::ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            std::process::ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> std::process::ExitCode {
+    eprintln!("nightjar-guest runs in Linux containers only: on this system it has nothing to do");
+    std::process::ExitCode::from(2)
+}

@@ -1,0 +1,223 @@
+//! Programs that process 1 keeps running, their logs, and the collecting of the dead.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use nightjar_protocol::guest::{GuestEvent, Service};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, wait};
+
+use crate::line::{End, Input};
+use crate::report;
+
+/// What the tenant may read of its services.
+pub const LOG_FOLDER: &str = "/run/nightjar/log";
+/// Of each service two files of this size, the older one with `.1` behind its name.
+const LOG_LIMIT_BYTES: u64 = 256 * 1024;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A service that ran for so long is started again after the shortest pause.
+const STEADY_AFTER: Duration = Duration::from_secs(60);
+const LISTENING_WITHIN: Duration = Duration::from_secs(120);
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// How to start a service.
+pub struct Recipe {
+    pub service: Service,
+    pub program: &'static str,
+    pub arguments: Vec<String>,
+    /// All of its environment.
+    pub env: BTreeMap<String, String>,
+    pub folder: PathBuf,
+}
+
+struct Running {
+    recipe: Recipe,
+    state: State,
+    pause: Duration,
+}
+
+enum State {
+    Runs { id: i32, since: Instant },
+    Waits { until: Instant },
+}
+
+/// The services of a container.
+pub struct Services {
+    own_program: PathBuf,
+    services: Vec<Running>,
+    ending: bool,
+}
+
+impl Services {
+    pub fn new() -> Result<Self, End> {
+        let failed = |why: std::io::Error| End::Failed { what: "start", why: why.to_string() };
+        fs::create_dir_all(LOG_FOLDER).map_err(failed)?;
+        Ok(Self {
+            own_program: std::env::current_exe().map_err(failed)?,
+            services: Vec::new(),
+            ending: false,
+        })
+    }
+
+    /// Starts a service and keeps it running.
+    pub fn start(&mut self, recipe: Recipe) -> Result<(), End> {
+        let id = self.spawn(&recipe).map_err(|error| End::Failed {
+            what: recipe.service.name(),
+            why: format!("{} cannot be started: {error}", recipe.program),
+        })?;
+        self.services.push(Running {
+            recipe,
+            state: State::Runs { id, since: Instant::now() },
+            pause: FIRST_PAUSE,
+        });
+        Ok(())
+    }
+
+    /// SIGTERM to every process of the container but process 1. Nothing is started again.
+    pub fn end_all(&mut self) {
+        self.ending = true;
+        // The group of process 1 stands for everybody; who is gone by now is no error.
+        let _ = kill_process_group(Pid::INIT, Signal::TERM);
+    }
+
+    /// Collects the dead, also those that a service left behind, and starts again what shall run. `true` when the end
+    /// was asked for and nothing runs any more.
+    pub fn tend(&mut self) -> bool {
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((id, status))) => {
+                    let code = status
+                        .exit_status()
+                        .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+                        .unwrap_or(-1);
+                    self.ended(id.as_raw_pid(), code);
+                }
+                Ok(None) => break,
+                // No child at all.
+                Err(_) => {
+                    if self.ending {
+                        return true;
+                    }
+                    break;
+                }
+            }
+        }
+        if !self.ending {
+            self.revive();
+        }
+        false
+    }
+
+    fn ended(&mut self, gone: i32, code: i32) {
+        let Some(service) = self
+            .services
+            .iter_mut()
+            .find(|running| matches!(running.state, State::Runs { id, .. } if id == gone))
+        else {
+            return;
+        };
+        report::event(&GuestEvent::Exited { service: service.recipe.service, code });
+        if let State::Runs { since, .. } = service.state
+            && since.elapsed() > STEADY_AFTER
+        {
+            service.pause = FIRST_PAUSE;
+        }
+        service.state = State::Waits { until: Instant::now() + service.pause };
+        service.pause = (service.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    fn revive(&mut self) {
+        for index in 0..self.services.len() {
+            let due = matches!(self.services[index].state, State::Waits { until } if until <= Instant::now());
+            if !due {
+                continue;
+            }
+            let started = self.spawn(&self.services[index].recipe);
+            let running = &mut self.services[index];
+            running.state = match started {
+                Ok(id) => State::Runs { id, since: Instant::now() },
+                Err(_) => State::Waits { until: Instant::now() + running.pause },
+            };
+        }
+    }
+
+    fn spawn(&self, recipe: &Recipe) -> std::io::Result<i32> {
+        let (output, input) = std::io::pipe()?;
+        let mut command = Command::new(&self.own_program);
+        command.args(["launch", "--", "tini", "-s", "--", recipe.program]).args(&recipe.arguments);
+        command.env_clear().envs(&recipe.env).current_dir(&recipe.folder);
+        command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
+        // A group of its own, so that a signal to it is one to its processes alone.
+        let child = command.process_group(0).spawn()?;
+        drop(command);
+        let log = Path::new(LOG_FOLDER).join(format!("{}.log", recipe.service.name()));
+        std::thread::spawn(move || keep_log(output, &log));
+        i32::try_from(child.id()).map_err(|_| ErrorKind::InvalidData.into())
+    }
+}
+
+/// Copies a service's output to a file of bounded size until the output ends.
+fn keep_log(mut output: impl Read, path: &Path) {
+    let mut chunk = vec![0_u8; 8 * 1024];
+    let open = || File::options().create(true).append(true).open(path);
+    let (mut file, mut written) =
+        (open().ok(), fs::metadata(path).map(|metadata| metadata.len()).unwrap_or(0));
+    loop {
+        let read = match output.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
+        if written >= LOG_LIMIT_BYTES {
+            let _ = fs::rename(path, path.with_extension("log.1"));
+            (file, written) = (open().ok(), 0);
+        }
+        // A full disk loses the log and never stops the service, which would wait for its reader.
+        if let Some(file) = &mut file {
+            let _ = file.write_all(&chunk[..read]);
+        }
+        written += read as u64;
+    }
+}
+
+/// Tells process 1 when a service answers on a port of the loopback address, which it does when it listens.
+pub fn await_listening(service: Service, port: u16, inputs: Sender<Input>) {
+    std::thread::spawn(move || {
+        let started = Instant::now();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        while started.elapsed() < LISTENING_WITHIN {
+            if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
+                let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let _ = inputs.send(Input::Listening { service, took_ms });
+                return;
+            }
+            std::thread::sleep(ASK_EVERY);
+        }
+        let _ = inputs.send(Input::NotListening { service });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_stays_small() {
+        let folder = std::env::temp_dir().join(format!("nightjar-guest-log-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("ssh.log");
+        let many = vec![b'x'; 3 * 1024 * 1024];
+        keep_log(&many[..], &path);
+        let sizes = [&path, &folder.join("ssh.log.1")].map(|file| fs::metadata(file).unwrap().len());
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(sizes.iter().all(|size| *size <= LOG_LIMIT_BYTES + 8 * 1024), "{sizes:?}");
+    }
+}
