@@ -72,8 +72,12 @@ pub enum StartError {
     AlreadyServed(PathBuf),
     #[error("the lock {} cannot be taken: {cause}", path.display())]
     Lock { path: PathBuf, cause: std::io::Error },
-    #[error("{0} is taken: another program listens on port {}; end it, or choose another with --listen {}:PORT", .0.port(), .0.ip())]
-    PortTaken(SocketAddr),
+    #[error(
+        "{at} is taken: another program listens on port {}; end it, or choose another with --listen {}:PORT",
+        at.port(),
+        at.ip()
+    )]
+    PortTaken { at: SocketAddr },
     #[error("{listen} cannot be listened on: {cause}; choose another address with --listen")]
     Listen { listen: SocketAddr, cause: std::io::Error },
     #[error(
@@ -234,7 +238,7 @@ impl Drop for Running {
 
 async fn listen(at: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(at).await.map_err(|cause| match cause.kind() {
-        std::io::ErrorKind::AddrInUse => StartError::PortTaken(at),
+        std::io::ErrorKind::AddrInUse => StartError::PortTaken { at },
         _ => StartError::Listen { listen: at, cause },
     })
 }
