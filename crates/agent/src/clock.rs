@@ -1,0 +1,88 @@
+//! The only place of the host that reads a clock.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nightjar_core::time::Timestamp;
+use nightjar_protocol::view::LocalTime;
+
+/// Moments made from one wall-clock anchor and a clock that never goes back and counts on through suspend, so that a
+/// corrected wall clock can neither make nor lose a paid second.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    anchor_ms: i64,
+    started: Duration,
+}
+
+impl Clock {
+    #[must_use]
+    pub fn start() -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { anchor_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX), started: platform::steady() }
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let passed = platform::steady().saturating_sub(self.started);
+        Timestamp(self.anchor_ms).plus_ms(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// How long until `at`; nothing when it has passed.
+    #[must_use]
+    pub fn until(&self, at: Timestamp) -> Duration {
+        Duration::from_millis(at.since_ms(self.now()))
+    }
+}
+
+/// The time zone of this PC at `at`.
+#[must_use]
+pub fn local_time(at: Timestamp) -> LocalTime {
+    let zone = jiff::tz::TimeZone::system();
+    let offset = jiff::Timestamp::from_millisecond(at.0).map(|at| zone.to_offset(at).seconds() / 60);
+    LocalTime { utc_offset_minutes: offset.unwrap_or(0) }
+}
+
+/// Local midnight before `at`, right on the days on which the clock changes too.
+#[must_use]
+pub fn local_midnight(at: Timestamp) -> Timestamp {
+    let zone = jiff::tz::TimeZone::system();
+    jiff::Timestamp::from_millisecond(at.0)
+        .and_then(|moment| moment.to_zoned_datetime(zone).start_of_day())
+        .map_or(at, |midnight| Timestamp(midnight.timestamp().as_millisecond()))
+}
+
+#[cfg(target_os = "linux")]
+mod platform {
+    use std::time::Duration;
+
+    pub(super) fn steady() -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod platform {
+    use std::sync::OnceLock;
+    use std::time::{Duration, Instant};
+
+    /// Windows' performance counter goes on through sleep.
+    pub(super) fn steady() -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_and_midnight_is_before_now() {
+        let clock = Clock::start();
+        let first = clock.now();
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(clock.now() > first);
+        let midnight = local_midnight(first);
+        assert!(midnight <= first && first.since_ms(midnight) < 25 * 3_600_000);
+    }
+}

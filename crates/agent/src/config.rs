@@ -1,0 +1,47 @@
+//! Where the host keeps its things. Every path can be moved by a variable, for tests and for a second host on one PC.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use nightjar_worker::EngineAddress;
+
+/// See each field; [`AgentConfig::from_environment`] fills in what the platform is used to.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Journal, enrolment and, without a keyring, the host key (`NIGHTJAR_DATA_DIR`).
+    pub data_dir: PathBuf,
+    /// Settings file, TOML (`NIGHTJAR_SETTINGS`).
+    pub settings_path: PathBuf,
+    /// Control socket (`NIGHTJAR_RUNTIME_DIR`).
+    pub runtime_dir: PathBuf,
+    /// Docker Engine (`NIGHTJAR_DOCKER`, else `DOCKER_HOST`, else the platform's default).
+    pub engine: EngineAddress,
+    /// The host key is kept in this PC's keyring where there is one; else in a file only its owner can read.
+    pub use_keyring: bool,
+}
+
+impl AgentConfig {
+    /// # Errors
+    /// When this account has no home folder and nothing was given in its place.
+    pub fn from_environment() -> anyhow::Result<Self> {
+        let dirs = directories::ProjectDirs::from("", "", "nightjar");
+        let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let data_dir = given("NIGHTJAR_DATA_DIR")
+            .or_else(|| dirs.as_ref().map(|dirs| dirs.data_local_dir().to_owned()))
+            .context(
+                "this account has no home folder: set NIGHTJAR_DATA_DIR to a folder for Nightjar's data",
+            )?;
+        let settings_path = given("NIGHTJAR_SETTINGS")
+            .or_else(|| dirs.as_ref().map(|dirs| dirs.config_dir().join("settings.toml")))
+            .unwrap_or_else(|| data_dir.join("settings.toml"));
+        let runtime_dir = given("NIGHTJAR_RUNTIME_DIR")
+            .or_else(|| dirs.as_ref().and_then(|dirs| dirs.runtime_dir().map(PathBuf::from)))
+            .unwrap_or_else(|| data_dir.join("run"));
+        let engine = ["NIGHTJAR_DOCKER", "DOCKER_HOST"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+            .map_or(Ok(EngineAddress::Local), |value| value.parse())?;
+        let use_keyring = std::env::var("NIGHTJAR_KEYRING").map_or(true, |value| value != "file");
+        Ok(Self { data_dir, settings_path, runtime_dir, engine, use_keyring })
+    }
+}

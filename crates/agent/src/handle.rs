@@ -1,0 +1,81 @@
+//! A front end's grip on the running host: look, command, end. It holds no rules.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use iroh_base::SecretKey;
+use nightjar_core::host::{Notice, UserCommand};
+use nightjar_protocol::control::{ControlAnswer, Refusal};
+use nightjar_protocol::view::ViewModel;
+use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
+
+use crate::enrolment::{self, EnrolError};
+use crate::owner::Message;
+
+#[derive(Clone)]
+pub struct AgentHandle {
+    pub(crate) messages: mpsc::UnboundedSender<Message>,
+    pub(crate) view: watch::Receiver<Arc<ViewModel>>,
+    pub(crate) notices: broadcast::Sender<Notice>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) key: SecretKey,
+    pub(crate) ending: Arc<Ending>,
+}
+
+/// Who ends the host, once.
+pub(crate) struct Ending {
+    pub(crate) asked: Mutex<Option<oneshot::Sender<()>>>,
+    pub(crate) over: watch::Receiver<bool>,
+}
+
+impl AgentHandle {
+    /// The view model, now and after each change.
+    #[must_use]
+    pub fn view(&self) -> watch::Receiver<Arc<ViewModel>> {
+        self.view.clone()
+    }
+
+    pub(crate) fn current(&self) -> ControlAnswer {
+        ControlAnswer::View(Box::new((**self.view.borrow()).clone()))
+    }
+
+    /// # Errors
+    /// Why the command was not carried out; nothing has changed then.
+    pub async fn command(&self, command: UserCommand) -> Result<(), Refusal> {
+        let ending = || Refusal::Unreadable { detail: String::from("the host is ending") };
+        let (answer, answered) = oneshot::channel();
+        self.messages.send(Message::Command(command, answer)).map_err(|_| ending())?;
+        answered.await.map_err(|_| ending())?
+    }
+
+    /// What the owner should be notified of, from now on.
+    #[must_use]
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
+    }
+
+    /// A window is open: cards are read each second.
+    pub fn window_open(&self, open: bool) {
+        let _ = self.messages.send(Message::WindowOpen(open));
+    }
+
+    /// Joins the market at `url`.
+    ///
+    /// # Errors
+    /// See [`EnrolError`]; the host then belongs to whatever market it belonged to.
+    pub async fn enrol(&self, url: &str, pairing_code: &str) -> Result<(), EnrolError> {
+        let enrolment = enrolment::enrol(&self.data_dir, &self.key, url, pairing_code).await?;
+        self.messages
+            .send(Message::Enrolled { coordinator: enrolment.coordinator })
+            .map_err(|_| EnrolError::Ending)
+    }
+
+    /// Ends all jobs, then the host; returns when it is over.
+    pub async fn shutdown(&self) {
+        if let Some(asked) = self.ending.asked.lock().await.take() {
+            let _ = asked.send(());
+        }
+        let mut over = self.ending.over.clone();
+        let _ = over.wait_for(|over| *over).await;
+    }
+}

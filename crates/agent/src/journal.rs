@@ -1,0 +1,262 @@
+//! What must outlive a crash, in SQLite. Only the journal's task writes; the host's loop never waits for it.
+
+use std::path::Path;
+
+use anyhow::Context;
+use nightjar_core::host::{JournalEntry, StoredLease};
+use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
+use nightjar_core::meter::{UsageRecord, owed};
+use nightjar_core::money::{Currency, Money};
+use nightjar_core::time::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+/// Most records that are sent in one go.
+const SEND_AT_MOST: i64 = 200;
+
+#[derive(Clone)]
+pub struct Journal {
+    pool: SqlitePool,
+}
+
+impl Journal {
+    /// Opens or makes the journal in `data_dir`.
+    ///
+    /// # Errors
+    /// When the folder cannot be written or the file is not a journal of this version.
+    pub async fn open(data_dir: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(data_dir)
+            .with_context(|| format!("the data folder {} cannot be made", data_dir.display()))?;
+        let path = data_dir.join("journal.sqlite");
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A usage record is money: it is on the disk before it is sent.
+            .synchronous(SqliteSynchronous::Full);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(2)
+            .connect_with(options)
+            .await
+            .with_context(|| format!("the journal {} cannot be opened", path.display()))?;
+        sqlx::migrate!().run(&pool).await.with_context(|| {
+            format!("the journal {} is not one of this version; it was left as it is", path.display())
+        })?;
+        Ok(Self { pool })
+    }
+
+    /// Leases that were not over when this program last ended.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn open_leases(&self) -> anyhow::Result<Vec<StoredLease>> {
+        let rows = sqlx::query(
+            "SELECT terms, state,
+                    (SELECT coalesce(max(sequence), 0) FROM usage u WHERE u.lease = l.lease AND u.epoch = l.epoch)
+                        AS last_sequence,
+                    (SELECT coalesce(max(running_ms_total), 0) FROM usage u
+                        WHERE u.lease = l.lease AND u.epoch = l.epoch) AS running_ms_total
+             FROM leases l WHERE is_over = 0 ORDER BY updated_at",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(StoredLease {
+                    terms: serde_json::from_str(row.try_get("terms")?)?,
+                    state: serde_json::from_str(row.try_get("state")?)?,
+                    last_sequence: u64::try_from(row.try_get::<i64, _>("last_sequence")?)?,
+                    running_ms_total: u64::try_from(row.try_get::<i64, _>("running_ms_total")?)?,
+                })
+            })
+            .collect()
+    }
+
+    /// # Errors
+    /// When the entry cannot be written (the disk is full, say); nothing of it is then there.
+    pub async fn write(&self, entry: &JournalEntry) -> anyhow::Result<()> {
+        match entry {
+            JournalEntry::Lease { terms, state, at } => {
+                sqlx::query(
+                    "INSERT INTO leases (lease, epoch, terms, state, is_over, updated_at) VALUES (?, ?, ?, ?, ?, ?)
+                     ON CONFLICT (lease, epoch) DO UPDATE SET
+                        state = excluded.state, is_over = excluded.is_over, updated_at = excluded.updated_at",
+                )
+                .bind(&terms.lease.0)
+                .bind(i64::try_from(terms.epoch.0)?)
+                .bind(serde_json::to_string(terms)?)
+                .bind(serde_json::to_string(state)?)
+                .bind(state.is_over())
+                .bind(at.0)
+                .execute(&self.pool)
+                .await?;
+            }
+            JournalEntry::Usage { record } => self.write_usage(record).await?,
+            JournalEntry::Verdict { gpu, at, verdict } => {
+                sqlx::query("INSERT INTO verdicts (gpu, at, verdict) VALUES (?, ?, ?)")
+                    .bind(&gpu.0)
+                    .bind(at.0)
+                    .bind(serde_json::to_string(verdict)?)
+                    .execute(&self.pool)
+                    .await?;
+            }
+            JournalEntry::GiveBack { lease, at, took_us } => {
+                sqlx::query("INSERT INTO give_backs (lease, at, took_us) VALUES (?, ?, ?)")
+                    .bind(&lease.0)
+                    .bind(at.0)
+                    .bind(i64::try_from(*took_us)?)
+                    .execute(&self.pool)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_usage(&self, record: &UsageRecord) -> anyhow::Result<()> {
+        let epoch = i64::try_from(record.epoch.0)?;
+        let terms: String = sqlx::query_scalar("SELECT terms FROM leases WHERE lease = ? AND epoch = ?")
+            .bind(&record.lease.0)
+            .bind(epoch)
+            .fetch_one(&self.pool)
+            .await?;
+        let terms: LeaseTerms = serde_json::from_str(&terms)?;
+        let part = |running_ms| owed(terms.price_per_hour, terms.fee_basis_points, running_ms).host.micros;
+        let worth = part(record.running_ms_total) - part(record.running_ms_total - record.running_ms());
+        sqlx::query(
+            "INSERT INTO usage (lease, epoch, sequence, from_ms, to_ms, running_ms_total, millijoules, host_micros, currency)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&record.lease.0)
+        .bind(epoch)
+        .bind(i64::try_from(record.sequence)?)
+        .bind(record.from.0)
+        .bind(record.to.0)
+        .bind(i64::try_from(record.running_ms_total)?)
+        .bind(i64::try_from(record.millijoules)?)
+        .bind(worth)
+        .bind(terms.price_per_hour.currency.code())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Records that the coordinator has not acknowledged, oldest first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn unacknowledged(&self) -> anyhow::Result<Vec<UsageRecord>> {
+        let rows = sqlx::query(
+            "SELECT lease, epoch, sequence, from_ms, to_ms, running_ms_total, millijoules FROM usage
+             WHERE is_acknowledged = 0 ORDER BY lease, epoch, sequence LIMIT ?",
+        )
+        .bind(SEND_AT_MOST)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let whole =
+                    |name: &str| -> anyhow::Result<u64> { Ok(u64::try_from(row.try_get::<i64, _>(name)?)?) };
+                Ok(UsageRecord {
+                    lease: LeaseId(row.try_get("lease")?),
+                    epoch: Epoch(whole("epoch")?),
+                    sequence: whole("sequence")?,
+                    from: Timestamp(row.try_get("from_ms")?),
+                    to: Timestamp(row.try_get("to_ms")?),
+                    running_ms_total: whole("running_ms_total")?,
+                    millijoules: whole("millijoules")?,
+                })
+            })
+            .collect()
+    }
+
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn acknowledge(&self, lease: &LeaseId, epoch: Epoch, sequence: u64) -> anyhow::Result<()> {
+        sqlx::query("UPDATE usage SET is_acknowledged = 1 WHERE lease = ? AND epoch = ? AND sequence = ?")
+            .bind(&lease.0)
+            .bind(i64::try_from(epoch.0)?)
+            .bind(i64::try_from(sequence)?)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The host's part of everything metered since `from`, in `currency`.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn earned_since(&self, from: Timestamp, currency: Currency) -> anyhow::Result<Money> {
+        let micros: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(host_micros), 0) FROM usage WHERE to_ms >= ? AND currency = ?",
+        )
+        .bind(from.0)
+        .bind(currency.code())
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Money::new(micros, currency))
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightjar_core::gpu::GpuUuid;
+    use nightjar_core::lease::{EndReason, LeaseState};
+
+    fn terms() -> LeaseTerms {
+        LeaseTerms {
+            lease: LeaseId("l".into()),
+            epoch: Epoch(1),
+            gpu: GpuUuid("GPU-0".into()),
+            image: "pytorch-cuda:lite".into(),
+            renter: "r".into(),
+            renter_key: "00".repeat(32),
+            ssh_public_key: "ssh-ed25519 AAAA".into(),
+            price_per_hour: Money::new(3_600_000, Currency::CNY),
+            fee_basis_points: 1_000,
+            offered_at: Timestamp(0),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_and_its_usage_survive_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).await.unwrap();
+        let lease = |state| JournalEntry::Lease { terms: terms(), state, at: Timestamp(5) };
+        journal.write(&lease(LeaseState::Running)).await.unwrap();
+        for sequence in 1..=3_u64 {
+            let record = UsageRecord {
+                lease: LeaseId("l".into()),
+                epoch: Epoch(1),
+                sequence,
+                from: Timestamp(i64::try_from(sequence).unwrap() * 10_000),
+                to: Timestamp((i64::try_from(sequence).unwrap() + 1) * 10_000),
+                running_ms_total: sequence * 10_000,
+                millijoules: 7,
+            };
+            journal.write(&JournalEntry::Usage { record: record.clone() }).await.unwrap();
+            let twice = journal.write(&JournalEntry::Usage { record }).await;
+            assert!(twice.is_err(), "a record was stored twice");
+        }
+        journal.close().await;
+
+        let journal = Journal::open(folder.path()).await.unwrap();
+        let open = journal.open_leases().await.unwrap();
+        assert_eq!((open.len(), open[0].last_sequence, open[0].running_ms_total), (1, 3, 30_000));
+        // 30 s at 3.60 an hour are 0.03; a tenth of it is the market's.
+        let earned = journal.earned_since(Timestamp(0), Currency::CNY).await.unwrap();
+        assert_eq!(earned.micros, 27_000);
+        journal.acknowledge(&LeaseId("l".into()), Epoch(1), 2).await.unwrap();
+        let left: Vec<u64> = journal.unacknowledged().await.unwrap().iter().map(|r| r.sequence).collect();
+        assert_eq!(left, [1, 3]);
+        journal.write(&lease(LeaseState::Ended { reason: EndReason::RenterStopped })).await.unwrap();
+        assert!(journal.open_leases().await.unwrap().is_empty());
+    }
+}

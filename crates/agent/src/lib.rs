@@ -1,0 +1,29 @@
+//! The host: one loop that owns all state (`owner`) and the thin adapters around it.
+//!
+//! ```text
+//! sensors ─┐                     ┌─> nightjar-worker (Docker)
+//! session ─┼─> owner (core::Host)┼─> tunnel, session
+//! control ─┘                     └─> scribe (journal, settings), view model
+//! ```
+
+mod clock;
+mod config;
+pub mod control;
+mod enrolment;
+mod gate;
+mod handle;
+mod identity;
+mod journal;
+mod owner;
+mod scribe;
+mod sensors;
+mod session;
+mod settings_file;
+mod start;
+mod tunnel;
+
+pub use config::AgentConfig;
+pub use enrolment::EnrolError;
+pub use handle::AgentHandle;
+pub use nightjar_worker::EngineAddress;
+pub use start::{Agent, StartError, system_language};

@@ -1,0 +1,187 @@
+//! The one task that owns the host's state. Every cause comes in through one `select!`, every effect goes out through one
+//! `match`; nothing in here waits for a network, a disk or a window.
+
+use std::sync::Arc;
+
+use nightjar_core::host::{Effect, Host, Input, Notice, Report, UserCommand};
+use nightjar_core::lease::LeaseId;
+use nightjar_protocol::control::Refusal;
+use nightjar_protocol::relay::RelayInfo;
+use nightjar_protocol::view::{Earnings, Surroundings, ViewModel, view_model};
+use nightjar_worker::{WorkerReport, Workers};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::clock::{Clock, local_time};
+use crate::gate::Gate;
+use crate::scribe::Writing;
+use crate::sensors::Sampling;
+
+/// What reaches the owner beside the workers' reports.
+pub(crate) enum Message {
+    Input(Input),
+    Command(UserCommand, oneshot::Sender<Result<(), Refusal>>),
+    Relay(Option<RelayInfo>),
+    Earned(Earnings),
+    Enrolled {
+        coordinator: String,
+    },
+    WindowOpen(bool),
+    /// End all jobs; the answer comes when the last one is over.
+    Close(oneshot::Sender<()>),
+}
+
+/// What the tunnel is told.
+pub(crate) enum LinkOrder {
+    Relay(Option<RelayInfo>),
+    CloseLease(LeaseId),
+}
+
+/// All ways out of the owner.
+pub(crate) struct Hands {
+    pub workers: Workers,
+    pub gate: Gate,
+    pub link: mpsc::UnboundedSender<LinkOrder>,
+    pub scribe: mpsc::UnboundedSender<Writing>,
+    pub reports: mpsc::UnboundedSender<Report>,
+    pub notices: broadcast::Sender<Notice>,
+    pub sampling: watch::Sender<Sampling>,
+    pub coordinator: watch::Sender<Option<String>>,
+}
+
+pub(crate) struct Owner {
+    pub host: Host,
+    pub clock: Clock,
+    pub hands: Hands,
+    pub around: Surroundings,
+    pub view: watch::Sender<Arc<ViewModel>>,
+    pub window_open: bool,
+    pub closing: Option<oneshot::Sender<()>>,
+}
+
+impl Owner {
+    /// Runs until every sender of messages is gone or the last job has ended after `Close`.
+    pub(crate) async fn run(
+        mut self,
+        mut presence: mpsc::UnboundedReceiver<Input>,
+        mut messages: mpsc::UnboundedReceiver<Message>,
+        mut reports: mpsc::UnboundedReceiver<WorkerReport>,
+    ) {
+        let mut presence_lives = true;
+        loop {
+            if !self.host.has_jobs()
+                && let Some(done) = self.closing.take()
+            {
+                let _ = done.send(());
+                return;
+            }
+            let deadline = self.host.next_deadline();
+            let wait = deadline.map(|(at, _)| self.clock.until(at));
+            tokio::select! {
+                // The owner's hand on the mouse comes before everything else.
+                biased;
+                input = presence.recv(), if presence_lives => match input {
+                    Some(input) => self.take(input),
+                    None => presence_lives = false,
+                },
+                Some(report) = reports.recv() => {
+                    let WorkerReport { lease, epoch, event } = report;
+                    self.take(Input::Worker { lease, epoch, event });
+                }
+                message = messages.recv() => match message {
+                    Some(message) => self.message(message),
+                    None => return,
+                },
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => self.take(Input::Deadline),
+            }
+        }
+    }
+
+    fn message(&mut self, message: Message) {
+        match message {
+            Message::Input(input) => return self.take(input),
+            Message::Command(command, answer) => {
+                let checked = self.host.check_command(&command).map_err(Refusal::Command);
+                if checked.is_ok() {
+                    self.take(Input::User(command));
+                }
+                let _ = answer.send(checked);
+                return;
+            }
+            Message::Relay(relay) => {
+                let _ = self.hands.link.send(LinkOrder::Relay(relay));
+                return;
+            }
+            Message::Earned(earnings) => self.around.earnings = earnings,
+            Message::Enrolled { coordinator } => {
+                self.around.identity.coordinator = Some(coordinator.clone());
+                let _ = self.hands.coordinator.send(Some(coordinator));
+            }
+            Message::WindowOpen(open) => {
+                self.window_open = open;
+                self.adapt_sampling();
+            }
+            Message::Close(done) => {
+                self.closing = Some(done);
+                return self.take(Input::Closing);
+            }
+        }
+        self.show();
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.clock.now();
+        for effect in self.host.handle(input, now) {
+            self.perform(effect);
+        }
+        self.adapt_sampling();
+        self.show();
+    }
+
+    fn perform(&self, effect: Effect) {
+        let hands = &self.hands;
+        // A receiver that is gone means that the program is ending; there is nobody left to tell.
+        match effect {
+            Effect::Freeze { lease } => hands.workers.freeze(&lease),
+            Effect::Stop { lease, how } => hands.workers.stop(&lease, how),
+            Effect::Thaw { lease } => hands.workers.thaw(&lease),
+            Effect::Prepare { terms } => {
+                let gpu_index = self.host.gpu_index(&terms.gpu);
+                hands.workers.prepare(terms, gpu_index, self.host.settings());
+            }
+            Effect::Adopt { terms } => hands.workers.adopt(terms),
+            Effect::OpenGate { lease, renter_key } => hands.gate.open(&lease, &renter_key),
+            Effect::CloseGate { lease } => {
+                hands.gate.close(&lease);
+                let _ = hands.link.send(LinkOrder::CloseLease(lease));
+            }
+            Effect::Sweep { keep } => {
+                let workers = hands.workers.clone();
+                tokio::spawn(async move { workers.sweep(&keep).await });
+            }
+            Effect::Journal(entry) => drop(hands.scribe.send(Writing::Entry(entry))),
+            Effect::Tell(report) => drop(hands.reports.send(report)),
+            Effect::Notify(notice) => drop(hands.notices.send(notice)),
+            Effect::SaveSettings(settings) => drop(hands.scribe.send(Writing::Settings(settings))),
+        }
+    }
+
+    /// A card is asked each second only while somebody looks or a job runs on it.
+    fn adapt_sampling(&self) {
+        let wanted =
+            if self.window_open || self.host.has_jobs() { Sampling::Close } else { Sampling::Seldom };
+        self.hands.sampling.send_if_modified(|current| std::mem::replace(current, wanted) != wanted);
+    }
+
+    fn show(&mut self) {
+        let now = self.clock.now();
+        self.around.local_time = local_time(now);
+        let fresh = view_model(&self.host.view(now), &self.around);
+        self.view.send_if_modified(|shown| {
+            let same = ViewModel { at: shown.at, ..fresh.clone() } == **shown;
+            if !same {
+                *shown = Arc::new(fresh);
+            }
+            !same
+        });
+    }
+}

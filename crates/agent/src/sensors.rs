@@ -1,0 +1,123 @@
+//! What the host sees: presence, cards, disk, containers. Each sensor sends inputs and knows nothing of the others.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nightjar_core::host::{GpuReport, Input};
+use nightjar_core::policy::Presence;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::owner::Message;
+
+/// How often the cards are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sampling {
+    /// A window is open or a job runs.
+    Close,
+    Seldom,
+}
+
+impl Sampling {
+    fn interval(self) -> Duration {
+        match self {
+            Self::Close => Duration::from_secs(1),
+            Self::Seldom => Duration::from_secs(30),
+        }
+    }
+}
+
+const DISK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Presence goes past all other messages, through a channel of its own.
+pub(crate) fn presence(
+    clock: &Clock,
+    owner: mpsc::UnboundedSender<Input>,
+) -> Option<nightjar_presence::Watch> {
+    let (sender, clock) = (owner.clone(), clock.clone());
+    let watch = nightjar_presence::watch(move |event| {
+        let now = clock.now();
+        let before = |ago: Duration| {
+            nightjar_core::time::Timestamp(now.0 - i64::try_from(ago.as_millis()).unwrap_or(0))
+        };
+        let presence = match event {
+            nightjar_presence::PresenceEvent::Active => Presence::Active { since: now },
+            nightjar_presence::PresenceEvent::Idle { last_input_ago } => {
+                Presence::Idle { since: before(last_input_ago) }
+            }
+            nightjar_presence::PresenceEvent::Lost { detail } => Presence::Unknown { detail },
+        };
+        let _ = sender.send(Input::Presence(presence));
+    });
+    match watch {
+        Ok(watch) => Some(watch),
+        Err(unavailable) => {
+            tracing::warn!(%unavailable, "presence cannot be seen");
+            let detail = unavailable.to_string();
+            let _ = owner.send(Input::Presence(Presence::Unknown { detail }));
+            None
+        }
+    }
+}
+
+/// One thread reads the cards: the driver's calls block. `first` gets the first reading.
+pub(crate) fn cards(
+    rate: watch::Receiver<Sampling>,
+    owner: mpsc::UnboundedSender<Message>,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name("cards".into()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(read_cards(rate, owner)),
+            Err(error) => tracing::error!(%error, "the cards cannot be watched"),
+        }
+    })
+}
+
+async fn read_cards(mut rate: watch::Receiver<Sampling>, owner: mpsc::UnboundedSender<Message>) {
+    let mut gpus = nightjar_gpu::Sampler::new();
+    loop {
+        let report = sample(&mut gpus);
+        if owner.send(Message::Input(Input::Gpus(report))).is_err() {
+            return;
+        }
+        let interval = rate.borrow_and_update().interval();
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            changed = rate.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// One reading of everything.
+pub(crate) fn sample(gpus: &mut nightjar_gpu::Sampler) -> GpuReport {
+    match gpus.sample() {
+        Ok((driver, cards)) => GpuReport::Readings { driver, cards },
+        Err(error) => GpuReport::Trouble { trouble: error.trouble() },
+    }
+}
+
+/// Free space where images and volumes go.
+pub(crate) async fn disk(folder: PathBuf, owner: mpsc::UnboundedSender<Message>) {
+    loop {
+        let folder = folder.clone();
+        let free = tokio::task::spawn_blocking(move || free_mib(&folder)).await;
+        if let Ok(Some(mib)) = free
+            && owner.send(Message::Input(Input::DiskFree { mib })).is_err()
+        {
+            return;
+        }
+        tokio::time::sleep(DISK_INTERVAL).await;
+    }
+}
+
+/// Free space of the file system that holds `folder`.
+fn free_mib(folder: &std::path::Path) -> Option<u64> {
+    let folder = folder.canonicalize().ok()?;
+    let disks = sysinfo::Disks::new_with_refreshed_list().ok()?;
+    disks
+        .iter()
+        .filter(|disk| folder.starts_with(disk.mount_point()))
+        .max_by_key(|disk| disk.mount_point().as_os_str().len())
+        .map(|disk| disk.available_space() >> 20)
+}

@@ -1,0 +1,213 @@
+//! The line to the market: one WebSocket, opened again and again, over which reports and usage go out and orders come
+//! in. What is only said once (usage) stays in the journal until it is acknowledged.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures_util::{SinkExt, StreamExt};
+use iroh_base::SecretKey;
+use nightjar_core::host::{Input, MarketInput, Report};
+use nightjar_core::lease::{Epoch, LeaseId};
+use nightjar_protocol::host_session::{
+    HEARTBEAT_MS, HOST_SESSION_VERSION, MAX_FRAME_BYTES, SignedUsage, ToCoordinator, ToHost,
+    hello_signing_bytes,
+};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::journal::Journal;
+use crate::owner::Message;
+use crate::scribe::Writing;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const BACKOFF_MOST: Duration = Duration::from_secs(30);
+
+pub(crate) struct Session {
+    pub key: SecretKey,
+    pub journal: Journal,
+    pub scribe: mpsc::UnboundedSender<Writing>,
+    pub owner: mpsc::UnboundedSender<Message>,
+    pub usage_waits: Arc<Notify>,
+}
+
+impl Session {
+    /// Runs until the agent drops the other ends. `coordinator` holds the market's address once there is one.
+    pub(crate) async fn run(
+        self,
+        mut coordinator: watch::Receiver<Option<String>>,
+        mut reports: mpsc::UnboundedReceiver<Report>,
+    ) {
+        let mut backoff = BACKOFF_FIRST;
+        loop {
+            let Some(url) = coordinator.borrow_and_update().clone() else {
+                self.tell(MarketInput::NotEnrolled);
+                if coordinator.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            let started = Instant::now();
+            tokio::select! {
+                ended = self.one(&url, &mut reports) => match ended {
+                    Ok(()) => return,
+                    Err(error) => {
+                        tracing::warn!("the market {url}: {error:#}");
+                        self.tell(MarketInput::Unreachable { detail: short(&error) });
+                    }
+                },
+                changed = coordinator.changed() => {
+                    if changed.is_err() { return }
+                    continue;
+                }
+            }
+            if started.elapsed() > BACKOFF_MOST {
+                backoff = BACKOFF_FIRST;
+            }
+            // Spread, so that a restarted coordinator is not met by all of its hosts in one moment.
+            tokio::time::sleep(backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+            backoff = (backoff * 2).min(BACKOFF_MOST);
+        }
+    }
+
+    fn tell(&self, input: MarketInput) {
+        let _ = self.owner.send(Message::Input(Input::Market(input)));
+    }
+
+    /// One connection, until it breaks (an error) or the agent ends.
+    async fn one(&self, url: &str, reports: &mut mpsc::UnboundedReceiver<Report>) -> anyhow::Result<()> {
+        let mut socket = self.open(url).await?;
+        // What was said while nobody listened is told anew by the host on `Connected`.
+        while reports.try_recv().is_ok() {}
+        self.tell(MarketInput::Connected);
+        let mut sent: HashSet<(LeaseId, Epoch, u64)> = HashSet::new();
+        self.send_usage(&mut socket, &mut sent).await?;
+        let mut heartbeat = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS));
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                frame = socket.next() => {
+                    heard = Instant::now();
+                    match frame.context("the connection was closed")?? {
+                        Frame::Text(text) => self.take(serde_json::from_str(&text)?)?,
+                        Frame::Close(_) => bail!("the coordinator closed the session"),
+                        _ => {}
+                    }
+                }
+                report = reports.recv() => match report {
+                    Some(report) => say(&mut socket, &ToCoordinator::Report(report)).await?,
+                    None => {
+                        let _ = socket.close(None).await;
+                        return Ok(());
+                    }
+                },
+                () = self.usage_waits.notified() => self.send_usage(&mut socket, &mut sent).await?,
+                _ = heartbeat.tick() => {
+                    if heard.elapsed() > Duration::from_millis(3 * HEARTBEAT_MS) {
+                        bail!("the coordinator has been silent for too long");
+                    }
+                    say(&mut socket, &ToCoordinator::Heartbeat).await?;
+                }
+            }
+        }
+    }
+
+    async fn open(&self, url: &str) -> anyhow::Result<Socket> {
+        let address = session_address(url)?;
+        let bounds = WebSocketConfig::default()
+            .max_message_size(Some(MAX_FRAME_BYTES))
+            .max_frame_size(Some(MAX_FRAME_BYTES));
+        let connecting = tokio_tungstenite::connect_async_with_config(address, Some(bounds), true);
+        let (mut socket, _) = timeout(ANSWER_WITHIN, connecting).await.context("no answer in 10 s")??;
+        let ToHost::Challenge { nonce } = hear(&mut socket).await? else { bail!("no challenge came first") };
+        let host_key = hex::encode(self.key.public().as_bytes());
+        let signature = self.key.sign(&hello_signing_bytes(&nonce, &host_key));
+        let hello = ToCoordinator::Hello {
+            session_version: HOST_SESSION_VERSION,
+            app_version: env!("CARGO_PKG_VERSION").to_owned(),
+            host_key,
+            signature: hex::encode(signature.to_bytes()),
+        };
+        say(&mut socket, &hello).await?;
+        match hear(&mut socket).await? {
+            ToHost::Welcome { host_id, relay } => {
+                tracing::info!(host_id, "connected to the market");
+                let _ = self.owner.send(Message::Relay(relay));
+                Ok(socket)
+            }
+            ToHost::Refused { code, detail } => bail!("refused: {detail} ({})", code.as_str()),
+            _ => bail!("the coordinator did not answer the greeting"),
+        }
+    }
+
+    fn take(&self, order: ToHost) -> anyhow::Result<()> {
+        match order {
+            ToHost::Offer(terms) => self.tell(MarketInput::Offer(terms)),
+            ToHost::Start { lease, epoch } => self.tell(MarketInput::Start { lease, epoch }),
+            ToHost::End { lease, epoch, reason } => self.tell(MarketInput::End { lease, epoch, reason }),
+            ToHost::UsageStored { lease, epoch, sequence } => {
+                let _ = self.scribe.send(Writing::Acknowledge { lease, epoch, sequence });
+            }
+            ToHost::Refused { code, detail } => bail!("refused: {detail} ({})", code.as_str()),
+            ToHost::Heartbeat | ToHost::Challenge { .. } | ToHost::Welcome { .. } => {}
+        }
+        Ok(())
+    }
+
+    async fn send_usage(
+        &self,
+        socket: &mut Socket,
+        sent: &mut HashSet<(LeaseId, Epoch, u64)>,
+    ) -> anyhow::Result<()> {
+        for record in self.journal.unacknowledged().await? {
+            if !sent.insert((record.lease.clone(), record.epoch, record.sequence)) {
+                continue;
+            }
+            let signature = hex::encode(self.key.sign(&record.signing_bytes()).to_bytes());
+            say(socket, &ToCoordinator::Usage(SignedUsage { record, signature })).await?;
+        }
+        Ok(())
+    }
+}
+
+/// `http://host:port` → `ws://host:port/v1/hosts/session`.
+fn session_address(url: &str) -> anyhow::Result<String> {
+    let base = url.trim_end_matches('/');
+    if let Some(rest) = base.strip_prefix("http://") {
+        Ok(format!("ws://{rest}/v1/hosts/session"))
+    } else if let Some(rest) = base.strip_prefix("https://") {
+        Ok(format!("wss://{rest}/v1/hosts/session"))
+    } else {
+        bail!("the market's address must begin with https:// (or http:// on this PC), not \"{url}\"")
+    }
+}
+
+async fn say(socket: &mut Socket, message: &ToCoordinator) -> anyhow::Result<()> {
+    let frame = Frame::text(serde_json::to_string(message)?);
+    timeout(ANSWER_WITHIN, socket.send(frame)).await.context("the coordinator takes no more data")??;
+    Ok(())
+}
+
+async fn hear(socket: &mut Socket) -> anyhow::Result<ToHost> {
+    loop {
+        let frame = timeout(ANSWER_WITHIN, socket.next()).await.context("no answer in 10 s")?;
+        match frame.context("the connection was closed")?? {
+            Frame::Text(text) => return Ok(serde_json::from_str(&text)?),
+            Frame::Close(_) => bail!("the coordinator closed the session"),
+            _ => {}
+        }
+    }
+}
+
+/// The last cause is the one that helps; the chain is in the log.
+fn short(error: &anyhow::Error) -> String {
+    error.root_cause().to_string().chars().take(200).collect()
+}

@@ -1,0 +1,109 @@
+//! The settings file: TOML, written whole and atomically. A file that cannot be read is never overwritten: renting is
+//! off and the owner is told why.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use nightjar_core::settings::Settings;
+
+/// A settings file longer than this is none of ours.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// What was found.
+#[derive(Debug, PartialEq)]
+pub enum Loaded {
+    /// There is no file yet.
+    Fresh,
+    Read(Box<Settings>),
+    /// There is one, and it cannot be used; the sentence says where it is wrong.
+    Unreadable(String),
+}
+
+#[must_use]
+pub fn load(path: &Path) -> Loaded {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Loaded::Fresh,
+        Ok(found) if found.len() > MAX_BYTES => {
+            return Loaded::Unreadable(format!("{} is larger than {MAX_BYTES} bytes", path.display()));
+        }
+        _ => {}
+    }
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return Loaded::Unreadable(format!("{}: {error}", path.display())),
+    };
+    match toml::from_str::<Settings>(&text) {
+        Ok(settings) => match settings.check() {
+            Ok(()) => Loaded::Read(Box::new(settings)),
+            Err(error) => Loaded::Unreadable(format!("{}: {error}", path.display())),
+        },
+        // The parser's text spans lines and quotes the source; one line of it is a sentence.
+        Err(error) => {
+            let line =
+                error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            Loaded::Unreadable(format!("{}, line {line}: {}", path.display(), error.message()))
+        }
+    }
+}
+
+/// # Errors
+/// When the folder or the file cannot be written; the old file is then still whole.
+pub fn save(path: &Path, settings: &Settings) -> io::Result<()> {
+    let text = toml::to_string_pretty(settings).map_err(io::Error::other)?;
+    write_atomically(path, text.as_bytes())
+}
+
+/// Writes beside, makes it durable, and renames.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
+    std::fs::create_dir_all(folder)?;
+    let beside = path.with_extension("new");
+    let mut file = private_file(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
+}
+
+/// A file that only its owner can read, from its first moment on.
+fn private_file(path: &Path) -> io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).write(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a").join("settings.toml");
+        assert_eq!(load(&path), Loaded::Fresh);
+        let settings = Settings { idle_after_ms: 42_000, ..Settings::default() };
+        save(&path, &settings).unwrap();
+        assert_eq!(load(&path), Loaded::Read(Box::new(settings)));
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_is_told_with_its_line_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.toml");
+        for (text, said) in [
+            ("idle_after_ms = 1000\nidel = 2\n", "line 2"),
+            ("idle_after_ms = \"soon\"\n", "line 1"),
+            ("idle_after_ms = 5\n", "between 1000"),
+            ("version = 99\n", "version 99"),
+            ("\u{0}\u{1}", "line 1"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let Loaded::Unreadable(detail) = load(&path) else { panic!("{text:?} was read") };
+            assert!(detail.contains(said), "{detail}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        std::fs::write(&path, [0xff, 0xfe, 0x00]).unwrap();
+        assert!(matches!(load(&path), Loaded::Unreadable(_)));
+    }
+}

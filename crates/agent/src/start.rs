@@ -1,0 +1,336 @@
+//! Start and end of the host. The order matters: a worker that survived this program gives up after 5 s without it, so
+//! what is needed to take it up again comes first.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use iroh_base::SecretKey;
+use nightjar_core::host::{Host, Input, Survivor, WorkerFate};
+use nightjar_core::money::Money;
+use nightjar_core::settings::{Language, Settings};
+use nightjar_protocol::view::{Earnings, Identity as Shown, LocalTime, Surroundings, view_model};
+use nightjar_worker::{WorkerReport, Workers, WorkersConfig};
+use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::config::AgentConfig;
+use crate::enrolment;
+use crate::gate::Gate;
+use crate::handle::{AgentHandle, Ending};
+use crate::journal::Journal;
+use crate::owner::{Hands, Message, Owner};
+use crate::scribe::{Scribe, Writing};
+use crate::sensors::{self, Sampling};
+use crate::session::Session;
+use crate::settings_file::{self, Loaded};
+use crate::{control, identity, tunnel};
+
+/// Longer than the longest grace and the stop that follows it.
+const END_WITHIN: Duration = Duration::from_secs(150);
+/// How long the last usage records may take to reach the market; they are in the journal in any case.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Why the host does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("another Nightjar already runs with the data folder {0}; `nightjar status` shows it")]
+    AlreadyRunning(std::path::PathBuf),
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// A running host.
+pub struct Agent {
+    handle: AgentHandle,
+    main: JoinHandle<()>,
+}
+
+impl Agent {
+    /// # Errors
+    /// When another host runs on the same data folder, or its journal or key cannot be read.
+    pub async fn start(config: AgentConfig) -> Result<Self, StartError> {
+        let parts = Parts::load(config).await?;
+        Ok(parts.run().await?)
+    }
+
+    #[must_use]
+    pub fn handle(&self) -> AgentHandle {
+        self.handle.clone()
+    }
+
+    /// Waits until somebody has asked for the end, and it has come.
+    ///
+    /// # Errors
+    /// When the host failed instead of ending.
+    pub async fn join(self) -> anyhow::Result<()> {
+        Ok(self.main.await?)
+    }
+}
+
+/// What is read before anything runs.
+struct Parts {
+    config: AgentConfig,
+    /// Held as long as the host runs.
+    lock: File,
+    clock: Clock,
+    settings: Settings,
+    settings_trouble: Option<String>,
+    journal: Journal,
+    key: SecretKey,
+    coordinator: Option<String>,
+    workers: Workers,
+    worker_reports: mpsc::UnboundedReceiver<WorkerReport>,
+}
+
+impl Parts {
+    async fn load(config: AgentConfig) -> Result<Self, StartError> {
+        let lock = lock(&config)?;
+        let clock = Clock::start();
+        let (settings, settings_trouble) = match settings_file::load(&config.settings_path) {
+            Loaded::Fresh => (Settings::default(), None),
+            Loaded::Read(settings) => (*settings, None),
+            Loaded::Unreadable(detail) => {
+                (Settings { earn_while_idle: false, ..Settings::default() }, Some(detail))
+            }
+        };
+        let journal = Journal::open(&config.data_dir).await?;
+        let key = identity::load_or_create(&config.data_dir, config.use_keyring)?;
+        let coordinator = enrolment::load(&config.data_dir)?.map(|enrolment| enrolment.coordinator);
+        let mut workers_config = WorkersConfig::shipped(config.engine.clone())?;
+        // Two hosts on one Engine must not take each other's workers for left-overs.
+        workers_config.host = hex::encode(&key.public().as_bytes()[..8]);
+        let (reports, worker_reports) = mpsc::unbounded_channel();
+        let workers = Workers::new(workers_config, reports)?;
+        Ok(Self {
+            config,
+            lock,
+            clock,
+            settings,
+            settings_trouble,
+            journal,
+            key,
+            coordinator,
+            workers,
+            worker_reports,
+        })
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let nothing = Money::new(0, self.settings.price_per_hour.currency);
+        Surroundings {
+            earnings: Earnings { today: nothing, all: nothing },
+            identity: Shown {
+                app_version: env!("CARGO_PKG_VERSION").to_owned(),
+                coordinator: self.coordinator.clone(),
+                host_key: hex::encode(self.key.public().as_bytes()),
+            },
+            local_time: LocalTime::default(),
+            system_language: system_language(),
+        }
+    }
+
+    /// Starts every task; the owner first, with what it must know before anything else.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "wiring: a line a channel or a task; a split would only hand them around"
+    )]
+    async fn run(self) -> anyhow::Result<Agent> {
+        let around = self.surroundings();
+        let host = Host::new(self.settings.clone());
+        let (messages, inbox) = mpsc::unbounded_channel();
+        for input in first_inputs(&self.journal, &self.workers, self.settings_trouble.clone()).await? {
+            let _ = messages.send(Message::Input(input));
+        }
+        let (scribe, orders) = mpsc::unbounded_channel();
+        let (reports, report_inbox) = mpsc::unbounded_channel();
+        let (link, link_orders) = mpsc::unbounded_channel();
+        let (sampling, rate) = watch::channel(Sampling::Seldom);
+        let (coordinator, coordinator_inbox) = watch::channel(self.coordinator.clone());
+        let (notices, _) = broadcast::channel(64);
+        let (view, view_inbox) = watch::channel(Arc::new(view_model(&host.view(self.clock.now()), &around)));
+        let usage_waits = Arc::new(Notify::new());
+        let gate = Gate::new(self.workers.clone());
+        let owner = Owner {
+            host,
+            clock: self.clock.clone(),
+            hands: Hands {
+                workers: self.workers.clone(),
+                gate: gate.clone(),
+                link,
+                scribe: scribe.clone(),
+                reports,
+                notices: notices.clone(),
+                sampling,
+                coordinator,
+            },
+            around,
+            view,
+            window_open: false,
+            closing: None,
+        };
+        let (presence_sender, presence_inbox) = mpsc::unbounded_channel();
+        let owning = tokio::spawn(owner.run(presence_inbox, inbox, self.worker_reports));
+        let presence = sensors::presence(&self.clock, presence_sender);
+        let scribing = Scribe {
+            journal: self.journal.clone(),
+            settings_path: self.config.settings_path.clone(),
+            clock: self.clock,
+            currency: self.settings.price_per_hour.currency,
+            usage_waits: usage_waits.clone(),
+            owner: messages.clone(),
+        };
+        let session = Session {
+            key: self.key.clone(),
+            journal: self.journal.clone(),
+            scribe: scribe.clone(),
+            owner: messages.clone(),
+            usage_waits,
+        };
+        let scribing = tokio::spawn(scribing.run(orders));
+        sensors::cards(rate, messages.clone())?;
+        let (asked, ask) = oneshot::channel();
+        let (over, over_inbox) = watch::channel(false);
+        let handle = AgentHandle {
+            messages: messages.clone(),
+            view: view_inbox,
+            notices,
+            data_dir: self.config.data_dir.clone(),
+            key: self.key.clone(),
+            ending: Arc::new(Ending { asked: Mutex::new(Some(asked)), over: over_inbox }),
+        };
+        let listener = control::listen(&self.config.runtime_dir).with_context(|| {
+            format!("the control socket in {} cannot be opened", self.config.runtime_dir.display())
+        })?;
+        let watching = messages.clone();
+        let tasks = vec![
+            owning,
+            tokio::spawn(session.run(coordinator_inbox, report_inbox)),
+            tokio::spawn(tunnel::run(self.key, gate, link_orders)),
+            tokio::spawn(sensors::disk(self.config.data_dir, messages.clone())),
+            self.workers.watch(move |runtime| {
+                let _ = watching.send(Message::Input(Input::Runtime(runtime)));
+            }),
+            tokio::spawn(control::serve(listener, handle.clone())),
+        ];
+        let running = RunningParts {
+            messages,
+            scribe,
+            scribing,
+            tasks,
+            presence,
+            journal: self.journal,
+            lock: self.lock,
+        };
+        let main = tokio::spawn(async move {
+            let _ = ask.await;
+            running.end().await;
+            let _ = over.send(true);
+        });
+        Ok(Agent { handle, main })
+    }
+}
+
+/// What has to be ended, in this order: jobs, then words, then tasks.
+struct RunningParts {
+    messages: mpsc::UnboundedSender<Message>,
+    scribe: mpsc::UnboundedSender<Writing>,
+    scribing: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+    presence: Option<nightjar_presence::Watch>,
+    journal: Journal,
+    lock: File,
+}
+
+impl RunningParts {
+    async fn end(self) {
+        let (done, closed) = oneshot::channel();
+        let _ = self.messages.send(Message::Close(done));
+        if tokio::time::timeout(END_WITHIN, closed).await.is_err() {
+            tracing::error!("a job did not end in time; its worker ends by itself without this program");
+        }
+        last_words(&self.journal, &self.scribe).await;
+        drop(self.presence);
+        for task in &self.tasks {
+            task.abort();
+        }
+        drop(self.scribe);
+        let _ = tokio::time::timeout(LAST_WORDS, self.scribing).await;
+        drop(self.lock);
+    }
+}
+
+/// One host a data folder: two would take each other's workers for left-overs.
+fn lock(config: &AgentConfig) -> Result<File, StartError> {
+    let failed = |error: std::io::Error| {
+        anyhow::anyhow!("the data folder {} cannot be used: {error}", config.data_dir.display())
+    };
+    std::fs::create_dir_all(&config.data_dir).map_err(failed)?;
+    let file = File::create(config.data_dir.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::AlreadyRunning(config.data_dir.clone())),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error).into()),
+    }
+}
+
+/// What must be known before anything else happens: the cards and containers, then what the journal holds open.
+async fn first_inputs(
+    journal: &Journal,
+    workers: &Workers,
+    settings_trouble: Option<String>,
+) -> anyhow::Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    if let Some(detail) = settings_trouble {
+        tracing::error!("nothing is lent, the settings cannot be read: {detail}");
+        inputs.push(Input::SettingsUnreadable { detail });
+    }
+    let reading = tokio::task::spawn_blocking(|| sensors::sample(&mut nightjar_gpu::Sampler::new()));
+    let (reading, runtime, survivors) = tokio::join!(reading, workers.probe(), workers.survivors());
+    inputs.push(Input::Gpus(reading?));
+    inputs.push(Input::Runtime(runtime));
+    let alive = survivors.unwrap_or_else(|error| {
+        tracing::warn!("workers of an earlier run cannot be looked for: {error:#}");
+        Vec::new()
+    });
+    let stored = journal.open_leases().await?;
+    let survivors = stored.into_iter().map(|stored| {
+        let found = alive
+            .iter()
+            .find(|(lease, epoch, _)| *lease == stored.terms.lease && *epoch == stored.terms.epoch);
+        let fate = found.map_or(WorkerFate::Gone, |(_, _, fate)| *fate);
+        tracing::info!(lease = %stored.terms.lease, ?fate, "a lease of an earlier run");
+        Survivor { stored, fate }
+    });
+    inputs.push(Input::Recovered(survivors.collect()));
+    Ok(inputs)
+}
+
+/// Everything is on the disk; what the market has not acknowledged gets a moment to arrive.
+async fn last_words(journal: &Journal, scribe: &mpsc::UnboundedSender<Writing>) {
+    let (done, flushed) = oneshot::channel();
+    let _ = scribe.send(Writing::Flush(done));
+    let _ = tokio::time::timeout(LAST_WORDS, flushed).await;
+    let sent = async {
+        while journal.unacknowledged().await.is_ok_and(|records| !records.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    if tokio::time::timeout(LAST_WORDS, sent).await.is_err() {
+        tracing::warn!("some usage has not reached the market yet; it is sent at the next start");
+    }
+}
+
+/// What the system speaks, for who must say something before there is a host.
+#[must_use]
+pub fn system_language() -> Language {
+    let given = ["LC_ALL", "LC_MESSAGES", "LANG"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    match given {
+        Some(name) if name.starts_with("zh") => Language::SimplifiedChinese,
+        _ => Language::English,
+    }
+}
