@@ -1,0 +1,345 @@
+//! What can be rented on this host, and which domains a tenant may reach: the lists in `images/`.
+
+use serde::Deserialize;
+
+const VERSION: u32 = 1;
+const LONGEST_FILE: usize = 256 * 1024;
+const MOST_IMAGES: usize = 256;
+const MOST_DOMAINS: usize = 1_000;
+const MOST_PORTS: usize = 16;
+const MOST_ARGUMENTS: usize = 16;
+const LONGEST_NAME: usize = 64;
+/// Of references, titles, descriptions, licences and arguments.
+const LONGEST_TEXT: usize = 512;
+
+/// One image that can be rented.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    pub name: String,
+    pub flavour: String,
+    /// As the Engine knows it.
+    pub reference: String,
+    /// Made on the machine itself: it has no digest that everybody could know.
+    #[serde(default)]
+    pub built_here: bool,
+    /// `sha256:…`; only exactly that image is taken for this one.
+    pub digest: Option<String>,
+    pub title: String,
+    /// A sentence for whoever chooses.
+    pub description: String,
+    #[serde(default)]
+    pub torch: bool,
+    /// CUDA that the image brings, e.g. `12.8`.
+    pub cuda: Option<String>,
+    pub size_mib: u64,
+    /// Oldest driver that serves it, e.g. `525`.
+    pub min_driver: String,
+    /// E.g. `7.5`.
+    pub min_compute_capability: String,
+    pub min_vram_mib: u64,
+    /// Which the tunnel reaches.
+    pub ports: Vec<u16>,
+    pub licence: String,
+    /// Program and arguments of the check through the driver.
+    pub self_check: Vec<String>,
+    /// The same of the framework's own check, where the image has a framework.
+    pub framework_check: Option<Vec<String>>,
+}
+
+impl Image {
+    /// As offers and leases name it, e.g. `pytorch-cuda:lite`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{}:{}", self.name, self.flavour)
+    }
+
+    /// What a container of it is made from: the digest where there is one, so that a name that was moved is of no use.
+    #[must_use]
+    pub fn pinned_reference(&self) -> String {
+        match &self.digest {
+            Some(digest) => format!("{}@{digest}", repository(&self.reference)),
+            None => self.reference.clone(),
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let key = self.key();
+        anyhow::ensure!(
+            is_name(&self.name) && is_name(&self.flavour),
+            "{key}: name or flavour is no plain word"
+        );
+        check_reference(&self.reference)?;
+        match &self.digest {
+            Some(digest) => anyhow::ensure!(is_digest(digest), "{key}: {digest} is no digest"),
+            None => {
+                anyhow::ensure!(self.built_here, "{key}: an image that is not made here needs its digest")
+            }
+        }
+        for text in [&self.title, &self.description, &self.licence] {
+            anyhow::ensure!(
+                !text.is_empty() && text.len() <= LONGEST_TEXT,
+                "{key}: a text is empty or too long"
+            );
+        }
+        let dotted = |text: &str| !text.is_empty() && text.split('.').all(|part| part.parse::<u16>().is_ok());
+        anyhow::ensure!(dotted(&self.min_driver), "{key}: min_driver is no version");
+        anyhow::ensure!(dotted(&self.min_compute_capability), "{key}: min_compute_capability is no version");
+        anyhow::ensure!(self.cuda.as_deref().is_none_or(dotted), "{key}: cuda is no version");
+        anyhow::ensure!(
+            (1..=MOST_PORTS).contains(&self.ports.len()) && !self.ports.contains(&0),
+            "{key}: 1 to {MOST_PORTS} ports are wanted"
+        );
+        for command in [Some(&self.self_check), self.framework_check.as_ref()].into_iter().flatten() {
+            let plain = |text: &String| !text.is_empty() && text.len() <= LONGEST_TEXT;
+            let fits = (1..=MOST_ARGUMENTS).contains(&command.len()) && command.iter().all(plain);
+            anyhow::ensure!(fits, "{key}: a check is no program with arguments");
+        }
+        anyhow::ensure!(!self.torch || self.framework_check.is_some(), "{key}: PyTorch is not checked");
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Gateway {
+    reference: String,
+    #[serde(rename = "licence")]
+    _licence: String,
+    #[serde(rename = "size_mib")]
+    _size_mib: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    gateway: Gateway,
+    image: Vec<Image>,
+}
+
+/// All images that can be rented, and the gateway's.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    gateway: String,
+    images: Vec<Image>,
+}
+
+impl Catalogue {
+    /// The catalogue that this program ships with.
+    ///
+    /// # Errors
+    /// When the shipped file does not pass its checks, which a test rules out.
+    pub fn shipped() -> anyhow::Result<Self> {
+        Self::parse(include_str!("../../../images/catalog.toml"))
+    }
+
+    /// # Errors
+    /// What is wrong with the file, and with which image.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        anyhow::ensure!(text.len() <= LONGEST_FILE, "the catalogue is longer than {LONGEST_FILE} bytes");
+        let file: File = toml::from_str(text)?;
+        anyhow::ensure!(
+            file.version == VERSION,
+            "the catalogue is of version {}, not {VERSION}",
+            file.version
+        );
+        anyhow::ensure!(file.image.len() <= MOST_IMAGES, "the catalogue has more than {MOST_IMAGES} images");
+        check_reference(&file.gateway.reference)?;
+        let mut keys = std::collections::HashSet::new();
+        for image in &file.image {
+            image.check()?;
+            anyhow::ensure!(keys.insert(image.key()), "{} is there twice", image.key());
+        }
+        Ok(Self { gateway: file.gateway.reference, images: file.image })
+    }
+
+    #[must_use]
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// The image that offers and leases name so.
+    #[must_use]
+    pub fn find(&self, key: &str) -> Option<&Image> {
+        self.images.iter().find(|image| image.key() == key)
+    }
+
+    /// The gateway's image as the Engine knows it.
+    #[must_use]
+    pub fn gateway_reference(&self) -> &str {
+        &self.gateway
+    }
+
+    /// Which images can be rented now, given the names (`name:tag`, `name@digest`) of all that the Engine has. None
+    /// without the gateway's.
+    #[must_use]
+    pub fn present_among(&self, names: &[String]) -> Vec<String> {
+        let names: std::collections::HashSet<&str> = names.iter().map(String::as_str).collect();
+        if !names.contains(self.gateway.as_str()) {
+            return Vec::new();
+        }
+        let present = self.images.iter().filter(|image| names.contains(image.pinned_reference().as_str()));
+        present.map(Image::key).collect()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    #[serde(rename = "name")]
+    _name: String,
+    domains: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EgressFile {
+    version: u32,
+    group: Vec<Group>,
+}
+
+/// Domains that a tenant reaches in the egress mode `curated`.
+#[derive(Clone, Debug)]
+pub struct Egress {
+    domains: Vec<String>,
+}
+
+impl Egress {
+    /// The list that this program ships with.
+    ///
+    /// # Errors
+    /// When the shipped file does not pass its checks, which a test rules out.
+    pub fn shipped() -> anyhow::Result<Self> {
+        Self::parse(include_str!("../../../images/egress.toml"))
+    }
+
+    /// # Errors
+    /// What is wrong with the file, and with which domain.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            text.len() <= LONGEST_FILE,
+            "the list of domains is longer than {LONGEST_FILE} bytes"
+        );
+        let file: EgressFile = toml::from_str(text)?;
+        anyhow::ensure!(file.version == VERSION, "the list of domains is of version {}", file.version);
+        let domains: Vec<String> = file.group.into_iter().flat_map(|group| group.domains).collect();
+        anyhow::ensure!(domains.len() <= MOST_DOMAINS, "the list has more than {MOST_DOMAINS} domains");
+        for domain in &domains {
+            anyhow::ensure!(is_domain(domain), "{domain} is no domain name in small letters");
+        }
+        Ok(Self { domains })
+    }
+
+    /// Each with all below it.
+    #[must_use]
+    pub fn domains(&self) -> &[String] {
+        &self.domains
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    (1..=LONGEST_NAME).contains(&text.len()) && text.chars().all(plain)
+}
+
+fn is_digest(text: &str) -> bool {
+    let digits = text.strip_prefix("sha256:").unwrap_or_default();
+    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+}
+
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        (1..=63).contains(&label.len())
+            && label.chars().all(plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.contains('.') && text.split('.').all(label)
+}
+
+/// `repository:tag`, in the letters that references are made of.
+fn check_reference(text: &str) -> anyhow::Result<()> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_./:".contains(c);
+    let tagged = text.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    anyhow::ensure!(
+        text.len() <= LONGEST_TEXT && text.chars().all(plain) && tagged,
+        "{text} is no reference with a tag"
+    );
+    Ok(())
+}
+
+/// A reference without its tag. A colon before the last slash belongs to a registry's port.
+fn repository(reference: &str) -> &str {
+    let name = reference.rfind('/').map_or(0, |slash| slash + 1);
+    reference[name..].find(':').map_or(reference, |colon| &reference[..name + colon])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_digest() -> Catalogue {
+        let digest = format!("digest = \"sha256:{}\"", "a".repeat(64));
+        let text = include_str!("../../../images/catalog.toml").replacen("built_here = true", &digest, 1);
+        Catalogue::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn what_is_shipped_passes_and_holds_both_flavours() {
+        let catalogue = Catalogue::shipped().unwrap();
+        for key in ["pytorch-cuda:full", "pytorch-cuda:lite"] {
+            let image = catalogue.find(key).unwrap();
+            assert_eq!(image.torch, image.framework_check.is_some(), "{key}");
+        }
+        assert!(catalogue.find("pytorch-cuda").is_none());
+        let egress = Egress::shipped().unwrap();
+        assert!(egress.domains().iter().any(|domain| domain == "pypi.org"));
+    }
+
+    #[test]
+    fn an_image_counts_only_beside_the_gateway_and_by_its_digest() {
+        let catalogue = with_digest();
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let lite = "nightjar/pytorch-cuda:lite";
+        assert!(catalogue.present_among(&names(&[lite])).is_empty());
+        let gateway = catalogue.gateway_reference().to_owned();
+        assert_eq!(catalogue.present_among(&names(&[lite, &gateway])), ["pytorch-cuda:lite"]);
+        assert!(catalogue.present_among(&names(&["nightjar/pytorch-cuda:full", &gateway])).is_empty());
+        let pinned = format!("nightjar/pytorch-cuda@sha256:{}", "a".repeat(64));
+        assert_eq!(catalogue.present_among(&names(&[&pinned, &gateway])), ["pytorch-cuda:full"]);
+        assert_eq!(catalogue.find("pytorch-cuda:full").unwrap().pinned_reference(), pinned);
+    }
+
+    #[test]
+    fn a_broken_catalogue_is_refused_with_what_is_wrong() {
+        let shipped = include_str!("../../../images/catalog.toml");
+        for (from, to, says) in [
+            ("built_here = true", "", "needs its digest"),
+            ("built_here = true", "digest = \"sha256:12\"", "no digest"),
+            ("flavour = \"lite\"", "flavour = \"full\"", "twice"),
+            ("min_driver = \"525\"", "min_driver = \"new\"", "min_driver"),
+            ("name = \"pytorch-cuda\"", "name = \"a b\"", "plain word"),
+            ("nightjar/gateway:dev", "nightjar/gateway", "no reference"),
+            ("version = 1", "version = 2", "version 2"),
+            ("ports = [22, 8888]", "ports = [22, 0]", "ports"),
+            ("torch = true", "torch = true\ncolour = 1", "colour"),
+        ] {
+            let error = Catalogue::parse(&shipped.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(says), "{from} -> {to}: {error}");
+        }
+        assert!(Catalogue::parse(&" ".repeat(LONGEST_FILE + 1)).is_err());
+        for domain in ["*.example.org", "Example.org", "localhost", "a..b", "-a.org", "a.org/", "a.org\\n"] {
+            let text = format!("version = 1\n[[group]]\nname = \"x\"\ndomains = [\"{domain}\"]");
+            assert!(Egress::parse(&text).is_err(), "{domain}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_told_from_a_port() {
+        assert_eq!(repository("nightjar/gateway:dev"), "nightjar/gateway");
+        assert_eq!(repository("localhost:5000/nightjar/gateway:dev"), "localhost:5000/nightjar/gateway");
+        assert_eq!(repository("gateway"), "gateway");
+    }
+}

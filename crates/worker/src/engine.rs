@@ -1,0 +1,467 @@
+//! The Engine's calls that are used. Each is bounded in time, and its failure is a sentence that says what to do.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bollard::container::AttachContainerResults;
+use bollard::errors::Error as ApiError;
+use bollard::exec::{CreateExecOptions, StartExecResults};
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum,
+    NetworkCreateRequest, SystemInfo, SystemVersion,
+};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, EventsOptionsBuilder,
+    InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptions,
+    ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use futures_util::{Stream, StreamExt};
+
+use crate::config::EngineAddress;
+
+/// A call that only looks something up or flips a switch.
+const QUICK: Duration = Duration::from_secs(10);
+/// Creating or starting a container unpacks nothing, but a slow disk or a GPU that wakes up takes its time.
+const SLOW: Duration = Duration::from_secs(60);
+/// The owner waits for the card: what is not frozen by now is killed.
+const FREEZE: Duration = Duration::from_secs(2);
+/// Longest output of a program that is run in a container.
+const LONGEST_OUTPUT: usize = 64 * 1024;
+/// The library's own limit lies above ours, which are the ones that count.
+const NEVER_REACHED_SECS: u64 = 600;
+
+/// Why the Engine did not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    #[error(
+        "the Docker Engine at {address} does not answer ({detail}); start it, or name its socket in NIGHTJAR_DOCKER"
+    )]
+    Unreachable { address: String, detail: String },
+    #[error(
+        "this account may not use the Docker Engine at {address}; add it to the group `docker` and log in anew"
+    )]
+    NotAllowed { address: String },
+    #[error("{doing} took longer than {secs} s and was given up")]
+    Slow { doing: &'static str, secs: u64 },
+    #[error("{doing} failed, the disk is full: free some GiB where Docker keeps its data ({detail})")]
+    DiskFull { doing: &'static str, detail: String },
+    #[error("the image {reference} is not here; load or build it first")]
+    NoImage { reference: String },
+    #[error(
+        "the Docker Engine cannot hand out the graphics card ({detail}); install the NVIDIA Container Toolkit and \
+         restart the Engine"
+    )]
+    NoGpuSupport { detail: String },
+    #[error("{doing} failed, there is no such thing: {detail}")]
+    NotFound { doing: &'static str, detail: String },
+    #[error("{doing} failed, the Docker Engine says: {detail}")]
+    Refused { doing: &'static str, status: u16, detail: String },
+}
+
+impl EngineError {
+    /// Nothing can be asked of the Engine now.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::NotAllowed { .. } | Self::Slow { .. })
+    }
+
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::NoImage { .. })
+    }
+
+    fn is_conflict(&self) -> bool {
+        // Older Engines answer some conflicts with 500.
+        matches!(self, Self::Refused { status: 409, .. } | Self::Refused { status: 500, .. })
+    }
+
+    fn says(&self, words: &str) -> bool {
+        matches!(self, Self::Refused { detail, .. } if detail.contains(words))
+    }
+}
+
+/// How a container stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Running,
+    Paused,
+    /// Created, ended or being removed.
+    Ended,
+}
+
+/// A container of ours, by its labels.
+#[derive(Clone, Debug)]
+pub(crate) struct Ours {
+    pub id: String,
+    pub labels: HashMap<String, String>,
+    pub standing: Standing,
+}
+
+/// What a program in a container wrote and how it ended.
+pub(crate) struct Output {
+    pub code: i64,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The connection is made anew for each call, so that a restarted Engine is simply used again.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    address: EngineAddress,
+    client: Arc<OnceLock<Docker>>,
+    info: Arc<OnceLock<SystemInfo>>,
+}
+
+impl Engine {
+    pub fn new(address: EngineAddress) -> Self {
+        Self { address, client: Arc::default(), info: Arc::default() }
+    }
+
+    fn client(&self) -> Result<&Docker, EngineError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = connect(&self.address).map_err(|error| self.explain("connecting", error))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    async fn call<T>(
+        &self,
+        doing: &'static str,
+        within: Duration,
+        call: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, EngineError> {
+        match tokio::time::timeout(within, call).await {
+            Ok(answer) => answer.map_err(|error| self.explain(doing, error)),
+            Err(_) => Err(EngineError::Slow { doing, secs: within.as_secs() }),
+        }
+    }
+
+    fn explain(&self, doing: &'static str, error: ApiError) -> EngineError {
+        let address = self.address.to_string();
+        match error {
+            ApiError::DockerResponseServerError { status_code, message } => {
+                refused(doing, status_code, message)
+            }
+            ApiError::DockerStreamError { error } => refused(doing, 500, error),
+            ApiError::SocketNotFoundError(path) => {
+                EngineError::Unreachable { address, detail: format!("there is no {path}") }
+            }
+            ApiError::RequestTimeoutError => EngineError::Slow { doing, secs: NEVER_REACHED_SECS },
+            error => match innermost_io(&error) {
+                Some(std::io::ErrorKind::PermissionDenied) => EngineError::NotAllowed { address },
+                _ => EngineError::Unreachable { address, detail: with_causes(&error) },
+            },
+        }
+    }
+
+    pub async fn version(&self, within: Duration) -> Result<SystemVersion, EngineError> {
+        self.call("asking for its version", within, self.client()?.version()).await
+    }
+
+    /// Of the machine that runs the Engine; asked once.
+    pub async fn info(&self) -> Result<SystemInfo, EngineError> {
+        if let Some(info) = self.info.get() {
+            return Ok(info.clone());
+        }
+        let info = self.call("asking for its facts", QUICK, self.client()?.info()).await?;
+        Ok(self.info.get_or_init(|| info).clone())
+    }
+
+    pub async fn ping(&self, within: Duration) -> Result<(), EngineError> {
+        self.call("asking whether it is there", within, self.client()?.ping()).await.map(drop)
+    }
+
+    /// Names of all images that have one, `name:tag` and `name@digest`.
+    pub async fn image_names(&self, within: Duration) -> Result<Vec<String>, EngineError> {
+        let call = self.client()?.list_images(None::<ListImagesOptions>);
+        let images = self.call("listing its images", within, call).await?;
+        Ok(images
+            .into_iter()
+            .flat_map(|image| image.repo_tags.into_iter().chain(image.repo_digests))
+            .collect())
+    }
+
+    /// Ends when the Engine does. Each item is one change to an image.
+    pub fn image_events(&self) -> Result<impl Stream<Item = ()> + use<>, EngineError> {
+        let filters = HashMap::from([("type", vec!["image"])]);
+        let options = EventsOptionsBuilder::default().filters(&filters).build();
+        let events = self.client()?.clone().events(Some(options));
+        Ok(events.take_while(|event| std::future::ready(event.is_ok())).map(drop))
+    }
+
+    pub async fn create_network(&self, request: NetworkCreateRequest) -> Result<(), EngineError> {
+        let made =
+            self.call("making the worker's network", SLOW, self.client()?.create_network(request)).await;
+        match made {
+            // Left over from a preparation of the same lease.
+            Err(error) if error.says("already exists") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    pub async fn create(&self, name: &str, body: ContainerCreateBody) -> Result<(), EngineError> {
+        let reference = body.image.clone().unwrap_or_default();
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let call = self.client()?.create_container(Some(options), body);
+        match self.call("making a container", SLOW, call).await {
+            Err(error) if error.is_absence() => Err(EngineError::NoImage { reference }),
+            other => other.map(drop),
+        }
+    }
+
+    pub async fn start(&self, name: &str) -> Result<(), EngineError> {
+        let call = self.client()?.start_container(name, None::<StartContainerOptions>);
+        self.call("starting a container", SLOW, call).await
+    }
+
+    /// Input and output of process 1; what it wrote before is not repeated.
+    pub async fn attach(&self, name: &str) -> Result<AttachContainerResults, EngineError> {
+        let options = AttachContainerOptionsBuilder::default()
+            .stdin(true)
+            .stdout(true)
+            .stderr(true)
+            .stream(true)
+            .build();
+        self.call("taking up the line", QUICK, self.client()?.attach_container(name, Some(options))).await
+    }
+
+    /// Freezes every process of the container. Already frozen counts as done.
+    pub async fn pause(&self, name: &str) -> Result<(), EngineError> {
+        match self.call("freezing", FREEZE, self.client()?.pause_container(name)).await {
+            Err(error) if error.is_conflict() && error.says("already paused") => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Already running counts as done.
+    pub async fn unpause(&self, name: &str) -> Result<(), EngineError> {
+        match self.call("thawing", QUICK, self.client()?.unpause_container(name)).await {
+            Err(error) if error.is_conflict() && error.says("is not paused") => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Ends every process of the container, frozen or not. Already gone counts as done.
+    pub async fn kill(&self, name: &str) -> Result<(), EngineError> {
+        let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
+        let killed = self.call("killing", QUICK, self.client()?.kill_container(name, Some(options))).await;
+        match killed {
+            Err(error) if error.is_absence() => return Ok(()),
+            Err(error) if error.is_conflict() && error.says("is not running") => return Ok(()),
+            other => other?,
+        }
+        // A frozen process takes the signal the moment it is thawed, before any instruction of its own.
+        match self.unpause(name).await {
+            Err(error) if error.is_silence() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns once the container is no longer there.
+    pub async fn remove(&self, name: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match self
+            .call("removing a container", SLOW, self.client()?.remove_container(name, Some(options)))
+            .await
+        {
+            Err(error) if error.is_absence() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// `None` where there is no such container.
+    pub async fn inspect(&self, name: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        let call = self.client()?.inspect_container(name, None::<InspectContainerOptions>);
+        match self.call("looking at a container", QUICK, call).await {
+            Err(error) if error.is_absence() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Containers that bear all of these labels (`name=value`), ended ones too.
+    pub async fn containers(&self, labels: &[String]) -> Result<Vec<Ours>, EngineError> {
+        let filters = HashMap::from([("label", labels.to_vec())]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let list =
+            self.call("listing containers", QUICK, self.client()?.list_containers(Some(options))).await?;
+        Ok(list.into_iter().filter_map(ours).collect())
+    }
+
+    /// Names and labels of the networks that bear all of these labels.
+    pub async fn networks(
+        &self,
+        labels: &[String],
+    ) -> Result<Vec<(String, HashMap<String, String>)>, EngineError> {
+        let filters = HashMap::from([("label", labels.to_vec())]);
+        let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
+        let list = self.call("listing networks", QUICK, self.client()?.list_networks(Some(options))).await?;
+        Ok(list.into_iter().filter_map(|net| Some((net.name?, net.labels.unwrap_or_default()))).collect())
+    }
+
+    pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
+        match self.call("removing a network", QUICK, self.client()?.remove_network(name)).await {
+            Err(error) if error.is_absence() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Runs a program in a running container, as the container's user.
+    pub async fn exec(&self, name: &str, command: &[&str], within: Duration) -> Result<Output, EngineError> {
+        self.call("running a check in the worker", within, exec(self.client()?, name, command)).await
+    }
+}
+
+async fn exec(client: &Docker, name: &str, command: &[&str]) -> Result<Output, ApiError> {
+    let options = CreateExecOptions {
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        cmd: Some(command.to_vec()),
+        ..CreateExecOptions::default()
+    };
+    let exec = client.create_exec(name, options).await?;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    if let StartExecResults::Attached { mut output, .. } = client.start_exec(&exec.id, None).await? {
+        while let Some(part) = output.next().await {
+            let (kept, part) = match part? {
+                bollard::container::LogOutput::StdErr { message } => (&mut stderr, message),
+                other => (&mut stdout, other.into_bytes()),
+            };
+            let room = LONGEST_OUTPUT.saturating_sub(kept.len());
+            kept.extend(part.iter().take(room));
+        }
+    }
+    let code = client.inspect_exec(&exec.id).await?.exit_code.unwrap_or(-1);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Output { code, stdout: text(stdout), stderr: text(stderr) })
+}
+
+#[cfg(unix)]
+fn connect(address: &EngineAddress) -> Result<Docker, ApiError> {
+    let path = match address {
+        EngineAddress::Local => Path::new("/var/run/docker.sock"),
+        EngineAddress::Unix(path) => path,
+        EngineAddress::Pipe(pipe) => return Err(ApiError::UnsupportedURISchemeError { uri: pipe.clone() }),
+    };
+    Docker::connect_with_unix(&path.to_string_lossy(), NEVER_REACHED_SECS, API_DEFAULT_VERSION)
+}
+
+#[cfg(windows)]
+fn connect(address: &EngineAddress) -> Result<Docker, ApiError> {
+    let pipe = match address {
+        EngineAddress::Local => "//./pipe/docker_engine",
+        EngineAddress::Pipe(pipe) => pipe,
+        EngineAddress::Unix(path) => return Err(unsupported(path)),
+    };
+    Docker::connect_with_named_pipe(pipe, NEVER_REACHED_SECS, API_DEFAULT_VERSION)
+}
+
+#[cfg(windows)]
+fn unsupported(path: &Path) -> ApiError {
+    ApiError::UnsupportedURISchemeError { uri: format!("unix://{}", path.display()) }
+}
+
+/// Words that tell a refusal apart where the status alone does not.
+fn refused(doing: &'static str, status: u16, detail: String) -> EngineError {
+    if detail.contains("no space left on device") || detail.contains("disk quota exceeded") {
+        return EngineError::DiskFull { doing, detail };
+    }
+    if detail.contains("could not select device driver") || detail.contains("unresolvable CDI devices") {
+        return EngineError::NoGpuSupport { detail };
+    }
+    match status {
+        404 => EngineError::NotFound { doing, detail },
+        _ => EngineError::Refused { doing, status, detail },
+    }
+}
+
+fn ours(summary: ContainerSummary) -> Option<Ours> {
+    use ContainerSummaryStateEnum as State;
+    let standing = match summary.state {
+        Some(State::RUNNING | State::RESTARTING) => Standing::Running,
+        Some(State::PAUSED) => Standing::Paused,
+        _ => Standing::Ended,
+    };
+    Some(Ours { id: summary.id?, labels: summary.labels.unwrap_or_default(), standing })
+}
+
+/// Where the Engine published a container's TCP ports.
+pub(crate) fn published(container: &ContainerInspectResponse) -> HashMap<u16, SocketAddr> {
+    let ports = container.network_settings.as_ref().and_then(|settings| settings.ports.as_ref());
+    let bindings = ports.into_iter().flatten().filter_map(|(name, bindings)| {
+        let inside = name.strip_suffix("/tcp")?.parse().ok()?;
+        let binding = bindings.as_ref()?.first()?;
+        let ip: IpAddr = binding.host_ip.as_deref()?.parse().ok()?;
+        let port = binding.host_port.as_deref()?.parse().ok()?;
+        Some((inside, SocketAddr::new(ip, port)))
+    });
+    bindings.collect()
+}
+
+/// Why a container is no longer running, in a few words.
+pub(crate) fn how_it_ended(container: &ContainerInspectResponse) -> Option<String> {
+    let state = container.state.as_ref()?;
+    if state.running.unwrap_or(false) {
+        return None;
+    }
+    if state.oom_killed.unwrap_or(false) {
+        return Some("it used more memory than its limit allows".to_owned());
+    }
+    if let Some(error) = state.error.as_deref().filter(|error| !error.is_empty()) {
+        return Some(format!("it could not be started: {error}"));
+    }
+    Some(format!("it ended with code {}", state.exit_code.unwrap_or(-1)))
+}
+
+fn innermost_io(error: &ApiError) -> Option<std::io::ErrorKind> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut found = None;
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            found = Some(io.kind());
+        }
+        next = error.source();
+    }
+    found
+}
+
+/// The causes as well: the outermost error of the HTTP client says next to nothing.
+fn with_causes(error: &ApiError) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let full = refused("making a container", 500, "mkdir /x: no space left on device".into());
+        assert!(full.to_string().contains("the disk is full: free some GiB"), "{full}");
+        let gpu = refused("starting a container", 500, "could not select device driver \"\"".into());
+        assert!(gpu.to_string().contains("NVIDIA Container Toolkit"), "{gpu}");
+        assert!(refused("killing", 404, String::new()).is_absence());
+        assert!(refused("freezing", 409, "Container x is already paused".into()).says("already paused"));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_is_told_with_its_address() {
+        let engine = Engine::new(EngineAddress::Unix("/nonexistent/d.sock".into()));
+        let error = engine.ping(Duration::from_secs(1)).await.unwrap_err();
+        assert!(error.is_silence());
+        assert!(error.to_string().contains("unix:///nonexistent/d.sock"), "{error}");
+    }
+}

@@ -1,0 +1,363 @@
+//! One lease's life in the hands of one task: commands in order, reports in order. A stop interrupts whatever is under
+//! way.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use nightjar_core::host::{StopHow, WorkerEvent};
+use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
+use nightjar_core::settings::Settings;
+use nightjar_protocol::guest::{GuestCommand, GuestEvent, Notice};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::task::TaskTracker;
+
+use crate::config::WorkersConfig;
+use crate::engine::{Engine, Standing, how_it_ended, published};
+use crate::line::{Line, SURELY_OVER};
+use crate::preparation::{Lines, Preparation};
+use crate::removal::{labels_of, remove_placement};
+use crate::spec::Names;
+use crate::workers::WorkerReport;
+
+/// Between two tries to take up a line again while the Engine is away.
+const LINE_AGAIN: Duration = Duration::from_millis(250);
+/// Between two tries to remove what is left; grows up to the second.
+const REMOVE_AGAIN: Duration = Duration::from_millis(250);
+/// Between two looks at what is left while a removal takes long.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const REMOVE_AGAIN_AT_MOST: Duration = Duration::from_secs(10);
+/// How long calls that were under way when a preparation was given up are waited for.
+const MAKING_ENDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where published ports of the lease's gateway are, once known.
+pub(crate) type Ports = Arc<OnceLock<HashMap<u16, SocketAddr>>>;
+
+/// What a lease's task begins with.
+pub(crate) enum Begin {
+    Prepare {
+        terms: LeaseTerms,
+        gpu_index: u32,
+        settings: Box<Settings>,
+    },
+    /// Containers that survived the agent's end.
+    Adopt,
+    /// Something is left of it that nobody looks after; only its end is wanted.
+    Remains,
+}
+
+pub(crate) enum Order {
+    Freeze { called: std::time::Instant },
+    Thaw,
+}
+
+pub(crate) struct LeaseTask {
+    pub engine: Engine,
+    pub config: Arc<WorkersConfig>,
+    pub lease: LeaseId,
+    pub epoch: Epoch,
+    pub reports: mpsc::UnboundedSender<WorkerReport>,
+    pub orders: mpsc::UnboundedReceiver<Order>,
+    pub stop: watch::Receiver<Option<StopHow>>,
+    pub ports: Ports,
+    /// An earlier placement of the same lease, which is over when this ends.
+    pub predecessor: Option<watch::Receiver<bool>>,
+}
+
+/// Why the serving of a lease is over.
+enum Over {
+    Stopped(StopHow),
+    /// It failed or ended by itself; why.
+    Ended(String),
+}
+
+/// What of a lease is there.
+struct Alive {
+    lines: Option<Lines>,
+    frozen: bool,
+}
+
+impl LeaseTask {
+    pub async fn run(mut self, begin: Begin) {
+        let making = TaskTracker::new();
+        let mut alive = Alive { lines: None, frozen: false };
+        let over = self.live(begin, &making, &mut alive).await;
+        making.close();
+        self.end(over, &making, alive).await;
+    }
+
+    fn report(&self, event: WorkerEvent) {
+        let report = WorkerReport { lease: self.lease.clone(), epoch: self.epoch, event };
+        // Nobody listens when the program is ending.
+        let _ = self.reports.send(report);
+    }
+
+    async fn live(&mut self, begin: Begin, making: &TaskTracker, alive: &mut Alive) -> Over {
+        let mut stop = self.stop.clone();
+        let begun = async {
+            match begin {
+                Begin::Prepare { terms, gpu_index, settings } => {
+                    self.prepare(&terms, gpu_index, &settings, making).await
+                }
+                Begin::Adopt => self.adopt().await,
+                Begin::Remains => Err("it was left over from an earlier run".to_owned()),
+            }
+        };
+        let lines = tokio::select! {
+            biased;
+            how = stopped(&mut stop) => return Over::Stopped(how),
+            begun = begun => match begun {
+                Ok(lines) => lines,
+                Err(cause) => return Over::Ended(cause),
+            },
+        };
+        alive.lines = Some(lines);
+        self.serve(alive).await
+    }
+
+    async fn prepare(
+        &mut self,
+        terms: &LeaseTerms,
+        gpu_index: u32,
+        settings: &Settings,
+        making: &TaskTracker,
+    ) -> Result<Lines, String> {
+        if let Some(mut predecessor) = self.predecessor.take() {
+            // Its sender is gone when it is over, which is as good.
+            let _ = predecessor.wait_for(|over| *over).await;
+        }
+        let (engine, config) = (&self.engine, &*self.config);
+        let prepared = Preparation { engine, config, terms, gpu_index, settings, making }.run().await;
+        match prepared {
+            Ok(prepared) => {
+                let _ = self.ports.set(prepared.ports);
+                self.report(WorkerEvent::Ready { access: prepared.access });
+                Ok(prepared.lines)
+            }
+            Err(unready) => {
+                tracing::warn!(lease = %self.lease, "a worker is not ready: {unready}");
+                self.report(unready.event());
+                Err(unready.to_string())
+            }
+        }
+    }
+
+    /// Heartbeats first: process 1 has been waiting since the agent ended.
+    async fn adopt(&self) -> Result<Lines, String> {
+        let names = Names::new(&self.lease, self.epoch);
+        let take_up = async |name: &str| {
+            let ends = self.engine.attach(name).await.map_err(|error| error.to_string())?;
+            Ok::<_, String>(Line::take_up(ends))
+        };
+        let (worker, gateway) = tokio::try_join!(take_up(&names.worker), take_up(&names.gateway))?;
+        for name in [&names.gateway, &names.worker] {
+            let found = self.engine.inspect(name).await.map_err(|error| error.to_string())?;
+            let found = found.ok_or("it is no longer there")?;
+            if let Some(how) = how_it_ended(&found) {
+                return Err(how);
+            }
+            if name == &names.gateway {
+                let _ = self.ports.set(published(&found));
+            }
+        }
+        Ok(Lines { gateway, worker })
+    }
+
+    async fn serve(&mut self, alive: &mut Alive) -> Over {
+        let mut stop = self.stop.clone();
+        let names = Names::new(&self.lease, self.epoch);
+        loop {
+            let Some(lines) = &mut alive.lines else { return Over::Ended("it has no line".to_owned()) };
+            tokio::select! {
+                biased;
+                how = stopped(&mut stop) => return Over::Stopped(how),
+                order = self.orders.recv() => {
+                    // All handles are gone with the program.
+                    let Some(order) = order else { return Over::Stopped(StopHow::Kill) };
+                    tokio::select! {
+                        biased;
+                        event = obey(&self.engine, &names, order) => {
+                            // A freeze that failed may have come through all the same.
+                            alive.frozen = event != WorkerEvent::Thawed;
+                            self.report(event);
+                        }
+                        how = stopped(&mut stop) => {
+                            // The freeze may or may not have happened.
+                            alive.frozen = true;
+                            return Over::Stopped(how);
+                        }
+                    }
+                }
+                event = lines.worker.next() => match event {
+                    Some(event) => note(&self.lease, &event),
+                    None => match self.line_lost(&mut stop, &names.worker, "the worker", lines.worker.last_beat()).await {
+                        Ok(line) => lines.worker = line,
+                        Err(over) => return over,
+                    },
+                },
+                event = lines.gateway.next() => match event {
+                    Some(event) => note(&self.lease, &event),
+                    None => match self.line_lost(&mut stop, &names.gateway, "the gateway", lines.gateway.last_beat()).await {
+                        Ok(line) => lines.gateway = line,
+                        Err(over) => return over,
+                    },
+                },
+            }
+        }
+    }
+
+    /// The container ended, or the Engine did. An Engine that was restarted without ending its containers gives the
+    /// line back.
+    async fn line_lost(
+        &self,
+        stop: &mut watch::Receiver<Option<StopHow>>,
+        name: &str,
+        who: &str,
+        last_beat: Instant,
+    ) -> Result<Line, Over> {
+        let again = async {
+            loop {
+                match self.engine.inspect(name).await {
+                    Ok(None) => return Err(format!("{who} was removed by somebody else")),
+                    Ok(Some(found)) => {
+                        if let Some(how) = how_it_ended(&found) {
+                            return Err(format!("{who} is over: {how}"));
+                        }
+                        if let Ok(ends) = self.engine.attach(name).await {
+                            tracing::info!(lease = %self.lease, "the line to {who} was taken up again");
+                            return Ok(Line::take_up(ends));
+                        }
+                    }
+                    Err(error) => tracing::debug!(lease = %self.lease, "{who} cannot be looked at: {error}"),
+                }
+                sleep(LINE_AGAIN).await;
+            }
+        };
+        tokio::select! {
+            how = stopped(stop) => Err(Over::Stopped(how)),
+            again = again => again.map_err(Over::Ended),
+            () = sleep_until(last_beat + SURELY_OVER) => {
+                Err(Over::Ended(format!("the Docker Engine was lost, and {who} ended itself without it")))
+            }
+        }
+    }
+
+    async fn end(mut self, over: Over, making: &TaskTracker, mut alive: Alive) {
+        let cause = match over {
+            Over::Ended(cause) => cause,
+            Over::Stopped(how) => {
+                if let (StopHow::Graceful { grace_ms }, Some(lines), false) =
+                    (how, &mut alive.lines, alive.frozen)
+                {
+                    self.part(lines, Duration::from_millis(grace_ms)).await;
+                }
+                "it was ended as it was told".to_owned()
+            }
+        };
+        let last_beat = alive.lines.as_ref().map_or_else(Instant::now, |lines| lines.worker.last_beat());
+        // Cut now: should the Engine not answer, process 1 ends the container without it.
+        drop(alive.lines);
+        let removal = async {
+            if timeout(MAKING_ENDS_WITHIN, making.wait()).await.is_err() {
+                tracing::warn!(lease = %self.lease, "a call to the Docker Engine is still under way");
+            }
+            self.remove().await;
+        };
+        tokio::pin!(removal);
+        tokio::select! {
+            () = &mut removal => self.report(WorkerEvent::Gone { cause }),
+            rest = self.nothing_runs(last_beat + SURELY_OVER, alive.frozen) => {
+                self.report(WorkerEvent::Gone { cause: format!("{cause}; {rest}") });
+                removal.await;
+            }
+        }
+    }
+
+    /// Asks the tenant's programs to end and waits for them, until the grace or a harder stop.
+    async fn part(&mut self, lines: &mut Lines, grace: Duration) {
+        let deadline_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let reason = "The owner of this PC needs the card back.".to_owned();
+        let notice = GuestCommand::Notice(Notice { reason, deadline_ms });
+        lines.gateway.send(&notice);
+        lines.worker.send(&notice);
+        lines.worker.send(&GuestCommand::Terminate);
+        let ended = async { while lines.worker.next().await.is_some() {} };
+        let harder = self.stop.wait_for(|how| *how == Some(StopHow::Kill));
+        tokio::select! {
+            () = ended => {}
+            () = sleep(grace) => tracing::info!(lease = %self.lease, "the grace is over, the worker is killed"),
+            _ = harder => {}
+        }
+    }
+
+    /// Tries until nothing is left. Returns only then.
+    async fn remove(&self) {
+        let mut stop = self.stop.clone();
+        let mut pause = REMOVE_AGAIN;
+        loop {
+            match remove_placement(&self.engine, &self.config.host, &self.lease, self.epoch).await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(lease = %self.lease, "its containers are not removed yet: {error}");
+                }
+            }
+            stop.borrow_and_update();
+            // Being told again is a reason to try again at once.
+            let _ = timeout(pause, stop.changed()).await;
+            pause = (pause * 2).min(REMOVE_AGAIN_AT_MOST);
+        }
+    }
+
+    /// For a removal that takes long: comes back when no process of the lease can be left, and says what is.
+    async fn nothing_runs(&self, not_before: Instant, frozen: bool) -> String {
+        let labels = labels_of(&self.config.host, &self.lease, Some(self.epoch));
+        sleep_until(not_before).await;
+        loop {
+            match self.engine.containers(&labels).await {
+                Ok(left) if left.iter().all(|container| container.standing == Standing::Ended) => {
+                    return "Docker has not yet removed what it left on the disk".to_owned();
+                }
+                Ok(_) => sleep(LOOK_AGAIN).await,
+                Err(error) if frozen => {
+                    return format!("{error}; what is frozen of it is ended as soon as the Engine answers");
+                }
+                Err(error) => return format!("{error}; without its line it ended itself"),
+            }
+        }
+    }
+}
+
+/// The freeze goes to the Engine with nothing before it.
+async fn obey(engine: &Engine, names: &Names, order: Order) -> WorkerEvent {
+    match order {
+        Order::Freeze { called } => match engine.pause(&names.worker).await {
+            Ok(()) => {
+                let took_us = u64::try_from(called.elapsed().as_micros()).unwrap_or(u64::MAX);
+                WorkerEvent::Frozen { took_us }
+            }
+            Err(error) => WorkerEvent::FreezeFailed { cause: error.to_string() },
+        },
+        Order::Thaw => match engine.unpause(&names.worker).await {
+            Ok(()) => WorkerEvent::Thawed,
+            Err(error) => WorkerEvent::ThawFailed { cause: error.to_string() },
+        },
+    }
+}
+
+fn note(lease: &LeaseId, event: &GuestEvent) {
+    match event {
+        GuestEvent::Failed { .. } | GuestEvent::Exited { .. } => {
+            tracing::warn!(%lease, ?event, "in the worker")
+        }
+        _ => tracing::debug!(%lease, ?event, "in the worker"),
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<Option<StopHow>>) -> StopHow {
+    match stop.wait_for(Option::is_some).await {
+        Ok(how) => how.unwrap_or(StopHow::Kill),
+        Err(_) => StopHow::Kill,
+    }
+}

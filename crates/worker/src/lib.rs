@@ -1,0 +1,30 @@
+//! The hands on Docker Engine: a lease becomes a gateway and a worker container, is frozen, thawed, ended and found
+//! again.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`workers`] | [`Workers`], the way in: one task a lease, commands in order, reports in order |
+//! | `lease_task` | one lease's life: serve, lose the Engine, end |
+//! | `preparation` | from an offer's terms to a worker that passed its check |
+//! | `line` | heartbeats to process 1 of a container and its events |
+//! | `removal` | ending containers so that nothing of them is left |
+//! | `spec` | terms and settings to container configurations; pure |
+//! | `engine` | the Engine's calls that are used, each bounded in time, errors in words |
+//! | `probe` | is there an Engine, is it safe, which images has it |
+//! | [`catalogue`], [`floors`], [`config`] | data that is shipped, checked when read |
+
+pub mod catalogue;
+pub mod config;
+mod engine;
+pub mod floors;
+mod lease_task;
+mod line;
+mod preparation;
+mod probe;
+mod removal;
+mod spec;
+pub mod workers;
+
+pub use config::{EngineAddress, WorkersConfig};
+pub use engine::EngineError;
+pub use workers::{WorkerReport, Workers};

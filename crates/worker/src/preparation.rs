@@ -1,0 +1,265 @@
+//! From an offer's terms to a worker that has passed its check.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nightjar_core::host::WorkerEvent;
+use nightjar_core::lease::{LeaseTerms, WorkerAccess};
+use nightjar_core::settings::Settings;
+use nightjar_protocol::guest::{GuestEvent, SelfCheck};
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use crate::config::WorkersConfig;
+use crate::engine::{Engine, EngineError, Output, how_it_ended, published};
+use crate::line::Line;
+use crate::spec::{Surroundings, UnusableTerms, WorkerSpec};
+
+/// Rules, shaping and proxy of the gateway stand in well under a second.
+const GATEWAY_WITHIN: Duration = Duration::from_secs(20);
+/// SSH and Jupyter answer; Jupyter on a cold disk is the slow one.
+const SERVICES_WITHIN: Duration = Duration::from_secs(90);
+const SELF_CHECK_WITHIN: Duration = Duration::from_secs(60);
+/// Importing a framework of some GiB for the first time reads most of it from disk.
+const FRAMEWORK_WITHIN: Duration = Duration::from_secs(150);
+/// Process 1 says why it gives up right before its line ends.
+const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
+/// Longest cause that is told; it is shown in a notification.
+const LONGEST_CAUSE: usize = 400;
+const TOKEN_BYTES: usize = 32;
+
+/// Lines to both containers of a lease.
+pub(crate) struct Lines {
+    pub gateway: Line,
+    pub worker: Line,
+}
+
+/// A worker that may be used.
+pub(crate) struct Prepared {
+    pub lines: Lines,
+    pub ports: HashMap<u16, SocketAddr>,
+    pub access: WorkerAccess,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unready {
+    #[error(transparent)]
+    Terms(#[from] UnusableTerms),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("{0}")]
+    Guest(String),
+    #[error("{0}")]
+    SelfCheck(String),
+}
+
+impl Unready {
+    pub fn event(&self) -> WorkerEvent {
+        let cause: String = self.to_string().chars().take(LONGEST_CAUSE).collect();
+        match self {
+            Self::SelfCheck(_) => WorkerEvent::SelfCheckFailed { cause },
+            _ => WorkerEvent::PreparationFailed { cause },
+        }
+    }
+}
+
+pub(crate) struct Preparation<'a> {
+    pub engine: &'a Engine,
+    pub config: &'a WorkersConfig,
+    pub terms: &'a LeaseTerms,
+    pub gpu_index: u32,
+    pub settings: &'a Settings,
+    /// Calls that make something run in here: they come to their end even where the preparation is given up, so that
+    /// nothing appears after it was cleaned up.
+    pub making: &'a TaskTracker,
+}
+
+impl Preparation<'_> {
+    pub async fn run(self) -> Result<Prepared, Unready> {
+        let jupyter_token = hex::encode(rand::random::<[u8; TOKEN_BYTES]>());
+        let info = self.engine.info().await?;
+        let around = Surroundings {
+            host: &self.config.host,
+            catalogue: &self.config.catalogue,
+            egress: &self.config.egress,
+            seccomp: &self.config.seccomp,
+            settings: self.settings,
+            engine_cores: info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX),
+        };
+        let spec = WorkerSpec::new(self.terms, self.gpu_index, jupyter_token.clone(), &around)?;
+        let engine = self.engine.clone();
+        let network = spec.network.clone();
+        self.make(async move { engine.create_network(network).await }).await?;
+
+        let names = &spec.names;
+        let mut gateway = self.bring_up(&names.gateway, spec.gateway.clone(), &spec.gateway_boot).await?;
+        self.await_gateway(&mut gateway, &names.gateway).await?;
+        // Read once: the Engine does not change published ports of a running container.
+        let ports =
+            self.engine.inspect(&names.gateway).await?.map(|found| published(&found)).unwrap_or_default();
+
+        let mut worker = self.bring_up(&names.worker, spec.worker.clone(), &spec.worker_boot).await?;
+        let ready = self.await_worker(&mut worker, &names.worker);
+        let checked = self.check(&spec);
+        // SSH and Jupyter start while the card is checked.
+        let (ssh_host_key, device_name) = tokio::try_join!(ready, checked)?;
+        let access = WorkerAccess { ssh_host_key, jupyter_token, device_name };
+        Ok(Prepared { lines: Lines { gateway, worker }, ports, access })
+    }
+
+    /// Sees a call through that must not be left half done.
+    async fn make<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> Result<T, Unready> {
+        match self.making.spawn(call).await {
+            Ok(made) => Ok(made?),
+            Err(error) => Err(Unready::Guest(format!("a step of the preparation broke off: {error}"))),
+        }
+    }
+
+    /// Makes a container, takes up its line and starts it, in this order: its process 1 waits for the first line.
+    async fn bring_up(
+        &self,
+        name: &str,
+        body: bollard::models::ContainerCreateBody,
+        boot: &impl Serialize,
+    ) -> Result<Line, Unready> {
+        let (engine, container) = (self.engine.clone(), name.to_owned());
+        self.make(async move { engine.create(&container, body).await }).await?;
+        let ends = self.engine.attach(name).await?;
+        let line = Line::open(ends, boot).map_err(|error| Unready::Guest(error.to_string()))?;
+        let (engine, container) = (self.engine.clone(), name.to_owned());
+        self.make(async move { engine.start(&container).await }).await?;
+        Ok(line)
+    }
+
+    async fn await_gateway(&self, line: &mut Line, name: &str) -> Result<(), Unready> {
+        let ready = |event: &GuestEvent| matches!(event, GuestEvent::GatewayReady { .. }).then_some(());
+        self.hear(line, name, "the gateway", GATEWAY_WITHIN, ready).await
+    }
+
+    async fn await_worker(&self, line: &mut Line, name: &str) -> Result<String, Unready> {
+        let ready = |event: &GuestEvent| match event {
+            GuestEvent::WorkerReady { ssh_host_key } => Some(ssh_host_key.clone()),
+            _ => None,
+        };
+        self.hear(line, name, "the worker", SERVICES_WITHIN, ready).await
+    }
+
+    async fn hear<T>(
+        &self,
+        line: &mut Line,
+        name: &str,
+        who: &str,
+        within: Duration,
+        wanted: impl Fn(&GuestEvent) -> Option<T>,
+    ) -> Result<T, Unready> {
+        let until = Instant::now() + within;
+        loop {
+            let event = timeout_at(until, line.next())
+                .await
+                .map_err(|_| Unready::Guest(format!("{who} was not ready within {} s", within.as_secs())))?;
+            match event {
+                Some(GuestEvent::Failed { what, why }) => {
+                    return Err(Unready::Guest(format!("{who} failed: {what}: {why}")));
+                }
+                Some(event) => match wanted(&event) {
+                    Some(found) => return Ok(found),
+                    None => tracing::debug!(lease = %self.terms.lease, ?event, "{who}"),
+                },
+                None => {
+                    let ended = self.engine.inspect(name).await?;
+                    let how =
+                        ended.as_ref().and_then(how_it_ended).unwrap_or_else(|| "its line was cut".into());
+                    return Err(Unready::Guest(format!("{who} did not come up: {how}")));
+                }
+            }
+        }
+    }
+
+    /// The name of the card that the tenant will see.
+    async fn check(&self, spec: &WorkerSpec) -> Result<String, Unready> {
+        let worker = &spec.names.worker;
+        let mut command: Vec<&str> = spec.image.self_check.iter().map(String::as_str).collect();
+        // Cards can be counted in another order by the driver's tools than by the container's hook, hence the UUID.
+        command.extend(["--min-driver", &spec.image.min_driver, "--uuid", &self.terms.gpu.0]);
+        let output = self.exec(worker, &command, SELF_CHECK_WITHIN).await?;
+        let device_name = judge(&output, "the self-check").map_err(Unready::SelfCheck)?;
+        if let Some(check) = &spec.image.framework_check {
+            let command: Vec<&str> = check.iter().map(String::as_str).collect();
+            let output = self.exec(worker, &command, FRAMEWORK_WITHIN).await?;
+            judge(&output, "the framework's check").map_err(Unready::SelfCheck)?;
+        }
+        Ok(device_name)
+    }
+
+    async fn exec(&self, name: &str, command: &[&str], within: Duration) -> Result<Output, Unready> {
+        match self.engine.exec(name, command, within).await {
+            Ok(output) => Ok(output),
+            Err(error @ EngineError::Slow { .. }) => Err(Unready::SelfCheck(error.to_string())),
+            Err(error) => {
+                // A worker that has just ended says why on its line, which is being listened to beside this.
+                tokio::time::sleep(LAST_WORD_WITHIN).await;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// The name of the first card, or which step failed and why.
+fn judge(output: &Output, which: &str) -> Result<String, String> {
+    let Ok(check) = serde_json::from_str::<SelfCheck>(output.stdout.trim()) else {
+        let said = output.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        return Err(format!("{which} gave no result (code {}); it said: {}", output.code, said.trim()));
+    };
+    if let Some(step) = check.failure() {
+        let error = step.error.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
+        return Err(format!("{which} failed at {}: {}{error}", step.step, step.detail));
+    }
+    if !check.passed || output.code != 0 {
+        return Err(format!("{which} failed without naming a step (code {})", output.code));
+    }
+    let device = check.devices.first().ok_or_else(|| format!("{which} found no card"))?;
+    Ok(device.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(code: i64, stdout: &str) -> Output {
+        Output { code, stdout: stdout.to_owned(), stderr: "warning\nlast line\n\n".to_owned() }
+    }
+
+    const PASSED: &str = r#"{"version":1,"passed":true,"driver_version":"550.1","cuda_version":"12.4",
+        "devices":[{"index":0,"name":"Simulated RTX 4090","uuid":"GPU-ab","memory_mib":1,"compute_capability":null}],
+        "steps":[{"step":"driver_loaded","passed":true,"detail":"","took_ms":1}]}"#;
+
+    #[test]
+    fn a_check_names_the_card_or_the_step_that_failed() {
+        assert_eq!(judge(&output(0, PASSED), "the self-check").as_deref(), Ok("Simulated RTX 4090"));
+        let failed = PASSED.replace(
+            "\"passed\":true,\"detail\":\"\"",
+            "\"passed\":false,\"detail\":\"no card\",\"error\":\"E_X\"",
+        );
+        let cause = judge(&output(1, &failed), "the self-check").unwrap_err();
+        assert_eq!(cause, "the self-check failed at driver_loaded: no card (E_X)");
+        let cause = judge(&output(139, ""), "the self-check").unwrap_err();
+        assert_eq!(cause, "the self-check gave no result (code 139); it said: last line");
+        assert!(judge(&output(1, PASSED), "the self-check").is_err());
+    }
+
+    #[test]
+    fn a_cause_is_short_enough_to_be_shown() {
+        let WorkerEvent::SelfCheckFailed { cause } = Unready::SelfCheck("é".repeat(5_000)).event() else {
+            panic!("another event")
+        };
+        assert_eq!(cause.chars().count(), LONGEST_CAUSE);
+        assert!(matches!(Unready::Guest("x".into()).event(), WorkerEvent::PreparationFailed { .. }));
+    }
+}

@@ -1,0 +1,198 @@
+//! Is there an Engine, is it safe to put a tenant behind, and which images has it?
+
+use std::time::Duration;
+
+use bollard::models::SystemVersion;
+use futures_util::StreamExt;
+use nightjar_core::policy::Runtime;
+use tokio::time::sleep;
+
+use crate::config::WorkersConfig;
+use crate::engine::{Engine, EngineError};
+use crate::floors::{Backend, Component, Found};
+use crate::workers::Busy;
+
+/// Longer than any Engine that could freeze a worker in time.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// A busy PC is slow to answer once; an Engine that is slow three times in a row is of no use.
+const SLOW_AT_MOST: u32 = 3;
+const LOOK_FOR_ENGINE: Duration = Duration::from_secs(1);
+/// Loading an image makes several events.
+const IMAGES_SETTLE: Duration = Duration::from_millis(300);
+/// An Engine that ends is seen by its event stream; these find one that hangs.
+const PING_WITH_JOBS: Duration = Duration::from_secs(3);
+const PING_IDLE: Duration = Duration::from_secs(30);
+const LONGEST_TOOL_OUTPUT: usize = 4_096;
+
+pub(crate) struct Probe<'a> {
+    pub engine: &'a Engine,
+    pub config: &'a WorkersConfig,
+}
+
+impl Probe<'_> {
+    pub async fn runtime(&self) -> Runtime {
+        match self.ready().await {
+            Ok(runtime) => runtime,
+            Err(error) => Runtime::Missing { detail: error.to_string() },
+        }
+    }
+
+    async fn ready(&self) -> Result<Runtime, EngineError> {
+        let (version, names, tools) = tokio::join!(
+            self.engine.version(ANSWER_WITHIN),
+            self.engine.image_names(ANSWER_WITHIN),
+            installed_tools(),
+        );
+        let (version, names) = (version?, names?);
+        let backend = backend(&version);
+        let mut found = components(&version);
+        found.extend(
+            tools.into_iter().filter(|tool| tool.component != Component::Wsl || backend == Backend::Wsl2),
+        );
+        Ok(Runtime::Ready {
+            unsafe_versions: self.config.floors.findings(&found, backend),
+            images: self.config.catalogue.present_among(&names),
+        })
+    }
+
+    /// Tells of every change, for good. `busy` says whether jobs are held.
+    pub async fn watch(&self, busy: impl Fn() -> Busy, mut on_change: impl FnMut(Runtime)) {
+        let mut last = Runtime::Unknown;
+        let mut slow = 0;
+        loop {
+            let now = match self.ready().await {
+                Err(EngineError::Slow { .. })
+                    if matches!(last, Runtime::Ready { .. }) && slow + 1 < SLOW_AT_MOST =>
+                {
+                    slow += 1;
+                    continue;
+                }
+                Ok(runtime) => runtime,
+                Err(error) => Runtime::Missing { detail: error.to_string() },
+            };
+            slow = 0;
+            if now != last {
+                on_change(now.clone());
+                last = now;
+            }
+            match last {
+                Runtime::Ready { .. } => self.until_something_happens(&busy).await,
+                _ => sleep(LOOK_FOR_ENGINE).await,
+            }
+        }
+    }
+
+    /// Waits for the Engine's end, a change to its images, or a ping that is not answered.
+    async fn until_something_happens(&self, busy: &impl Fn() -> Busy) {
+        let Ok(events) = self.engine.image_events() else { return };
+        tokio::pin!(events);
+        loop {
+            let ping_in = match busy() {
+                Busy::WithJobs => PING_WITH_JOBS,
+                Busy::Idle => PING_IDLE,
+            };
+            tokio::select! {
+                event = events.next() => {
+                    if event.is_some() {
+                        sleep(IMAGES_SETTLE).await;
+                    }
+                    return;
+                }
+                () = sleep(ping_in) => {
+                    if self.engine.ping(ANSWER_WITHIN).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn backend(version: &SystemVersion) -> Backend {
+    let kernel = version.kernel_version.as_deref().unwrap_or_default().to_ascii_lowercase();
+    if kernel.contains("wsl2") || kernel.contains("microsoft") { Backend::Wsl2 } else { Backend::Other }
+}
+
+fn components(version: &SystemVersion) -> Vec<Found> {
+    let mut found = Vec::new();
+    if let Some(engine) = &version.version {
+        found.push(Found { component: Component::DockerEngine, version: engine.clone() });
+    }
+    for component in version.components.iter().flatten().filter(|component| component.name == "runc") {
+        found.push(Found { component: Component::Runc, version: component.version.clone() });
+    }
+    // "Docker Desktop 4.44.3 (202357)"
+    let platform = version.platform.as_ref().map(|platform| platform.name.as_str()).unwrap_or_default();
+    if let Some(rest) = platform.strip_prefix("Docker Desktop") {
+        let version = rest.split_whitespace().next().unwrap_or_default().to_owned();
+        found.push(Found { component: Component::DockerDesktop, version });
+    }
+    found
+}
+
+/// Versions that the Engine does not know, of tools that are installed on this PC. One that is not there is no finding:
+/// without the NVIDIA toolkit no card is handed out at all.
+async fn installed_tools() -> Vec<Found> {
+    #[cfg(windows)]
+    let (component, program) = (Component::Wsl, "wsl.exe");
+    #[cfg(not(windows))]
+    let (component, program) = (Component::NvidiaContainerToolkit, "nvidia-ctk");
+    let mut command = tokio::process::Command::new(program);
+    command.arg("--version").stdin(std::process::Stdio::null()).kill_on_drop(true);
+    match tokio::time::timeout(ANSWER_WITHIN, command.output()).await {
+        Ok(Ok(output)) => {
+            let version = first_version(&output.stdout).unwrap_or_default();
+            vec![Found { component, version }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The first thing with a dot between digits. `wsl.exe` writes UTF-16 in the user's language, hence no words.
+fn first_version(output: &[u8]) -> Option<String> {
+    let bytes = output.iter().take(LONGEST_TOOL_OUTPUT).copied().filter(|byte| *byte != 0);
+    let text: String = bytes.map(|byte| if byte.is_ascii() { char::from(byte) } else { ' ' }).collect();
+    let mut words = text.split_whitespace();
+    words.find(|word| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard::models::{SystemVersionComponents, SystemVersionPlatform};
+
+    fn version(platform: &str, kernel: &str) -> SystemVersion {
+        SystemVersion {
+            version: Some("28.3.2".into()),
+            kernel_version: Some(kernel.into()),
+            platform: Some(SystemVersionPlatform { name: platform.into() }),
+            components: Some(vec![SystemVersionComponents {
+                name: "runc".into(),
+                version: "1.2.5".into(),
+                details: None,
+            }]),
+            ..SystemVersion::default()
+        }
+    }
+
+    #[test]
+    fn docker_desktop_is_told_from_a_plain_engine() {
+        let plain = version("Docker Engine - Community", "6.1.0-18-amd64");
+        assert_eq!(backend(&plain), Backend::Other);
+        let names: Vec<_> = components(&plain).into_iter().map(|found| found.component).collect();
+        assert_eq!(names, [Component::DockerEngine, Component::Runc]);
+        let desktop = version("Docker Desktop 4.44.3 (202357)", "5.15.167.4-microsoft-standard-WSL2");
+        assert_eq!(backend(&desktop), Backend::Wsl2);
+        assert_eq!(components(&desktop)[2].version, "4.44.3");
+    }
+
+    #[test]
+    fn a_tools_version_is_found_in_any_language() {
+        let toolkit = b"NVIDIA Container Toolkit CLI version 1.17.8\ncommit: f202b80a9b9d0db00d9b1d73c0128c8962c55f4d\n";
+        assert_eq!(first_version(toolkit).as_deref(), Some("1.17.8"));
+        let wsl: Vec<u8> =
+            "WSL 版本： 2.6.1.0\r\n内核版本： 6.6.87.2-1".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(first_version(&wsl).as_deref(), Some("2.6.1.0"));
+        assert_eq!(first_version(b"no number"), None);
+    }
+}

@@ -1,0 +1,333 @@
+//! From a lease's terms and the owner's settings to what the Engine is asked for. Pure: the same input gives the same
+//! containers, which a snapshot test keeps in sight.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, DeviceRequest, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
+    MountVolumeOptions, NetworkCreateRequest, NetworkingConfig, PortBinding, ResourcesUlimits,
+};
+use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
+use nightjar_core::settings::{Settings, WorkerLimits};
+use nightjar_protocol::guest::{GatewayBoot, JUPYTER_PORT, SSH_PORT, WorkerBoot};
+
+use crate::catalogue::{Catalogue, Egress, Image};
+
+pub(crate) const LABEL_HOST: &str = "nightjar.host";
+pub(crate) const LABEL_LEASE: &str = "nightjar.lease";
+pub(crate) const LABEL_EPOCH: &str = "nightjar.epoch";
+pub(crate) const LABEL_ROLE: &str = "nightjar.role";
+pub(crate) const ROLE_WORKER: &str = "worker";
+pub(crate) const ROLE_GATEWAY: &str = "gateway";
+const ROLE_NETWORK: &str = "network";
+const ROLE_VOLUME: &str = "volume";
+
+const MIB: u64 = 1024 * 1024;
+/// The tenant's user and group in every image.
+const TENANT: &str = "1000:1000";
+const GATEWAY_MEMORY_MIB: u64 = 192;
+/// Rules and shaping.
+const GATEWAY_CAPABILITIES: [&str; 1] = ["NET_ADMIN"];
+const GATEWAY_PIDS: i64 = 256;
+/// Of 1024, which is what the owner's own programs have: where both want a core, the owner's have it.
+const WORKER_CPU_SHARES: i64 = 64;
+/// Where memory runs out, the tenant goes before anything of the owner's.
+const WORKER_OOM_SCORE: i64 = 800;
+/// Enough for data loaders, and below the hard limit that Engines themselves run with.
+const WORKER_OPEN_FILES: i64 = 16_384;
+/// Scratch space is memory of the worker; none of these may use all of it.
+const LARGEST_TMP_MIB: u64 = 4_096;
+const RUN_MIB: u64 = 64;
+/// Longest authorised key: RSA with 16384 bits is below.
+const LONGEST_KEY: usize = 4_096;
+
+/// Why no worker can be made of these terms.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UnusableTerms {
+    #[error("the lease's name is not a UUID")]
+    Lease,
+    #[error("the renter's key is not an ed25519 public key")]
+    RenterKey,
+    #[error("the renter's SSH key is not one line in OpenSSH's format")]
+    SshKey,
+    #[error("this host has no image {0}")]
+    Image(String),
+}
+
+/// Names of everything that belongs to one placement of a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub gateway: String,
+    pub worker: String,
+    pub network: String,
+}
+
+impl Names {
+    pub fn new(lease: &LeaseId, epoch: Epoch) -> Self {
+        let stem = format!("nightjar-{lease}-{}", epoch.0);
+        Self { gateway: format!("{stem}-gateway"), worker: format!("{stem}-worker"), network: stem }
+    }
+}
+
+/// The name ends up in names of containers and in filters.
+pub(crate) fn check_lease(lease: &LeaseId) -> Result<(), UnusableTerms> {
+    let plain = lease.0.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    (plain && (1..=64).contains(&lease.0.len())).then_some(()).ok_or(UnusableTerms::Lease)
+}
+
+/// What one lease asks of the Engine.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerSpec {
+    pub names: Names,
+    pub network: NetworkCreateRequest,
+    pub gateway: ContainerCreateBody,
+    pub gateway_boot: GatewayBoot,
+    pub worker: ContainerCreateBody,
+    pub worker_boot: WorkerBoot,
+    pub image: Image,
+}
+
+/// Everything that decides a worker beside its terms.
+pub(crate) struct Surroundings<'a> {
+    pub host: &'a str,
+    pub catalogue: &'a Catalogue,
+    pub egress: &'a Egress,
+    pub seccomp: &'a str,
+    pub settings: &'a Settings,
+    /// Cores of the machine that runs the Engine, which refuses to give more.
+    pub engine_cores: u32,
+}
+
+impl WorkerSpec {
+    /// # Errors
+    /// What about the terms, which came from the market, is unusable.
+    pub fn new(
+        terms: &LeaseTerms,
+        gpu_index: u32,
+        jupyter_token: String,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, UnusableTerms> {
+        check(terms)?;
+        let image =
+            around.catalogue.find(&terms.image).ok_or_else(|| UnusableTerms::Image(terms.image.clone()))?;
+        let names = Names::new(&terms.lease, terms.epoch);
+        let limits = &around.settings.limits;
+        let labels = |role| labels(around.host, terms, role);
+        Ok(Self {
+            network: network(&names, labels(ROLE_NETWORK)),
+            gateway: gateway(&names, around, labels(ROLE_GATEWAY)),
+            gateway_boot: GatewayBoot {
+                lease_id: terms.lease.0.clone(),
+                egress: around.settings.egress,
+                up_kbit: limits.upload_kbit,
+                down_kbit: limits.download_kbit,
+                worker_ports: vec![SSH_PORT, JUPYTER_PORT],
+                allow_proxy_domains: around.egress.domains().to_vec(),
+                blocked_networks: Vec::new(),
+            },
+            worker: worker(&names, terms, gpu_index, image, around),
+            worker_boot: WorkerBoot {
+                lease_id: terms.lease.0.clone(),
+                authorized_key: terms.ssh_public_key.clone(),
+                jupyter_token,
+                egress: around.settings.egress,
+                env: Default::default(),
+            },
+            image: image.clone(),
+            names,
+        })
+    }
+}
+
+fn check(terms: &LeaseTerms) -> Result<(), UnusableTerms> {
+    check_lease(&terms.lease)?;
+    if terms.renter_key.len() != 64 || !terms.renter_key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(UnusableTerms::RenterKey);
+    }
+    let key = &terms.ssh_public_key;
+    let one_line = key.len() <= LONGEST_KEY && !key.chars().any(char::is_control);
+    // Options before the key would be the renter's word on how sshd treats it.
+    let kind = key.split(' ').next().unwrap_or_default();
+    let known =
+        ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-sha2-"].iter().any(|start| kind.starts_with(start));
+    if !one_line || !known || key.split(' ').nth(1).is_none_or(str::is_empty) {
+        return Err(UnusableTerms::SshKey);
+    }
+    Ok(())
+}
+
+fn labels(host: &str, terms: &LeaseTerms, role: &str) -> HashMap<String, String> {
+    HashMap::from([
+        (LABEL_HOST.to_owned(), host.to_owned()),
+        (LABEL_LEASE.to_owned(), terms.lease.0.clone()),
+        (LABEL_EPOCH.to_owned(), terms.epoch.0.to_string()),
+        (LABEL_ROLE.to_owned(), role.to_owned()),
+    ])
+}
+
+/// A network of its own: two tenants on one PC do not see each other.
+fn network(names: &Names, labels: HashMap<String, String>) -> NetworkCreateRequest {
+    NetworkCreateRequest {
+        name: names.network.clone(),
+        driver: Some("bridge".to_owned()),
+        labels: Some(labels),
+        ..NetworkCreateRequest::default()
+    }
+}
+
+fn gateway(names: &Names, around: &Surroundings<'_>, labels: HashMap<String, String>) -> ContainerCreateBody {
+    let ports = [SSH_PORT, JUPYTER_PORT].map(|port| format!("{port}/tcp"));
+    // The Engine picks free ports of this PC's loopback, so none can be taken.
+    let binding = || PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some("0".to_owned()) };
+    let bindings = ports.iter().map(|port| (port.clone(), Some(vec![binding()]))).collect();
+    let host_config = HostConfig {
+        network_mode: Some(names.network.clone()),
+        port_bindings: Some(bindings),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(GATEWAY_CAPABILITIES.map(str::to_owned).to_vec()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        sysctls: Some(HashMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())])),
+        readonly_rootfs: Some(true),
+        tmpfs: Some(HashMap::from([
+            ("/run".to_owned(), tmpfs(RUN_MIB, "0755", None)),
+            ("/tmp".to_owned(), tmpfs(RUN_MIB, "1777", None)),
+        ])),
+        memory: Some(bytes(GATEWAY_MEMORY_MIB)),
+        memory_swap: Some(bytes(GATEWAY_MEMORY_MIB)),
+        nano_cpus: Some(nano_cpus(1)),
+        pids_limit: Some(GATEWAY_PIDS),
+        log_config: Some(log_config()),
+        ..HostConfig::default()
+    };
+    let endpoints = HashMap::from([(names.network.clone(), EndpointSettings::default())]);
+    ContainerCreateBody {
+        image: Some(around.catalogue.gateway_reference().to_owned()),
+        // The worker shares it, and it is what the tenant's prompt shows.
+        hostname: Some("nightjar".to_owned()),
+        cmd: Some(vec!["gateway".to_owned()]),
+        exposed_ports: Some(ports.to_vec()),
+        labels: Some(labels),
+        networking_config: Some(NetworkingConfig { endpoints_config: Some(endpoints) }),
+        host_config: Some(host_config),
+        ..with_line()
+    }
+}
+
+fn worker(
+    names: &Names,
+    terms: &LeaseTerms,
+    gpu_index: u32,
+    image: &Image,
+    around: &Surroundings<'_>,
+) -> ContainerCreateBody {
+    let limits = &around.settings.limits;
+    let security = ["no-new-privileges".to_owned(), format!("seccomp={}", around.seccomp)];
+    let host_config = HostConfig {
+        network_mode: Some(format!("container:{}", names.gateway)),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(security.to_vec()),
+        readonly_rootfs: Some(true),
+        tmpfs: Some(scratch(limits)),
+        mounts: Some(vec![volume(around.host, terms)]),
+        device_requests: Some(vec![gpu(gpu_index)]),
+        memory: Some(bytes(limits.memory_mib)),
+        // The same number means no swap: a tenant that swaps is felt by the owner.
+        memory_swap: Some(bytes(limits.memory_mib)),
+        nano_cpus: Some(nano_cpus(limits.cpu_cores.min(around.engine_cores).max(1))),
+        cpu_shares: Some(WORKER_CPU_SHARES),
+        pids_limit: Some(i64::from(limits.pids)),
+        shm_size: Some(bytes(limits.shm_mib)),
+        ipc_mode: Some("private".to_owned()),
+        oom_score_adj: Some(WORKER_OOM_SCORE),
+        ulimits: Some(vec![ulimit("nofile", WORKER_OPEN_FILES), ulimit("core", 0)]),
+        log_config: Some(log_config()),
+        ..HostConfig::default()
+    };
+    ContainerCreateBody {
+        image: Some(image.pinned_reference()),
+        user: Some(TENANT.to_owned()),
+        cmd: Some(vec!["worker".to_owned()]),
+        working_dir: Some("/workspace".to_owned()),
+        labels: Some(labels(around.host, terms, ROLE_WORKER)),
+        host_config: Some(host_config),
+        ..with_line()
+    }
+}
+
+/// Standard input stays open over the agent's end, so that a restarted agent takes up the line again.
+fn with_line() -> ContainerCreateBody {
+    ContainerCreateBody {
+        open_stdin: Some(true),
+        stdin_once: Some(false),
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        tty: Some(false),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn scratch(limits: &WorkerLimits) -> HashMap<String, String> {
+    let tmp_mib = (limits.memory_mib / 4).clamp(RUN_MIB, LARGEST_TMP_MIB);
+    HashMap::from([
+        ("/tmp".to_owned(), tmpfs(tmp_mib, "1777", Some("exec"))),
+        ("/var/tmp".to_owned(), tmpfs(tmp_mib, "1777", Some("exec"))),
+        ("/run".to_owned(), tmpfs(RUN_MIB, "1777", None)),
+    ])
+}
+
+/// The Engine adds `noexec`, which package builds in `/tmp` cannot live with, unless told otherwise.
+fn tmpfs(size_mib: u64, mode: &str, exec: Option<&str>) -> String {
+    let exec = exec.unwrap_or("noexec");
+    format!("rw,nosuid,nodev,{exec},size={size_mib}m,mode={mode}")
+}
+
+/// What a renter keeps between leases on this host. Named by the key that opens the tunnel, so that nobody else's
+/// lease meets it; the key is public and random, a part of it is name enough.
+fn volume(host: &str, terms: &LeaseTerms) -> Mount {
+    let renter: String = terms.renter_key.to_ascii_lowercase().chars().take(32).collect();
+    let labels = HashMap::from([
+        (LABEL_HOST.to_owned(), host.to_owned()),
+        (LABEL_ROLE.to_owned(), ROLE_VOLUME.to_owned()),
+    ]);
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(format!("nightjar-{renter}")),
+        target: Some("/workspace".to_owned()),
+        volume_options: Some(MountVolumeOptions { labels: Some(labels), ..MountVolumeOptions::default() }),
+        ..Mount::default()
+    }
+}
+
+/// As `docker run --gpus device=N` asks for it.
+fn gpu(index: u32) -> DeviceRequest {
+    DeviceRequest {
+        device_ids: Some(vec![index.to_string()]),
+        capabilities: Some(vec![["gpu", "compute", "utility"].map(str::to_owned).to_vec()]),
+        ..DeviceRequest::default()
+    }
+}
+
+/// Process 1 writes events only; the Engine keeps the last of them for whoever looks for a fault.
+fn log_config() -> HostConfigLogConfig {
+    let config = [("max-size", "1m"), ("max-file", "1")];
+    HostConfigLogConfig {
+        typ: Some("json-file".to_owned()),
+        config: Some(config.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+    }
+}
+
+fn ulimit(name: &str, most: i64) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(most), hard: Some(most) }
+}
+
+fn bytes(mib: u64) -> i64 {
+    i64::try_from(mib.saturating_mul(MIB)).unwrap_or(i64::MAX)
+}
+
+fn nano_cpus(cores: u32) -> i64 {
+    i64::from(cores) * 1_000_000_000
+}
+
+#[cfg(test)]
+mod tests;

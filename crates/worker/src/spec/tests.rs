@@ -1,0 +1,113 @@
+use nightjar_core::gpu::GpuUuid;
+use nightjar_core::money::{Currency, Money};
+use nightjar_core::settings::EgressMode;
+use nightjar_core::time::Timestamp;
+
+use super::*;
+
+fn terms() -> LeaseTerms {
+    LeaseTerms {
+        lease: LeaseId("6b1f7a52-8c3e-4b0e-9a55-0d6f0c1f2a77".into()),
+        epoch: Epoch(3),
+        gpu: GpuUuid("GPU-1".into()),
+        image: "pytorch-cuda:lite".into(),
+        renter: "amber-otter".into(),
+        renter_key: "Ab".repeat(32),
+        ssh_public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA renter@laptop".into(),
+        price_per_hour: Money::new(1_500_000, Currency::CNY),
+        fee_basis_points: 1_000,
+        offered_at: Timestamp(0),
+    }
+}
+
+fn spec(terms: &LeaseTerms, settings: &Settings) -> Result<WorkerSpec, UnusableTerms> {
+    let catalogue = Catalogue::shipped().unwrap();
+    let egress =
+        Egress::parse("version = 1\n[[group]]\nname = \"test\"\ndomains = [\"example.org\"]").unwrap();
+    let around = Surroundings {
+        host: "default",
+        catalogue: &catalogue,
+        egress: &egress,
+        seccomp: "{\"defaultAction\":\"SCMP_ACT_ERRNO\"}",
+        settings,
+        engine_cores: 16,
+    };
+    WorkerSpec::new(terms, 1, "t".repeat(64), &around)
+}
+
+#[test]
+fn both_containers_and_their_network_are_as_they_were() {
+    let spec = spec(&terms(), &Settings::default()).unwrap();
+    insta::with_settings!({ sort_maps => true }, {
+        insta::assert_json_snapshot!("network", spec.network);
+        insta::assert_json_snapshot!("gateway", spec.gateway);
+        insta::assert_json_snapshot!("gateway_boot", spec.gateway_boot);
+        insta::assert_json_snapshot!("worker", spec.worker);
+    });
+}
+
+#[test]
+fn limits_follow_the_settings_and_the_machine() {
+    let limits = WorkerLimits { cpu_cores: 64, memory_mib: 65_536, pids: 100, ..WorkerLimits::default() };
+    let settings = Settings { limits, egress: EgressMode::Off, ..Settings::default() };
+    let spec = spec(&terms(), &settings).unwrap();
+    let worker = spec.worker.host_config.unwrap();
+    assert_eq!(worker.nano_cpus, Some(16_000_000_000));
+    assert_eq!(worker.memory, Some(68_719_476_736));
+    assert_eq!(worker.memory_swap, worker.memory);
+    assert_eq!(worker.pids_limit, Some(100));
+    assert!(worker.tmpfs.unwrap()["/tmp"].contains("size=4096m"));
+    assert_eq!(spec.gateway_boot.egress, EgressMode::Off);
+}
+
+#[test]
+fn a_tenant_has_no_right_beyond_its_user() {
+    let spec = spec(&terms(), &Settings::default()).unwrap();
+    let worker = spec.worker.host_config.unwrap();
+    assert_eq!(worker.cap_drop, Some(vec!["ALL".to_owned()]));
+    assert_eq!((worker.cap_add, worker.privileged, worker.binds, worker.devices), (None, None, None, None));
+    assert_eq!(spec.worker.user.as_deref(), Some("1000:1000"));
+    let published = spec.gateway.host_config.unwrap().port_bindings.unwrap();
+    for binding in published.values().flatten().flatten() {
+        assert_eq!(binding.host_ip.as_deref(), Some("127.0.0.1"));
+    }
+}
+
+#[test]
+fn renters_share_no_volume_and_a_renter_keeps_theirs() {
+    let source = |key: &str| {
+        let terms = LeaseTerms { renter_key: key.into(), ..terms() };
+        let spec = spec(&terms, &Settings::default()).unwrap();
+        spec.worker.host_config.unwrap().mounts.unwrap().remove(0).source.unwrap()
+    };
+    assert_eq!(source(&"Ab".repeat(32)), source(&"ab".repeat(32)));
+    assert_ne!(source(&"ab".repeat(32)), source(&"ac".repeat(32)));
+}
+
+#[test]
+fn terms_that_the_market_should_not_have_sent_are_refused() {
+    let settings = Settings::default();
+    let refused = |terms: LeaseTerms| spec(&terms, &settings).unwrap_err();
+    for lease in ["", "a/b", "a b", "x=y", &"a".repeat(65)] {
+        assert_eq!(refused(LeaseTerms { lease: LeaseId(lease.into()), ..terms() }), UnusableTerms::Lease);
+    }
+    for renter_key in ["", "xyz", &"g".repeat(64), &"a".repeat(63)] {
+        assert_eq!(
+            refused(LeaseTerms { renter_key: renter_key.into(), ..terms() }),
+            UnusableTerms::RenterKey
+        );
+    }
+    let long = format!("ssh-rsa {}", "A".repeat(LONGEST_KEY));
+    for key in [
+        "",
+        "ssh-ed25519",
+        "ssh-ed25519 ",
+        "ssh-ed25519 AAAA\nssh-rsa BBBB",
+        "command=\"x\" ssh-rsa A",
+        &long,
+    ] {
+        assert_eq!(refused(LeaseTerms { ssh_public_key: key.into(), ..terms() }), UnusableTerms::SshKey);
+    }
+    let image = "elsewhere/miner:latest";
+    assert_eq!(refused(LeaseTerms { image: image.into(), ..terms() }), UnusableTerms::Image(image.into()));
+}

@@ -1,0 +1,284 @@
+//! The way in: one task a lease, found by the lease's name.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use nightjar_core::host::{StopHow, WorkerEvent, WorkerFate};
+use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
+use nightjar_core::policy::Runtime;
+use nightjar_core::settings::Settings;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::config::WorkersConfig;
+use crate::engine::{Engine, EngineError, Ours, Standing};
+use crate::lease_task::{Begin, LeaseTask, Order, Ports};
+use crate::probe::Probe;
+use crate::removal::{epoch_of, is_worker, labels_of, lease_of, remove_all};
+use crate::spec::{LABEL_HOST, LABEL_LEASE, check_lease};
+
+/// What has become of a worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerReport {
+    pub lease: LeaseId,
+    pub epoch: Epoch,
+    pub event: WorkerEvent,
+}
+
+/// Whether a lost Engine would be felt at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
+    WithJobs,
+    Idle,
+}
+
+/// All workers of this host. Cheap to clone; every command returns at once and reports through the channel given to
+/// [`Workers::new`]. Commands must be given inside a Tokio runtime.
+#[derive(Clone)]
+pub struct Workers {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    config: Arc<WorkersConfig>,
+    reports: mpsc::UnboundedSender<WorkerReport>,
+    tasks: Mutex<HashMap<LeaseId, Handle>>,
+    /// Placements that [`Workers::survivors`] has seen, so that the end of one that vanished since can be told.
+    seen: Mutex<HashMap<LeaseId, Epoch>>,
+    next_number: AtomicU64,
+}
+
+/// What is kept of a lease's task.
+struct Handle {
+    /// Tells a task from its successor under the same lease.
+    number: u64,
+    orders: mpsc::UnboundedSender<Order>,
+    stop: watch::Sender<Option<StopHow>>,
+    over: watch::Receiver<bool>,
+    ports: Ports,
+}
+
+impl Workers {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the configuration is unusable.
+    pub fn new(config: WorkersConfig, events: mpsc::UnboundedSender<WorkerReport>) -> anyhow::Result<Self> {
+        config.check()?;
+        let inner = Inner {
+            engine: Engine::new(config.engine.clone()),
+            config: Arc::new(config),
+            reports: events,
+            tasks: Mutex::default(),
+            seen: Mutex::default(),
+            next_number: AtomicU64::new(0),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether containers can run here; answers within about two seconds.
+    pub async fn probe(&self) -> Runtime {
+        Probe { engine: &self.inner.engine, config: &self.inner.config }.runtime().await
+    }
+
+    /// Calls `on_change` with what [`Workers::probe`] would say now, and each time that changes: an Engine that ends is
+    /// told at once, one that hangs within seconds, one that comes back within a second or two.
+    pub fn watch(&self, on_change: impl FnMut(Runtime) + Send + 'static) -> JoinHandle<()> {
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            let busy = || if inner.tasks().is_empty() { Busy::Idle } else { Busy::WithJobs };
+            Probe { engine: &inner.engine, config: &inner.config }.watch(busy, on_change).await;
+        })
+    }
+
+    /// Starts gateway and worker of a lease and checks the card inside; reports `Ready`, `SelfCheckFailed` or
+    /// `PreparationFailed`, the latter two followed by `Gone`. An earlier placement of the lease ends first.
+    pub fn prepare(&self, terms: LeaseTerms, gpu_index: u32, settings: &Settings) {
+        let (lease, epoch) = (terms.lease.clone(), terms.epoch);
+        self.begin(lease, epoch, Begin::Prepare { terms, gpu_index, settings: Box::new(settings.clone()) });
+    }
+
+    /// Takes up the lines to containers that are running. Nothing is reported unless that fails: then `Gone`.
+    pub fn adopt(&self, terms: LeaseTerms) {
+        self.begin(terms.lease, terms.epoch, Begin::Adopt);
+    }
+
+    /// Freezes the worker now; reports `Frozen`, with the time from this call to the Engine's answer, or `FreezeFailed`.
+    pub fn freeze(&self, lease: &LeaseId) {
+        self.order(lease, Order::Freeze { called: Instant::now() });
+    }
+
+    /// Lets a frozen worker go on; reports `Thawed` or `ThawFailed`.
+    pub fn thaw(&self, lease: &LeaseId) {
+        self.order(lease, Order::Thaw);
+    }
+
+    fn order(&self, lease: &LeaseId, order: Order) {
+        let tasks = self.inner.tasks();
+        match tasks.get(lease) {
+            // A task that is ending takes no orders any more, and its `Gone` is on the way.
+            Some(handle) => drop(handle.orders.send(order)),
+            None => tracing::warn!(%lease, "there is no worker of this lease to freeze or thaw"),
+        }
+    }
+
+    /// Ends a worker, whatever it is doing; reports `Gone` when nothing of it is left. May be called again: a harder
+    /// stop takes the place of a softer one.
+    pub fn stop(&self, lease: &LeaseId, how: StopHow) {
+        let tasks = self.inner.tasks();
+        if let Some(handle) = tasks.get(lease) {
+            handle.stop.send_modify(|now| {
+                if *now != Some(StopHow::Kill) {
+                    *now = Some(how);
+                }
+            });
+            return;
+        }
+        drop(tasks);
+        let (workers, lease) = (self.clone(), lease.clone());
+        tokio::spawn(async move { workers.stop_stranger(lease).await });
+    }
+
+    /// A lease that no task looks after: what an earlier run left.
+    async fn stop_stranger(&self, lease: LeaseId) {
+        if check_lease(&lease).is_err() {
+            return;
+        }
+        let labels = labels_of(&self.inner.config.host, &lease, None);
+        let found = match self.inner.engine.containers(&labels).await {
+            Ok(containers) => containers.iter().filter_map(epoch_of).max(),
+            Err(error) => {
+                tracing::warn!(%lease, "what is left of it cannot be looked for: {error}");
+                None
+            }
+        };
+        let known = found.or_else(|| lock(&self.inner.seen).get(&lease).copied());
+        match known {
+            Some(epoch) => self.begin(lease, epoch, Begin::Remains),
+            None => tracing::debug!(%lease, "there is nothing of it to stop"),
+        }
+    }
+
+    fn begin(&self, lease: LeaseId, epoch: Epoch, begin: Begin) {
+        let inner = self.inner.clone();
+        if let Err(unusable) = check_lease(&lease) {
+            let cause = unusable.to_string();
+            for event in
+                [WorkerEvent::PreparationFailed { cause: cause.clone() }, WorkerEvent::Gone { cause }]
+            {
+                let _ = inner.reports.send(WorkerReport { lease: lease.clone(), epoch, event });
+            }
+            return;
+        }
+        let number = inner.next_number.fetch_add(1, Ordering::Relaxed);
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let (stop, stop_inbox) = watch::channel(None);
+        let (over_sender, over) = watch::channel(false);
+        let ports = Ports::default();
+        let handle = Handle { number, orders, stop, over, ports: ports.clone() };
+        let earlier = inner.tasks().insert(lease.clone(), handle);
+        let predecessor = earlier.map(|earlier| {
+            earlier.stop.send_replace(Some(StopHow::Kill));
+            earlier.over
+        });
+        let task = LeaseTask {
+            engine: inner.engine.clone(),
+            config: inner.config.clone(),
+            lease: lease.clone(),
+            epoch,
+            reports: inner.reports.clone(),
+            orders: inbox,
+            stop: stop_inbox,
+            ports,
+            predecessor,
+        };
+        tokio::spawn(async move {
+            task.run(begin).await;
+            over_sender.send_replace(true);
+            let mut tasks = inner.tasks();
+            if tasks.get(&lease).is_some_and(|handle| handle.number == number) {
+                tasks.remove(&lease);
+            }
+        });
+    }
+
+    /// Every placement of this host that containers are left of, and how its worker stands. A worker without a running
+    /// gateway counts as gone.
+    ///
+    /// # Errors
+    /// When the Engine does not answer.
+    pub async fn survivors(&self) -> Result<Vec<(LeaseId, Epoch, WorkerFate)>, EngineError> {
+        let labels = [format!("{LABEL_HOST}={}", self.inner.config.host), LABEL_LEASE.to_owned()];
+        let containers = self.inner.engine.containers(&labels).await?;
+        let mut placements: HashMap<(LeaseId, Epoch), (Option<Standing>, Option<Standing>)> = HashMap::new();
+        for container in &containers {
+            let (Some(lease), Some(epoch)) = (lease_of(container), epoch_of(container)) else { continue };
+            let (worker, gateway) = placements.entry((lease, epoch)).or_default();
+            *(if is_worker(container) { worker } else { gateway }) = Some(container.standing);
+        }
+        let mut survivors: Vec<_> = placements
+            .into_iter()
+            .map(|((lease, epoch), (worker, gateway))| (lease, epoch, fate(worker, gateway)))
+            .collect();
+        survivors.sort_by(|one, two| (&one.0, one.1).cmp(&(&two.0, two.1)));
+        lock(&self.inner.seen).extend(survivors.iter().map(|(lease, epoch, _)| (lease.clone(), *epoch)));
+        Ok(survivors)
+    }
+
+    /// Removes what is left of this host's leases that are neither in `keep` nor being looked after.
+    pub async fn sweep(&self, keep: &[LeaseId]) {
+        if let Err(error) = self.try_sweep(keep).await {
+            tracing::warn!("what earlier workers left cannot be removed now: {error}");
+        }
+    }
+
+    async fn try_sweep(&self, keep: &[LeaseId]) -> Result<(), EngineError> {
+        let engine = &self.inner.engine;
+        let labels = [format!("{LABEL_HOST}={}", self.inner.config.host), LABEL_LEASE.to_owned()];
+        let unwanted = |lease: Option<&LeaseId>| {
+            lease.is_some_and(|lease| !keep.contains(lease) && !self.inner.tasks().contains_key(lease))
+        };
+        let mut containers = engine.containers(&labels).await?;
+        containers.retain(|container: &Ours| unwanted(lease_of(container).as_ref()));
+        for container in &containers {
+            tracing::info!(lease = ?lease_of(container), "a container of an earlier run is removed");
+        }
+        remove_all(engine, &containers).await?;
+        for (network, labels) in engine.networks(&labels).await? {
+            if unwanted(labels.get(LABEL_LEASE).cloned().map(LeaseId).as_ref()) {
+                engine.remove_network(&network).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a port of the worker is reached on this PC; `None` while there is none.
+    #[must_use]
+    pub fn address(&self, lease: &LeaseId, port: u16) -> Option<SocketAddr> {
+        let tasks = self.inner.tasks();
+        tasks.get(lease)?.ports.get()?.get(&port).copied()
+    }
+}
+
+impl Inner {
+    fn tasks(&self) -> MutexGuard<'_, HashMap<LeaseId, Handle>> {
+        lock(&self.tasks)
+    }
+}
+
+/// Nothing that is done under these locks can leave the map half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn fate(worker: Option<Standing>, gateway: Option<Standing>) -> WorkerFate {
+    match (worker, gateway) {
+        (Some(Standing::Running), Some(Standing::Running)) => WorkerFate::Running,
+        (Some(Standing::Paused), _) => WorkerFate::Frozen,
+        _ => WorkerFate::Gone,
+    }
+}
