@@ -12,6 +12,10 @@ use crate::quantity::spell_ms;
 pub fn status(view: &ViewModel) -> String {
     let mut text = printable(&view.sentence);
     let _ = write!(text, "\n{}", printable(&view.tray.today));
+    // The first sentence may name a worse trouble than the pause.
+    if view.tray.snoozed {
+        let _ = write!(text, "\nnightjar resume: {}", printable(&view.tray.snooze));
+    }
     if let Some(market) = &view.identity.coordinator {
         let _ = write!(text, "\n{}", printable(market));
     }
@@ -122,8 +126,8 @@ mod tests {
                 status: word(),
                 earn_while_idle: word(),
                 earn_while_idle_on: true,
-                snooze: word(),
-                snoozed: false,
+                snooze: "End snooze (until 14:00)".into(),
+                snoozed: true,
                 stop_job: word(),
                 can_stop_job: true,
                 today: "Today: 0.04 CNY".into(),

@@ -1,0 +1,94 @@
+//! The headless host as a process, and the commands that talk to it. No Docker Engine, no card, no desktop: it says so,
+//! and is there all the same.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod stage;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use stage::{Run, Stage, command, finish};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Child;
+use tokio::time::timeout;
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+struct Host<'a> {
+    stage: &'a Stage,
+    child: Child,
+    ready: serde_json::Value,
+}
+
+impl<'a> Host<'a> {
+    /// Started, and ready; `input` is what its standard input says.
+    async fn start(stage: &'a Stage, arguments: &[&str], input: &str) -> Self {
+        let no_engine = format!("unix://{}", stage.folder.path().join("no-engine.sock").display());
+        let arguments = [&["host", "--json", "--docker", &no_engine], arguments].concat();
+        let mut command = stage.command(&arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = timeout(WITHIN, lines.next_line()).await.unwrap().unwrap().unwrap();
+        Self { stage, child, ready: serde_json::from_str(&line).unwrap() }
+    }
+
+    async fn ask(&self, arguments: &[&str]) -> Run {
+        timeout(WITHIN, self.stage.run(arguments)).await.unwrap()
+    }
+
+    async fn ended(mut self) -> Option<i32> {
+        timeout(WITHIN, self.child.wait()).await.unwrap().unwrap().code()
+    }
+}
+
+#[tokio::test]
+async fn a_host_joins_a_market_is_commanded_and_ends() {
+    let stage = Stage::start().await;
+    let code = stage.operator.pairing_code().await.unwrap().code;
+    let url = stage.market.url().to_owned();
+    let host = Host::start(&stage, &["--coordinator", &url, "--pair", "-"], &format!("{code}\n")).await;
+    assert_eq!(host.ready["coordinator"], url.as_str());
+
+    let status = host.ask(&["status", "--json"]).await;
+    assert_eq!(status.json()["identity"]["host_key"], host.ready["host_key"], "{status:?}");
+    assert_eq!(status.json()["tray"]["snoozed"], false);
+    let pause = host.ask(&["pause", "--for", "30m", "--json"]).await;
+    assert_eq!(pause.json()["tray"]["snoozed"], true, "{pause:?}");
+    assert!(host.ask(&["status"]).await.stdout.contains("nightjar resume"));
+    assert_eq!(host.ask(&["resume", "--json"]).await.json()["tray"]["snoozed"], false);
+    assert_eq!(host.ask(&["pause", "--for", "300d"]).await.code, 2);
+    assert_eq!(host.ask(&["stop-job"]).await.code, 3);
+    let second = host.ask(&["host"]).await;
+    assert_eq!(second.code, 1, "{second:?}");
+    assert!(second.stderr.contains("--data-dir"), "{second:?}");
+    assert_eq!(host.ask(&["quit"]).await.code, 0);
+    assert_eq!(host.ended().await, Some(0));
+
+    // From then on it knows its market; another one wants another pairing.
+    let other = stage.run(&["host", "--coordinator", "https://market.example"]).await;
+    assert_eq!(other.code, 2, "{other:?}");
+    let host = Host::start(&stage, &[], "").await;
+    assert_eq!(host.ready["coordinator"], url.as_str());
+    let pid = host.child.id().unwrap().to_string();
+    assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert_eq!(host.ended().await, Some(0));
+    assert_eq!(stage.run(&["status"]).await.code, 4);
+    stage.market.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_code_that_is_not_taken_ends_the_host() {
+    let stage = Stage::start().await;
+    let url = stage.market.url().to_owned();
+    let wrong = stage.run_with(&["host", "--coordinator", &url, "--pair", "-"], "AAAA-BBBB-CCCC\n").await;
+    assert_eq!(wrong.code, 5, "{wrong:?}");
+    assert!(wrong.stderr.contains("pairing code"), "{wrong:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let away = ["host", "--coordinator", "http://127.0.0.1:1", "--pair", "AAAA"];
+    assert_eq!(finish(command(folder.path(), &away), "").await.code, 6);
+    stage.market.shutdown().await;
+}
