@@ -56,7 +56,11 @@ pub async fn run(app: AppHandle, options: Options) {
     let ending = Signals::listen();
     let (agent, tray_folder) = match start().await {
         Ok(started) => started,
-        Err(failure) => return failed(&app, failure).await,
+        Err(failure) => {
+            failed(&app, failure).await;
+            ending.wait().await;
+            return app.exit(1);
+        }
     };
     let host = agent.handle();
     app.state::<Engine>().settle(Ok(host.clone()));
