@@ -96,7 +96,10 @@ pub(crate) fn requirements(wanted: &Requirements, currency: Currency) -> Result<
 }
 
 pub(crate) fn offers(region: &str, offers: &[CardOffer], currency: Currency) -> Result<(), Objection> {
-    plain("region", region, MAX_NAME_BYTES)?;
+    // A host may leave its region out.
+    if !region.is_empty() {
+        plain("region", region, MAX_NAME_BYTES)?;
+    }
     if offers.len() > MAX_CARDS {
         return Err(format!("a host offers at most {MAX_CARDS} cards"));
     }
