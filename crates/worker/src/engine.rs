@@ -46,7 +46,7 @@ pub enum EngineError {
         "this account may not use the Docker Engine at {address}; add it to the group `docker` and log in anew"
     )]
     NotAllowed { address: String },
-    #[error("{doing} took longer than {secs} s and was given up")]
+    #[error("the Docker Engine did not answer within {secs} s ({doing})")]
     Slow { doing: &'static str, secs: u64 },
     #[error("{doing} failed, the disk is full: free some GiB where Docker keeps its data ({detail})")]
     DiskFull { doing: &'static str, detail: String },
@@ -57,6 +57,8 @@ pub enum EngineError {
          restart the Engine"
     )]
     NoGpuSupport { detail: String },
+    #[error("the card could not be given to the container: {detail}")]
+    GpuHook { detail: String },
     #[error("{doing} failed, there is no such thing: {detail}")]
     NotFound { doing: &'static str, detail: String },
     #[error("{doing} failed, the Docker Engine says: {detail}")]
@@ -152,10 +154,13 @@ impl Engine {
                 EngineError::Unreachable { address, detail: format!("there is no {path}") }
             }
             ApiError::RequestTimeoutError => EngineError::Slow { doing, secs: NEVER_REACHED_SECS },
-            error => match innermost_io(&error) {
-                Some(std::io::ErrorKind::PermissionDenied) => EngineError::NotAllowed { address },
-                _ => EngineError::Unreachable { address, detail: with_causes(&error) },
-            },
+            error => {
+                let cause = innermost(&error);
+                match cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+                    Some(std::io::ErrorKind::PermissionDenied) => EngineError::NotAllowed { address },
+                    _ => EngineError::Unreachable { address, detail: cause.to_string() },
+                }
+            }
         }
     }
 
@@ -373,6 +378,13 @@ fn refused(doing: &'static str, status: u16, detail: String) -> EngineError {
     if detail.contains("could not select device driver") || detail.contains("unresolvable CDI devices") {
         return EngineError::NoGpuSupport { detail };
     }
+    // NVIDIA's hook says what is wrong at the end of a long line of the runtime's.
+    if let Some((_, said)) =
+        detail.split_once("error running hook").and_then(|(_, rest)| rest.split_once("stderr:"))
+    {
+        let detail = said.trim().trim_end_matches(": unknown").to_owned();
+        return EngineError::GpuHook { detail };
+    }
     match status {
         404 => EngineError::NotFound { doing, detail },
         _ => EngineError::Refused { doing, status, detail },
@@ -417,30 +429,13 @@ pub(crate) fn how_it_ended(container: &ContainerInspectResponse) -> Option<Strin
     Some(format!("it ended with code {}", state.exit_code.unwrap_or(-1)))
 }
 
-fn innermost_io(error: &ApiError) -> Option<std::io::ErrorKind> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    let mut found = None;
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            found = Some(io.kind());
-        }
-        next = error.source();
+/// What lies at the bottom: the HTTP client's own words around it say next to nothing.
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
     }
-    found
-}
-
-/// The causes as well: the outermost error of the HTTP client says next to nothing.
-fn with_causes(error: &ApiError) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
+    innermost
 }
 
 #[cfg(test)]
@@ -453,6 +448,13 @@ mod tests {
         assert!(full.to_string().contains("the disk is full: free some GiB"), "{full}");
         let gpu = refused("starting a container", 500, "could not select device driver \"\"".into());
         assert!(gpu.to_string().contains("NVIDIA Container Toolkit"), "{gpu}");
+        let hook = "runc create failed: error running hook #0: error running hook: exit status 1, stdout: , \
+                    stderr: nvidia-container-cli: device error: 5: unknown device: unknown";
+        let hook = refused("starting a container", 500, hook.into()).to_string();
+        assert_eq!(
+            hook,
+            "the card could not be given to the container: nvidia-container-cli: device error: 5: unknown device"
+        );
         assert!(refused("killing", 404, String::new()).is_absence());
         assert!(refused("freezing", 409, "Container x is already paused".into()).says("already paused"));
     }

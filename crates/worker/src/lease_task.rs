@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::config::WorkersConfig;
-use crate::engine::{Engine, Standing, how_it_ended, published};
+use crate::engine::{Engine, EngineError, Standing, how_it_ended, published};
 use crate::line::{Line, SURELY_OVER};
 use crate::preparation::{Lines, Preparation};
 use crate::removal::{labels_of, remove_placement};
@@ -24,11 +24,12 @@ use crate::workers::WorkerReport;
 
 /// Between two tries to take up a line again while the Engine is away.
 const LINE_AGAIN: Duration = Duration::from_millis(250);
-/// Between two tries to remove what is left; grows up to the second.
+/// Between two tries to remove what is left; grows from the first to the second.
 const REMOVE_AGAIN: Duration = Duration::from_millis(250);
+const REMOVE_AGAIN_AT_MOST: Duration = Duration::from_secs(10);
 /// Between two looks at what is left while a removal takes long.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-const REMOVE_AGAIN_AT_MOST: Duration = Duration::from_secs(10);
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How long calls that were under way when a preparation was given up are waited for.
 const MAKING_ENDS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -299,9 +300,10 @@ impl LeaseTask {
         loop {
             match remove_placement(&self.engine, &self.config.host, &self.lease, self.epoch).await {
                 Ok(()) => return,
-                Err(error) => {
+                Err(error) if pause == REMOVE_AGAIN => {
                     tracing::warn!(lease = %self.lease, "its containers are not removed yet: {error}");
                 }
+                Err(error) => tracing::debug!(lease = %self.lease, "nor now: {error}"),
             }
             stop.borrow_and_update();
             // Being told again is a reason to try again at once.
@@ -315,15 +317,25 @@ impl LeaseTask {
         let labels = labels_of(&self.config.host, &self.lease, Some(self.epoch));
         sleep_until(not_before).await;
         loop {
-            match self.engine.containers(&labels).await {
+            let looked = timeout(LOOK_WITHIN, self.engine.containers(&labels)).await;
+            match looked.unwrap_or(Err(EngineError::Slow {
+                doing: "listing containers",
+                secs: LOOK_WITHIN.as_secs(),
+            })) {
                 Ok(left) if left.iter().all(|container| container.standing == Standing::Ended) => {
                     return "Docker has not yet removed what it left on the disk".to_owned();
                 }
                 Ok(_) => sleep(LOOK_AGAIN).await,
-                Err(error) if frozen => {
-                    return format!("{error}; what is frozen of it is ended as soon as the Engine answers");
+                Err(error) => {
+                    tracing::warn!(lease = %self.lease, "it is over without the Engine's word: {error}");
+                    let rest = match frozen {
+                        true => "what is frozen of it is ended as soon as the Docker Engine answers",
+                        false => {
+                            "its line is cut and it ended itself, while the Docker Engine does not answer"
+                        }
+                    };
+                    return rest.to_owned();
                 }
-                Err(error) => return format!("{error}; without its line it ended itself"),
             }
         }
     }
