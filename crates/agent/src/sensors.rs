@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nightjar_core::gpu::{DriverInfo, GpuReading};
 use nightjar_core::host::{GpuReport, Input};
 use nightjar_core::policy::Presence;
+use nightjar_core::time::Timestamp;
+use nightjar_presence::PresenceEvent;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
@@ -29,34 +32,36 @@ impl Sampling {
 
 const DISK_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long until a desktop is looked for again where there was none: this program may have been started first.
+const PRESENCE_RETRY: Duration = Duration::from_secs(30);
+
 /// Presence goes past all other messages, through a channel of its own.
-pub(crate) fn presence(
-    clock: &Clock,
-    owner: mpsc::UnboundedSender<Input>,
-) -> Option<nightjar_presence::Watch> {
-    let (sender, clock) = (owner.clone(), clock.clone());
-    let watch = nightjar_presence::watch(move |event| {
-        let now = clock.now();
-        let before = |ago: Duration| {
-            nightjar_core::time::Timestamp(now.0 - i64::try_from(ago.as_millis()).unwrap_or(0))
-        };
-        let presence = match event {
-            nightjar_presence::PresenceEvent::Active => Presence::Active { since: now },
-            nightjar_presence::PresenceEvent::Idle { last_input_ago } => {
-                Presence::Idle { since: before(last_input_ago) }
+pub(crate) async fn presence(clock: Clock, owner: mpsc::UnboundedSender<Input>) {
+    loop {
+        let (sender, clock) = (owner.clone(), clock.clone());
+        let watch = nightjar_presence::watch(move |event| {
+            let _ = sender.send(Input::Presence(presence_of(event, clock.now())));
+        });
+        match watch {
+            Ok(_watch) => return std::future::pending().await,
+            Err(unavailable) => {
+                tracing::warn!(%unavailable, "presence cannot be seen");
+                let detail = unavailable.to_string();
+                let _ = owner.send(Input::Presence(Presence::Unknown { detail }));
+                tokio::time::sleep(PRESENCE_RETRY).await;
             }
-            nightjar_presence::PresenceEvent::Lost { detail } => Presence::Unknown { detail },
-        };
-        let _ = sender.send(Input::Presence(presence));
-    });
-    match watch {
-        Ok(watch) => Some(watch),
-        Err(unavailable) => {
-            tracing::warn!(%unavailable, "presence cannot be seen");
-            let detail = unavailable.to_string();
-            let _ = owner.send(Input::Presence(Presence::Unknown { detail }));
-            None
         }
+    }
+}
+
+fn presence_of(event: PresenceEvent, now: Timestamp) -> Presence {
+    match event {
+        PresenceEvent::Active => Presence::Active { since: now },
+        PresenceEvent::Idle { last_input_ago } => {
+            let ago_ms = i64::try_from(last_input_ago.as_millis()).unwrap_or(0);
+            Presence::Idle { since: Timestamp(now.0.saturating_sub(ago_ms)) }
+        }
+        PresenceEvent::Lost { detail } => Presence::Unknown { detail },
     }
 }
 
@@ -89,9 +94,22 @@ async fn read_cards(mut rate: watch::Receiver<Sampling>, owner: mpsc::UnboundedS
     }
 }
 
+/// The first reading. A card that was never seen is woken once: a host must know what it lends.
+pub(crate) fn first_sample() -> GpuReport {
+    let mut gpus = nightjar_gpu::Sampler::new();
+    match gpus.sample() {
+        Err(nightjar_gpu::GpuError::Asleep { .. }) => report(gpus.wake_and_sample()),
+        sampled => report(sampled),
+    }
+}
+
 /// One reading of everything.
 pub(crate) fn sample(gpus: &mut nightjar_gpu::Sampler) -> GpuReport {
-    match gpus.sample() {
+    report(gpus.sample())
+}
+
+fn report(sampled: Result<(DriverInfo, Vec<GpuReading>), nightjar_gpu::GpuError>) -> GpuReport {
+    match sampled {
         Ok((driver, cards)) => GpuReport::Readings { driver, cards },
         Err(error) => GpuReport::Trouble { trouble: error.trouble() },
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use iroh_base::SecretKey;
-use nightjar_core::host::{Host, Input, Survivor, WorkerFate};
+use nightjar_core::host::{Host, Input, Report, Survivor, WorkerFate};
 use nightjar_core::money::Money;
 use nightjar_core::settings::{Language, Settings};
 use nightjar_protocol::view::{Earnings, Identity as Shown, LocalTime, Surroundings, view_model};
@@ -21,7 +21,7 @@ use crate::enrolment;
 use crate::gate::Gate;
 use crate::handle::{AgentHandle, Ending};
 use crate::journal::Journal;
-use crate::owner::{Hands, Message, Owner};
+use crate::owner::{Hands, LinkOrder, Message, Owner};
 use crate::scribe::{Scribe, Writing};
 use crate::sensors::{self, Sampling};
 use crate::session::Session;
@@ -159,9 +159,9 @@ impl Parts {
             hands: Hands {
                 workers: self.workers.clone(),
                 gate: gate.clone(),
-                link,
+                link: link.clone(),
                 scribe: scribe.clone(),
-                reports,
+                reports: reports.clone(),
                 notices: notices.clone(),
                 sampling,
                 coordinator,
@@ -173,7 +173,7 @@ impl Parts {
         };
         let (presence_sender, presence_inbox) = mpsc::unbounded_channel();
         let owning = tokio::spawn(owner.run(presence_inbox, inbox, self.worker_reports));
-        let presence = sensors::presence(&self.clock, presence_sender);
+        let presence = tokio::spawn(sensors::presence(self.clock.clone(), presence_sender));
         let scribing = Scribe {
             journal: self.journal.clone(),
             settings_path: self.config.settings_path.clone(),
@@ -205,10 +205,13 @@ impl Parts {
             format!("the control socket in {} cannot be opened", self.config.runtime_dir.display())
         })?;
         let watching = messages.clone();
-        let tasks = vec![
-            owning,
+        let outward = vec![
             tokio::spawn(session.run(coordinator_inbox, report_inbox)),
             tokio::spawn(tunnel::run(self.key, gate, link_orders)),
+        ];
+        let inward = vec![
+            owning,
+            presence,
             tokio::spawn(sensors::disk(self.config.data_dir, messages.clone())),
             self.workers.watch(move |runtime| {
                 let _ = watching.send(Message::Input(Input::Runtime(runtime)));
@@ -219,8 +222,9 @@ impl Parts {
             messages,
             scribe,
             scribing,
-            tasks,
-            presence,
+            speech: (reports, link),
+            outward,
+            inward,
             journal: self.journal,
             lock: self.lock,
         };
@@ -238,8 +242,10 @@ struct RunningParts {
     messages: mpsc::UnboundedSender<Message>,
     scribe: mpsc::UnboundedSender<Writing>,
     scribing: JoinHandle<()>,
-    tasks: Vec<JoinHandle<()>>,
-    presence: Option<nightjar_presence::Watch>,
+    /// Keeps session and tunnel open until the last word is said.
+    speech: (mpsc::UnboundedSender<Report>, mpsc::UnboundedSender<LinkOrder>),
+    outward: Vec<JoinHandle<()>>,
+    inward: Vec<JoinHandle<()>>,
     journal: Journal,
     lock: File,
 }
@@ -252,9 +258,15 @@ impl RunningParts {
             tracing::error!("a job did not end in time; its worker ends by itself without this program");
         }
         last_words(&self.journal, &self.scribe).await;
-        drop(self.presence);
-        for task in &self.tasks {
+        for task in &self.inward {
             task.abort();
+        }
+        drop(self.speech);
+        for task in self.outward {
+            let abort = task.abort_handle();
+            if tokio::time::timeout(LAST_WORDS, task).await.is_err() {
+                abort.abort();
+            }
         }
         drop(self.scribe);
         let _ = tokio::time::timeout(LAST_WORDS, self.scribing).await;
@@ -268,6 +280,10 @@ fn lock(config: &AgentConfig) -> Result<File, StartError> {
         anyhow::anyhow!("the data folder {} cannot be used: {error}", config.data_dir.display())
     };
     std::fs::create_dir_all(&config.data_dir).map_err(failed)?;
+    // Who earned what is nobody else's business on this PC.
+    #[cfg(unix)]
+    std::fs::set_permissions(&config.data_dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .map_err(failed)?;
     let file = File::create(config.data_dir.join("lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -287,7 +303,7 @@ async fn first_inputs(
         tracing::error!("nothing is lent, the settings cannot be read: {detail}");
         inputs.push(Input::SettingsUnreadable { detail });
     }
-    let reading = tokio::task::spawn_blocking(|| sensors::sample(&mut nightjar_gpu::Sampler::new()));
+    let reading = tokio::task::spawn_blocking(sensors::first_sample);
     let (reading, runtime, survivors) = tokio::join!(reading, workers.probe(), workers.survivors());
     inputs.push(Input::Gpus(reading?));
     inputs.push(Input::Runtime(runtime));

@@ -90,6 +90,8 @@ pub enum GpuTrouble {
     DriverNotLoaded,
     /// The driver was updated under the running system: library and kernel differ until a restart.
     VersionMismatch,
+    /// The driver answers and lists no card.
+    NoCard,
     /// A card fell off the bus.
     Lost,
     Other {

@@ -406,7 +406,7 @@ fn use_of_the_pc(snapshot: &Snapshot, settings: &Settings, job: Job, now: Timest
 fn fitness(snapshot: &Snapshot, settings: &Settings, card: Option<&GpuReading>, found: &mut Findings) {
     match (&snapshot.gpu_trouble, card) {
         (Some(trouble), _) => found.add(BlockReason::NoGpu { trouble: trouble.clone() }),
-        (None, None) => found.add(BlockReason::NoGpu { trouble: GpuTrouble::DriverNotLoaded }),
+        (None, None) => found.add(BlockReason::NoGpu { trouble: GpuTrouble::NoCard }),
         (None, Some(card)) => {
             let ceiling_celsius = settings.temperature_ceiling_celsius;
             if let Some(celsius) = card.temperature_celsius.filter(|c| *c > f64::from(ceiling_celsius)) {

@@ -37,6 +37,7 @@ reason-last-job = Stopped after the last job, until { $time }.
 gpu-library-missing = No NVIDIA driver was found. Install it from your distribution or from nvidia.com/drivers.
 gpu-driver-not-loaded = The NVIDIA driver is installed but does not answer. Restart this PC, or reinstall the driver.
 gpu-version-mismatch = The NVIDIA driver was updated while in use. Restart this PC to go on.
+gpu-no-card = The NVIDIA driver is installed, but no NVIDIA card is in this PC.
 gpu-lost = The card does not answer any more. Restart this PC, and check its cable and power.
 gpu-other = The NVIDIA driver answers with an error: { $detail }
 

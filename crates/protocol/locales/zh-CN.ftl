@@ -37,6 +37,7 @@ reason-last-job = 上一个任务结束后已停止，{ $time } 恢复。
 gpu-library-missing = 没有找到 NVIDIA 驱动。请通过系统软件源或 nvidia.com/drivers 安装。
 gpu-driver-not-loaded = NVIDIA 驱动已安装但没有响应。请重启电脑或重装驱动。
 gpu-version-mismatch = NVIDIA 驱动在使用中被更新了。请重启电脑后继续。
+gpu-no-card = NVIDIA 驱动已安装，但这台电脑里没有 NVIDIA 显卡。
 gpu-lost = 显卡不再响应。请重启电脑，并检查插槽和供电。
 gpu-other = NVIDIA 驱动报错：{ $detail }
 

@@ -155,6 +155,7 @@ impl Texts {
             GpuTrouble::LibraryMissing => self.plain("gpu-library-missing"),
             GpuTrouble::DriverNotLoaded => self.plain("gpu-driver-not-loaded"),
             GpuTrouble::VersionMismatch => self.plain("gpu-version-mismatch"),
+            GpuTrouble::NoCard => self.plain("gpu-no-card"),
             GpuTrouble::Lost => self.plain("gpu-lost"),
             GpuTrouble::Other { detail } => self.with("gpu-other", &[("detail", detail.clone())]),
         }

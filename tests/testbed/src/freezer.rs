@@ -15,18 +15,20 @@ pub struct Freezer {
 }
 
 impl Freezer {
-    /// The freezer of the container with this full id.
+    /// The freezer of the container whose first process has this id.
     ///
     /// # Errors
     /// When the kernel has none for it.
-    pub fn of(container_id: &str) -> anyhow::Result<Self> {
-        let places = [
-            (format!("/sys/fs/cgroup/freezer/docker/{container_id}/freezer.state"), "FROZEN"),
-            (format!("/sys/fs/cgroup/docker/{container_id}/cgroup.events"), "frozen 1"),
-            (format!("/sys/fs/cgroup/system.slice/docker-{container_id}.scope/cgroup.events"), "frozen 1"),
-        ];
+    pub fn of(process: u32) -> anyhow::Result<Self> {
+        let groups = std::fs::read_to_string(format!("/proc/{process}/cgroup"))
+            .with_context(|| format!("process {process} is gone"))?;
+        let places = groups.lines().filter_map(|line| match line.splitn(3, ':').collect::<Vec<_>>()[..] {
+            [_, "freezer", group] => Some((format!("/sys/fs/cgroup/freezer{group}/freezer.state"), "FROZEN")),
+            ["0", "", group] => Some((format!("/sys/fs/cgroup{group}/cgroup.events"), "frozen 1")),
+            _ => None,
+        });
         let found = places.into_iter().find(|(path, _)| Path::new(path).exists());
-        let (path, frozen) = found.with_context(|| format!("no freezer of container {container_id}"))?;
+        let (path, frozen) = found.with_context(|| format!("process {process} has no freezer: {groups}"))?;
         Ok(Self { file: path.into(), frozen })
     }
 

@@ -10,7 +10,6 @@ use nightjar_core::lease::LeaseState;
 use nightjar_core::ledger::Account;
 use nightjar_core::money::Money;
 
-use crate::freezer::Freezer;
 use crate::host::{Host, job_state, quick_settings};
 use crate::notebook;
 use crate::process::{Process, line, wait_for};
@@ -123,7 +122,7 @@ fn owner_comes_and_goes(
     with_app: bool,
     timeline: &mut Timeline,
 ) -> anyhow::Result<(Duration, Duration)> {
-    let freezer = Freezer::of(&stage.worker(lease)?)?;
+    let freezer = stage.freezer(lease)?;
     let (_, view) = watch.until("the job uses the card", SOON, |view| {
         let reading = view.cards.first().map(|tile| &tile.card.reading);
         reading.is_some_and(|card| card.vram_used_bytes > u64::from(HELD_MIB) << 20)

@@ -111,8 +111,7 @@ impl Renter {
     /// # Errors
     /// When the market does not answer.
     pub fn account(&self) -> anyhow::Result<Account> {
-        let found = self.ask(&["account"])?;
-        serde_json::from_value(found["account"].clone()).with_context(|| format!("no account in {found}"))
+        Ok(serde_json::from_value(self.ask(&["account"])?)?)
     }
 
     /// # Errors

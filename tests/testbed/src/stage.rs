@@ -12,6 +12,7 @@ use nightjar_sim::{Daemon, Layout};
 
 use crate::desktop::Desktop;
 use crate::engine::{Engine, EngineOptions};
+use crate::freezer::Freezer;
 use crate::host::{Host, Surroundings, text, unsafe_versions};
 use crate::images::{self, Flavour};
 use crate::market::Market;
@@ -133,6 +134,16 @@ impl Stage {
     pub fn containers(&self) -> anyhow::Result<Vec<String>> {
         let said = self.engine.ask(["ps", "-aq", "--no-trunc", "--filter", "label=nightjar.lease"])?;
         Ok(said.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// The kernel's word on whether the worker of a lease is frozen.
+    ///
+    /// # Errors
+    /// When there is no such worker.
+    pub fn freezer(&self, lease: &str) -> anyhow::Result<Freezer> {
+        let worker = self.worker(lease)?;
+        let process = self.engine.ask(["inspect", "--format", "{{.State.Pid}}", &worker])?;
+        Freezer::of(process.trim().parse()?)
     }
 
     /// Full id of the worker of a lease.

@@ -3,4 +3,4 @@
 /**
  * Why there are no readings at all.
  */
-export type GpuTrouble = { "kind": "library_missing" } | { "kind": "driver_not_loaded" } | { "kind": "version_mismatch" } | { "kind": "lost" } | { "kind": "other", detail: string, };
+export type GpuTrouble = { "kind": "library_missing" } | { "kind": "driver_not_loaded" } | { "kind": "version_mismatch" } | { "kind": "no_card" } | { "kind": "lost" } | { "kind": "other", detail: string, };

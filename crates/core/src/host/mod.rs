@@ -410,9 +410,10 @@ impl Host {
         else {
             return;
         };
-        let free = self.cards.values().filter(|card| {
-            !self.closing && card.job.is_none() && card.verdict == Verdict::Earn
-        });
+        let free = self
+            .cards
+            .values()
+            .filter(|card| !self.closing && card.job.is_none() && card.verdict == Verdict::Earn);
         let offers: Vec<CardOffer> = free
             .map(|card| CardOffer {
                 gpu: card.reading.uuid.clone(),

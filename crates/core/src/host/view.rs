@@ -143,7 +143,9 @@ impl Host {
         let Verdict::Blocked { reasons, next_change } = blocked else {
             return (HostState::Waiting, None, None);
         };
-        let trouble = reasons.iter().find(|reason| reason.is_trouble());
+        // What the owner chose comes before what they could repair meanwhile.
+        let is_chosen = reasons.first().is_some_and(BlockReason::is_choice);
+        let trouble = reasons.iter().find(|reason| reason.is_trouble()).filter(|_| !is_chosen);
         match trouble {
             Some(reason) => (HostState::Trouble, Some(reason.clone()), next_change),
             None => (HostState::Yours, reasons.first().cloned(), next_change),
@@ -152,6 +154,12 @@ impl Host {
 }
 
 impl BlockReason {
+    /// The owner asked for it and can take it back.
+    #[must_use]
+    pub fn is_choice(&self) -> bool {
+        matches!(self, Self::TurnedOff | Self::Snoozed { .. } | Self::AfterLastJob { .. })
+    }
+
     /// The owner has to do something, or wait for a repair, before this passes.
     #[must_use]
     pub fn is_trouble(&self) -> bool {

@@ -67,6 +67,7 @@ fn reasons() -> Vec<BlockReason> {
         BlockReason::NoGpu { trouble: GpuTrouble::LibraryMissing },
         BlockReason::NoGpu { trouble: GpuTrouble::DriverNotLoaded },
         BlockReason::NoGpu { trouble: GpuTrouble::VersionMismatch },
+        BlockReason::NoGpu { trouble: GpuTrouble::NoCard },
         BlockReason::NoGpu { trouble: GpuTrouble::Lost },
         BlockReason::NoGpu { trouble: GpuTrouble::Other { detail: text.clone() } },
         BlockReason::CoordinatorUnreachable { since: at, detail: text },

@@ -94,7 +94,7 @@ fn freeze(
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
     let worker = stage.worker(lease)?;
-    let freezer = Freezer::of(&worker)?;
+    let freezer = stage.freezer(lease)?;
     let mut mouse = stage.desktop.mouse()?;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for number in 1..=times {
