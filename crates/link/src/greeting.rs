@@ -3,14 +3,16 @@
 //! Request: two bytes of length (big-endian), then that many bytes of JSON. Answer: one byte, 0 for "open", otherwise a
 //! [`Refusal`]'s number. Whatever follows is the service's own.
 
+use iroh::EndpointId;
 use iroh::endpoint::{RecvStream, SendStream};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
+use crate::delegation;
 use crate::error::{LinkError, Refusal};
 
-/// Enough for the two names; nothing longer is read.
-const HEADER_LIMIT: usize = 512;
+/// Enough for two names and a signature; nothing longer is read.
+const HEADER_LIMIT: usize = 1024;
 const NAME_LIMIT: usize = 128;
 const OPEN: u8 = 0;
 
@@ -19,18 +21,20 @@ const OPEN: u8 = 0;
 pub(crate) struct Header {
     pub lease_id: String,
     pub service: String,
+    /// Whose lease it is, where that is not the endpoint's own key (see [`delegation`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_for: Option<String>,
 }
 
 impl Header {
-    pub fn new(lease_id: &str, service: &str) -> Result<Self, LinkError> {
-        let header = Self { lease_id: lease_id.to_owned(), service: service.to_owned() };
+    pub fn new(lease_id: &str, service: &str, acts_for: &str) -> Result<Self, LinkError> {
+        let (lease_id, service) = (lease_id.to_owned(), service.to_owned());
+        let header = Self { lease_id, service, acts_for: Some(acts_for.to_owned()) };
         if header.is_sound() {
             Ok(header)
         } else {
-            Err(LinkError::local(
-                "the lease or the service has no usable name",
-                format!("{lease_id:?}, {service:?}"),
-            ))
+            let names = format!("{:?}, {:?}", header.lease_id, header.service);
+            Err(LinkError::local("the lease or the service has no usable name", names))
         }
     }
 
@@ -40,6 +44,14 @@ impl Header {
         [&self.lease_id, &self.service]
             .into_iter()
             .all(|name| !name.is_empty() && name.len() <= NAME_LIMIT && name.bytes().all(plain))
+    }
+
+    /// The key for which `endpoint` opened the stream.
+    pub fn renter_key(&self, endpoint: &EndpointId) -> Result<[u8; 32], Refusal> {
+        match &self.acts_for {
+            None => Ok(*endpoint.as_bytes()),
+            Some(word) => delegation::read(word, endpoint).ok_or(Refusal::BadHeader),
+        }
     }
 
     pub async fn send(&self, send: &mut SendStream) -> Result<(), LinkError> {
@@ -89,19 +101,20 @@ mod tests {
 
     #[test]
     fn names_are_bounded_and_printable() {
-        assert!(Header::new("lease-1", "ssh").is_ok());
+        assert!(Header::new("lease-1", "ssh", "00").is_ok());
         let long = "x".repeat(NAME_LIMIT + 1);
         for (lease, service) in
             [("", "ssh"), ("lease", ""), ("a b", "ssh"), ("a\"", "ssh"), (long.as_str(), "ssh")]
         {
-            assert_eq!(Header::new(lease, service).unwrap_err().code(), "local");
+            assert_eq!(Header::new(lease, service, "00").unwrap_err().code(), "local");
         }
     }
 
     #[test]
     fn the_longest_sound_header_fits() {
-        let longest = Header { lease_id: "l".repeat(NAME_LIMIT), service: "s".repeat(NAME_LIMIT) };
-        assert!(longest.is_sound());
+        let renter = iroh::SecretKey::from_bytes(&[1; 32]);
+        let word = delegation::write(&renter, &renter.public());
+        let longest = Header::new(&"l".repeat(NAME_LIMIT), &"s".repeat(NAME_LIMIT), &word).unwrap();
         assert!(serde_json::to_vec(&longest).unwrap().len() <= HEADER_LIMIT);
     }
 }

@@ -12,6 +12,7 @@
 //! network allows.
 
 mod carry;
+mod delegation;
 pub mod endpoint;
 pub mod error;
 mod greeting;

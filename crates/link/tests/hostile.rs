@@ -59,6 +59,9 @@ async fn headers_out_of_bounds_are_refused() {
     assert_eq!(answer_to(&connection, &framed("")).await, bad);
     let good = format!(r#"{{"lease_id":"{LEASE}","service":"smtp"}}"#);
     assert_eq!(answer_to(&connection, &framed(&good)).await, Refusal::UnknownService.wire());
+    let key = hex::encode(nightjar_link::public_key(&RENTER_KEY));
+    let forged = format!(r#"{{"lease_id":"{LEASE}","service":"ssh","acts_for":"{key}{}"}}"#, "00".repeat(64));
+    assert_eq!(answer_to(&connection, &framed(&forged)).await, bad);
     assert_eq!(scene.worker.connections(), 0);
 }
 

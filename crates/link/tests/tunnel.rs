@@ -137,10 +137,12 @@ async fn a_relay_of_another_authority_is_not_trusted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_the_relay_does_not_admit_is_told_so() {
     let folder = tempfile::tempdir().unwrap();
-    let known = public_key(&HOST_KEY);
-    let admission = Admission::Ask(std::sync::Arc::new(move |key| Box::pin(async move { key == known })));
+    let known = [public_key(&HOST_KEY), public_key(&RENTER_KEY)];
+    let admission =
+        Admission::Ask(std::sync::Arc::new(move |key| Box::pin(async move { known.contains(&key) })));
     let relay = common::relay(&folder, admission).await;
     let _host = host(relay.info(), &Leases::default(), &v4()).await;
+    dial(&RENTER_KEY, relay.info(), &v4()).await.unwrap();
     let error = dial(&STRANGER_KEY, relay.info(), &v4()).await.err().unwrap();
     println!("{error}");
     assert!(matches!(error, LinkError::RelayDenied { .. }), "{error:?}");
@@ -167,6 +169,7 @@ async fn after_a_restart_of_the_relay_the_host_is_reachable_again() {
     let scene = Scene::new(&v4()).await;
     let port = scene.relay.info().url.rsplit(':').next().unwrap().parse().unwrap();
     let old = scene.relay.info().clone();
+    // At once after the host was admitted: the moment in which iroh-relay alone would overlook it.
     scene.relay.shutdown().await;
     let mut config = common::relay_config(&scene.folder, port, Admission::Everyone);
     config.quic_port = old.quic_port;
@@ -178,6 +181,18 @@ async fn after_a_restart_of_the_relay_the_host_is_reachable_again() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     println!("reachable after {:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_dropped_lets_go_of_everybody() {
+    let scene = Scene::new(&v4()).await;
+    assert!(scene.host.is_online());
+    drop(scene.relay);
+    let started = Instant::now();
+    while scene.host.is_online() {
+        assert!(started.elapsed() < Duration::from_secs(5), "the host still believes itself online");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,4 +312,74 @@ async fn nonsense_is_refused_on_this_side() {
     let error = RenterLink::prepare(&RENTER_KEY, &key, &info, &v4()).await.err().unwrap();
     assert_eq!(error.code(), "local");
     drop(Worker::start().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_programs_of_one_renter_share_the_relay() {
+    let scene = Scene::new(&v4()).await;
+    let first = scene.renter(&v6()).await;
+    let mut ssh = first.open(LEASE, "ssh").await.unwrap();
+    echoes(&mut ssh, b"first").await.unwrap();
+    let second = scene.renter(&v6()).await;
+    let mut jupyter = second.open(LEASE, "jupyter").await.unwrap();
+    echoes(&mut jupyter, b"second").await.unwrap();
+    for _ in 0..5 {
+        let again = tokio::time::timeout(Duration::from_secs(2), echoes(&mut ssh, b"first again")).await;
+        again.expect("the first program was cut off by the second").unwrap();
+        echoes(&mut jupyter, b"second again").await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_pauses_in_a_bulk_transfer_does_not_cost_the_connection() {
+    let scene = Scene::new(&v4()).await;
+    let renter = scene.renter(&v4()).await;
+    let (mut from, mut to) = tokio::io::split(renter.open(LEASE, "ssh").await.unwrap());
+    let sender = tokio::spawn(async move {
+        for _ in 0..200 {
+            to.write_all(&[b'x'; 100_000]).await.unwrap();
+        }
+        to.shutdown().await.unwrap();
+    });
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        from.read_exact(&mut vec![0; 3_000_000]).await.unwrap();
+    }
+    let mut rest = Vec::new();
+    from.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest.len(), 11_000_000);
+    sender.await.unwrap();
+}
+
+/// A program that prints line by line, while the renter's terminal has stopped: each line is a packet of its own, and noq
+/// ends a connection that holds more than 2048 of them unread.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_pauses_does_not_cost_the_connection() {
+    const LINES: usize = 4_000;
+    let scene = Scene::new(&v4()).await;
+    let printer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    scene.leases.add("printing", public_key(&RENTER_KEY), printer.local_addr().unwrap());
+    let printing = tokio::spawn(async move {
+        let (mut tcp, _) = printer.accept().await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        for _ in 0..LINES {
+            tcp.write_all(&[b'x'; 100]).await.unwrap();
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        tcp.shutdown().await.unwrap();
+        let _ = tcp.read_u8().await;
+    });
+    let renter = scene.renter(&v4()).await;
+    let (input, _writer) = std::io::pipe().unwrap();
+    let (output, mut terminal) = tokio::io::duplex(1000);
+    let watch = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(LINES as u64 * 2)).await;
+        let mut text = Vec::new();
+        terminal.read_to_end(&mut text).await.unwrap();
+        text.len()
+    });
+    assert_eq!(renter.forward_io(input, output, "printing", "ssh").await, Ok(()));
+    assert_eq!(watch.await.unwrap(), LINES * 100);
+    drop(renter);
+    printing.abort();
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use iroh::endpoint::{Connection, WeakConnectionHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::carry::Backlogs;
 use crate::error::Refusal;
 
 /// Streams of one lease at once, over all connections.
@@ -30,6 +31,7 @@ pub(super) struct Lease {
     streams: AtomicUsize,
     pub to_worker: AtomicU64,
     pub from_worker: AtomicU64,
+    pub backlogs: Backlogs,
     newest: Mutex<Option<WeakConnectionHandle>>,
 }
 

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use iroh::Endpoint;
 use iroh::endpoint::{Connection, Incoming, VarInt};
+use iroh::{Endpoint, SecretKey};
 use nightjar_protocol::relay::RelayInfo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -85,7 +85,7 @@ impl HostLink {
         options: &LinkOptions,
     ) -> Result<Self, LinkError> {
         let relay = Relay::check(relay)?;
-        let endpoint = endpoint::bind(secret_key, &relay, options, Role::Host).await?;
+        let endpoint = endpoint::bind(SecretKey::from_bytes(secret_key), &relay, options, Role::Host).await?;
         let stop = CancellationToken::new();
         let shared = Shared {
             gate,
@@ -141,7 +141,7 @@ impl HostLink {
         if new.authority != old.authority {
             return Ok(false);
         }
-        self.endpoint.insert_relay(new.url.clone(), Arc::new(new.config())).await;
+        self.endpoint.insert_relay(new.url.clone(), Arc::new(new.config(None))).await;
         if new.url != old.url {
             self.endpoint.remove_relay(&old.url).await;
         }

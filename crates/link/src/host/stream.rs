@@ -9,7 +9,7 @@ use tracing::debug;
 
 use super::Shared;
 use super::leases::Pass;
-use crate::carry::one_way;
+use crate::carry::{into_tunnel, out_of_tunnel};
 use crate::error::Refusal;
 use crate::greeting::{self, Header};
 
@@ -65,8 +65,8 @@ impl Stream {
             .await
             .unwrap_or(Err(Refusal::BadHeader))?;
         let pass = shared.leases.enter(&header.lease_id)?;
-        let renter_key = self.connection.remote_id();
-        let address = shared.gate.authorise(renter_key.as_bytes(), &header.lease_id, &header.service)?;
+        let renter_key = header.renter_key(&self.connection.remote_id())?;
+        let address = shared.gate.authorise(&renter_key, &header.lease_id, &header.service)?;
         self.trusted.cancel();
         let worker = match tokio::time::timeout(WORKER_WAIT, TcpStream::connect(address)).await {
             Ok(Ok(worker)) => worker,
@@ -92,8 +92,8 @@ impl Stream {
         let (from_worker, to_worker) = worker.into_split();
         let both = async {
             tokio::try_join!(
-                one_way(&mut self.recv, to_worker, Some(&pass.lease.to_worker)),
-                one_way(from_worker, &mut self.send, Some(&pass.lease.from_worker)),
+                out_of_tunnel(&mut self.recv, to_worker, &pass.lease.backlogs, Some(&pass.lease.to_worker)),
+                into_tunnel(from_worker, &mut self.send, Some(&pass.lease.from_worker)),
             )
         };
         tokio::select! {

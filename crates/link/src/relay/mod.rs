@@ -4,6 +4,7 @@
 //! outside, which is what hole punching needs.
 
 mod authority;
+mod doorkeeper;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,18 +15,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iroh_relay::server::{
-    Access, AccessControl, CertConfig, ClientRateLimit, ClientRequest, QuicConfig, RelayConfig, Server,
-    ServerConfig, TlsConfig,
+    CertConfig, ClientRateLimit, QuicConfig, RelayConfig, RelayService, Server, ServerConfig, TlsConfig,
 };
 use nightjar_protocol::relay::RelayInfo;
+use tracing::debug;
 
 use crate::endpoint::chain;
 use crate::error::LinkError;
 use authority::Authority;
+use doorkeeper::Doorkeeper;
 
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
+const CLOSE_PAUSE: Duration = Duration::from_millis(10);
 
-/// Asked with an endpoint's public key, which the endpoint has proven to hold.
+/// Asked with the public key of a host or a renter, which has proven that it comes in the name of that key.
 pub type AdmissionQuestion = dyn Fn([u8; 32]) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync;
 
 /// Who may use the relay.
@@ -57,7 +60,9 @@ pub struct RelayServerConfig {
 
 /// A running relay; it stops when it is dropped.
 pub struct RelayServer {
-    server: Server,
+    /// Taken by whoever ends it.
+    server: Option<Server>,
+    doorkeeper: Arc<Doorkeeper>,
     info: RelayInfo,
 }
 
@@ -67,16 +72,6 @@ impl std::fmt::Debug for Admission {
             Self::Everyone => "Everyone",
             Self::Ask(_) => "Ask",
         })
-    }
-}
-
-impl AccessControl for Admission {
-    async fn on_connect(&self, request: &ClientRequest) -> Access {
-        match self {
-            Self::Everyone => Access::Allow,
-            Self::Ask(question) if question(*request.endpoint_id().as_bytes()).await => Access::Allow,
-            Self::Ask(_) => Access::Deny { reason: Some("not known to this market".to_owned()) },
-        }
     }
 }
 
@@ -92,7 +87,8 @@ impl RelayServer {
         // This plain port only serves a captive-portal check that our endpoints do not make.
         let mut relay = RelayConfig::new((std::net::Ipv4Addr::LOCALHOST, 0));
         relay.tls = Some(TlsConfig::new(config.listen, CertConfig::Manual { server_config: tls }));
-        relay.access = Arc::new(config.admission);
+        let doorkeeper = Arc::new(Doorkeeper::new(config.admission));
+        relay.access = Arc::clone(&doorkeeper) as _;
         relay.limits.client_rx = config.client_bytes_per_second.map(ClientRateLimit::new);
         let mut server = ServerConfig::default();
         server.relay = Some(relay);
@@ -116,7 +112,7 @@ impl RelayServer {
             ca_der: Some(hex::encode(authority.der())),
             quic_port: udp.port(),
         };
-        Ok(Self { server, info })
+        Ok(Self { server: Some(server), doorkeeper, info })
     }
 
     /// What hosts and renters must know to use it.
@@ -126,9 +122,37 @@ impl RelayServer {
     }
 
     /// Ends all connections. Tunnels that stand on a direct path do not notice.
-    pub async fn shutdown(self) {
-        // What does not end in time ends with the server's drop.
-        let _ = tokio::time::timeout(CLOSE_WAIT, self.server.shutdown()).await;
+    pub async fn shutdown(mut self) {
+        if let Some(server) = self.server.take() {
+            end(server, Arc::clone(&self.doorkeeper)).await;
+        }
+    }
+}
+
+impl Drop for RelayServer {
+    fn drop(&mut self) {
+        if let (Some(server), Ok(runtime)) = (self.server.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(end(server, Arc::clone(&self.doorkeeper)));
+        }
+    }
+}
+
+/// Ends the server and whoever was on the doorstep. iroh-relay's own shutdown overlooks an endpoint that it admitted but had
+/// not listed yet; such an endpoint would stay with a relay that forwards nothing, and believe itself online.
+async fn end(server: Server, doorkeeper: Arc<Doorkeeper>) {
+    doorkeeper.shut();
+    let service = server.relay_service().map(RelayService::clients).cloned();
+    let orderly = async {
+        if let Err(error) = server.shutdown().await {
+            debug!(%error, "the relay ended with a fault");
+        }
+        while let Some(clients) = service.as_ref().filter(|_| doorkeeper.inside() > 0) {
+            clients.shutdown().await;
+            tokio::time::sleep(CLOSE_PAUSE).await;
+        }
+    };
+    if tokio::time::timeout(CLOSE_WAIT, orderly).await.is_err() {
+        debug!(inside = doorkeeper.inside(), "the relay was closed without waiting any longer");
     }
 }
 

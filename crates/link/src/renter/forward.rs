@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::stream::reason_of;
 use super::{RenterLink, RenterStream};
-use crate::carry::{COPY_BYTES, one_way};
+use crate::carry::{Backlogs, COPY_BYTES, into_tunnel, out_of_tunnel};
 use crate::error::{LinkError, Refusal};
 
 /// The host takes no more streams of a connection at once.
@@ -88,15 +88,24 @@ impl RenterLink {
 
     async fn forward_connection(
         &self,
-        mut tcp: TcpStream,
+        tcp: TcpStream,
         lease_id: &str,
         service: &str,
     ) -> Result<(), LinkError> {
-        let mut stream = self.open(lease_id, service).await?;
+        let stream = self.open(lease_id, service).await?;
         if let Err(error) = tcp.set_nodelay(true) {
             debug!(%error, "a connection stays with delayed small packets");
         }
-        match tokio::io::copy_bidirectional_with_sizes(&mut tcp, &mut stream, COPY_BYTES, COPY_BYTES).await {
+        let (from_service, to_service) = tokio::io::split(stream);
+        let (from_program, to_program) = tcp.into_split();
+        let backlogs = Backlogs::default();
+        let both = async {
+            tokio::try_join!(
+                out_of_tunnel(from_service, to_program, &backlogs, None),
+                into_tunnel(from_program, to_service, None),
+            )
+        };
+        match both.await {
             Ok(_) => Ok(()),
             Err(error) => match reason_of(&error) {
                 reason @ LinkError::Refused(_) => Err(reason),
@@ -134,7 +143,8 @@ async fn join(
         }
         to_service.shutdown().await
     };
-    let down = one_way(from_service, output, None);
+    let backlogs = Backlogs::default();
+    let down = out_of_tunnel(from_service, output, &backlogs, None);
     tokio::pin!(up, down);
     let ended = tokio::select! {
         ended = &mut down => ended,

@@ -9,11 +9,12 @@ use std::time::Duration;
 use iroh::endpoint::{
     ConnectError, ConnectingError, Connection, ConnectionError, TransportErrorCode, VarInt,
 };
-use iroh::{Endpoint, EndpointAddr, PublicKey};
+use iroh::{Endpoint, EndpointAddr, PublicKey, SecretKey};
 use nightjar_protocol::relay::RelayInfo;
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::delegation;
 use crate::endpoint::{self, LinkOptions, Relay, RelayStanding, Role};
 use crate::error::LinkError;
 use crate::greeting::{self, Header};
@@ -30,6 +31,7 @@ const STALE_AFTER: Duration = Duration::from_secs(3);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MOST: Duration = Duration::from_secs(2);
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
+const CLOSE_FAILED_WAIT: Duration = Duration::from_millis(500);
 /// TLS alert 120: the other side speaks none of our protocols.
 const ALERT_NO_PROTOCOL: u8 = 120;
 
@@ -40,6 +42,9 @@ pub struct RenterLink {
 }
 
 struct Inner {
+    /// The renter's own key, in whose name the endpoint comes.
+    id: [u8; 32],
+    acts_for: String,
     endpoint: Endpoint,
     relay: Relay,
     host: EndpointAddr,
@@ -49,7 +54,7 @@ struct Inner {
 }
 
 impl RenterLink {
-    /// Opens an endpoint with the identity of `secret_key` and connects to the host with `host_id` (its public key).
+    /// Opens an endpoint that acts for the renter with `secret_key` and connects to the host with `host_id` (its public key).
     ///
     /// # Errors
     /// Within ten seconds: [`LinkError::PeerOffline`], [`LinkError::RelayUnreachable`], [`LinkError::RelayDenied`],
@@ -61,8 +66,14 @@ impl RenterLink {
         options: &LinkOptions,
     ) -> Result<Self, LinkError> {
         let link = Self::prepare(secret_key, host_id, relay, options).await?;
-        link.connection(Instant::now() + OPEN_WITHIN).await?;
-        Ok(link)
+        match link.connection(Instant::now() + OPEN_WITHIN).await {
+            Ok(_) => Ok(link),
+            Err(error) => {
+                // iroh calls an endpoint that is dropped open an error; the caller waits for no more than a moment.
+                let _ = tokio::time::timeout(CLOSE_FAILED_WAIT, link.inner.endpoint.close()).await;
+                Err(error)
+            }
+        }
     }
 
     /// As [`RenterLink::dial`], but connects only when the first stream is opened.
@@ -78,10 +89,13 @@ impl RenterLink {
         let relay = Relay::check(relay)?;
         let host = PublicKey::from_bytes(host_id)
             .map_err(|error| LinkError::local("the host's key is not an ed25519 key", error))?;
-        let endpoint = endpoint::bind(secret_key, &relay, options, Role::Renter).await?;
+        let (renter, own) = (SecretKey::from_bytes(secret_key), SecretKey::generate());
+        let acts_for = delegation::write(&renter, &own.public());
+        let endpoint = endpoint::bind(own, &relay, options, Role::Renter { acts_for: &acts_for }).await?;
         let host = EndpointAddr::new(host).with_relay_url(relay.url.clone());
         let (current, dialing) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { endpoint, relay, host, current, dialing }) })
+        let id = *renter.public().as_bytes();
+        Ok(Self { inner: Arc::new(Inner { id, acts_for, endpoint, relay, host, current, dialing }) })
     }
 
     /// Opens a stream to `service` (`ssh` or `jupyter`) of a lease. Connects anew when the connection has broken.
@@ -89,7 +103,7 @@ impl RenterLink {
     /// # Errors
     /// Within ten seconds: [`LinkError::Refused`] with the host's reason, or those of [`RenterLink::dial`].
     pub async fn open(&self, lease_id: &str, service: &str) -> Result<RenterStream, LinkError> {
-        let header = Header::new(lease_id, service)?;
+        let header = Header::new(lease_id, service, &self.inner.acts_for)?;
         let started = Instant::now();
         let deadline = started + OPEN_WITHIN;
         let mut backoff = BACKOFF_FIRST;
@@ -121,10 +135,10 @@ impl RenterLink {
     /// The renter's identity, as a lease names it.
     #[must_use]
     pub fn id(&self) -> [u8; 32] {
-        *self.inner.endpoint.id().as_bytes()
+        self.inner.id
     }
 
-    /// Ends every stream and tells the host.
+    /// Ends every stream and tells the host. To be called before the last clone is dropped.
     pub async fn close(&self) {
         if let Some(connection) = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner).take() {
             connection.close(VarInt::from(0_u8), b"done");

@@ -12,6 +12,9 @@ use crate::path::PathKind;
 
 /// Reads and writes what the service in the worker says and hears. Shutting down ends the own direction only.
 ///
+/// Read it without long pauses: [`RenterLink::forward_io`](super::RenterLink::forward_io) and its like keep what the other
+/// side of a pause cannot take, this does not, and too many small pieces that lie unread end the connection.
+///
 /// An [`io::Error`] of it carries a [`LinkError`] where the host said why it ended ([`Refusal::LeaseClosed`]).
 pub struct RenterStream {
     send: SendStream,
