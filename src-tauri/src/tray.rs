@@ -82,6 +82,11 @@ fn icon(state: HostState) -> tauri::Result<Image<'static>> {
     Image::from_bytes(png)
 }
 
+/// Menus take an ampersand for the mark of a keyboard letter, unless it is doubled.
+fn literal(text: &str) -> String {
+    text.replace('&', "&&")
+}
+
 struct Items {
     icon: TrayIcon,
     status: MenuItem<tauri::Wry>,
@@ -96,13 +101,14 @@ struct Items {
 impl Items {
     fn build(app: &AppHandle, shown: &Shown, folder: &Path) -> tauri::Result<Self> {
         let menu = &shown.menu;
-        let item =
-            |id: &str, text: &str, enabled: bool| MenuItem::with_id(app, id, text, enabled, None::<&str>);
+        let item = |id: &str, text: &str, enabled: bool| {
+            MenuItem::with_id(app, id, literal(text), enabled, None::<&str>)
+        };
         let status = item("status", &menu.status, false)?;
         let earn = CheckMenuItem::with_id(
             app,
             "earn",
-            &menu.earn_while_idle,
+            literal(&menu.earn_while_idle),
             true,
             menu.earn_while_idle_on,
             None::<&str>,
@@ -141,15 +147,15 @@ impl Items {
     fn apply(&self, change: &Change) -> tauri::Result<()> {
         match change {
             Change::Icon(state) => self.icon.set_icon(Some(icon(*state)?)),
-            Change::Status(text) => self.status.set_text(text),
-            Change::Earn(text) => self.earn.set_text(text),
+            Change::Status(text) => self.status.set_text(literal(text)),
+            Change::Earn(text) => self.earn.set_text(literal(text)),
             Change::EarnOn(on) => self.earn.set_checked(*on),
-            Change::Snooze(text) => self.snooze.set_text(text),
-            Change::Stop(text) => self.stop.set_text(text),
+            Change::Snooze(text) => self.snooze.set_text(literal(text)),
+            Change::Stop(text) => self.stop.set_text(literal(text)),
             Change::CanStop(can) => self.stop.set_enabled(*can),
-            Change::Today(text) => self.today.set_text(text),
-            Change::Open(text) => self.open.set_text(text),
-            Change::Quit(text) => self.quit.set_text(text),
+            Change::Today(text) => self.today.set_text(literal(text)),
+            Change::Open(text) => self.open.set_text(literal(text)),
+            Change::Quit(text) => self.quit.set_text(literal(text)),
         }
     }
 }

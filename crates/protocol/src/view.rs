@@ -110,7 +110,7 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
     let can_stop_job = host.cards.iter().any(|card| card.job.is_some());
     let on = host.settings.earn_while_idle && host.settings_readable;
     let tray = TrayMenu {
-        status: sentence.clone(),
+        status: menu_line(&sentence),
         earn_while_idle: texts.plain("tray-earn-while-idle"),
         earn_while_idle_on: on,
         snooze: match host.overrides.snoozed_until {
@@ -137,6 +137,18 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         tray,
         identity: around.identity.clone(),
     }
+}
+
+/// Longest line of a menu, in characters: a menu is as wide as its widest line.
+const MENU_LINE: usize = 90;
+
+/// As much of a sentence as a menu has room for; the window has all of it.
+fn menu_line(sentence: &str) -> String {
+    if sentence.chars().count() <= MENU_LINE {
+        return sentence.to_owned();
+    }
+    let cut: String = sentence.chars().take(MENU_LINE - 1).collect();
+    format!("{}…", cut.trim_end())
 }
 
 fn headline(host: &HostView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> String {
@@ -188,5 +200,18 @@ pub fn notification(notice: &Notice, language: Language) -> (String, String) {
                 &[("reason", texts.end_reason(reason)), ("earned", earned.to_string())],
             ),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_menu_line_is_no_wider_than_a_menu() {
+        assert_eq!(menu_line("The card is yours."), "The card is yours.");
+        let long = "没有找到驱动 ".repeat(40);
+        let line = menu_line(&long);
+        assert!(line.chars().count() <= MENU_LINE && line.ends_with('…') && !line.contains(" …"), "{line}");
     }
 }

@@ -176,8 +176,8 @@ fn line(value: OwnedValue) -> anyhow::Result<MenuLine> {
     let is_check = text("toggle-type") == "checkmark";
     Ok(MenuLine {
         id,
-        // An underscore marks the letter for the keyboard.
-        label: text("label").replace('_', ""),
+        // An underscore marks the letter for the keyboard; two are one that is shown.
+        label: text("label").split("__").map(|part| part.replace('_', "")).collect::<Vec<_>>().join("_"),
         is_enabled: !matches!(properties.get("enabled").map(|value| &**value), Some(Value::Bool(false))),
         is_checked: is_check
             .then(|| matches!(properties.get("toggle-state").map(|value| &**value), Some(Value::I32(1)))),
