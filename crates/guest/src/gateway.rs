@@ -59,7 +59,7 @@ fn serve() -> Result<End, End> {
             Heard::Command(GuestCommand::Notice(notice)) => board.set_notice(&notice),
             Heard::Command(GuestCommand::Terminate) | Heard::Nothing => {}
         }
-        services.tend();
+        services.tend()?;
     }
 }
 

@@ -5,6 +5,8 @@ use std::process::{Command, ExitCode};
 
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 
+/// As a shell says it.
+pub const CANNOT_START: u8 = 127;
 /// The most there is: when memory is short, the kernel ends the program and not process 1.
 const OOM_SCORE_ADJUST: &str = "1000";
 
@@ -34,5 +36,5 @@ pub fn run(arguments: &[String]) -> ExitCode {
     }
     let error = Command::new(program).args(rest).exec();
     eprintln!("{program} cannot be started: {error}");
-    ExitCode::from(127)
+    ExitCode::from(CANNOT_START)
 }

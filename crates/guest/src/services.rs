@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nightjar_protocol::guest::{GuestEvent, Service};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, wait};
 
+use crate::launch::CANNOT_START;
 use crate::line::{End, Input};
 use crate::report;
 
@@ -88,8 +89,8 @@ impl Services {
     }
 
     /// Collects the dead, also those that a service left behind, and starts again what shall run. `true` when the end
-    /// was asked for and nothing runs any more.
-    pub fn tend(&mut self) -> bool {
+    /// was asked for and nothing runs any more. Fails when a service's program is not there.
+    pub fn tend(&mut self) -> Result<bool, End> {
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((id, status))) => {
@@ -97,13 +98,13 @@ impl Services {
                         .exit_status()
                         .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
                         .unwrap_or(-1);
-                    self.ended(id.as_raw_pid(), code);
+                    self.ended(id.as_raw_pid(), code)?;
                 }
                 Ok(None) => break,
                 // No child at all.
                 Err(_) => {
                     if self.ending {
-                        return true;
+                        return Ok(true);
                     }
                     break;
                 }
@@ -112,18 +113,27 @@ impl Services {
         if !self.ending {
             self.revive();
         }
-        false
+        Ok(false)
     }
 
-    fn ended(&mut self, gone: i32, code: i32) {
+    fn ended(&mut self, gone: i32, code: i32) -> Result<(), End> {
         let Some(service) = self
             .services
             .iter_mut()
             .find(|running| matches!(running.state, State::Runs { id, .. } if id == gone))
         else {
-            return;
+            return Ok(());
         };
         report::event(&GuestEvent::Exited { service: service.recipe.service, code });
+        if code == i32::from(CANNOT_START) {
+            return Err(End::Failed {
+                what: service.recipe.service.name(),
+                why: format!(
+                    "{} cannot be started: is this one of Nightjar's images?",
+                    service.recipe.program
+                ),
+            });
+        }
         if let State::Runs { since, .. } = service.state
             && since.elapsed() > STEADY_AFTER
         {
@@ -131,6 +141,7 @@ impl Services {
         }
         service.state = State::Waits { until: Instant::now() + service.pause };
         service.pause = (service.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
     }
 
     fn revive(&mut self) {

@@ -75,7 +75,7 @@ fn attend(line: &mut Line, services: &mut Services, ssh_host_key: &str) -> Resul
             }
             Heard::Command(GuestCommand::SetBandwidth { .. }) | Heard::Nothing => {}
         }
-        if services.tend() {
+        if services.tend()? {
             return Ok(End::Asked);
         }
     }

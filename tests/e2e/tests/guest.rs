@@ -196,7 +196,7 @@ fn a_tenant_lives_and_dies_by_the_line() {
 
     let check = rig.self_check("--min-driver 525");
     assert!(check.passed, "{check:?}");
-    assert!(check.devices[0].name.contains("SIM"), "{:?}", check.devices);
+    assert!(check.devices[0].name.contains("simulated"), "{:?}", check.devices);
     let check = rig.self_check("--min-driver 9999");
     let failure = check.failure().unwrap();
     assert!(

@@ -42,7 +42,7 @@ fn configuration() -> String {
          DisableViaHeader Yes\n\
          ConnectPort 443\n\
          Filter \"{FILTER}\"\n\
-         FilterExtended On\n\
+         FilterType ere\n\
          FilterURLs Off\n\
          FilterCaseSensitive Off\n\
          FilterDefaultDeny Yes\n"

@@ -64,8 +64,10 @@ impl Driver {
     pub fn load() -> Result<Self, Failure> {
         // SAFETY: loading runs the driver's initialisers, as every CUDA program does.
         unsafe { Library::new(CUDA_LIBRARY) }.map(|library| Self { library }).map_err(|error| {
+            // The loader's own words are one level down.
+            let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             Failure::own(format!(
-                "{CUDA_LIBRARY} cannot be loaded ({error}): does the host have NVIDIA's driver and container toolkit?"
+                "the CUDA driver cannot be loaded ({why}): does the host have NVIDIA's driver and container toolkit?"
             ))
         })
     }
