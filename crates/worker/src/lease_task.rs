@@ -279,7 +279,7 @@ impl LeaseTask {
     /// Asks the tenant's programs to end and waits for them, until the grace or a harder stop.
     async fn part(&mut self, lines: &mut Lines, grace: Duration) {
         let deadline_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        let reason = "The owner of this PC needs the card back.".to_owned();
+        let reason = "This lease ends: save what matters to /workspace.".to_owned();
         let notice = GuestCommand::Notice(Notice { reason, deadline_ms });
         lines.gateway.send(&notice);
         lines.worker.send(&notice);
