@@ -150,7 +150,8 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn push(&mut self, effect: Effect) {
         match effect {
-            Effect::Freeze { .. } | Effect::Stop { .. } => self.urgent.push(effect),
+            // A worker that is to be taken up again must be, before it can be frozen.
+            Effect::Freeze { .. } | Effect::Stop { .. } | Effect::Adopt { .. } => self.urgent.push(effect),
             _ => self.rest.push(effect),
         }
     }

@@ -371,9 +371,21 @@ fn a_restart_adopts_what_runs_and_ends_what_does_not() {
         let mut host = Host::new(Settings::default());
         std::mem::swap(&mut world.host.snapshot, &mut host.snapshot);
         std::mem::swap(&mut world.host.cards, &mut host.cards);
+        let world_cards = host.cards.clone();
+        let again = Survivor { stored: stored.clone(), fate };
         let effects = host.handle(Input::Recovered(vec![Survivor { stored, fate }]), world.now);
         let adopted = effects.iter().any(|e| matches!(e, Effect::Adopt { .. }));
         assert_eq!(adopted, goes_on, "{fate:?}");
+        let mut unseen = Host::new(Settings::default());
+        unseen.snapshot =
+            Snapshot { presence: Presence::Active { since: world.now }, ..host.snapshot.clone() };
+        unseen.cards.clone_from(&world_cards);
+        let effects = unseen.handle(Input::Recovered(vec![again]), world.now);
+        let place = |wanted: fn(&Effect) -> bool| effects.iter().position(wanted);
+        let frozen = place(|e| matches!(e, Effect::Freeze { .. }));
+        // A worker that nobody has taken up again cannot be frozen.
+        assert_eq!(frozen.is_some(), goes_on);
+        assert!(frozen.is_none() || place(|e| matches!(e, Effect::Adopt { .. })) < frozen);
         let job = host.job(&LeaseId("old".into())).map(|job| job.state().clone());
         match fate {
             WorkerFate::Gone => assert_eq!(job, None),
