@@ -17,8 +17,18 @@ const BUILD: &[&str] = &[
 ];
 
 /// The worker's world: an Engine of our own, a base image, the tools that look at it.
-const ENGINE: &[&str] =
-    &["docker.io", "containerd", "runc", "debootstrap", "iptables", "iproute2", "nftables", "openssh-client"];
+const ENGINE: &[&str] = &[
+    "docker.io",
+    "containerd",
+    "runc",
+    "debootstrap",
+    "debian-archive-keyring",
+    "iptables",
+    "iproute2",
+    "nftables",
+    "openssh-client",
+    "curl",
+];
 
 /// A desktop without a screen.
 const DESKTOP: &[&str] = &[

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::Signal;
 
 use crate::process::{output, tail, wait_for};
 use network::Network;
@@ -126,7 +127,7 @@ impl Engine {
     /// When it does not end.
     pub fn crash(&mut self) -> anyhow::Result<()> {
         let id = self.daemon_id().context("the Engine does not run")?;
-        leftovers::signal("KILL", &[id]);
+        leftovers::send(Signal::KILL, &[id]);
         self.dockerd.take().map(|mut child| child.wait()).transpose()?;
         Ok(())
     }
@@ -233,7 +234,7 @@ impl Engine {
         fs::read_to_string(self.folder("run").join(format!("{name}.log"))).unwrap_or_default()
     }
 
-    /// Containers and networks are of one run; images are not.
+    /// Containers, networks and volumes are of one run; images are not.
     fn remove_containers(&self) -> anyhow::Result<()> {
         let containers = self.ask(["ps", "--all", "--quiet"])?;
         let paused = self.ask(["ps", "--quiet", "--filter", "status=paused"])?;
@@ -246,6 +247,10 @@ impl Engine {
             self.ask(["rm", "--force", "--volumes"].into_iter().chain(containers.lines()))?;
         }
         self.ask(["network", "prune", "--force"])?;
+        let volumes = self.ask(["volume", "ls", "--quiet"])?;
+        if !volumes.is_empty() {
+            self.ask(["volume", "rm", "--force"].into_iter().chain(volumes.lines()))?;
+        }
         Ok(())
     }
 

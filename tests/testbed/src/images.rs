@@ -105,6 +105,8 @@ fn build(
         let said = fs::read_to_string(&log).unwrap_or_default();
         bail!("{reference} was not built ({status}):\n{}", tail(&said));
     }
+    // The one that had this name before.
+    engine.ask(["image", "prune", "--force", "--filter", "label=nightjar.inputs"])?;
     let size = engine.ask(["image", "inspect", "--format", "{{.Size}}", reference])?;
     let size_mib = size.parse::<u64>().unwrap_or_default() / (1024 * 1024);
     told(&format!("{reference}: {size_mib} MiB, built in {:.0} s", started.elapsed().as_secs_f64()));

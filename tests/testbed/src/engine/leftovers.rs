@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::as_root;
 use super::network::Network;
@@ -15,12 +16,16 @@ pub(super) fn recorded(file: &Path) -> Option<u32> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// Sends a signal to processes of root's.
-pub(super) fn signal(name: &str, ids: &[u32]) {
-    if !ids.is_empty() {
+/// Sends a signal to processes of root's. Those that are gone by now are no error.
+pub(super) fn send(signal: Signal, ids: &[u32]) {
+    if rustix::process::geteuid().is_root() {
+        let ids = ids.iter().filter_map(|id| Pid::from_raw(i32::try_from(*id).ok()?));
+        for id in ids {
+            let _ = kill_process(id, signal);
+        }
+    } else if !ids.is_empty() {
         let ids = ids.iter().map(ToString::to_string);
-        // Those that are gone by now are no error.
-        let _ = output(as_root("kill").arg(format!("-{name}")).args(ids));
+        let _ = output(as_root("kill").arg(format!("-{}", signal.as_raw())).args(ids));
     }
 }
 
@@ -29,15 +34,15 @@ pub(super) fn end_daemons(folder: &Path, within: Duration) {
     // dockerd before containerd, which it needs to end its containers.
     for part in ["docker.sock", "containerd.toml"] {
         let mark = folder.join("run").join(part);
-        signal("TERM", &processes_with(&mark));
+        send(Signal::TERM, &processes_with(&mark));
         let started = Instant::now();
         while !processes_with(&mark).is_empty() && started.elapsed() < within {
             std::thread::sleep(Duration::from_millis(20));
         }
-        signal("KILL", &processes_with(&mark));
+        send(Signal::KILL, &processes_with(&mark));
     }
     let shims = processes_with(&folder.join("run").join("containerd.sock"));
-    signal("KILL", &shims);
+    send(Signal::KILL, &shims);
 }
 
 /// Leaves of the folder only what shall last: the Engine's images.

@@ -61,13 +61,12 @@ impl Network {
         ]
     }
 
-    /// Makes bridge and NAT.
+    /// Makes bridge and NAT. That packets are forwarded at all is the Engine's own doing.
     pub(super) fn set_up(self) -> anyhow::Result<()> {
         let (bridge, second, table) = (self.bridge(), self.second, self.table());
         output(as_root("ip").args(["link", "add", &bridge, "type", "bridge"]))?;
         output(as_root("ip").args(["address", "add", &format!("10.{second}.0.1/24"), "dev", &bridge]))?;
         output(as_root("ip").args(["link", "set", &bridge, "up"]))?;
-        output(as_root("sysctl").args(["-q", "-w", "net.ipv4.ip_forward=1"]))?;
         let rules = format!(
             "table ip {table} {{\n\
              chain nat {{ type nat hook postrouting priority 100; policy accept;\n\
