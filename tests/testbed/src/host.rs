@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nightjar_core::lease::LeaseState;
+use nightjar_core::policy::{BlockReason, Verdict};
 use nightjar_core::settings::Settings;
 use nightjar_protocol::view::ViewModel;
 
@@ -207,22 +208,28 @@ pub fn quick_settings() -> Settings {
     }
 }
 
+fn reasons(view: &ViewModel) -> impl Iterator<Item = &BlockReason> {
+    view.cards.iter().flat_map(|tile| match &tile.card.verdict {
+        Verdict::Blocked { reasons, .. } => reasons.as_slice(),
+        Verdict::Earn => &[],
+    })
+}
+
+/// Cards are listed, and none of them waits for an Engine.
+#[must_use]
+pub fn knows_its_engine(view: &ViewModel) -> bool {
+    !view.cards.is_empty() && !reasons(view).any(|reason| matches!(reason, BlockReason::NoDocker { .. }))
+}
+
 /// The versions below their floor that this machine's Engine has, as its owner would accept them in so many words.
-///
-/// # Errors
-/// When no host runs.
+#[must_use]
 pub fn unsafe_versions(view: &ViewModel) -> Vec<String> {
-    use nightjar_core::policy::{BlockReason, Verdict};
-    let reasons = view.cards.iter().flat_map(|tile| match &tile.card.verdict {
-        Verdict::Blocked { reasons, .. } => reasons.clone(),
-        Verdict::Earn => Vec::new(),
+    let versions = reasons(view).filter_map(|reason| match reason {
+        BlockReason::UnsafeVersion { version } => Some(version.key()),
+        _ => None,
     });
-    reasons
-        .filter_map(|reason| match reason {
-            BlockReason::UnsafeVersion { version } => Some(version.key()),
-            _ => None,
-        })
-        .collect()
+    // Each card has the same ones.
+    versions.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
 }
 
 /// A path as an environment variable takes it.

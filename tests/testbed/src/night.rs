@@ -9,6 +9,7 @@ use nightjar_core::host::HostState;
 use nightjar_core::lease::LeaseState;
 use nightjar_core::ledger::Account;
 use nightjar_core::money::Money;
+use nightjar_protocol::view::{CardTile, ViewModel};
 
 use crate::host::{Host, job_state, quick_settings};
 use crate::notebook;
@@ -124,10 +125,10 @@ fn owner_comes_and_goes(
 ) -> anyhow::Result<(Duration, Duration)> {
     let freezer = stage.freezer(lease)?;
     let (_, view) = watch.until("the job uses the card", SOON, |view| {
-        let reading = view.cards.first().map(|tile| &tile.card.reading);
-        reading.is_some_and(|card| card.vram_used_bytes > u64::from(HELD_MIB) << 20)
+        let tile = rented(view).ok();
+        tile.is_some_and(|tile| tile.card.reading.vram_used_bytes > u64::from(HELD_MIB) << 20)
     })?;
-    let card = &view.cards[0].card.reading;
+    let card = &rented(&view)?.card.reading;
     timeline.note(&format!(
         "host: {} at {:.0} °C, {:.0} W, {} MiB of its memory held",
         card.name,
@@ -144,7 +145,7 @@ fn owner_comes_and_goes(
     timeline.note(&format!("owner: moved the mouse; the job was frozen {} later", spell(input_to_frozen)));
     let (_, view) = watch
         .until("the job is shown as frozen", SOON, |view| job_state(view) == Some(LeaseState::Yielded))?;
-    timeline.note(&format!("host: {}", view.cards[0].sentence));
+    timeline.note(&format!("host: {}", rented(&view)?.sentence));
     if with_app && stage.desktop.is_private() {
         let picture = std::env::temp_dir().join("nightjar-demo.png");
         stage.desktop.screenshot(&picture)?;
@@ -158,8 +159,13 @@ fn owner_comes_and_goes(
         spell(frozen_for)
     ));
     std::thread::sleep(Duration::from_secs(3));
-    ensure!(host.around.view()?.cards[0].card.job.is_some(), "the job ended by itself");
+    rented(&host.around.view()?).context("the job ended by itself")?;
     Ok((input_to_frozen, frozen_for))
+}
+
+/// The card with the job.
+fn rented(view: &ViewModel) -> anyhow::Result<&CardTile> {
+    view.cards.iter().find(|tile| tile.card.job.is_some()).context("no card has a job")
 }
 
 /// Both sides' books, and whether they agree to the last micro-unit.
@@ -170,7 +176,7 @@ fn books(
     lease: &str,
     timeline: &mut Timeline,
 ) -> anyhow::Result<Night> {
-    let earned = |view: &nightjar_protocol::view::ViewModel| view.earnings.all;
+    let earned = |view: &ViewModel| view.earnings.all;
     let statement = renter.statement(lease)?;
     let (mut charged, mut credited, mut fees) = (0_i64, 0_i64, 0_i64);
     for leg in statement.bookings.iter().flat_map(|booking| &booking.legs) {

@@ -13,11 +13,11 @@ use nightjar_sim::{Daemon, Layout};
 use crate::desktop::Desktop;
 use crate::engine::{Engine, EngineOptions};
 use crate::freezer::Freezer;
-use crate::host::{Host, Surroundings, text, unsafe_versions};
+use crate::host::{Host, Surroundings, knows_its_engine, text, unsafe_versions};
 use crate::images::{self, Flavour};
 use crate::market::Market;
 use crate::place::programs;
-use crate::process::output;
+use crate::process::{output, wait_for};
 
 /// The parts end in the order in which they stand here.
 pub struct Stage {
@@ -119,7 +119,10 @@ impl Stage {
     /// # Errors
     /// When the host does not take the settings.
     pub fn accept_versions(&self, around: &Surroundings, settings: &Settings) -> anyhow::Result<Vec<String>> {
-        let accepted = unsafe_versions(&around.view()?);
+        let view = wait_for("the host knows its Engine", Duration::from_secs(15), || {
+            Ok(Some(around.view()?).filter(knows_its_engine))
+        })?;
+        let accepted = unsafe_versions(&view);
         if !accepted.is_empty() {
             let settings = Settings { accepted_versions: accepted.clone(), ..settings.clone() };
             around.command(UserCommand::Save { settings })?;
