@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nightjar_agent::{Agent, AgentConfig, AgentHandle, StartError, system_language};
+use nightjar_agent::{Agent, AgentConfig, AgentHandle, Signals, StartError, system_language};
 use nightjar_protocol::view::ViewModel;
 use nightjar_protocol::window::StartFailure;
 use tauri::{AppHandle, Emitter, Manager};
@@ -53,7 +53,7 @@ impl Engine {
 
 /// Starts the agent, shows it, and ends the app when it has ended.
 pub async fn run(app: AppHandle, options: Options) {
-    let ending = Signals::listen();
+    let mut ending = Signals::listen();
     let (agent, tray_folder) = match start().await {
         Ok(started) => started,
         Err(failure) => {
@@ -127,43 +127,6 @@ async fn show(app: AppHandle, mut views: watch::Receiver<Arc<ViewModel>>, tray: 
             && let Err(error) = app.emit_to(window::LABEL, "view", &*view)
         {
             tracing::warn!("the window was not told of a change: {error}");
-        }
-    }
-}
-
-/// The system's ways to ask a program to end.
-struct Signals {
-    #[cfg(unix)]
-    kinds: Vec<tokio::signal::unix::Signal>,
-}
-
-impl Signals {
-    /// From here on a signal does not end the program by itself, so that jobs are ended first.
-    #[cfg(unix)]
-    fn listen() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        let wanted = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-        Self { kinds: wanted.into_iter().filter_map(|kind| signal(kind).ok()).collect() }
-    }
-
-    #[cfg(unix)]
-    async fn wait(mut self) {
-        std::future::poll_fn(|context| {
-            let came = self.kinds.iter_mut().any(|kind| kind.poll_recv(context).is_ready());
-            if came { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        })
-        .await;
-    }
-
-    #[cfg(windows)]
-    fn listen() -> Self {
-        Self {}
-    }
-
-    #[cfg(windows)]
-    async fn wait(self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
         }
     }
 }

@@ -65,9 +65,11 @@ impl AgentHandle {
     /// See [`EnrolError`]; the host then belongs to whatever market it belonged to.
     pub async fn enrol(&self, url: &str, pairing_code: &str) -> Result<(), EnrolError> {
         let enrolment = enrolment::enrol(&self.data_dir, &self.key, url, pairing_code).await?;
+        let (shown, seen) = oneshot::channel();
         self.messages
-            .send(Message::Enrolled { coordinator: enrolment.coordinator })
-            .map_err(|_| EnrolError::Ending)
+            .send(Message::Enrolled { coordinator: enrolment.coordinator, shown })
+            .map_err(|_| EnrolError::Ending)?;
+        seen.await.map_err(|_| EnrolError::Ending)
     }
 
     /// Ends all jobs, then the host; returns when it is over.

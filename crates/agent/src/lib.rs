@@ -19,6 +19,7 @@ mod scribe;
 mod sensors;
 mod session;
 mod settings_file;
+mod signals;
 mod start;
 mod tunnel;
 
@@ -26,4 +27,5 @@ pub use config::AgentConfig;
 pub use enrolment::EnrolError;
 pub use handle::AgentHandle;
 pub use nightjar_worker::EngineAddress;
+pub use signals::Signals;
 pub use start::{Agent, StartError, system_language};

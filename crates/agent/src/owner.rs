@@ -22,8 +22,10 @@ pub(crate) enum Message {
     Command(UserCommand, oneshot::Sender<Result<(), Refusal>>),
     Relay(Option<RelayInfo>),
     Earned(Earnings),
+    /// Answered once it is shown.
     Enrolled {
         coordinator: String,
+        shown: oneshot::Sender<()>,
     },
     WindowOpen(bool),
     /// End all jobs; the answer comes when the last one is over.
@@ -112,9 +114,12 @@ impl Owner {
                 return;
             }
             Message::Earned(earnings) => self.around.earnings = earnings,
-            Message::Enrolled { coordinator } => {
+            Message::Enrolled { coordinator, shown } => {
                 self.around.identity.coordinator = Some(coordinator.clone());
                 let _ = self.hands.coordinator.send(Some(coordinator));
+                self.show();
+                let _ = shown.send(());
+                return;
             }
             Message::WindowOpen(open) => {
                 self.window_open = open;

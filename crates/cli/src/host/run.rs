@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Read};
 
-use nightjar_agent::{Agent, AgentHandle, EngineAddress, EnrolError, StartError};
+use nightjar_agent::{Agent, AgentHandle, EngineAddress, EnrolError, Signals, StartError};
 use serde_json::json;
 
 use crate::arguments::{Host, HostPlace};
@@ -29,6 +29,7 @@ pub async fn run(arguments: &Host, output: Output) -> Result<(), Failure> {
     let code = arguments.pair.as_deref().map(pairing_code).transpose()?;
     let socket = nightjar_agent::control::socket_path(&config.runtime_dir);
     let data_dir = config.data_dir.clone();
+    let mut signals = Signals::listen();
     let agent = Agent::start(config).await.map_err(|error| match error {
         StartError::AlreadyRunning(_) => Failure::failed(error.to_string())
             .advise("use that one, or give this one another folder with --data-dir"),
@@ -36,7 +37,10 @@ pub async fn run(arguments: &Host, output: Output) -> Result<(), Failure> {
     })?;
     let handle = agent.handle();
     // From here on jobs of an earlier run may be going on, so every way out ends them first.
-    let joined = join_market(&handle, arguments, code.as_deref()).await;
+    let joined = tokio::select! {
+        joined = join_market(&handle, arguments, code.as_deref()) => joined,
+        () = signals.wait() => Err(Failure::failed("ended while joining the market")),
+    };
     if let Err(failure) = joined {
         handle.shutdown().await;
         return Err(failure);
@@ -63,15 +67,9 @@ pub async fn run(arguments: &Host, output: Output) -> Result<(), Failure> {
 
     let ending = handle.clone();
     tokio::spawn(async move {
-        match asked_to_end().await {
-            Ok(()) => {
-                note("ending: jobs end first");
-                ending.shutdown().await;
-            }
-            Err(error) => {
-                tracing::error!(%error, "signals cannot be waited for; `nightjar quit` ends the host")
-            }
-        }
+        signals.wait().await;
+        note("ending: jobs end first");
+        ending.shutdown().await;
     });
     Ok(agent.join().await?)
 }
@@ -125,25 +123,6 @@ fn pairing_code(given: &str) -> Result<String, Failure> {
             .advise("`nightjar-coordinator pair` prints one to the market's operator"));
     }
     Ok(code.to_owned())
-}
-
-/// SIGTERM or Ctrl-C; a service manager sends the first, a terminal the second.
-#[cfg(unix)]
-async fn asked_to_end() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int, mut hangup) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-        _ = hangup.recv() => {}
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-async fn asked_to_end() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
 }
 
 #[cfg(test)]
