@@ -27,7 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nightjar-desktop", &["nightjar-core", "nightjar-protocol", "nightjar-agent"]),
     ("nightjar-coordinator", &["nightjar-core", "nightjar-protocol", "nightjar-link"]),
     // What runs inside a container speaks the protocol and knows nothing else of us.
-    ("nightjar-guest", &["nightjar-protocol"]),
+    ("nightjar-guest", &["nightjar-core", "nightjar-protocol"]),
     // The stand-in hardware knows nothing of the product, and the product nothing of it.
     ("nightjar-sim", &[]),
     ("nightjar-sim-nvml", &["nightjar-sim"]),

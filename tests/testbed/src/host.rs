@@ -15,6 +15,9 @@ use nightjar_protocol::view::ViewModel;
 use crate::place::program;
 use crate::process::{Process, output, tail};
 
+/// What `nightjar --json host` prints once it has joined its market.
+const READY: &str = "\"ready\":true";
+
 /// What a host finds around it.
 pub struct Surroundings {
     /// Folder for everything of this host.
@@ -81,7 +84,7 @@ impl Host {
     pub fn start(around: Surroundings) -> anyhow::Result<Self> {
         let mut command = Self::command(&around, &["--json", "host"])?;
         let process = Process::start(&around.folder, "host", &mut command)?;
-        Self { process, around }.ready()
+        Self { process, around }.ready(READY)
     }
 
     /// Its first start: joins a market, with the pairing code on standard input.
@@ -92,7 +95,7 @@ impl Host {
         let mut command =
             Self::command(&around, &["--json", "host", "--coordinator", market_url, "--pair", "-"])?;
         let process = Process::start_fed(&around.folder, "host", &mut command, &format!("{code}\n"))?;
-        Self { process, around }.ready()
+        Self { process, around }.ready(READY)
     }
 
     /// Ends this headless host and starts the desktop app in its place, with the same data.
@@ -112,7 +115,7 @@ impl Host {
         let mut command = Command::new(program("nightjar-desktop")?);
         around.enter(command.args(args).env("NIGHTJAR_LOG", "info"));
         let process = Process::start(&around.folder, "app", &mut command)?;
-        Self { process, around }.ready()
+        Self { process, around }.ready("")
     }
 
     fn command(around: &Surroundings, args: &[&str]) -> anyhow::Result<Command> {
@@ -122,9 +125,10 @@ impl Host {
         Ok(command)
     }
 
-    fn ready(mut self) -> anyhow::Result<Self> {
+    /// Waits until it has said `word` and answers.
+    fn ready(mut self, word: &str) -> anyhow::Result<Self> {
         let started = Instant::now();
-        while self.around.view().is_err() {
+        while !self.process.log().contains(word) || self.around.view().is_err() {
             if !self.process.is_running() || started.elapsed() > Duration::from_secs(20) {
                 bail!("the host does not start:\n{}", tail(&self.process.log()));
             }

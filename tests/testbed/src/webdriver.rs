@@ -46,9 +46,12 @@ impl Window {
             client,
             runtime,
         };
-        wait_for("tauri-driver", Duration::from_secs(10), || {
-            Ok(std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop))
-        })?;
+        // tauri-driver listens before the native driver behind it does, and drops what comes in between.
+        for port in [native, port] {
+            wait_for("the drivers", Duration::from_secs(10), || {
+                Ok(std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop))
+            })?;
+        }
         // WebKitWebDriver resets the connection without an empty firstMatch and this browser's name.
         let wanted = json!({"capabilities": {
             "firstMatch": [{}],
