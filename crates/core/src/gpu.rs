@@ -63,6 +63,32 @@ pub struct GpuReading {
     pub processes: Vec<GpuProcess>,
 }
 
+impl GpuReading {
+    /// A card of which nothing is known but its name to the driver.
+    #[must_use]
+    pub fn unread(uuid: GpuUuid) -> Self {
+        Self {
+            uuid,
+            name: String::new(),
+            index: 0,
+            pci_bus_id: String::new(),
+            asleep: false,
+            vram_total_bytes: 0,
+            vram_used_bytes: 0,
+            temperature_celsius: None,
+            power_watts: None,
+            power_limits: None,
+            utilisation_percent: None,
+            fan_percent: None,
+            sm_clock_mhz: None,
+            memory_clock_mhz: None,
+            energy_millijoules: None,
+            display_attached: None,
+            processes: Vec::new(),
+        }
+    }
+}
+
 /// What the driver as a whole says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct DriverInfo {

@@ -8,51 +8,24 @@ use std::time::Duration;
 
 use nightjar_core::host::HostState;
 use nightjar_core::lease::LeaseState;
-use nightjar_testbed::desktop::Desktop;
 use nightjar_testbed::footprint::marked;
-use nightjar_testbed::host::{Host, Surroundings, job_state, quick_settings, text};
+use nightjar_testbed::host::{Host, job_state, quick_settings, text};
 use nightjar_testbed::place::program;
 use nightjar_testbed::process::{output, wait_for};
 use nightjar_testbed::renter::Renter;
-use nightjar_testbed::stage::{Cards, Stage, Wish};
+use nightjar_testbed::stage::{Room, Stage, Wish};
 use nightjar_testbed::tray::{Tray, TrayItem};
 use nightjar_testbed::webdriver::Window;
 
 const SOON: Duration = Duration::from_secs(40);
 
-/// A desktop with cards and no Engine: enough for everything but a job.
-struct Room {
-    desktop: Desktop,
-    cards: Cards,
-    folder: tempfile::TempDir,
+/// What the window manager sees and does.
+trait Windows {
+    fn windows(&self) -> Vec<String>;
+    fn close(&self, window: &str);
 }
 
-impl Room {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let cards = Cards::find(&Wish::default(), folder.path()).unwrap();
-        Self { desktop: Desktop::start(folder.path()).unwrap(), cards, folder }
-    }
-
-    fn place(&self) -> Surroundings {
-        let mut environment = self.cards.environment();
-        let mut probe = Command::new("true");
-        self.desktop.enter(&mut probe);
-        environment.extend(
-            probe
-                .get_envs()
-                .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned()))),
-        );
-        let nowhere = self.folder.path().join("no-docker.sock");
-        let around = Surroundings {
-            folder: self.folder.path().join("host"),
-            engine: format!("unix://{}", nowhere.display()),
-            environment,
-        };
-        around.write_settings(&quick_settings()).unwrap();
-        around
-    }
-
+impl Windows for Room {
     /// Ids of the windows that the window manager shows under this app's name.
     fn windows(&self) -> Vec<String> {
         let mut list = Command::new("wmctrl");
@@ -79,9 +52,9 @@ fn is_checked(item: &TrayItem<'_>, label: &str) -> bool {
 
 #[test]
 fn the_tray_shows_the_sentence_and_its_toggle_works() {
-    let room = Room::new();
+    let room = Room::set().unwrap();
     let tray = Tray::watch(&room.desktop).unwrap();
-    let mut app = Host::start_app(room.place(), &["--hidden"]).unwrap();
+    let mut app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
     let item = tray.item(SOON).unwrap();
     wait_until("the status line is the sentence of the view", || {
         let view = app.around.view().unwrap();
@@ -114,9 +87,9 @@ fn the_tray_shows_the_sentence_and_its_toggle_works() {
 
 #[test]
 fn a_closed_window_costs_no_page_and_a_second_start_opens_the_first() {
-    let room = Room::new();
+    let room = Room::set().unwrap();
     let tray = Tray::watch(&room.desktop).unwrap();
-    let app = Host::start_app(room.place(), &[]).unwrap();
+    let app = Host::start_app(room.place().unwrap(), &[]).unwrap();
     wait_until("the window is open", || room.windows().len() == 1);
     let mark = format!("NIGHTJAR_DATA_DIR={}", text(&app.around.folder.join("data")));
     let pages = || {
@@ -142,8 +115,8 @@ fn a_closed_window_costs_no_page_and_a_second_start_opens_the_first() {
 
 #[test]
 fn the_host_key_is_in_the_keyring() {
-    let room = Room::new();
-    let app = Host::start_app(room.place(), &["--hidden"]).unwrap();
+    let room = Room::set().unwrap();
+    let app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
     let shown = app.around.view().unwrap().identity.host_key;
     assert!(!app.around.folder.join("data").join("host-key").exists(), "the key lies in a file");
     let mut look = Command::new("secret-tool");
@@ -151,7 +124,7 @@ fn the_host_key_is_in_the_keyring() {
     let found = output(&mut look).unwrap();
     assert!(found.contains("secret = "), "nothing in the keyring: {found}");
     drop(app);
-    let app = Host::start_app(room.place(), &["--hidden"]).unwrap();
+    let app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
     assert_eq!(app.around.view().unwrap().identity.host_key, shown, "the key changed between two starts");
 }
 
@@ -163,12 +136,11 @@ fn the_window_draws_the_view_and_its_switch_works() {
         println!("SKIPPED: NIGHTJAR_TAURI_DRIVER names no tauri-driver; `cargo xtask test` installs one");
         return;
     };
-    let room = Room::new();
-    let around = room.place();
+    let room = Room::set().unwrap();
+    let around = room.place().unwrap();
     let app = program("nightjar-desktop").unwrap();
     let window =
-        Window::open(room.folder.path(), &room.desktop, &driver, &app, |command| around.enter(command))
-            .unwrap();
+        Window::open(room.folder(), &room.desktop, &driver, &app, |command| around.enter(command)).unwrap();
     wait_until("the sentence is drawn", || {
         let (Ok(view), Ok(drawn)) = (around.view(), window.text("sentence")) else { return false };
         drawn.trim() == view.sentence

@@ -8,43 +8,14 @@ use nightjar_core::host::{HostState, UserCommand};
 use nightjar_core::policy::{BlockReason, Verdict};
 use nightjar_protocol::view::ViewModel;
 use nightjar_sim::wire::Control;
-use nightjar_testbed::host::{Host, Surroundings, quick_settings};
-use nightjar_testbed::stage::{Cards, Wish};
-use nightjar_testbed::{desktop::Desktop, market::Market};
+use nightjar_testbed::host::{Host, quick_settings};
+use nightjar_testbed::market::Market;
+use nightjar_testbed::stage::Room;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// A host's surroundings without an Engine.
-struct Corner {
-    desktop: Desktop,
-    cards: Cards,
-    folder: tempfile::TempDir,
-}
-
-impl Corner {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let cards = Cards::find(&Wish::default(), folder.path()).unwrap();
-        Self { desktop: Desktop::start(folder.path()).unwrap(), cards, folder }
-    }
-
-    fn place(&self) -> Surroundings {
-        let mut environment = self.cards.environment();
-        environment.push(("DISPLAY".into(), self.desktop.display().into()));
-        environment.push(("NIGHTJAR_KEYRING".into(), "file".into()));
-        let nowhere = self.folder.path().join("no-docker.sock");
-        Surroundings {
-            folder: self.folder.path().join("host"),
-            engine: format!("unix://{}", nowhere.display()),
-            environment,
-        }
-    }
-
-    fn host(&self) -> Host {
-        let around = self.place();
-        around.write_settings(&quick_settings()).unwrap();
-        Host::start(around).unwrap()
-    }
+fn host(room: &Room) -> Host {
+    Host::start(room.place().unwrap()).unwrap()
 }
 
 fn reasons(view: &ViewModel) -> Vec<BlockReason> {
@@ -66,15 +37,15 @@ fn sentence(host: &Host, what: &str, is_it: impl Fn(&BlockReason) -> bool) -> St
 
 #[test]
 fn without_docker_it_says_so() {
-    let corner = Corner::new();
-    let said = sentence(&corner.host(), "no Docker", |r| matches!(r, BlockReason::NoDocker { .. }));
+    let room = Room::set().unwrap();
+    let said = sentence(&host(&room), "no Docker", |r| matches!(r, BlockReason::NoDocker { .. }));
     assert!(said.contains("Install or start Docker"), "{said}");
 }
 
 #[test]
 fn without_a_driver_it_says_where_to_get_one() {
-    let corner = Corner::new();
-    let mut around = corner.place();
+    let room = Room::set().unwrap();
+    let mut around = room.place().unwrap();
     around.environment.retain(|(name, _)| name != "LD_LIBRARY_PATH");
     around.write_settings(&quick_settings()).unwrap();
     let host = Host::start(around).unwrap();
@@ -86,10 +57,10 @@ fn without_a_driver_it_says_where_to_get_one() {
 
 #[test]
 fn an_old_driver_is_named_with_what_is_needed() {
-    let corner = Corner::new();
-    let daemon = corner.cards.simulated().unwrap();
+    let room = Room::set().unwrap();
+    let daemon = room.cards.simulated().unwrap();
     daemon.client().control(Control::Driver { version: "470.82.01".into() }).unwrap();
-    let host = corner.host();
+    let host = host(&room);
     let said = sentence(&host, "an old driver", |r| matches!(r, BlockReason::DriverTooOld { .. }));
     for part in ["470.82.01", "525", "nvidia.com/drivers"] {
         assert!(said.contains(part), "{said}");
@@ -98,8 +69,8 @@ fn an_old_driver_is_named_with_what_is_needed() {
 
 #[test]
 fn settings_that_cannot_be_read_are_kept_and_nothing_is_lent() {
-    let corner = Corner::new();
-    let around = corner.place();
+    let room = Room::set().unwrap();
+    let around = room.place().unwrap();
     std::fs::create_dir_all(&around.folder).unwrap();
     let broken = "idle_after_ms = 3000\nprice = \n";
     std::fs::write(around.settings_path(), broken).unwrap();
@@ -114,8 +85,8 @@ fn settings_that_cannot_be_read_are_kept_and_nothing_is_lent() {
 
 #[test]
 fn two_hosts_do_not_share_a_data_folder() {
-    let corner = Corner::new();
-    let first = corner.host();
+    let room = Room::set().unwrap();
+    let first = host(&room);
     let second = first.around.owner(&["host"]).unwrap_err().to_string();
     assert!(second.contains("already runs"), "{second}");
 }
@@ -138,9 +109,9 @@ fn a_port_that_is_taken_is_named() {
 
 #[test]
 fn a_market_that_comes_back_is_found_again() {
-    let corner = Corner::new();
-    let mut market = Market::start(corner.folder.path()).unwrap();
-    let around = corner.place();
+    let room = Room::set().unwrap();
+    let mut market = Market::start(room.folder()).unwrap();
+    let around = room.place().unwrap();
     around.write_settings(&quick_settings()).unwrap();
     let host = Host::join(around, market.url(), &market.pairing_code().unwrap()).unwrap();
     let watch = host.watch().unwrap();

@@ -13,7 +13,7 @@ use nightjar_sim::{Daemon, Layout};
 use crate::desktop::Desktop;
 use crate::engine::{Engine, EngineOptions};
 use crate::freezer::Freezer;
-use crate::host::{Host, Surroundings, knows_its_engine, text, unsafe_versions};
+use crate::host::{Host, Surroundings, knows_its_engine, quick_settings, text, unsafe_versions};
 use crate::images::{self, Flavour};
 use crate::market::Market;
 use crate::place::programs;
@@ -92,14 +92,7 @@ impl Stage {
     /// A place for a host called `name`, on this stage's desktop, cards and Engine.
     #[must_use]
     pub fn place(&self, name: &str) -> Surroundings {
-        let mut environment = self.cards.environment();
-        let mut probe = Command::new("true");
-        self.desktop.enter(&mut probe);
-        for (key, value) in probe.get_envs() {
-            if let (Some(key), Some(value)) = (key.to_str(), value.and_then(|value| value.to_str())) {
-                environment.push((key.to_owned(), value.to_owned()));
-            }
-        }
+        let environment = on_desktop(&self.desktop, &self.cards);
         Surroundings { folder: self.folder().join(name), engine: self.engine.address(), environment }
     }
 
@@ -160,6 +153,55 @@ impl Stage {
         let said = self.engine.ask(filters)?;
         Ok(said.split_whitespace().next().context("the lease has no worker")?.to_owned())
     }
+}
+
+/// A desktop with cards and no Engine: enough for everything but a job.
+pub struct Room {
+    pub desktop: Desktop,
+    pub cards: Cards,
+    folder: tempfile::TempDir,
+}
+
+impl Room {
+    /// # Errors
+    /// When a part does not come up.
+    pub fn set() -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("nightjar-").tempdir()?;
+        let cards = Cards::find(&Wish::default(), folder.path())?;
+        Ok(Self { desktop: Desktop::start(folder.path())?, cards, folder })
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A host here, with quick settings, and an Engine's address where none listens.
+    ///
+    /// # Errors
+    /// When the settings cannot be written.
+    pub fn place(&self) -> anyhow::Result<Surroundings> {
+        let nowhere = self.folder().join("no-docker.sock");
+        let around = Surroundings {
+            folder: self.folder().join("host"),
+            engine: format!("unix://{}", nowhere.display()),
+            environment: on_desktop(&self.desktop, &self.cards),
+        };
+        around.write_settings(&quick_settings())?;
+        Ok(around)
+    }
+}
+
+fn on_desktop(desktop: &Desktop, cards: &Cards) -> Vec<(String, String)> {
+    let mut environment = cards.environment();
+    let mut probe = Command::new("true");
+    desktop.enter(&mut probe);
+    environment.extend(
+        probe
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned()))),
+    );
+    environment
 }
 
 impl Surroundings {

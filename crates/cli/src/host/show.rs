@@ -72,23 +72,14 @@ mod tests {
 
     fn tile(asleep: bool, job: Option<JobView>) -> CardTile {
         let reading = GpuReading {
-            uuid: GpuUuid("GPU-1".into()),
             name: "NVIDIA GeForce RTX 4090".into(),
-            index: 0,
             pci_bus_id: "00000000:01:00.0".into(),
             asleep,
             vram_total_bytes: 24 << 30,
             vram_used_bytes: 3 << 29,
             temperature_celsius: Some(61.4),
             power_watts: Some(311.7),
-            power_limits: None,
-            utilisation_percent: None,
-            fan_percent: None,
-            sm_clock_mhz: None,
-            memory_clock_mhz: None,
-            energy_millijoules: None,
-            display_attached: None,
-            processes: Vec::new(),
+            ..GpuReading::unread(GpuUuid("GPU-1".into()))
         };
         CardTile {
             card: CardView { reading, verdict: Verdict::Earn, job },

@@ -32,6 +32,9 @@ use job::Job;
 /// Longest snooze that is taken: a week.
 pub const MAX_OVERRIDE_MS: u64 = 7 * 86_400_000;
 
+/// So many ends are kept for a market that is away; a lease that is not listed is over in any case.
+const MOST_UNTOLD: usize = 64;
+
 /// One card and what runs on it.
 #[derive(Clone, Debug)]
 struct Card {
@@ -50,6 +53,8 @@ pub struct Host {
     overrides: Overrides,
     cards: BTreeMap<GpuUuid, Card>,
     told_offers: Option<Vec<CardOffer>>,
+    /// Leases that ended while the market was away: their true ends are told with the next list.
+    untold: Vec<(LeaseId, Epoch, LeaseState)>,
     /// The journal's open leases are known; before that no container may be taken for a left-over.
     recovered: bool,
     closing: bool,
@@ -64,6 +69,7 @@ impl Host {
             overrides: Overrides::default(),
             cards: BTreeMap::new(),
             told_offers: None,
+            untold: Vec::new(),
             recovered: false,
             closing: false,
         }
@@ -213,7 +219,8 @@ impl Host {
                 let jobs = self.cards.values().filter_map(|card| card.job.as_ref());
                 let leases =
                     jobs.map(|job| (job.terms().lease.clone(), job.terms().epoch, job.state().clone()));
-                out.push(Effect::Tell(Report::Leases { leases: leases.collect() }));
+                let leases = leases.chain(std::mem::take(&mut self.untold)).collect();
+                out.push(Effect::Tell(Report::Leases { leases }));
                 // What a renter needs to reach a worker may not have arrived before the line broke.
                 for job in self.cards.values().filter_map(|card| card.job.as_ref()) {
                     if *job.state() == LeaseState::Ready {
@@ -356,7 +363,8 @@ impl Host {
             let job = Job::recover(survivor, now, out);
             if let Some(job) = job {
                 let card = self.cards.entry(gpu.clone()).or_insert_with(|| Card {
-                    reading: unread_card(gpu),
+                    // The driver has not listed it yet.
+                    reading: GpuReading::unread(gpu),
                     present: false,
                     verdict: Verdict::Earn,
                     job: None,
@@ -389,6 +397,9 @@ impl Host {
                 }
                 job.reconcile(&verdict, &self.settings, card.reading.energy_millijoules, now, out);
                 if job.state().is_over() {
+                    if self.snapshot.market != Market::Connected && self.untold.len() < MOST_UNTOLD {
+                        self.untold.push((job.terms().lease.clone(), job.terms().epoch, job.state().clone()));
+                    }
                     card.job = None;
                 }
             }
@@ -444,28 +455,5 @@ fn same_reasons(a: &Verdict, b: &Verdict) -> bool {
                 && a.iter().zip(b).all(|(a, b)| std::mem::discriminant(a) == std::mem::discriminant(b))
         }
         _ => false,
-    }
-}
-
-/// Stands for a card that a stored lease names and that the driver has not listed yet.
-fn unread_card(uuid: GpuUuid) -> GpuReading {
-    GpuReading {
-        uuid,
-        name: String::new(),
-        index: 0,
-        pci_bus_id: String::new(),
-        asleep: false,
-        vram_total_bytes: 0,
-        vram_used_bytes: 0,
-        temperature_celsius: None,
-        power_watts: None,
-        power_limits: None,
-        utilisation_percent: None,
-        fan_percent: None,
-        sm_clock_mhz: None,
-        memory_clock_mhz: None,
-        energy_millijoules: None,
-        display_attached: None,
-        processes: Vec::new(),
     }
 }

@@ -6,7 +6,7 @@ use crate::money::{Currency, Money};
 use crate::time::Timestamp;
 
 pub(crate) fn card(uuid: &str) -> GpuReading {
-    let mut reading = super::unread_card(GpuUuid(uuid.into()));
+    let mut reading = GpuReading::unread(GpuUuid(uuid.into()));
     reading.name = "NVIDIA GeForce RTX 3060 (simulated)".into();
     reading.vram_total_bytes = 12 << 30;
     reading.temperature_celsius = Some(45.0);

@@ -416,3 +416,18 @@ fn unreadable_settings_lend_nothing_and_are_not_overwritten() {
     assert!(!effects.iter().any(|e| matches!(e, Effect::SaveSettings(_))));
     assert_eq!(world.host.view(world.now).state, HostState::Trouble);
 }
+
+#[test]
+fn an_end_that_the_market_missed_is_told_when_it_is_back() {
+    let mut world = running_world();
+    world.put(Step::Connected(false));
+    world.put(Step::StopJob);
+    world.hands(false);
+    let effects = world.host.handle(Input::Market(MarketInput::Connected), world.now);
+    let told = effects.iter().find_map(|effect| match effect {
+        Effect::Tell(Report::Leases { leases }) => Some(leases.clone()),
+        _ => None,
+    });
+    let ended = LeaseState::Ended { reason: EndReason::OwnerStopped };
+    assert_eq!(told, Some(vec![(LeaseId("lease-0".into()), Epoch(1), ended)]));
+}

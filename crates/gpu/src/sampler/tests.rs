@@ -66,25 +66,7 @@ impl Gpus for FakeDriver {
 }
 
 fn unseen() -> GpuReading {
-    GpuReading {
-        uuid: GpuUuid(String::new()),
-        name: String::new(),
-        index: 0,
-        pci_bus_id: String::new(),
-        asleep: false,
-        vram_total_bytes: 12 << 30,
-        vram_used_bytes: 0,
-        temperature_celsius: None,
-        power_watts: None,
-        power_limits: None,
-        utilisation_percent: None,
-        fan_percent: None,
-        sm_clock_mhz: None,
-        memory_clock_mhz: None,
-        energy_millijoules: None,
-        display_attached: None,
-        processes: Vec::new(),
-    }
+    GpuReading { vram_total_bytes: 12 << 30, ..GpuReading::unread(GpuUuid(String::new())) }
 }
 
 fn told(readings: &[GpuReading]) -> Vec<(&str, bool)> {
