@@ -39,8 +39,8 @@ pub fn load(path: &Path) -> Loaded {
         },
         // The parser's text spans lines and quotes the source; one line of it is a sentence.
         Err(error) => {
-            let line =
-                error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
+            let line = before.matches('\n').count() + 1;
             Loaded::Unreadable(format!("{}, line {line}: {}", path.display(), error.message()))
         }
     }
