@@ -105,11 +105,16 @@ fn freeze(
         mouse.twitch()?;
         ours.push(freezer.until(true, SOON)? - moved);
         // While it is frozen anyway, the floor: thaw and pause it by hand, and leave it as it was.
-        bare.push(bare_pause(stage, &worker, &freezer)?);
+        match bare_pause(stage, &worker, &freezer) {
+            Ok(taken) => bare.push(taken),
+            // The host may thaw or freeze it in just that moment; the container is then as the host wants it.
+            Err(error) => eprintln!("one bare pause is left out: {error:#}"),
+        }
         if number % 20 == 0 {
             eprintln!("{number} of {times} freezes");
         }
     }
+    anyhow::ensure!(bare.len() > times / 2, "too few bare pauses to compare with: {}", bare.len());
     let p50 = percentile_ms(&ours, 0.5);
     figures
         .lower("input_to_frozen_p50_ms", "ms", p50, None)
