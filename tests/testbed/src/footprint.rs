@@ -1,6 +1,7 @@
 //! What a program and everything that it started cost: memory by PSS, processor time, wake-ups.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -53,19 +54,26 @@ pub fn measure(mark: &str, stretch: Duration) -> anyhow::Result<Footprint> {
         pss_mib: pss as f64 / 1_024.0,
         pss_anonymous_mib: anonymous as f64 / 1_024.0,
         cpu_percent_of_core: (after.ticks - before.ticks) as f64 / TICKS_PER_S / seconds * 100.0,
-        wakeups_per_s: after.switches.saturating_sub(before.switches) as f64 / seconds,
+        wakeups_per_s: after.switches_since(&before) as f64 / seconds,
     })
 }
 
-#[derive(Clone, Copy)]
 struct Counters {
     ticks: u64,
-    switches: u64,
+    /// By thread: one that ends in between takes its count with it, and a sum would go back.
+    switches: BTreeMap<PathBuf, u64>,
 }
 
 impl Counters {
+    fn switches_since(&self, before: &Self) -> u64 {
+        let of_thread = |(thread, count): (&PathBuf, &u64)| {
+            count.saturating_sub(before.switches.get(thread).copied().unwrap_or(0))
+        };
+        self.switches.iter().map(of_thread).sum()
+    }
+
     fn of(processes: &[u32]) -> anyhow::Result<Self> {
-        let mut sum = Self { ticks: 0, switches: 0 };
+        let mut sum = Self { ticks: 0, switches: BTreeMap::new() };
         for id in processes {
             let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
             // The name may hold spaces; what is counted stands behind its closing bracket.
@@ -76,11 +84,12 @@ impl Counters {
             let threads = Path::new("/proc").join(id.to_string()).join("task");
             for thread in std::fs::read_dir(threads)?.filter_map(Result::ok) {
                 let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-                sum.switches += status
+                let switches = status
                     .lines()
                     .filter(|line| line.contains("ctxt_switches"))
                     .filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok())
-                    .sum::<u64>();
+                    .sum();
+                sum.switches.insert(thread.path(), switches);
             }
         }
         Ok(sum)
