@@ -7,9 +7,11 @@ use std::time::Instant;
 
 pub(crate) type Done = Result<(), String>;
 
-/// The checkout's root.
+/// The checkout's root. Cargo says at run time where this package lies; what was compiled in may be another checkout's
+/// that shares the build folder.
 pub(crate) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(package).parent().map(PathBuf::from).unwrap_or_default()
 }
 
 /// Where builds go, as cargo itself would decide.
