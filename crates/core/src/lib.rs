@@ -12,4 +12,5 @@ pub mod meter;
 pub mod money;
 pub mod policy;
 pub mod settings;
+pub mod signal;
 pub mod time;
