@@ -23,8 +23,13 @@ mod unsupported;
 #[cfg(not(any(target_os = "linux", windows)))]
 use unsupported as system;
 
+mod signals;
+
 use std::fmt;
 use std::time::Duration;
+
+pub use nightjar_core::signal::{Sign, SignalKind, Standing};
+pub use signals::{SignalOptions, Signals, Sink, signals};
 
 /// A change in whether somebody is using this PC. The callback gets the present state first, then each change.
 #[derive(Clone, Debug, PartialEq, Eq)]

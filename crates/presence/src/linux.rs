@@ -1,5 +1,6 @@
 //! Linux: one thread that sleeps in `poll` on the X connection and on an eventfd by which it is told to end.
 
+mod bus;
 mod x11;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +14,11 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use x11rb::errors::ConnectionError;
 
+use crate::signals::Start;
 use crate::{Diagnosis, OnEvent, Options, PresenceEvent, Unavailable};
+
+/// Every sensor of signs beside input.
+pub(crate) const SENSORS: &[Start] = &[bus::start];
 
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// A session that is gone comes back at the next login: there is no hurry.

@@ -1,6 +1,10 @@
 //! Operating systems without a sensor.
 
+use crate::signals::Start;
 use crate::{Diagnosis, OnEvent, Options, Unavailable};
+
+/// Every sensor of signs beside input.
+pub(crate) const SENSORS: &[Start] = &[];
 
 /// There is never one.
 #[derive(Debug)]

@@ -9,7 +9,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::signals::Start;
 use crate::{Diagnosis, OnEvent, Options, PresenceEvent, Unavailable};
+
+/// Every sensor of signs beside input.
+pub(crate) const SENSORS: &[Start] = &[];
 
 /// The most that the first input waits to be seen.
 const ASKED_EVERY: Duration = Duration::from_millis(100);
