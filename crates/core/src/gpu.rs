@@ -64,6 +64,12 @@ pub struct GpuReading {
 }
 
 impl GpuReading {
+    /// No screen hangs on it and nothing of the desktop draws on it: its owner does not notice what it does.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.display_attached == Some(false) && !self.processes.iter().any(|process| process.graphics)
+    }
+
     /// A card of which nothing is known but its name to the driver.
     #[must_use]
     pub fn unread(uuid: GpuUuid) -> Self {

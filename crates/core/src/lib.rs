@@ -11,6 +11,7 @@ pub mod market;
 pub mod meter;
 pub mod money;
 pub mod policy;
+pub mod preset;
 pub mod settings;
 pub mod signal;
 pub mod time;

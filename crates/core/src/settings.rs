@@ -4,10 +4,16 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use std::collections::BTreeMap;
+
+use crate::gpu::GpuUuid;
 use crate::money::{Currency, Money};
+use crate::signal::SignalRules;
 
 /// Version of the settings file that this program writes.
 pub const SETTINGS_VERSION: u32 = 1;
+/// Longest grace or linger of a sign: an hour.
+const LONGEST_WAIT_MS: u64 = 3_600_000;
 
 /// What a tenant's traffic may reach. A home's address is never sold as an exit without the owner's word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
@@ -40,6 +46,39 @@ pub enum GiveBack {
     Instant,
     /// The tenant is asked to end and killed after `friendly_grace_ms`.
     Friendly,
+    /// While the desktop is used lightly the tenant goes on within [`Sharing`]; a game ends it at once.
+    Share,
+}
+
+/// What a tenant may use while it shares the PC with its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sharing {
+    /// Of the cores that a worker may use.
+    pub cpu_percent: u32,
+    /// Of the card's default power limit; needs the helper.
+    pub power_limit_percent: u32,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Self { cpu_percent: 25, power_limit_percent: 60 }
+    }
+}
+
+/// What the owner chose for one card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(default, deny_unknown_fields)]
+pub struct CardRule {
+    pub lend: bool,
+    /// It may earn while the owner uses the PC, as long as no screen hangs on it and nothing of the desktop uses it.
+    pub while_here: bool,
+}
+
+impl Default for CardRule {
+    fn default() -> Self {
+        Self { lend: true, while_here: false }
+    }
 }
 
 /// What one worker may use of the PC.
@@ -89,6 +128,21 @@ pub struct Settings {
     pub give_back: GiveBack,
     #[ts(type = "number")]
     pub friendly_grace_ms: u64,
+    pub sharing: Sharing,
+    /// Memory of the card that a held tenant must leave to the owner who is back, or it ends.
+    #[ts(type = "number")]
+    pub vram_reserve_mib: u64,
+    /// No input for this long is enough once the screen is locked.
+    #[ts(type = "number")]
+    pub locked_idle_after_ms: u64,
+    pub signals: SignalRules,
+    pub cpu_busy_percent: u32,
+    /// Programs that count as games, beside those that are found by themselves.
+    pub games: Vec<String>,
+    /// Controllers that are left out, by their names.
+    pub ignored_controllers: Vec<String>,
+    /// Choices for single cards, by UUID; the others are lent as the rest of the settings say.
+    pub cards: BTreeMap<GpuUuid, CardRule>,
     /// This PC has no desktop: earn without seeing whether somebody is there.
     pub without_presence: bool,
     pub price_per_hour: Money,
@@ -113,6 +167,14 @@ impl Default for Settings {
             frozen_at_most_ms: 900_000,
             give_back: GiveBack::Instant,
             friendly_grace_ms: 10_000,
+            sharing: Sharing::default(),
+            vram_reserve_mib: 512,
+            locked_idle_after_ms: 15_000,
+            signals: SignalRules::default(),
+            cpu_busy_percent: 50,
+            games: Vec::new(),
+            ignored_controllers: Vec::new(),
+            cards: BTreeMap::new(),
             without_presence: false,
             price_per_hour: Money::new(1_500_000, Currency::CNY),
             temperature_ceiling_celsius: 83,
@@ -146,9 +208,19 @@ pub enum SettingsError {
     Newer { found: u32 },
     #[error("{field} is too long or holds characters other than letters, digits, '.', '-', '_' and space")]
     Text { field: &'static str },
+    #[error(
+        "{field} holds too many names, or one that is empty, longer than 120 bytes or has control characters"
+    )]
+    Names { field: &'static str },
 }
 
 impl Settings {
+    /// The owner's choice for one card.
+    #[must_use]
+    pub fn card(&self, uuid: &GpuUuid) -> CardRule {
+        self.cards.get(uuid).copied().unwrap_or_default()
+    }
+
     /// # Errors
     /// The first field that is out of its bounds.
     pub fn check(&self) -> Result<(), SettingsError> {
@@ -162,6 +234,11 @@ impl Settings {
             ("resume_after_ms", self.resume_after_ms, 1_000, 86_400_000),
             ("frozen_at_most_ms", self.frozen_at_most_ms, 1_000, 86_400_000),
             ("friendly_grace_ms", self.friendly_grace_ms, 100, 120_000),
+            ("sharing.cpu_percent", u64::from(self.sharing.cpu_percent), 1, 100),
+            ("sharing.power_limit_percent", u64::from(self.sharing.power_limit_percent), 1, 100),
+            ("vram_reserve_mib", self.vram_reserve_mib, 0, 1_048_576),
+            ("locked_idle_after_ms", self.locked_idle_after_ms, 1_000, 86_400_000),
+            ("cpu_busy_percent", u64::from(self.cpu_busy_percent), 5, 100),
             ("price_per_hour", price, 0, 1_000_000_000_000),
             ("temperature_ceiling_celsius", u64::from(self.temperature_ceiling_celsius), 50, 95),
             ("disk_reserve_mib", self.disk_reserve_mib, 0, 10_485_760),
@@ -175,6 +252,27 @@ impl Settings {
             if given < least || given > most {
                 return Err(OutOfBounds { field, given, least, most }.into());
             }
+        }
+        for (field, rule) in self.signals.named() {
+            for given in [rule.grace_ms, rule.linger_ms] {
+                if given > LONGEST_WAIT_MS {
+                    return Err(OutOfBounds { field, given, least: 0, most: LONGEST_WAIT_MS }.into());
+                }
+            }
+        }
+        let names = |list: &[String]| {
+            list.len() <= 256
+                && list
+                    .iter()
+                    .all(|name| (1..=120).contains(&name.len()) && !name.chars().any(char::is_control))
+        };
+        for (field, list) in [("games", &self.games), ("ignored_controllers", &self.ignored_controllers)] {
+            if !names(list) {
+                return Err(SettingsError::Names { field });
+            }
+        }
+        if self.cards.len() > 64 || self.cards.keys().any(|uuid| uuid.0.len() > 96 || !uuid.0.is_ascii()) {
+            return Err(SettingsError::Names { field: "cards" });
         }
         let plain = |text: &str| {
             text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_ ".contains(c))

@@ -9,7 +9,7 @@ use crate::market::CardOffer;
 use crate::meter::UsageRecord;
 use crate::money::Money;
 use crate::policy::{BlockReason, Verdict};
-use crate::settings::Settings;
+use crate::settings::{Settings, Sharing};
 use crate::time::Timestamp;
 
 /// See the module's text. Performed in the order in which they are returned.
@@ -26,6 +26,12 @@ pub enum Effect {
     },
     Thaw {
         lease: LeaseId,
+    },
+    /// The tenant goes on within these bounds; `None` takes them away again.
+    Restrain {
+        lease: LeaseId,
+        gpu: GpuUuid,
+        sharing: Option<Sharing>,
     },
     /// Start gateway and worker and run the self-check.
     Prepare {

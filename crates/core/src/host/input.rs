@@ -5,8 +5,10 @@ use ts_rs::TS;
 
 use crate::gpu::{DriverInfo, GpuReading, GpuTrouble};
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
-use crate::policy::{Presence, Runtime, Signals};
+use crate::policy::{Presence, Runtime};
+use crate::preset::Preset;
 use crate::settings::Settings;
+use crate::signal::Sign;
 
 use super::effect::StoredLease;
 
@@ -17,7 +19,11 @@ pub enum Input {
     /// A moment named by `next_deadline` has come.
     Deadline,
     Presence(Presence),
-    Signals(Signals),
+    Sign(Sign),
+    /// A newer version waits to be installed.
+    UpdateWaiting {
+        is_waiting: bool,
+    },
     Gpus(GpuReport),
     Runtime(Runtime),
     DiskFree {
@@ -101,6 +107,15 @@ pub enum UserCommand {
         #[ts(type = "number")]
         for_ms: u64,
     },
+    /// Until the game that runs now has ended.
+    SnoozeForGame,
+    /// Earn although the owner is there, the clock says otherwise or earning is turned off.
+    EarnNow {
+        #[ts(type = "number")]
+        for_ms: u64,
+        /// Also until the owner comes back after having left.
+        until_back: bool,
+    },
     /// Finish the job that runs, then take no other for this long.
     LastJob {
         #[ts(type = "number")]
@@ -109,6 +124,10 @@ pub enum UserCommand {
     EndOverrides,
     StopJob {
         lease: LeaseId,
+    },
+    /// Write a preset's values into the settings.
+    ApplyPreset {
+        preset: Preset,
     },
     Save {
         settings: Settings,
@@ -126,6 +145,8 @@ pub enum CommandError {
         #[ts(type = "number")]
         most_ms: u64,
     },
+    #[error("no game is seen now that the snooze could end with; snooze for a time instead")]
+    NoGame,
     #[error("there is no job {lease} on this host; `nightjar status` lists those that run")]
     NoSuchJob { lease: LeaseId },
     #[error("these settings are not taken: {detail}")]

@@ -35,6 +35,10 @@ pub(super) struct Job {
     worker: Worker,
     meter: Meter,
     access: Option<WorkerAccess>,
+    /// It shares the PC with its owner, within the owner's bounds.
+    restrained: bool,
+    /// When and how its end was asked for.
+    stop: Option<(Timestamp, StopHow)>,
 }
 
 impl Job {
@@ -46,6 +50,8 @@ impl Job {
             state_since: now,
             worker: Worker::Starting,
             access: None,
+            restrained: false,
+            stop: None,
             terms,
         };
         job.step(LeaseEvent::Accept, now, out);
@@ -71,6 +77,8 @@ impl Job {
             state_since: now,
             worker: Worker::Up,
             access: None,
+            restrained: false,
+            stop: None,
             terms: stored.terms,
         };
         let was_used = matches!(job.state, LeaseState::Running | LeaseState::Yielded);
@@ -111,6 +119,15 @@ impl Job {
 
     pub(super) fn device_name(&self) -> Option<&str> {
         self.access.as_ref().map(|access| access.device_name.as_str())
+    }
+
+    /// When and how its end was asked for, once it was.
+    pub(super) fn stop_asked(&self) -> Option<(Timestamp, StopHow)> {
+        self.stop
+    }
+
+    pub(super) fn is_restrained(&self) -> bool {
+        self.restrained
     }
 
     #[cfg(test)]
@@ -171,6 +188,7 @@ impl Job {
         if matches!(self.worker, Worker::Stopping { .. }) || self.state.is_over() {
             return;
         }
+        self.stop = Some((now, how));
         out.push(Effect::Stop { lease: self.terms.lease.clone(), how });
         out.push(Effect::CloseGate { lease: self.terms.lease.clone() });
         self.meter_stop(energy, now, out);
@@ -246,11 +264,12 @@ impl Job {
         }
         if let Some(reason) = self.overdue(settings, now) {
             self.end(reason, StopHow::Kill, energy, now, out);
-        } else if verdict.impact() == Some(Impact::Evict) {
+        } else if verdict.impact(settings.give_back) == Some(Impact::Evict) {
             let (reason, how) = eviction(verdict, settings, self.gentle(settings));
             self.end(reason, how, energy, now, out);
-        } else if verdict.allows_running() {
+        } else if verdict.allows_running(settings.give_back) {
             self.go_on(energy, now, out);
+            self.restrain(verdict.impact(settings.give_back) == Some(Impact::Restrain), settings, out);
         } else {
             self.hold(energy, now, out);
         }
@@ -269,6 +288,15 @@ impl Job {
                 out.push(Effect::Thaw { lease: self.terms.lease.clone() });
             }
             _ => {}
+        }
+    }
+
+    /// Narrows what a running tenant may use, or gives it back.
+    fn restrain(&mut self, restrain: bool, settings: &Settings, out: &mut Outbox) {
+        if self.state == LeaseState::Running && self.restrained != restrain {
+            self.restrained = restrain;
+            let (lease, sharing) = (self.terms.lease.clone(), restrain.then_some(settings.sharing));
+            out.push(Effect::Restrain { lease, gpu: self.terms.gpu.clone(), sharing });
         }
     }
 
@@ -335,13 +363,16 @@ impl Job {
 /// Why and how a job leaves a card that is needed or unfit.
 fn eviction(verdict: &Verdict, settings: &Settings, gentle: StopHow) -> (EndReason, StopHow) {
     let Verdict::Blocked { reasons, .. } = verdict else { return (EndReason::OwnerReturned, StopHow::Kill) };
-    let Some(reason) = reasons.iter().find(|reason| reason.impact() == Impact::Evict) else {
+    let Some(reason) = reasons.iter().find(|reason| reason.impact(settings.give_back) == Impact::Evict)
+    else {
         return (EndReason::OwnerReturned, StopHow::Kill);
     };
     match reason {
         BlockReason::TurnedOff
         | BlockReason::Snoozed { .. }
         | BlockReason::SettingsUnreadable { .. }
+        | BlockReason::Suspending
+        | BlockReason::CardNotLent
         | BlockReason::OutsideSchedule { .. } => (EndReason::OwnerStopped, gentle),
         BlockReason::NoDocker { detail } => {
             let cause = format!("the Docker Engine does not answer: {detail}");
@@ -356,7 +387,7 @@ fn eviction(verdict: &Verdict, settings: &Settings, gentle: StopHow) -> (EndReas
             (EndReason::WorkerDied { cause }, StopHow::Kill)
         }
         _ => match settings.give_back {
-            GiveBack::Instant => (EndReason::OwnerReturned, StopHow::Kill),
+            GiveBack::Instant | GiveBack::Share => (EndReason::OwnerReturned, StopHow::Kill),
             GiveBack::Friendly => (EndReason::OwnerReturned, gentle),
         },
     }

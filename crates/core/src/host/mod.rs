@@ -23,14 +23,20 @@ pub use view::{CardView, HostState, HostView, JobView};
 use crate::gpu::{GpuReading, GpuUuid};
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms};
 use crate::market::CardOffer;
-use crate::policy::{self, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide};
+use crate::policy::{
+    self, EarnNow, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide,
+};
 use crate::settings::Settings;
+use crate::signal::SignalKind;
 use crate::time::Timestamp;
 use effect::Outbox;
 use job::Job;
 
 /// Longest snooze that is taken: a week.
 pub const MAX_OVERRIDE_MS: u64 = 7 * 86_400_000;
+
+/// A snooze for a game ends with it, and after this in any case.
+const LONGEST_GAME_MS: u64 = 86_400_000;
 
 /// So many ends are kept for a market that is away; a lease that is not listed is over in any case.
 const MOST_UNTOLD: usize = 64;
@@ -91,7 +97,8 @@ impl Host {
         match input {
             Input::Deadline => {}
             Input::Presence(presence) => self.snapshot.presence = presence,
-            Input::Signals(signals) => self.snapshot.signals = signals,
+            Input::Sign(sign) => self.snapshot.signs.take(sign),
+            Input::UpdateWaiting { is_waiting } => self.snapshot.update_waiting = is_waiting,
             Input::Gpus(report) => self.take_readings(report),
             Input::Runtime(runtime) => self.take_runtime(runtime, &mut out),
             Input::DiskFree { mib } => self.snapshot.disk_free_mib = Some(mib),
@@ -118,7 +125,10 @@ impl Host {
             .values()
             .filter_map(|card| card.job.as_ref())
             .filter_map(|job| job.next_deadline(&self.settings));
-        verdicts.chain(jobs).min_by_key(|(at, _)| *at)
+        let signs =
+            self.snapshot.signs.next_change(&self.settings.signals).map(|at| (at, "a sign may count"));
+        let chosen = self.overrides.next_change(&self.snapshot.presence).map(|at| (at, "a choice runs out"));
+        verdicts.chain(jobs).chain(signs).chain(chosen).min_by_key(|(at, _)| *at)
     }
 
     /// Whether a command would be taken, for the answer to whoever gave it.
@@ -130,10 +140,16 @@ impl Host {
             UserCommand::SetEarning { .. } if self.snapshot.settings_trouble.is_some() => {
                 Err(CommandError::SettingsUnreadable)
             }
-            UserCommand::Snooze { for_ms } | UserCommand::LastJob { for_ms }
+            UserCommand::Snooze { for_ms }
+            | UserCommand::LastJob { for_ms }
+            | UserCommand::EarnNow { for_ms, .. }
                 if *for_ms == 0 || *for_ms > MAX_OVERRIDE_MS =>
             {
                 Err(CommandError::Duration { most_ms: MAX_OVERRIDE_MS })
+            }
+            UserCommand::SnoozeForGame if self.game().is_none() => Err(CommandError::NoGame),
+            UserCommand::ApplyPreset { .. } if self.snapshot.settings_trouble.is_some() => {
+                Err(CommandError::SettingsUnreadable)
             }
             UserCommand::StopJob { lease } if self.job(lease).is_none() => {
                 Err(CommandError::NoSuchJob { lease: lease.clone() })
@@ -155,6 +171,11 @@ impl Host {
     #[must_use]
     pub fn has_jobs(&self) -> bool {
         self.cards.values().any(|card| card.job.is_some())
+    }
+
+    /// The game that counts now.
+    fn game(&self) -> Option<&str> {
+        self.snapshot.signs.counted(SignalKind::Game).map(|(name, _)| name)
     }
 
     fn job(&self, lease: &LeaseId) -> Option<&Job> {
@@ -337,7 +358,26 @@ impl Host {
                     self.overrides = Overrides::default();
                 }
             }
-            UserCommand::Snooze { for_ms } => self.overrides.snoozed_until = Some(now.plus_ms(for_ms)),
+            UserCommand::Snooze { for_ms } => {
+                self.overrides.snoozed_until = Some(now.plus_ms(for_ms));
+                (self.overrides.snoozed_for_game, self.overrides.earn_now) = (None, None);
+            }
+            UserCommand::SnoozeForGame => {
+                self.overrides.snoozed_for_game = self.game().map(str::to_owned);
+                self.overrides.snoozed_until = Some(now.plus_ms(LONGEST_GAME_MS));
+                self.overrides.earn_now = None;
+            }
+            UserCommand::EarnNow { for_ms, until_back } => {
+                let until = now.plus_ms(for_ms);
+                self.overrides = Overrides {
+                    earn_now: Some(EarnNow { until, until_back, has_left: false }),
+                    ..Overrides::default()
+                };
+            }
+            UserCommand::ApplyPreset { preset } => {
+                preset.apply(&mut self.settings);
+                out.push(Effect::SaveSettings(self.settings.clone()));
+            }
             UserCommand::LastJob { for_ms } => self.overrides.last_job_until = Some(now.plus_ms(for_ms)),
             UserCommand::EndOverrides => self.overrides = Overrides::default(),
             UserCommand::StopJob { lease } => {
@@ -380,12 +420,9 @@ impl Host {
 
     /// Brings every card in line with what is known now.
     fn reconcile(&mut self, now: Timestamp, out: &mut Outbox) {
-        if self.overrides.snoozed_until.is_some_and(|until| until <= now) {
-            self.overrides.snoozed_until = None;
-        }
-        if self.overrides.last_job_until.is_some_and(|until| until <= now) {
-            self.overrides.last_job_until = None;
-        }
+        self.snapshot.signs.settle(&self.settings.signals, self.settings.cpu_busy_percent, now);
+        let game_runs = self.game().is_some();
+        self.overrides.settle(&self.snapshot.presence, game_runs, now);
         for card in self.cards.values_mut() {
             let presence = if card.job.is_some() { JobPresence::Held } else { JobPresence::None };
             let seen = card.present.then_some(&card.reading);

@@ -9,7 +9,9 @@ use super::sample::{card, driver, terms};
 use super::*;
 use crate::lease::{LeaseEvent, WorkerAccess};
 use crate::meter::UsageRecord;
-use crate::policy::{Impact, Presence, Signals};
+use crate::policy::{Impact, Presence};
+use crate::settings::GiveBack;
+use crate::signal::{Sign, Standing};
 
 /// What the world may do next. The hands answer late, out of step with everything else, and sometimes fail.
 #[derive(Clone, Debug)]
@@ -49,6 +51,11 @@ fn any_step() -> impl Strategy<Value = Step> {
         10 => prop::bool::weighted(0.1).prop_map(|fail| Step::Hands { fail }),
         1 => Just(Step::WorkerDies),
     ]
+}
+
+fn game(on: bool) -> Input {
+    let standing = if on { Standing::Seen { name: "Factorio".into() } } else { Standing::Quiet };
+    Input::Sign(Sign { kind: SignalKind::Game, source: "test".into(), standing })
 }
 
 /// A world around one host: pending work of the hands, and what was written down.
@@ -146,8 +153,7 @@ impl World {
             Step::Active => self.input(Input::Presence(Presence::Active { since: self.now })),
             Step::Idle => self.input(Input::Presence(Presence::Idle { since: self.now })),
             Step::Game(on) => {
-                let game = on.then(|| String::from("game"));
-                self.input(Input::Signals(Signals { game, ..Signals::default() }));
+                self.input(game(on));
             }
             Step::Docker(true) => self.input(Input::Runtime(Runtime::Ready {
                 unsafe_versions: vec![],
@@ -230,7 +236,7 @@ impl World {
             let host = &self.host;
             let verdict =
                 decide(&host.snapshot, &host.settings, &host.overrides, seen, policy::Job::Held, self.now);
-            let stopped = verdict.impact().is_some_and(|impact| impact >= Impact::Freeze);
+            let stopped = verdict.impact(GiveBack::Instant).is_some_and(|impact| impact >= Impact::Freeze);
             assert!(!(stopped && *job.state() == LeaseState::Running), "runs although {verdict:?}");
             assert_eq!(job.is_metered(), *job.state() == LeaseState::Running, "metered in {:?}", job.state());
         }
@@ -400,8 +406,7 @@ fn a_restart_adopts_what_runs_and_ends_what_does_not() {
 #[test]
 fn a_card_on_which_a_game_runs_leaves_nothing_behind() {
     let mut world = running_world();
-    let signals = Signals { game: Some("Factorio".into()), ..Signals::default() };
-    let effects = world.host.handle(Input::Signals(signals), world.now);
+    let effects = world.host.handle(game(true), world.now);
     assert_eq!(effects[0], Effect::Stop { lease: LeaseId("lease-0".into()), how: StopHow::Kill });
     assert!(LeaseState::Offered.after(LeaseEvent::Resume).is_err());
 }

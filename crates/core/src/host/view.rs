@@ -8,7 +8,9 @@ use crate::lease::{LeaseId, LeaseState};
 use crate::meter::owed;
 use crate::money::Money;
 use crate::policy::{BlockReason, Overrides, Verdict};
+use crate::preset::Preset;
 use crate::settings::Settings;
+use crate::signal::Sign;
 use crate::time::Timestamp;
 
 use super::Host;
@@ -41,6 +43,8 @@ pub struct JobView {
     /// The host's part, up to now.
     pub earned: Money,
     pub device_name: Option<String>,
+    /// It shares the PC with its owner, within the owner's bounds.
+    pub restrained: bool,
 }
 
 /// One card as it is shown.
@@ -60,6 +64,10 @@ pub struct HostView {
     pub reason: Option<BlockReason>,
     pub next_change: Option<Timestamp>,
     pub overrides: Overrides,
+    /// What every sensor last said, those that cannot be had here too.
+    pub signs: Vec<Sign>,
+    /// The preset whose values the settings hold; `None` where the owner has chosen otherwise.
+    pub preset: Option<Preset>,
     pub cards: Vec<CardView>,
     pub settings: Settings,
     pub settings_readable: bool,
@@ -90,6 +98,7 @@ impl Host {
                     )
                     .host,
                     device_name: job.device_name().map(str::to_owned),
+                    restrained: job.is_restrained(),
                 }),
             })
             .collect();
@@ -100,6 +109,8 @@ impl Host {
             reason,
             next_change,
             overrides: self.overrides.clone(),
+            signs: self.snapshot.signs.list(),
+            preset: Preset::of(&self.settings),
             cards,
             settings: self.settings.clone(),
             settings_readable: self.snapshot.settings_trouble.is_none(),
@@ -157,7 +168,7 @@ impl BlockReason {
     /// The owner asked for it and can take it back.
     #[must_use]
     pub fn is_choice(&self) -> bool {
-        matches!(self, Self::TurnedOff | Self::Snoozed { .. } | Self::AfterLastJob { .. })
+        matches!(self, Self::TurnedOff | Self::Snoozed { .. } | Self::AfterLastJob { .. } | Self::CardNotLent)
     }
 
     /// The owner has to do something, or wait for a repair, before this passes.

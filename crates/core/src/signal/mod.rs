@@ -1,5 +1,13 @@
 //! Signs of use beside mouse and keyboard: what one sensor says of one thing that it watches.
 
+mod rule;
+mod signs;
+#[cfg(test)]
+mod tests;
+
+pub use rule::{SignalRule, SignalRules};
+pub use signs::Signs;
+
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 

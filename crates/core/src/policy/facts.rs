@@ -1,0 +1,104 @@
+//! What is known of the PC, as far as it bears on lending.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::gpu::{DriverInfo, GpuTrouble};
+use crate::signal::Signs;
+use crate::time::Timestamp;
+
+/// Is somebody using this PC?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Presence {
+    /// Nothing has been heard of the sensor yet, or it cannot be had on this desktop.
+    Unknown {
+        detail: String,
+    },
+    /// Input was seen and has not ceased.
+    Active {
+        since: Timestamp,
+    },
+    Idle {
+        since: Timestamp,
+    },
+}
+
+/// Can containers run here?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Runtime {
+    Unknown,
+    Missing {
+        detail: String,
+    },
+    Ready {
+        /// Components older than the version that is known to be safe.
+        unsafe_versions: Vec<UnsafeVersion>,
+        /// Images that are present, e.g. `pytorch-cuda:lite`.
+        images: Vec<String>,
+    },
+}
+
+/// A component below its floor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct UnsafeVersion {
+    pub component: String,
+    pub found: String,
+    pub floor: String,
+    /// What the floor closes, e.g. `CVE-2024-21626`.
+    pub advisory: String,
+}
+
+impl UnsafeVersion {
+    /// How the owner names this version when accepting it.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{} {}", self.component, self.found)
+    }
+}
+
+/// Where the market stands with this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Market {
+    /// This host belongs to no market yet.
+    NotEnrolled,
+    Unreachable {
+        since: Timestamp,
+        detail: String,
+    },
+    Connected,
+}
+
+/// All that is known of the PC. Facts of one card come beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    pub presence: Presence,
+    pub signs: Signs,
+    /// A newer version waits to be installed.
+    pub update_waiting: bool,
+    pub runtime: Runtime,
+    pub market: Market,
+    pub driver: Option<DriverInfo>,
+    pub gpu_trouble: Option<GpuTrouble>,
+    pub disk_free_mib: Option<u64>,
+    /// Why the settings cannot be read, where they cannot.
+    pub settings_trouble: Option<String>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self {
+            presence: Presence::Unknown { detail: String::new() },
+            signs: Signs::default(),
+            update_waiting: false,
+            runtime: Runtime::Unknown,
+            market: Market::NotEnrolled,
+            driver: None,
+            gpu_trouble: None,
+            disk_free_mib: None,
+            settings_trouble: None,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Why a card does not earn, and what that means for a job.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use super::UnsafeVersion;
+use crate::gpu::GpuTrouble;
+use crate::money::Money;
+use crate::settings::GiveBack;
+use crate::time::Timestamp;
+
+/// Why a card does not earn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum BlockReason {
+    TurnedOff,
+    Snoozed {
+        until: Timestamp,
+    },
+    SettingsUnreadable {
+        detail: String,
+    },
+    OutsideSchedule {
+        opens_at: Option<Timestamp>,
+    },
+    UserHere {
+        #[ts(type = "number")]
+        idle_ms: u64,
+        #[ts(type = "number")]
+        needed_ms: u64,
+    },
+    /// It cannot be seen whether somebody is there.
+    PresenceUnknown {
+        detail: String,
+    },
+    GameRunning {
+        name: String,
+    },
+    FullScreen {
+        name: String,
+    },
+    IdleInhibited {
+        by: String,
+    },
+    RemoteSession {
+        name: String,
+    },
+    ControllerInUse {
+        name: String,
+    },
+    GpuBusy {
+        process: String,
+    },
+    CpuBusy {
+        percent: u32,
+    },
+    OnBattery,
+    MeteredNetwork,
+    TooHot {
+        celsius: u32,
+        ceiling_celsius: u32,
+    },
+    DiskLow {
+        #[ts(type = "number")]
+        free_mib: u64,
+        #[ts(type = "number")]
+        needed_mib: u64,
+    },
+    NoDocker {
+        detail: String,
+    },
+    UnsafeVersion {
+        version: UnsafeVersion,
+    },
+    DriverTooOld {
+        found: String,
+        needed: u32,
+    },
+    NoGpu {
+        trouble: GpuTrouble,
+    },
+    /// The card sleeps and is left alone while nothing else is known of it.
+    CoordinatorUnreachable {
+        since: Timestamp,
+        detail: String,
+    },
+    NotEnrolled,
+    NotVerified,
+    BelowMinimumPrice {
+        minimum: Money,
+    },
+    UpdateWaiting,
+    /// The PC is about to sleep.
+    Suspending,
+    /// The owner does not lend this card.
+    CardNotLent,
+    /// The owner is back, and the tenant's memory leaves the desktop too little.
+    VramScarce {
+        #[ts(type = "number")]
+        free_mib: u64,
+        #[ts(type = "number")]
+        needed_mib: u64,
+    },
+    /// The owner asked to stop after the last job.
+    AfterLastJob {
+        until: Timestamp,
+    },
+}
+
+/// What a reason means for a job that is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Impact {
+    /// No new job; one that runs goes on (its usage is kept until it can be told).
+    HoldNew,
+    /// The tenant goes on within the bounds that the owner set for sharing.
+    Restrain,
+    /// The tenant is frozen at once and free of charge until the reason is gone.
+    Freeze,
+    /// The card is needed, or cannot be lent at all: the job ends.
+    Evict,
+}
+
+impl BlockReason {
+    /// What it means where the owner gives back in this way.
+    #[must_use]
+    pub fn impact(&self, give_back: GiveBack) -> Impact {
+        match self {
+            Self::UserHere { .. } if give_back == GiveBack::Share => Impact::Restrain,
+            Self::CoordinatorUnreachable { .. }
+            | Self::NotEnrolled
+            | Self::NotVerified
+            | Self::BelowMinimumPrice { .. }
+            | Self::UpdateWaiting
+            | Self::AfterLastJob { .. }
+            | Self::DiskLow { .. }
+            | Self::UnsafeVersion { .. } => Impact::HoldNew,
+            Self::UserHere { .. }
+            | Self::PresenceUnknown { .. }
+            | Self::IdleInhibited { .. }
+            | Self::RemoteSession { .. }
+            | Self::ControllerInUse { .. }
+            | Self::CpuBusy { .. }
+            | Self::OnBattery
+            | Self::MeteredNetwork
+            | Self::TooHot { .. } => Impact::Freeze,
+            Self::TurnedOff
+            | Self::Suspending
+            | Self::CardNotLent
+            | Self::VramScarce { .. }
+            | Self::Snoozed { .. }
+            | Self::SettingsUnreadable { .. }
+            | Self::OutsideSchedule { .. }
+            | Self::GameRunning { .. }
+            | Self::FullScreen { .. }
+            | Self::GpuBusy { .. }
+            | Self::NoDocker { .. }
+            | Self::DriverTooOld { .. }
+            | Self::NoGpu { .. } => Impact::Evict,
+        }
+    }
+}
+
+/// The answer for one card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    Earn,
+    Blocked {
+        /// Never empty; the most useful first.
+        reasons: Vec<BlockReason>,
+        /// When the answer may change by time alone.
+        next_change: Option<Timestamp>,
+    },
+}
+
+impl Verdict {
+    /// The gravest of its reasons; `None` when nothing blocks.
+    #[must_use]
+    pub fn impact(&self, give_back: GiveBack) -> Option<Impact> {
+        match self {
+            Self::Earn => None,
+            Self::Blocked { reasons, .. } => reasons.iter().map(|reason| reason.impact(give_back)).max(),
+        }
+    }
+
+    /// A job that runs may go on.
+    #[must_use]
+    pub fn allows_running(&self, give_back: GiveBack) -> bool {
+        self.impact(give_back).is_none_or(|impact| impact <= Impact::Restrain)
+    }
+}

@@ -1,0 +1,76 @@
+use super::*;
+use crate::gpu::DriverInfo;
+use crate::settings::GiveBack;
+use crate::signal::{Sign, Standing};
+
+const NOW: Timestamp = Timestamp(1_000_000_000);
+
+fn idle_pc() -> (Snapshot, GpuReading) {
+    let card = crate::host::sample::card("GPU-0");
+    let snapshot = Snapshot {
+        presence: Presence::Idle { since: Timestamp(0) },
+        runtime: Runtime::Ready { unsafe_versions: vec![], images: vec![] },
+        market: Market::Connected,
+        driver: Some(DriverInfo { version: "550.54.14".into(), cuda: None }),
+        ..Snapshot::default()
+    };
+    (snapshot, card)
+}
+
+fn verdict(snapshot: &Snapshot, card: Option<&GpuReading>) -> Verdict {
+    decide(snapshot, &Settings::default(), &Overrides::default(), card, Job::None, NOW)
+}
+
+#[test]
+fn an_idle_pc_earns_and_all_reasons_are_told_at_once() {
+    let (mut snapshot, mut card) = idle_pc();
+    assert_eq!(verdict(&snapshot, Some(&card)), Verdict::Earn);
+    snapshot.presence = Presence::Idle { since: Timestamp(NOW.0 - 120_000) };
+    snapshot.signs.take(Sign {
+        kind: SignalKind::Game,
+        source: "test".into(),
+        standing: Standing::Seen { name: "Factorio".into() },
+    });
+    snapshot.signs.settle(&Settings::default().signals, 50, NOW);
+    snapshot.driver = Some(DriverInfo { version: "470.82".into(), cuda: None });
+    card.temperature_celsius = Some(91.2);
+    let Verdict::Blocked { reasons, next_change } = verdict(&snapshot, Some(&card)) else {
+        panic!("must be blocked")
+    };
+    assert_eq!(
+        reasons,
+        [
+            BlockReason::GameRunning { name: "Factorio".into() },
+            BlockReason::UserHere { idle_ms: 120_000, needed_ms: 600_000 },
+            BlockReason::TooHot { celsius: 92, ceiling_celsius: 83 },
+            BlockReason::DriverTooOld { found: "470.82".into(), needed: 525 },
+        ]
+    );
+    assert_eq!(next_change, Some(Timestamp(NOW.0 + 480_000)));
+}
+
+#[test]
+fn an_accepted_version_no_longer_blocks() {
+    let (mut snapshot, card) = idle_pc();
+    let version = UnsafeVersion {
+        component: "runc".into(),
+        found: "1.1.5".into(),
+        floor: "1.3.6".into(),
+        advisory: "CVE-2026-41579".into(),
+    };
+    snapshot.runtime = Runtime::Ready { unsafe_versions: vec![version], images: vec![] };
+    assert_eq!(verdict(&snapshot, Some(&card)).impact(GiveBack::Instant), Some(Impact::HoldNew));
+    let settings = Settings { accepted_versions: vec!["runc 1.1.5".into()], ..Settings::default() };
+    let with = decide(&snapshot, &settings, &Overrides::default(), Some(&card), Job::None, NOW);
+    assert_eq!(with, Verdict::Earn);
+}
+
+#[test]
+fn without_a_presence_sensor_nothing_is_lent_unless_the_owner_says_so() {
+    let (mut snapshot, card) = idle_pc();
+    snapshot.presence = Presence::Unknown { detail: "no display".into() };
+    assert_eq!(verdict(&snapshot, Some(&card)).impact(GiveBack::Instant), Some(Impact::Freeze));
+    let settings = Settings { without_presence: true, ..Settings::default() };
+    let with = decide(&snapshot, &settings, &Overrides::default(), Some(&card), Job::None, NOW);
+    assert_eq!(with, Verdict::Earn);
+}
