@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::clock::{Clock, local_time};
 use crate::gate::Gate;
 use crate::scribe::Writing;
-use crate::sensors::Sampling;
+use crate::sensors::{Sampling, Watched};
 
 /// What reaches the owner beside the workers' reports.
 pub(crate) enum Message {
@@ -47,6 +47,8 @@ pub(crate) struct Hands {
     pub reports: mpsc::UnboundedSender<Report>,
     pub notices: broadcast::Sender<Notice>,
     pub sampling: watch::Sender<Sampling>,
+    /// What the sensors of signs are to look for.
+    pub watched: watch::Sender<Watched>,
     pub coordinator: watch::Sender<Option<String>>,
 }
 
@@ -135,8 +137,12 @@ impl Owner {
 
     fn take(&mut self, input: Input) {
         let now = self.clock.now();
+        let chosen = matches!(input, Input::User(_));
         for effect in self.host.handle(input, now) {
             self.perform(effect);
+        }
+        if chosen {
+            self.adapt_watched();
         }
         self.adapt_sampling();
         self.show();
@@ -149,6 +155,10 @@ impl Owner {
             Effect::Freeze { lease } => hands.workers.freeze(&lease),
             Effect::Stop { lease, how } => hands.workers.stop(&lease, how),
             Effect::Thaw { lease } => hands.workers.thaw(&lease),
+            Effect::Restrain { lease, gpu: _, sharing } => {
+                let percent = sharing.map_or(100, |sharing| sharing.cpu_percent);
+                hands.workers.restrain(&lease, self.host.settings().limits.cpu_cores, percent);
+            }
             Effect::Prepare { terms } => {
                 let gpu_index = self.host.gpu_index(&terms.gpu);
                 hands.workers.prepare(terms, gpu_index, self.host.settings());
@@ -175,6 +185,15 @@ impl Owner {
         let wanted =
             if self.window_open || self.host.has_jobs() { Sampling::Close } else { Sampling::Seldom };
         self.hands.sampling.send_if_modified(|current| std::mem::replace(current, wanted) != wanted);
+    }
+
+    fn adapt_watched(&self) {
+        let wanted = Watched::of(self.host.settings());
+        self.hands.watched.send_if_modified(|current| {
+            let differs = *current != wanted;
+            *current = wanted;
+            differs
+        });
     }
 
     fn show(&mut self) {

@@ -27,7 +27,7 @@ pub(crate) enum Writing {
         epoch: Epoch,
         sequence: u64,
     },
-    Settings(Settings),
+    Settings(Box<Settings>),
     /// Answers once everything before it is on the disk.
     Flush(oneshot::Sender<()>),
 }

@@ -1,13 +1,15 @@
 //! What the host sees: presence, cards, disk, containers. Each sensor sends inputs and knows nothing of the others.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nightjar_core::gpu::{DriverInfo, GpuReading};
 use nightjar_core::host::{GpuReport, Input};
 use nightjar_core::policy::Presence;
+use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
-use nightjar_presence::PresenceEvent;
+use nightjar_presence::{PresenceEvent, SignalOptions};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
@@ -62,6 +64,41 @@ fn presence_of(event: PresenceEvent, now: Timestamp) -> Presence {
             Presence::Idle { since: Timestamp(now.0.saturating_sub(ago_ms)) }
         }
         PresenceEvent::Lost { detail } => Presence::Unknown { detail },
+    }
+}
+
+/// What the owner added to what the sensors of signs look for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Watched {
+    games: Vec<String>,
+    ignored_controllers: Vec<String>,
+}
+
+impl Watched {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self { games: settings.games.clone(), ignored_controllers: settings.ignored_controllers.clone() }
+    }
+}
+
+/// Signs of use beside input. They take the same short way as input: a game wants the card at once.
+pub(crate) async fn signs(mut watched: watch::Receiver<Watched>, owner: mpsc::UnboundedSender<Input>) {
+    loop {
+        let Watched { games, ignored_controllers } = watched.borrow_and_update().clone();
+        let options = SignalOptions { games, ignored_controllers, ..SignalOptions::from_environment() };
+        let sender = owner.clone();
+        let sink: nightjar_presence::Sink = Arc::new(move |sign| drop(sender.send(Input::Sign(sign))));
+        // Sensors ask buses and processes before they return.
+        let started = tokio::task::spawn_blocking(move || nightjar_presence::signals(&options, sink)).await;
+        let sensors = match started {
+            Ok(sensors) => sensors,
+            Err(error) => return tracing::error!(%error, "the sensors of signs did not start"),
+        };
+        let over = watched.changed().await.is_err();
+        // Ending them waits for their threads.
+        let _ = tokio::task::spawn_blocking(move || drop(sensors)).await;
+        if over {
+            return;
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::handle::{AgentHandle, Ending};
 use crate::journal::Journal;
 use crate::owner::{Hands, LinkOrder, Message, Owner};
 use crate::scribe::{Scribe, Writing};
-use crate::sensors::{self, Sampling};
+use crate::sensors::{self, Sampling, Watched};
 use crate::session::Session;
 use crate::settings_file::{self, Loaded};
 use crate::{control, identity, tunnel};
@@ -148,6 +148,7 @@ impl Parts {
         let (reports, report_inbox) = mpsc::unbounded_channel();
         let (link, link_orders) = mpsc::unbounded_channel();
         let (sampling, rate) = watch::channel(Sampling::Seldom);
+        let (watched, watched_inbox) = watch::channel(Watched::of(&self.settings));
         let (coordinator, coordinator_inbox) = watch::channel(self.coordinator.clone());
         let (notices, _) = broadcast::channel(64);
         let (view, view_inbox) = watch::channel(Arc::new(view_model(&host.view(self.clock.now()), &around)));
@@ -164,6 +165,7 @@ impl Parts {
                 reports: reports.clone(),
                 notices: notices.clone(),
                 sampling,
+                watched,
                 coordinator,
             },
             around,
@@ -173,6 +175,7 @@ impl Parts {
         };
         let (presence_sender, presence_inbox) = mpsc::unbounded_channel();
         let owning = tokio::spawn(owner.run(presence_inbox, inbox, self.worker_reports));
+        let signs = tokio::spawn(sensors::signs(watched_inbox, presence_sender.clone()));
         let presence = tokio::spawn(sensors::presence(self.clock.clone(), presence_sender));
         let scribing = Scribe {
             journal: self.journal.clone(),
@@ -212,6 +215,7 @@ impl Parts {
         let inward = vec![
             owning,
             presence,
+            signs,
             tokio::spawn(sensors::disk(self.config.data_dir, messages.clone())),
             self.workers.watch(move |runtime| {
                 let _ = watching.send(Message::Input(Input::Runtime(runtime)));

@@ -32,6 +32,9 @@ reason-not-enrolled = This PC does not belong to a market yet: enter a pairing c
 reason-not-verified = The market has not verified this card yet.
 reason-price = No job pays your minimum of { $minimum } an hour now.
 reason-update = An update is waiting.
+reason-suspending = This PC is going to sleep.
+reason-card-not-lent = You do not lend this card.
+reason-vram-scarce = The job left your desktop only { $free } MiB of the card's memory; you keep { $needed } MiB.
 reason-last-job = Stopped after the last job, until { $time }.
 
 gpu-library-missing = No NVIDIA driver was found. Install it from your distribution or from nvidia.com/drivers.

@@ -32,6 +32,9 @@ reason-not-enrolled = 这台电脑还没有加入市场：请输入配对码。
 reason-not-verified = 市场还没有验证这张显卡。
 reason-price = 目前没有任务达到你的最低价（每小时 { $minimum }）。
 reason-update = 有更新等待安装。
+reason-suspending = 电脑正要睡眠。
+reason-card-not-lent = 你没有出租这块显卡。
+reason-vram-scarce = 任务只给桌面留下 { $free } MiB 显存，而你要保留 { $needed } MiB。
 reason-last-job = 上一个任务结束后已停止，{ $time } 恢复。
 
 gpu-library-missing = 没有找到 NVIDIA 驱动。请通过系统软件源或 nvidia.com/drivers 安装。

@@ -144,6 +144,12 @@ impl Texts {
                 self.with("reason-price", &[("minimum", minimum.to_string())])
             }
             R::UpdateWaiting => self.plain("reason-update"),
+            R::Suspending => self.plain("reason-suspending"),
+            R::CardNotLent => self.plain("reason-card-not-lent"),
+            R::VramScarce { free_mib, needed_mib } => {
+                let values = [("free", free_mib.to_string()), ("needed", needed_mib.to_string())];
+                self.with("reason-vram-scarce", &values)
+            }
             R::AfterLastJob { until } => self.with("reason-last-job", &[("time", clock(*until))]),
             // `reason` has said the others.
             _ => self.plain("state-yours"),

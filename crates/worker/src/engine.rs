@@ -12,7 +12,7 @@ use bollard::errors::Error as ApiError;
 use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum,
-    NetworkCreateRequest, SystemInfo, SystemVersion,
+    ContainerUpdateBody, NetworkCreateRequest, SystemInfo, SystemVersion,
 };
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, EventsOptionsBuilder,
@@ -30,6 +30,8 @@ const QUICK: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(60);
 /// The owner waits for the card: what is not frozen by now is killed.
 const FREEZE: Duration = Duration::from_secs(2);
+/// Of one core.
+const NANO_CPUS_PER_PERCENT: i64 = 10_000_000;
 /// Longest output of a program that is run in a container.
 const LONGEST_OUTPUT: usize = 64 * 1024;
 /// The library's own limit lies above ours, which are the ones that count.
@@ -249,6 +251,14 @@ impl Engine {
             Err(error) if error.is_conflict() && error.says("is not paused") => Ok(()),
             other => other,
         }
+    }
+
+    /// How many percent of how many cores the container may use from now on; no more cores than the Engine has.
+    pub async fn limit_cpus(&self, name: &str, cores: u32, percent: u32) -> Result<(), EngineError> {
+        let has = self.info().await?.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX);
+        let nano_cpus = i64::from(cores.min(has).max(1)) * i64::from(percent) * NANO_CPUS_PER_PERCENT;
+        let body = ContainerUpdateBody { nano_cpus: Some(nano_cpus), ..ContainerUpdateBody::default() };
+        self.call("limiting a container", FREEZE, self.client()?.update_container(name, body)).await
     }
 
     /// Ends every process of the container, frozen or not. Already gone counts as done.

@@ -50,8 +50,15 @@ pub(crate) enum Begin {
 }
 
 pub(crate) enum Order {
-    Freeze { called: std::time::Instant },
+    Freeze {
+        called: std::time::Instant,
+    },
     Thaw,
+    /// So many percent of so many cores at most.
+    Restrain {
+        cores: u32,
+        percent: u32,
+    },
 }
 
 pub(crate) struct LeaseTask {
@@ -181,8 +188,11 @@ impl LeaseTask {
                         biased;
                         event = obey(&self.engine, &names, order) => {
                             // A freeze that failed may have come through all the same.
-                            alive.frozen = event != WorkerEvent::Thawed;
-                            self.report(event);
+                            alive.frozen = match &event {
+                                None | Some(WorkerEvent::RestrainFailed { .. }) => alive.frozen,
+                                Some(event) => *event != WorkerEvent::Thawed,
+                            };
+                            event.into_iter().for_each(|event| self.report(event));
                         }
                         how = stopped(&mut stop) => {
                             // The freeze may or may not have happened.
@@ -342,8 +352,8 @@ impl LeaseTask {
 }
 
 /// The freeze goes to the Engine with nothing before it.
-async fn obey(engine: &Engine, names: &Names, order: Order) -> WorkerEvent {
-    match order {
+async fn obey(engine: &Engine, names: &Names, order: Order) -> Option<WorkerEvent> {
+    Some(match order {
         Order::Freeze { called } => match engine.pause(&names.worker).await {
             Ok(()) => {
                 let took_us = u64::try_from(called.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -355,7 +365,11 @@ async fn obey(engine: &Engine, names: &Names, order: Order) -> WorkerEvent {
             Ok(()) => WorkerEvent::Thawed,
             Err(error) => WorkerEvent::ThawFailed { cause: error.to_string() },
         },
-    }
+        Order::Restrain { cores, percent } => match engine.limit_cpus(&names.worker, cores, percent).await {
+            Ok(()) => return None,
+            Err(error) => WorkerEvent::RestrainFailed { cause: error.to_string() },
+        },
+    })
 }
 
 fn note(lease: &LeaseId, event: &GuestEvent) {

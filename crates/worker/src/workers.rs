@@ -117,6 +117,11 @@ impl Workers {
         self.order(lease, Order::Thaw);
     }
 
+    /// From now on the worker may use so many percent of its cores. Reports only a failure.
+    pub fn restrain(&self, lease: &LeaseId, cores: u32, percent: u32) {
+        self.order(lease, Order::Restrain { cores, percent });
+    }
+
     fn order(&self, lease: &LeaseId, order: Order) {
         let tasks = self.inner.tasks();
         match tasks.get(lease) {

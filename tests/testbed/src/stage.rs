@@ -118,7 +118,7 @@ impl Stage {
         let accepted = unsafe_versions(&view);
         if !accepted.is_empty() {
             let settings = Settings { accepted_versions: accepted.clone(), ..settings.clone() };
-            around.command(UserCommand::Save { settings })?;
+            around.command(UserCommand::Save { settings: Box::new(settings) })?;
         }
         Ok(accepted)
     }

@@ -4,4 +4,4 @@ import type { LeaseId } from "./LeaseId";
 /**
  * Why a command was not taken.
  */
-export type CommandError = { "kind": "settings_unreadable" } | { "kind": "duration", most_ms: number, } | { "kind": "no_such_job", lease: LeaseId, } | { "kind": "settings", detail: string, };
+export type CommandError = { "kind": "settings_unreadable" } | { "kind": "duration", most_ms: number, } | { "kind": "no_game" } | { "kind": "no_such_job", lease: LeaseId, } | { "kind": "settings", detail: string, };

@@ -3,4 +3,4 @@
 /**
  * How the card is given back to a game.
  */
-export type GiveBack = "instant" | "friendly";
+export type GiveBack = "instant" | "friendly" | "share";

@@ -11,4 +11,8 @@ export type JobView = { lease: LeaseId, image: string, renter: string, state: Le
 /**
  * The host's part, up to now.
  */
-earned: Money, device_name: string | null, };
+earned: Money, device_name: string | null, 
+/**
+ * It shares the PC with its owner, within the owner's bounds.
+ */
+restrained: boolean, };

@@ -64,7 +64,7 @@ fn answered(answer: anyhow::Result<ControlAnswer>) -> Result<ControlAnswer, Fail
 fn refused(refusal: &Refusal) -> Failure {
     use nightjar_core::host::CommandError as C;
     let exit = match refusal {
-        Refusal::Command(C::NoSuchJob { .. }) => Exit::NothingMatched,
+        Refusal::Command(C::NoSuchJob { .. } | C::NoGame) => Exit::NothingMatched,
         Refusal::Command(C::Duration { .. } | C::Settings { .. }) => Exit::Usage,
         Refusal::Command(C::SettingsUnreadable) | Refusal::Unreadable { .. } => Exit::Failed,
     };

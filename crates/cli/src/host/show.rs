@@ -101,6 +101,7 @@ mod tests {
             price_per_hour: Money::new(1_500_000, Currency::CNY),
             earned: Money::new(37_604, Currency::CNY),
             device_name: None,
+            restrained: false,
         };
         let word = || String::from("-");
         let view = ViewModel {

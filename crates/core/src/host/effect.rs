@@ -56,7 +56,7 @@ pub enum Effect {
     Journal(JournalEntry),
     Tell(Report),
     Notify(Notice),
-    SaveSettings(Settings),
+    SaveSettings(Box<Settings>),
 }
 
 /// How a worker ends.

@@ -90,6 +90,10 @@ pub enum WorkerEvent {
     ThawFailed {
         cause: String,
     },
+    /// The worker does not keep to the bounds of sharing.
+    RestrainFailed {
+        cause: String,
+    },
     /// No process of it is left.
     Gone {
         cause: String,
@@ -130,7 +134,7 @@ pub enum UserCommand {
         preset: Preset,
     },
     Save {
-        settings: Settings,
+        settings: Box<Settings>,
     },
 }
 

@@ -37,8 +37,6 @@ pub(super) struct Job {
     access: Option<WorkerAccess>,
     /// It shares the PC with its owner, within the owner's bounds.
     restrained: bool,
-    /// When and how its end was asked for.
-    stop: Option<(Timestamp, StopHow)>,
 }
 
 impl Job {
@@ -51,7 +49,6 @@ impl Job {
             worker: Worker::Starting,
             access: None,
             restrained: false,
-            stop: None,
             terms,
         };
         job.step(LeaseEvent::Accept, now, out);
@@ -78,7 +75,6 @@ impl Job {
             worker: Worker::Up,
             access: None,
             restrained: false,
-            stop: None,
             terms: stored.terms,
         };
         let was_used = matches!(job.state, LeaseState::Running | LeaseState::Yielded);
@@ -87,6 +83,12 @@ impl Job {
                 job.step(LeaseEvent::Yield, now, out);
             }
             out.push(Effect::Adopt { terms: job.terms.clone() });
+            // It may have been left within the bounds of sharing.
+            out.push(Effect::Restrain {
+                lease: job.terms.lease.clone(),
+                gpu: job.terms.gpu.clone(),
+                sharing: None,
+            });
             out.push(Effect::OpenGate {
                 lease: job.terms.lease.clone(),
                 renter_key: job.terms.renter_key.clone(),
@@ -119,11 +121,6 @@ impl Job {
 
     pub(super) fn device_name(&self) -> Option<&str> {
         self.access.as_ref().map(|access| access.device_name.as_str())
-    }
-
-    /// When and how its end was asked for, once it was.
-    pub(super) fn stop_asked(&self) -> Option<(Timestamp, StopHow)> {
-        self.stop
     }
 
     pub(super) fn is_restrained(&self) -> bool {
@@ -188,7 +185,6 @@ impl Job {
         if matches!(self.worker, Worker::Stopping { .. }) || self.state.is_over() {
             return;
         }
-        self.stop = Some((now, how));
         out.push(Effect::Stop { lease: self.terms.lease.clone(), how });
         out.push(Effect::CloseGate { lease: self.terms.lease.clone() });
         self.meter_stop(energy, now, out);
@@ -236,6 +232,10 @@ impl Job {
             (WorkerEvent::Thawed, Worker::Thawing) => self.worker = Worker::Up,
             (WorkerEvent::ThawFailed { cause }, Worker::Thawing) => {
                 self.end(EndReason::WorkerDied { cause }, StopHow::Kill, energy, now, out);
+            }
+            // Sharing that cannot be bounded is none.
+            (WorkerEvent::RestrainFailed { .. }, _) if self.restrained => {
+                self.end(EndReason::OwnerReturned, StopHow::Kill, energy, now, out);
             }
             (WorkerEvent::Gone { cause }, _) => {
                 self.end(EndReason::WorkerDied { cause }, how, energy, now, out);

@@ -353,7 +353,7 @@ impl Host {
         match command {
             UserCommand::SetEarning { on } => {
                 self.settings.earn_while_idle = on;
-                out.push(Effect::SaveSettings(self.settings.clone()));
+                out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
                 if on {
                     self.overrides = Overrides::default();
                 }
@@ -376,7 +376,7 @@ impl Host {
             }
             UserCommand::ApplyPreset { preset } => {
                 preset.apply(&mut self.settings);
-                out.push(Effect::SaveSettings(self.settings.clone()));
+                out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
             }
             UserCommand::LastJob { for_ms } => self.overrides.last_job_until = Some(now.plus_ms(for_ms)),
             UserCommand::EndOverrides => self.overrides = Overrides::default(),
@@ -390,7 +390,7 @@ impl Host {
             UserCommand::Save { settings } => {
                 // Settings that were chosen in full replace a file that could not be read.
                 self.snapshot.settings_trouble = None;
-                self.settings = settings.clone();
+                self.settings = (*settings).clone();
                 self.told_offers = None;
                 out.push(Effect::SaveSettings(settings));
             }
