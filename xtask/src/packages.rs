@@ -14,6 +14,7 @@ const BUILD: &[&str] = &[
     "librsvg2-dev",
     "libxdo-dev",
     "libdbus-1-dev",
+    "libudev-dev",
 ];
 
 /// The worker's world: an Engine of our own, a base image, the tools that look at it.

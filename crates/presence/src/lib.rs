@@ -23,11 +23,25 @@ mod unsupported;
 #[cfg(not(any(target_os = "linux", windows)))]
 use unsupported as system;
 
+#[cfg(any(target_os = "linux", windows))]
+mod controller;
+#[cfg(any(target_os = "linux", windows))]
+mod games;
+#[cfg(any(target_os = "linux", windows))]
+mod load;
+#[cfg(any(target_os = "linux", windows))]
+mod pads;
+#[cfg(any(target_os = "linux", windows))]
+mod process;
+#[cfg(any(target_os = "linux", windows))]
+mod remote;
 mod signals;
 
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+pub use linux::containerised::{container_of, containerised};
 pub use nightjar_core::signal::{Sign, SignalKind, Standing};
 pub use signals::{SignalOptions, Signals, Sink, signals};
 

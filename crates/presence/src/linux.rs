@@ -1,6 +1,11 @@
 //! Linux: one thread that sleeps in `poll` on the X connection and on an eventfd by which it is told to end.
 
 mod bus;
+pub(crate) mod containerised;
+mod controllers;
+mod proc;
+mod scan;
+mod supply;
 mod x11;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +23,7 @@ use crate::signals::Start;
 use crate::{Diagnosis, OnEvent, Options, PresenceEvent, Unavailable};
 
 /// Every sensor of signs beside input.
-pub(crate) const SENSORS: &[Start] = &[bus::start];
+pub(crate) const SENSORS: &[Start] = &[bus::start, controllers::start, scan::start];
 
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// A session that is gone comes back at the next login: there is no hurry.

@@ -22,10 +22,12 @@ pub type Sink = Arc<dyn Fn(Sign) + Send + Sync>;
 pub struct SignalOptions {
     /// The X display, e.g. `:0`; `None` where there is none. Without a meaning on Windows.
     pub display: Option<String>,
-    /// Programs that are games, by the names of their files.
+    /// Programs that are games, by the names of their files. With `!` in front: programs that are none.
     pub games: Vec<String>,
     /// Controllers that are left out, by their names.
     pub ignored_controllers: Vec<String>,
+    /// Whether a login by SSH is use.
+    pub ssh_counts: bool,
     /// Address of the session's bus; `None` for the one of the environment. Without a meaning on Windows.
     pub session_bus: Option<String>,
     /// Address of the system's bus; `None` for the usual one. Without a meaning on Windows.

@@ -1,0 +1,153 @@
+//! What no event tells of: one thread looks every few seconds at the programs that run, the processor and the power
+//! supply, and says what has changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use nightjar_core::signal::{SignalKind, Standing};
+
+use super::proc::{Proc, Scan};
+use super::supply;
+use crate::games::Games;
+use crate::load::Load;
+use crate::remote;
+use crate::signals::{Guard, SignalOptions, Sink, tell};
+
+const EVERY: Duration = Duration::from_secs(5);
+/// The processor's load is a difference: its first word needs a second look, which comes soon.
+const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
+
+const PROC: &str = "/proc";
+const SUPPLIES: &str = "/sys/class/power_supply";
+
+const PROGRAMS: &str = "processes";
+const PROCESSOR: &str = "proc";
+const SUPPLY: &str = "sysfs";
+
+pub(super) fn start(options: &SignalOptions, sink: Sink) -> Option<Guard> {
+    let (alive, ended) = channel::<()>();
+    let mut watch = Watch {
+        proc: Proc::new(Path::new(PROC), std::process::id()),
+        supplies: SUPPLIES.into(),
+        games: Games::new(&options.games),
+        load: Load::default(),
+        sink: Sink::clone(&sink),
+    };
+    let thread = std::thread::Builder::new().name("presence-scan".into()).spawn(move || {
+        let mut pause = SECOND_LOOK_AFTER;
+        loop {
+            watch.look();
+            match ended.recv_timeout(pause) {
+                Err(RecvTimeoutError::Timeout) => pause = EVERY,
+                _ => return,
+            }
+        }
+    });
+    match thread {
+        Ok(_) => Some(Box::new(alive)),
+        Err(error) => {
+            unavailable(&sink, &error.to_string());
+            None
+        }
+    }
+}
+
+fn unavailable(sink: &Sink, detail: &str) {
+    for (kind, source) in [
+        (SignalKind::Game, PROGRAMS),
+        (SignalKind::RemoteSession, PROGRAMS),
+        (SignalKind::ForeignCpu, PROCESSOR),
+    ] {
+        tell(sink, kind, source, Standing::Unavailable { detail: detail.to_owned() });
+    }
+}
+
+struct Watch {
+    proc: Proc,
+    supplies: PathBuf,
+    games: Games,
+    load: Load,
+    sink: Sink,
+}
+
+impl Watch {
+    fn look(&mut self) {
+        match self.proc.scan() {
+            Ok(scan) => self.say(&scan),
+            Err(error) => {
+                unavailable(&self.sink, &format!("the running programs cannot be listed ({error})"))
+            }
+        }
+        let supply = supply::on_battery(&self.supplies);
+        tell(&self.sink, SignalKind::OnBattery, SUPPLY, standing(supply));
+    }
+
+    fn say(&mut self, scan: &Scan) {
+        tell(&self.sink, SignalKind::Game, PROGRAMS, standing(self.games.find(&scan.processes)));
+        let viewed = remote::viewed(&scan.processes, || self.proc.sockets());
+        tell(&self.sink, SignalKind::RemoteSession, PROGRAMS, standing(viewed));
+        match scan.spent {
+            Some(spent) => {
+                if let Some(percent) = self.load.heard(spent) {
+                    let name = percent.to_string();
+                    tell(&self.sink, SignalKind::ForeignCpu, PROCESSOR, Standing::Seen { name });
+                }
+            }
+            None => {
+                let detail = "the kernel does not say how busy the processor is".to_owned();
+                tell(&self.sink, SignalKind::ForeignCpu, PROCESSOR, Standing::Unavailable { detail });
+            }
+        }
+    }
+}
+
+pub(super) fn standing(seen: Option<String>) -> Standing {
+    seen.map_or(Standing::Quiet, |name| Standing::Seen { name })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::{SignalKind, SignalOptions, Standing, start};
+
+    /// Generous: the machine may be busy building.
+    const COMES_WITHIN: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn peers_03_a_real_program_on_the_owners_list_is_seen_and_its_end_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let game = folder.path().join("NightjarTestGame");
+        std::fs::copy("/bin/sleep", &game).unwrap();
+        std::fs::set_permissions(&game, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let options = SignalOptions { games: vec!["nightjartestgame".into()], ..SignalOptions::default() };
+        let (sender, signs) = channel();
+        let guard = start(&options, Arc::new(move |sign| drop(sender.send(sign)))).unwrap();
+        let until = |wanted: &dyn Fn(&Standing) -> bool| {
+            let deadline = std::time::Instant::now() + COMES_WITHIN;
+            while std::time::Instant::now() < deadline {
+                let sign = signs.recv_timeout(COMES_WITHIN).expect("no sign came");
+                if sign.kind == SignalKind::Game && wanted(&sign.standing) {
+                    return;
+                }
+            }
+            panic!("the sign did not come");
+        };
+        let mut child = Command::new(&game).arg("60").spawn().unwrap();
+        until(&|standing| *standing == Standing::Seen { name: "nightjartestgame".into() });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        until(&|standing| !matches!(standing, Standing::Seen { name } if name == "nightjartestgame"));
+        drop(guard);
+        // The thread ends, and with it its sender.
+        let ends = std::time::Instant::now() + COMES_WITHIN;
+        while signs.recv_timeout(COMES_WITHIN).is_ok() {
+            assert!(std::time::Instant::now() < ends, "the sensor goes on after its end");
+        }
+    }
+}
