@@ -3,9 +3,14 @@
 mod bus;
 pub(crate) mod containerised;
 mod controllers;
+mod gamemode;
+mod network;
 mod proc;
 mod scan;
+mod service;
+mod sessions;
 mod supply;
+mod upower;
 mod x11;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use zbus::Connection;
 use zbus::connection::Builder;
 
+use super::{gamemode, network, sessions, upower};
 use crate::signals::{Guard, SignalOptions, Sink, tell};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -22,9 +23,7 @@ const LAST_RETRY: Duration = Duration::from_secs(120);
 /// Whose bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bus {
-    #[expect(dead_code, reason = "its sensors come in the next commit")]
     Session,
-    #[expect(dead_code, reason = "its sensors come in the next commit")]
     System,
 }
 
@@ -39,7 +38,7 @@ pub(super) struct BusSensor {
 }
 
 /// The sensors that are on D-Bus.
-const BUS_SENSORS: &[BusSensor] = &[];
+const BUS_SENSORS: &[BusSensor] = &[gamemode::SENSOR, network::SENSOR, sessions::SENSOR, upower::SENSOR];
 
 pub(super) fn start(options: &SignalOptions, sink: Sink) -> Option<Guard> {
     let (alive, ended) = oneshot::channel::<()>();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::containerised::containerised;
 use crate::load::Spent;
-use crate::process::{Process, Processes};
+use crate::process::{Process, Processes, base_name};
 use crate::remote::Sockets;
 
 /// The Engine and what it starts to fetch and unpack images and to run containers: its work is done for us.
@@ -129,6 +129,17 @@ impl Proc {
 /// Names and arguments are any bytes.
 fn read(path: &Path) -> Option<String> {
     fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The name of one program, as its owner would say it: the file of a program for Windows, else the system's short name.
+pub(super) fn name_of(pid: u32) -> Option<String> {
+    let arguments = read(&PathBuf::from(format!("/proc/{pid}/cmdline"))).unwrap_or_default();
+    let first = arguments.split('\0').next().map_or("", base_name);
+    if first.to_lowercase().ends_with(".exe") {
+        return Some(first.to_owned());
+    }
+    let name = read(&PathBuf::from(format!("/proc/{pid}/comm")))?;
+    Some(name.trim_end().to_owned())
 }
 
 /// The name stands in parentheses and may hold any character, these too.
