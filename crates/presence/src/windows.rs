@@ -1,7 +1,14 @@
 //! Windows: one thread that asks for the time of the last input. Windows tells of it only when asked, so it is asked
 //! often while nobody is here, which is when the answer is urgent, and seldom while somebody is.
 
+mod controllers;
+mod desktop;
+mod every;
 mod input;
+mod network;
+mod scan;
+mod suspend;
+mod system;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +20,7 @@ use crate::signals::Start;
 use crate::{Diagnosis, OnEvent, Options, PresenceEvent, Unavailable};
 
 /// Every sensor of signs beside input.
-pub(crate) const SENSORS: &[Start] = &[];
+pub(crate) const SENSORS: &[Start] = &[suspend::start, desktop::start, controllers::start, scan::start];
 
 /// The most that the first input waits to be seen.
 const ASKED_EVERY: Duration = Duration::from_millis(100);
