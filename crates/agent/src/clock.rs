@@ -33,6 +33,12 @@ impl Clock {
     }
 }
 
+/// This PC's time zone as it is set now. The library looks again after a while; where there is none, it is UTC.
+#[must_use]
+pub fn zone() -> jiff::tz::TimeZone {
+    jiff::tz::TimeZone::system()
+}
+
 /// The time zone of this PC at `at`.
 #[must_use]
 pub fn local_time(at: Timestamp) -> LocalTime {

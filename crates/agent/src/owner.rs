@@ -5,16 +5,20 @@ use std::sync::Arc;
 
 use nightjar_core::host::{Effect, Host, Input, Notice, Report, UserCommand};
 use nightjar_core::lease::LeaseId;
+use nightjar_core::time::Timestamp;
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::relay::RelayInfo;
 use nightjar_protocol::view::{Earnings, Surroundings, ViewModel, view_model};
 use nightjar_worker::{WorkerReport, Workers};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::clock::{Clock, local_time};
+use crate::clock::{self, Clock, local_time};
 use crate::gate::Gate;
 use crate::scribe::Writing;
 use crate::sensors::{Sampling, Watched};
+
+/// How long the system's time zone is taken for what it was.
+const ZONE_INTERVAL_MS: u64 = 3_600_000;
 
 /// What reaches the owner beside the workers' reports.
 pub(crate) enum Message {
@@ -59,6 +63,8 @@ pub(crate) struct Owner {
     pub around: Surroundings,
     pub view: watch::Sender<Arc<ViewModel>>,
     pub window_open: bool,
+    /// When the system's time zone is looked at again.
+    pub zone_again_at: Timestamp,
     pub closing: Option<oneshot::Sender<()>>,
 }
 
@@ -177,6 +183,14 @@ impl Owner {
             Effect::Tell(report) => drop(hands.reports.send(report)),
             Effect::Notify(notice) => drop(hands.notices.send(notice)),
             Effect::SaveSettings(settings) => drop(hands.scribe.send(Writing::Settings(settings))),
+        }
+    }
+
+    /// A laptop travels. The clock counts on through sleep, so the first input after it looks too.
+    fn follow_zone(&mut self, now: Timestamp) {
+        if now >= self.zone_again_at {
+            self.zone_again_at = now.plus_ms(ZONE_INTERVAL_MS);
+            self.host.set_zone(clock::zone());
         }
     }
 

@@ -87,6 +87,41 @@ mod tests {
         assert_eq!(load(&path), Loaded::Read(Box::new(settings)));
     }
 
+    /// As the README shows it, written by hand.
+    #[test]
+    fn a_schedule_and_a_tariff_are_written_by_hand() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.toml");
+        let text = r#"
+            [schedule]
+            only_below_per_kwh_micros = 500000
+            [[schedule.windows]]
+            days = ["mon", "tue", "wed", "thu", "fri"]
+            from = "22:00"
+            to = "08:00"
+            [[schedule.exceptions]]
+            date = "2026-12-24"
+            [[schedule.exceptions]]
+            date = "2026-12-31"
+            windows = [{ from = "10:00", to = "12:00" }]
+            [tariff]
+            price_per_kwh_micros = 600000
+            overhead_watts = 40
+            [[tariff.windows]]
+            days = ["sat", "sun"]
+            from = "00:00"
+            to = "24:00"
+            price_per_kwh_micros = 300000
+        "#;
+        std::fs::write(&path, text).unwrap();
+        let Loaded::Read(settings) = load(&path) else { panic!("{:?}", load(&path)) };
+        assert_eq!(settings.schedule.windows[0].to_string(), "mon,tue,wed,thu,fri 22:00-08:00");
+        assert_eq!(settings.schedule.exceptions[1].windows[0].to_string(), "10:00-12:00");
+        assert_eq!(settings.tariff.windows[0].price_per_kwh_micros, 300_000);
+        save(&path, &settings).unwrap();
+        assert_eq!(load(&path), Loaded::Read(settings));
+    }
+
     #[test]
     fn a_file_that_is_wrong_is_told_with_its_line_and_kept() {
         let folder = tempfile::tempdir().unwrap();
@@ -96,6 +131,9 @@ mod tests {
             ("idle_after_ms = \"soon\"\n", "line 1"),
             ("idle_after_ms = 5\n", "between 1000"),
             ("version = 99\n", "version 99"),
+            ("[[schedule.windows]]\ndays = [\"mon\"]\nfrom = \"8\"\nto = \"9:00\"\n", "HH:MM"),
+            ("[[schedule.windows]]\ndays = []\nfrom = \"8:00\"\nto = \"9:00\"\n", "at least one day"),
+            ("[schedule]\nonly_below_per_kwh_micros = 1\n", "[tariff]"),
             ("\u{0}\u{1}", "line 1"),
         ] {
             std::fs::write(&path, text).unwrap();

@@ -10,6 +10,7 @@ use iroh_base::SecretKey;
 use nightjar_core::host::{Host, Input, Report, Survivor, WorkerFate};
 use nightjar_core::money::Money;
 use nightjar_core::settings::{Language, Settings};
+use nightjar_core::time::Timestamp;
 use nightjar_protocol::view::{Earnings, Identity as Shown, LocalTime, Surroundings, view_model};
 use nightjar_worker::{WorkerReport, Workers, WorkersConfig};
 use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot, watch};
@@ -171,6 +172,7 @@ impl Parts {
             around,
             view,
             window_open: false,
+            zone_again_at: Timestamp::default(),
             closing: None,
         };
         let (presence_sender, presence_inbox) = mpsc::unbounded_channel();

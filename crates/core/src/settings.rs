@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use crate::gpu::GpuUuid;
 use crate::money::{Currency, Money};
+use crate::schedule::{HoursError, Schedule};
 use crate::signal::SignalRules;
+use crate::tariff::Tariff;
 
 /// Version of the settings file that this program writes.
 pub const SETTINGS_VERSION: u32 = 1;
@@ -154,6 +156,10 @@ pub struct Settings {
     /// Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
     pub accepted_versions: Vec<String>,
     pub region: String,
+    /// When to earn.
+    pub schedule: Schedule,
+    /// What electricity costs.
+    pub tariff: Tariff,
 }
 
 impl Default for Settings {
@@ -183,6 +189,8 @@ impl Default for Settings {
             limits: WorkerLimits::default(),
             accepted_versions: Vec::new(),
             region: String::from("unknown"),
+            schedule: Schedule::default(),
+            tariff: Tariff::default(),
         }
     }
 }
@@ -212,6 +220,8 @@ pub enum SettingsError {
         "{field} holds too many names, or one that is empty, longer than 120 bytes or has control characters"
     )]
     Names { field: &'static str },
+    #[error(transparent)]
+    Hours(#[from] HoursError),
 }
 
 impl Settings {
@@ -283,6 +293,8 @@ impl Settings {
         if self.accepted_versions.len() > 64 || !self.accepted_versions.iter().all(|text| plain(text)) {
             return Err(SettingsError::Text { field: "accepted_versions" });
         }
+        self.tariff.check(self.price_per_hour.currency)?;
+        self.schedule.check(&self.tariff)?;
         Ok(())
     }
 }

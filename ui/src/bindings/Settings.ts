@@ -5,8 +5,10 @@ import type { GiveBack } from "./GiveBack";
 import type { GpuUuid } from "./GpuUuid";
 import type { Language } from "./Language";
 import type { Money } from "./Money";
+import type { Schedule } from "./Schedule";
 import type { Sharing } from "./Sharing";
 import type { SignalRules } from "./SignalRules";
+import type { Tariff } from "./Tariff";
 import type { WorkerLimits } from "./WorkerLimits";
 
 /**
@@ -56,4 +58,12 @@ without_presence: boolean, price_per_hour: Money, temperature_ceiling_celsius: n
 /**
  * Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
  */
-accepted_versions: Array<string>, region: string, };
+accepted_versions: Array<string>, region: string, 
+/**
+ * When to earn.
+ */
+schedule: Schedule, 
+/**
+ * What electricity costs.
+ */
+tariff: Tariff, };

@@ -4,6 +4,7 @@
 //! a tenant off the card come first in the list: nothing else may delay them.
 
 mod effect;
+mod hours;
 mod input;
 mod job;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::settings::Settings;
 use crate::signal::SignalKind;
 use crate::time::Timestamp;
 use effect::Outbox;
+use hours::Hours;
 use job::Job;
 
 /// Longest snooze that is taken: a week.
@@ -64,6 +66,7 @@ pub struct Host {
     /// The journal's open leases are known; before that no container may be taken for a left-over.
     recovered: bool,
     closing: bool,
+    hours: Hours,
 }
 
 impl Host {
@@ -78,6 +81,7 @@ impl Host {
             untold: Vec::new(),
             recovered: false,
             closing: false,
+            hours: Hours::default(),
         }
     }
 
@@ -91,9 +95,20 @@ impl Host {
         &self.snapshot
     }
 
+    /// This PC's time zone, in which schedule and tariff are meant. Until it is told, UTC.
+    pub fn set_zone(&mut self, zone: jiff::tz::TimeZone) {
+        self.hours.set_zone(zone);
+    }
+
+    #[must_use]
+    pub fn zone(&self) -> &jiff::tz::TimeZone {
+        self.hours.zone()
+    }
+
     /// Takes one cause at one moment and returns what is to be done, the most urgent first.
     pub fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
         let mut out = Outbox::default();
+        self.snapshot.schedule = self.hours.schedule_at(&self.settings, now);
         match input {
             Input::Deadline => {}
             Input::Presence(presence) => self.snapshot.presence = presence,
@@ -109,6 +124,8 @@ impl Host {
             Input::Closing => self.closing = true,
             Input::Recovered(survivors) => self.take_survivors(survivors, now, &mut out),
         }
+        // Other settings have other hours.
+        self.snapshot.schedule = self.hours.schedule_at(&self.settings, now);
         self.reconcile(now, &mut out);
         out.into_effects()
     }
@@ -128,7 +145,8 @@ impl Host {
         let signs =
             self.snapshot.signs.next_change(&self.settings.signals).map(|at| (at, "a sign may count"));
         let chosen = self.overrides.next_change(&self.snapshot.presence).map(|at| (at, "a choice runs out"));
-        verdicts.chain(jobs).chain(signs).chain(chosen).min_by_key(|(at, _)| *at)
+        let hours = self.snapshot.schedule.changes_at.map(|at| (at, "the schedule changes"));
+        verdicts.chain(jobs).chain(signs).chain(chosen).chain(hours).min_by_key(|(at, _)| *at)
     }
 
     /// Whether a command would be taken, for the answer to whoever gave it.
@@ -391,6 +409,7 @@ impl Host {
                 // Settings that were chosen in full replace a file that could not be read.
                 self.snapshot.settings_trouble = None;
                 self.settings = (*settings).clone();
+                self.hours.forget();
                 self.told_offers = None;
                 out.push(Effect::SaveSettings(settings));
             }

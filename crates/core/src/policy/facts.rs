@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::gpu::{DriverInfo, GpuTrouble};
+use crate::schedule::ScheduleStanding;
 use crate::signal::Signs;
 use crate::time::Timestamp;
 
@@ -85,6 +86,8 @@ pub struct Snapshot {
     pub disk_free_mib: Option<u64>,
     /// Why the settings cannot be read, where they cannot.
     pub settings_trouble: Option<String>,
+    /// What the owner's schedule says now; the host keeps it up to date.
+    pub schedule: ScheduleStanding,
 }
 
 impl Default for Snapshot {
@@ -99,6 +102,7 @@ impl Default for Snapshot {
             gpu_trouble: None,
             disk_free_mib: None,
             settings_trouble: None,
+            schedule: ScheduleStanding::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};
 
 use crate::gpu::{GpuReading, GpuTrouble};
+use crate::schedule::schedule_says;
 use crate::settings::Settings;
 use crate::signal::SignalKind;
 use crate::time::Timestamp;
@@ -92,6 +93,11 @@ fn owner_choice(
     if let Some(until) = overrides.last_job_until.filter(|until| *until > now) {
         found.add_until(BlockReason::AfterLastJob { until }, until);
     }
+    match schedule_says(&snapshot.schedule).filter(|_| overrides.earn_now.is_none()) {
+        Some((reason, Some(until))) => found.add_until(reason, until),
+        Some((reason, None)) => found.add(reason),
+        None => {}
+    }
 }
 
 fn use_of_the_pc(
@@ -112,7 +118,7 @@ fn use_of_the_pc(
     // A game wants the whole card, whatever else was chosen.
     sign(SignalKind::Game, |name| BlockReason::GameRunning { name }, found);
     sign(SignalKind::FullScreen, |name| BlockReason::FullScreen { name }, found);
-    if overrides.earn_now.is_some() {
+    if overrides.earn_now.is_some() || snapshot.schedule.is_even_if_here() {
         return;
     }
     let before = found.reasons.len();
