@@ -114,8 +114,21 @@ pub enum Command {
     ///
     /// A job that runs is ended. The pause ends by itself; earning stays turned on.
     Pause(Pause),
-    /// Host: end a pause
+    /// Host: end a pause, an `earn` or a `finish`
     Resume(HostPlace),
+    /// Host: earn now, although you are here, the clock says otherwise or earning is turned off
+    ///
+    /// It ends by itself; a game, heat and whatever else needs the card still come first.
+    Earn(Earn),
+    /// Host: finish the job that runs, and take no other for a while
+    Finish(Finish),
+    /// Host: show or choose how careful the host is
+    ///
+    /// careful lends late and gives back at the least sign; balanced is the standard; eager lends soon and shares the
+    /// PC with a job while you only use the desktop. What a preset writes can be changed in the settings.
+    Preset(PresetChoice),
+    /// Host: show what every sensor sees, and which cannot be had on this PC
+    Sensors(HostPlace),
     /// Host: end a job that runs on this PC now
     ///
     /// The card is free at once; the renter pays nothing more. To end a lease that you rent, use `nightjar stop`.
@@ -332,13 +345,62 @@ pub struct Status {
 #[command(after_help = "\
 Examples:
   nightjar pause
-  nightjar pause --for 2h30m")]
+  nightjar pause --for 2h30m
+  nightjar pause --until tomorrow        six in the morning
+  nightjar pause --until-game-ends")]
 pub struct Pause {
     #[command(flatten)]
     pub place: HostPlace,
     /// How long
     #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = quantity::duration_ms)]
     pub duration: u64,
+    /// Until this time of day, or `tomorrow`
+    #[arg(long, value_name = "HH:MM", conflicts_with = "duration", value_parser = quantity::Until::parse)]
+    pub until: Option<quantity::Until>,
+    /// Until the game that runs now has ended
+    #[arg(long, conflicts_with_all = ["duration", "until"])]
+    pub until_game_ends: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar earn --until-back             from when you leave until you are back
+  nightjar earn --for 3h")]
+pub struct Earn {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// How long at most
+    #[arg(long = "for", value_name = "DURATION", default_value = "8h", value_parser = quantity::duration_ms)]
+    pub duration: u64,
+    /// End it when you come back after having left
+    #[arg(long)]
+    pub until_back: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Finish {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// How long no other job is taken
+    #[arg(long = "for", value_name = "DURATION", default_value = "8h", value_parser = quantity::duration_ms)]
+    pub duration: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct PresetChoice {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// Show the present one when left out
+    pub name: Option<PresetName>,
+}
+
+/// As it is typed.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum PresetName {
+    Careful,
+    Balanced,
+    Eager,
 }
 
 #[derive(Debug, Args)]

@@ -82,6 +82,10 @@ async fn perform(command: Command, output: Output) -> Result<u8, Failure> {
         Command::Status(arguments) => host::status(arguments, output).await,
         Command::Pause(arguments) => host::pause(arguments, output).await,
         Command::Resume(place) => host::resume(place, output).await,
+        Command::Earn(arguments) => host::earn(arguments, output).await,
+        Command::Finish(arguments) => host::finish(arguments, output).await,
+        Command::Preset(arguments) => host::preset(arguments, output).await,
+        Command::Sensors(place) => host::sensors(place, output).await,
         Command::StopJob(arguments) => host::stop_job(arguments, output).await,
         Command::Quit(place) => host::quit(place, output).await,
     };

@@ -49,6 +49,42 @@ pub fn price_micros(text: &str) -> Result<i64, String> {
     Money::parse(text, Currency::CNY).map(|money| money.micros).map_err(|error| error.to_string())
 }
 
+/// A moment that is named by the clock on the wall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Until {
+    time: jiff::civil::Time,
+    tomorrow: bool,
+}
+
+impl Until {
+    /// Reads `17:30` (the next one that comes) or `tomorrow` (six in the morning).
+    ///
+    /// # Errors
+    /// A sentence that shows how it is written.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "tomorrow" {
+            return Ok(Self { time: jiff::civil::time(6, 0, 0, 0), tomorrow: true });
+        }
+        let wrong = || format!("\"{}\" is not a time: write 17:30 or tomorrow", quoted(text));
+        let time = jiff::civil::Time::strptime("%H:%M", text).map_err(|_| wrong())?;
+        Ok(Self { time, tomorrow: false })
+    }
+
+    /// How long until then, from `now` on.
+    ///
+    /// # Errors
+    /// When the calendar ends before.
+    pub fn from(self, now: &jiff::ZonedDateTime) -> Result<u64, String> {
+        let day =
+            if self.tomorrow || self.time <= now.time() { now.date().tomorrow() } else { Ok(now.date()) };
+        let then = day.and_then(|day| day.to_datetime(self.time).to_zoned_datetime(now.time_zone().clone()));
+        let then = then.map_err(|error| format!("that time cannot be reckoned: {error}"))?;
+        Ok(u64::try_from(then.timestamp().as_millisecond() - now.timestamp().as_millisecond())
+            .unwrap_or(1)
+            .max(1))
+    }
+}
+
 /// Reads `90s`, `30m`, `1h`, `1h30m`, `2d` into milliseconds.
 ///
 /// # Errors
@@ -157,5 +193,17 @@ mod tests {
         assert_eq!(spell_ms(3_600_000), "1 h");
         assert_eq!(spell_ms(266_400_000), "3 d 2 h");
         assert_eq!(spell_mib(24_564), "23.9 GiB");
+    }
+
+    #[test]
+    fn a_time_on_the_wall_is_the_next_one_that_comes() {
+        let now: jiff::ZonedDateTime = "2026-03-28T22:00[Europe/Berlin]".parse().unwrap();
+        let hours = |text: &str| Until::parse(text).unwrap().from(&now).unwrap() as f64 / 3_600_000.0;
+        assert_eq!(hours("23:30"), 1.5);
+        // The night in which the clocks go forward is an hour shorter.
+        assert_eq!(hours("06:00"), 7.0);
+        assert_eq!(hours("tomorrow"), 7.0);
+        assert_eq!(hours("22:00"), 23.0);
+        assert!(Until::parse("25:00").is_err() && Until::parse("soon").is_err());
     }
 }

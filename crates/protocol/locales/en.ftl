@@ -65,6 +65,26 @@ end-host-restarted = Nightjar was restarted on the host.
 end-host-lost = The host has not been heard of for too long.
 end-superseded = A newer placement took over.
 
+choice-earn-now = Earning although you are here, until { $time }.
+choice-earn-now-until-back = Earning until you come back, at the latest until { $time }.
+choice-snoozed-for-game = Left alone until { $name } ends.
+choice-last-job = No other job until { $time }.
+
+signal-game = Games
+signal-full-screen = Full screen
+signal-inhibitor = Films and calls
+signal-remote = Remote sessions
+signal-controller = Controllers
+signal-cpu = Load of the processor
+signal-battery = Battery
+signal-metered = Metered network
+signal-locked = Locked screen
+signal-suspending = Sleep of the PC
+standing-quiet = nothing seen
+standing-seen = seen
+standing-seen-name = seen: { $name }
+standing-unavailable = cannot be seen here: { $detail }
+
 tray-earn-while-idle = Earn while idle
 tray-snooze = Snooze for 1 hour
 tray-end-snooze = End snooze (until { $time })
@@ -118,6 +138,7 @@ ui-connection-lost = The window lost its connection to Nightjar: { $detail }
 refusal-settings-unreadable = the settings file cannot be read, so nothing is changed in it; repair it or move it away first.
 refusal-duration = this can last { $hours } hours at most.
 refusal-no-such-job = this job is no longer running here.
+refusal-no-game = no game is seen now that the pause could end with.
 
 pair-title = Join a market
 pair-text = A market finds work for this PC. Whoever runs it gives you its address and a pairing code.

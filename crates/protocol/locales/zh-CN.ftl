@@ -65,6 +65,26 @@ end-host-restarted = 主机上的 Nightjar 重启了。
 end-host-lost = 与主机失去联系太久。
 end-superseded = 已由新的安排接替。
 
+choice-earn-now = 虽然你在用电脑，仍会赚钱到 { $time }。
+choice-earn-now-until-back = 在你回来之前继续赚钱，最晚到 { $time }。
+choice-snoozed-for-game = 在 { $name } 结束前不打扰你。
+choice-last-job = { $time } 之前不再接新任务。
+
+signal-game = 游戏
+signal-full-screen = 全屏
+signal-inhibitor = 影片和通话
+signal-remote = 远程会话
+signal-controller = 手柄
+signal-cpu = 处理器负载
+signal-battery = 电池
+signal-metered = 按流量计费的网络
+signal-locked = 锁屏
+signal-suspending = 电脑睡眠
+standing-quiet = 没有动静
+standing-seen = 已检测到
+standing-seen-name = 检测到：{ $name }
+standing-unavailable = 这里无法检测：{ $detail }
+
 tray-earn-while-idle = 空闲时赚钱
 tray-snooze = 暂停 1 小时
 tray-end-snooze = 结束暂停（到 { $time }）
@@ -118,6 +138,7 @@ ui-connection-lost = 窗口与 Nightjar 失去连接：{ $detail }
 refusal-settings-unreadable = 设置文件读不出来，因此没有改动它；请先修复或移走它。
 refusal-duration = 最长 { $hours } 小时。
 refusal-no-such-job = 这个任务已经不在这台电脑上运行了。
+refusal-no-game = 现在没有检测到游戏，无法“暂停到游戏结束”。
 
 pair-title = 加入市场
 pair-text = 市场为这台电脑找任务。市场的运营者会给你地址和配对码。

@@ -8,6 +8,7 @@ use nightjar_core::gpu::GpuTrouble;
 use nightjar_core::lease::{EndReason, LeaseState};
 use nightjar_core::policy::BlockReason;
 use nightjar_core::settings::Language;
+use nightjar_core::signal::{SignalKind, Standing};
 use nightjar_core::time::Timestamp;
 
 /// Source of the English messages.
@@ -153,6 +154,36 @@ impl Texts {
             R::AfterLastJob { until } => self.with("reason-last-job", &[("time", clock(*until))]),
             // `reason` has said the others.
             _ => self.plain("state-yours"),
+        }
+    }
+
+    /// What a sensor watches.
+    #[must_use]
+    pub fn signal(&self, kind: SignalKind) -> String {
+        self.plain(match kind {
+            SignalKind::Game => "signal-game",
+            SignalKind::FullScreen => "signal-full-screen",
+            SignalKind::IdleInhibitor => "signal-inhibitor",
+            SignalKind::RemoteSession => "signal-remote",
+            SignalKind::Controller => "signal-controller",
+            SignalKind::ForeignCpu => "signal-cpu",
+            SignalKind::OnBattery => "signal-battery",
+            SignalKind::MeteredNetwork => "signal-metered",
+            SignalKind::ScreenLocked => "signal-locked",
+            SignalKind::Suspending => "signal-suspending",
+        })
+    }
+
+    /// What a sensor says.
+    #[must_use]
+    pub fn standing(&self, standing: &Standing) -> String {
+        match standing {
+            Standing::Quiet => self.plain("standing-quiet"),
+            Standing::Seen { name } if name.is_empty() => self.plain("standing-seen"),
+            Standing::Seen { name } => self.with("standing-seen-name", &[("name", name.clone())]),
+            Standing::Unavailable { detail } => {
+                self.with("standing-unavailable", &[("detail", detail.clone())])
+            }
         }
     }
 

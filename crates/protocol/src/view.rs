@@ -4,8 +4,10 @@
 
 use nightjar_core::host::{CardView, HostState, HostView, Notice};
 use nightjar_core::money::Money;
-use nightjar_core::policy::{BlockReason, Verdict};
+use nightjar_core::policy::{BlockReason, Overrides, Verdict};
+use nightjar_core::preset::Preset;
 use nightjar_core::settings::Language;
+use nightjar_core::signal::Sign;
 use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -56,6 +58,22 @@ pub struct CardTile {
     pub reasons: Vec<String>,
 }
 
+/// What one sensor says, for the owner who asks what Nightjar sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SensorLine {
+    pub sign: Sign,
+    /// What it watches.
+    pub what: String,
+    /// What it says.
+    pub sentence: String,
+}
+
+impl SensorLine {
+    fn new(sign: &Sign, texts: &Texts) -> Self {
+        Self { what: texts.signal(sign.kind), sentence: texts.standing(&sign.standing), sign: sign.clone() }
+    }
+}
+
 /// The tray's menu in words; what is `None` is not shown, or shown as not to be clicked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct TrayMenu {
@@ -83,6 +101,12 @@ pub struct ViewModel {
     pub reason: Option<BlockReason>,
     pub next_change: Option<Timestamp>,
     pub earn_while_idle: bool,
+    /// A choice that passes by itself, in words: an "earn now", a snooze, a last job.
+    pub choice: Option<String>,
+    pub overrides: Overrides,
+    /// `None` where the owner has chosen otherwise than any preset.
+    pub preset: Option<Preset>,
+    pub sensors: Vec<SensorLine>,
     pub earnings: Earnings,
     pub cards: Vec<CardTile>,
     pub tray: TrayMenu,
@@ -132,6 +156,10 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         reason: host.reason.clone(),
         next_change: host.next_change,
         earn_while_idle: on,
+        choice: choice(&host.overrides, texts, &clock),
+        overrides: host.overrides.clone(),
+        preset: host.preset,
+        sensors: host.signs.iter().map(|sign| SensorLine::new(sign, texts)).collect(),
         earnings: around.earnings,
         cards,
         tray,
@@ -149,6 +177,20 @@ fn menu_line(sentence: &str) -> String {
     }
     let cut: String = sentence.chars().take(MENU_LINE - 1).collect();
     format!("{}…", cut.trim_end())
+}
+
+fn choice(overrides: &Overrides, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> Option<String> {
+    if let Some(earn) = &overrides.earn_now {
+        let key = if earn.until_back { "choice-earn-now-until-back" } else { "choice-earn-now" };
+        return Some(texts.with(key, &[("time", clock(earn.until))]));
+    }
+    if let Some(game) = &overrides.snoozed_for_game {
+        return Some(texts.with("choice-snoozed-for-game", &[("name", game.clone())]));
+    }
+    if let Some(until) = overrides.snoozed_until {
+        return Some(texts.with("reason-snoozed", &[("time", clock(until))]));
+    }
+    overrides.last_job_until.map(|until| texts.with("choice-last-job", &[("time", clock(until))]))
 }
 
 fn headline(host: &HostView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> String {

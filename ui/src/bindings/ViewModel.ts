@@ -5,6 +5,9 @@ import type { Earnings } from "./Earnings";
 import type { HostState } from "./HostState";
 import type { Identity } from "./Identity";
 import type { Language } from "./Language";
+import type { Overrides } from "./Overrides";
+import type { Preset } from "./Preset";
+import type { SensorLine } from "./SensorLine";
 import type { Timestamp } from "./Timestamp";
 import type { TrayMenu } from "./TrayMenu";
 
@@ -19,4 +22,12 @@ sentence: string,
 /**
  * For who must branch; the sentence says the same.
  */
-reason: BlockReason | null, next_change: Timestamp | null, earn_while_idle: boolean, earnings: Earnings, cards: Array<CardTile>, tray: TrayMenu, identity: Identity, };
+reason: BlockReason | null, next_change: Timestamp | null, earn_while_idle: boolean, 
+/**
+ * A choice that passes by itself, in words: an "earn now", a snooze, a last job.
+ */
+choice: string | null, overrides: Overrides, 
+/**
+ * `None` where the owner has chosen otherwise than any preset.
+ */
+preset: Preset | null, sensors: Array<SensorLine>, earnings: Earnings, cards: Array<CardTile>, tray: TrayMenu, identity: Identity, };

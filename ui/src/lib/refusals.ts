@@ -17,6 +17,8 @@ function commandDetail(error: Extract<Refusal, { kind: "command" }>["data"], tex
       return texts.say("refusal-duration", { hours: Math.floor(error.most_ms / 3_600_000) });
     case "no_such_job":
       return texts.say("refusal-no-such-job");
+    case "no_game":
+      return texts.say("refusal-no-game");
     case "settings":
       return error.detail;
   }

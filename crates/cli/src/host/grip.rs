@@ -9,22 +9,21 @@ use nightjar_protocol::control::{ControlAnswer, ControlRequest, Refusal};
 use nightjar_protocol::view::ViewModel;
 use serde_json::json;
 
-use crate::arguments::{HostPlace, Pause, Status, StopJob};
+use crate::arguments::{HostPlace, Status, StopJob};
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, line, printable};
-use crate::quantity::spell_ms;
+use crate::output::{Output, line};
 
 use super::show;
 
 /// The host answers from memory; one that takes longer is stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-struct Grip {
+pub(super) struct Grip {
     client: Client,
 }
 
 impl Grip {
-    async fn connect(place: &HostPlace) -> Result<Self, Failure> {
+    pub(super) async fn connect(place: &HostPlace) -> Result<Self, Failure> {
         let config = super::config(place)?;
         let connected = tokio::time::timeout(ANSWER_WITHIN, Client::connect(&config.runtime_dir)).await;
         let why = match connected {
@@ -38,12 +37,12 @@ impl Grip {
         ))
     }
 
-    async fn ask(&mut self, request: ControlRequest) -> Result<ControlAnswer, Failure> {
+    pub(super) async fn ask(&mut self, request: ControlRequest) -> Result<ControlAnswer, Failure> {
         let asked = tokio::time::timeout(ANSWER_WITHIN, self.client.request(&request));
         answered(asked.await.map_err(|_| stuck())?)
     }
 
-    async fn command(&mut self, command: UserCommand) -> Result<Box<ViewModel>, Failure> {
+    pub(super) async fn command(&mut self, command: UserCommand) -> Result<Box<ViewModel>, Failure> {
         view(self.ask(ControlRequest::Do(command)).await?)
     }
 }
@@ -71,7 +70,7 @@ fn refused(refusal: &Refusal) -> Failure {
     Failure::new(exit, refusal.to_string())
 }
 
-fn view(answer: ControlAnswer) -> Result<Box<ViewModel>, Failure> {
+pub(super) fn view(answer: ControlAnswer) -> Result<Box<ViewModel>, Failure> {
     match answer {
         ControlAnswer::View(view) => Ok(view),
         ControlAnswer::Refused(refusal) => Err(refused(&refusal)),
@@ -101,23 +100,6 @@ pub async fn status(arguments: &Status, output: Output) -> Result<(), Failure> {
         }
         seen = next;
     }
-}
-
-/// # Errors
-/// When no host runs, or it does not take the duration.
-pub async fn pause(arguments: &Pause, output: Output) -> Result<(), Failure> {
-    let mut grip = Grip::connect(&arguments.place).await?;
-    let view = grip.command(UserCommand::Snooze { for_ms: arguments.duration }).await?;
-    // The host's sentence names its first trouble, which need not be the pause.
-    output
-        .print(&view, &format!("paused for {}\n{}", spell_ms(arguments.duration), printable(&view.sentence)))
-}
-
-/// # Errors
-/// When no host runs.
-pub async fn resume(place: &HostPlace, output: Output) -> Result<(), Failure> {
-    let view = Grip::connect(place).await?.command(UserCommand::EndOverrides).await?;
-    output.print(&view, &format!("no pause\n{}", printable(&view.sentence)))
 }
 
 /// # Errors

@@ -1,10 +1,12 @@
 //! Commands of a host: run one without a desktop, and talk to the one that runs.
 
+mod choice;
 mod grip;
 mod run;
 mod show;
 
-pub use grip::{pause, quit, resume, status, stop_job};
+pub use choice::{earn, finish, pause, preset, resume, sensors};
+pub use grip::{quit, status, stop_job};
 pub use run::run;
 
 use nightjar_agent::AgentConfig;

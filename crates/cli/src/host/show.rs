@@ -16,6 +16,9 @@ pub fn status(view: &ViewModel) -> String {
     if view.tray.snoozed {
         let _ = write!(text, "\nnightjar resume: {}", printable(&view.tray.snooze));
     }
+    if let Some(choice) = view.choice.as_ref().filter(|_| !view.tray.snoozed) {
+        let _ = write!(text, "\n{}", printable(choice));
+    }
     if let Some(market) = &view.identity.coordinator {
         let _ = write!(text, "\n{}", printable(market));
     }
@@ -112,6 +115,10 @@ mod tests {
             reason: None,
             next_change: None,
             earn_while_idle: true,
+            choice: None,
+            overrides: nightjar_core::policy::Overrides::default(),
+            preset: None,
+            sensors: Vec::new(),
             earnings: Earnings { today: nothing, all: nothing },
             cards: vec![tile(false, Some(job)), tile(true, None)],
             tray: TrayMenu {

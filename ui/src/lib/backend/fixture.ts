@@ -21,6 +21,7 @@ export function recordedJob(): JobView {
     price_per_hour: cny(1_500_000),
     earned: cny(225_000),
     device_name: "NVIDIA GeForce RTX 4090 (simulated)",
+    restrained: false,
   };
 }
 
@@ -64,6 +65,10 @@ export function recordedView(): ViewModel {
     reason: null,
     next_change: null,
     earn_while_idle: true,
+    choice: null,
+    overrides: { snoozed_until: null, snoozed_for_game: null, last_job_until: null, earn_now: null },
+    preset: "balanced",
+    sensors: [],
     earnings: { today: cny(12_340_000), all: cny(1_234_560_000) },
     cards: [recordedCard()],
     tray: {
