@@ -183,7 +183,7 @@ fn ports_in<'a>(text: &'a str, state: Option<&'a str>) -> impl Iterator<Item = u
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::process::{Command, Stdio};
 
     use super::{Proc, Spent, Stat, ports_in, stat_in, whole_in};
@@ -226,5 +226,73 @@ mod tests {
         assert!(spent.whole > 0 && spent.busy >= spent.ours);
         assert!(again.spent.unwrap().ours >= spent.ours);
         assert!(proc.scan().unwrap().processes.get(child.id()).is_none());
+    }
+
+    /// A cgroup of this name, as the Engine makes one for each container. Goes with the value, once it is empty.
+    struct Container(PathBuf);
+
+    impl Container {
+        /// `None` where this kernel or user may not make one.
+        fn make() -> Option<Self> {
+            let id = format!("{:064x}", std::process::id());
+            let roots = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup"];
+            roots.into_iter().find_map(|root| {
+                let folder = Path::new(root).join(format!("docker-{id}.scope"));
+                std::fs::create_dir(&folder).ok()?;
+                let made = Self(folder);
+                made.0.join("cgroup.procs").exists().then_some(made)
+            })
+        }
+    }
+
+    impl Drop for Container {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir(&self.0);
+        }
+    }
+
+    /// With a real cgroup and a real program that is as busy as a tenant, under a game's name at that.
+    #[test]
+    fn peers_10_a_busy_program_in_a_container_is_neither_load_nor_a_game() {
+        let Some(container) = Container::make() else {
+            eprintln!(
+                "SKIPPED peers_10_a_busy_program_in_a_container…: no cgroup can be made here (needs root)"
+            );
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let game = folder.path().join("retroarch");
+        std::fs::copy("/bin/sh", &game).unwrap();
+        let busy = |inside: bool| {
+            // Waits to be let go, so that all of its load comes after the first look.
+            let mut command = Command::new(&game);
+            command.args(["-c", "read go; while :; do :; done"]).stdin(Stdio::piped()).stdout(Stdio::null());
+            let child = command.spawn().unwrap();
+            if inside {
+                std::fs::write(container.0.join("cgroup.procs"), child.id().to_string()).unwrap();
+            }
+            child
+        };
+        for inside in [true, false] {
+            // A parent that is not there: this test's own children would be ours as well.
+            let mut proc = Proc::new(Path::new("/proc"), u32::MAX);
+            let mut child = busy(inside);
+            let before = proc.scan().unwrap();
+            std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"go\n").unwrap();
+            std::thread::sleep(std::time::Duration::from_secs(2));
+            let after = proc.scan().unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(after.processes.get(child.id()).is_none(), inside);
+            let listed = crate::games::Games::new(&[]).find(&after.processes);
+            assert_eq!(listed.as_deref() == Some("retroarch"), !inside, "{listed:?}");
+            let (before, after) = (before.spent.unwrap(), after.spent.unwrap());
+            let ours = after.ours.saturating_sub(before.ours);
+            // The Engine of another test may be at work beside it, so only this much can be said of what is ours.
+            if inside {
+                assert!(ours > 0, "its time was not taken off");
+            }
+            assert!(after.busy > before.busy);
+        }
     }
 }
