@@ -7,8 +7,13 @@
 //! | session | told by | wake-ups while idle |
 //! | --- | --- | --- |
 //! | X11 | XInput2 raw events, XSync alarms on `IDLETIME` | none |
+//! | Wayland | `ext-idle-notify-v1` (KWin, wlroots, COSMIC) | none |
+//! | GNOME on Wayland | Mutter's idle monitor on D-Bus | none |
+//! | other Wayland | logind's `IdleHint`, as late as the desktop sets it | none |
 //! | Windows | `GetLastInputInfo` | ten a second: Windows has no event for it |
-//! | Wayland | [`Unavailable::WaylandSession`] | |
+//!
+//! All tell of input, none of the screen: a film that plays, or a screen that was turned off, is another sign
+//! ([`signals`]).
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -43,7 +48,7 @@ use std::time::Duration;
 #[cfg(target_os = "linux")]
 pub use linux::containerised::{container_of, containerised};
 pub use nightjar_core::signal::{Sign, SignalKind, Standing};
-pub use signals::{SignalOptions, Signals, Sink, signals};
+pub use signals::{SignalOptions, Signals, Sink, SleepGuard, signals};
 
 /// A change in whether somebody is using this PC. The callback gets the present state first, then each change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,10 +75,10 @@ pub enum Unavailable {
     )]
     ForeignDisplay { display: String },
     #[error(
-        "this is a Wayland session, which shows input only to the window that it is meant for: log in to an X11 \
-         session (\"Xorg\" on the login screen)"
+        "this Wayland session tells nobody whether somebody is there ({tried}): log in to an X11 session (\"Xorg\" on the \
+         login screen), or use a desktop with ext-idle-notify-v1"
     )]
-    WaylandSession,
+    WaylandSession { tried: String },
     #[error(
         "the X server of display {display} cannot be reached ({cause}): check that the session runs, and that \
          XAUTHORITY names its authority file"
@@ -96,6 +101,12 @@ pub enum Unavailable {
 pub struct Options {
     /// The X display, e.g. `:0`; `None` where there is none. Without a meaning on Windows.
     pub display: Option<String>,
+    /// The Wayland socket, e.g. `wayland-0`; `None` where there is none.
+    pub wayland: Option<String>,
+    /// Address of the session's bus; `None` for the one of the environment.
+    pub session_bus: Option<String>,
+    /// Address of the system's bus; `None` for the usual one.
+    pub system_bus: Option<String>,
     /// So long there must be no input before [`PresenceEvent::Idle`] is told, and so often at most events come
     /// while somebody types. At least 20 ms, at most an hour.
     pub settled_after: Duration,
@@ -105,8 +116,14 @@ impl Options {
     /// The session that this program was started in.
     #[must_use]
     pub fn from_environment() -> Self {
-        let display = std::env::var("DISPLAY").ok().filter(|display| !display.is_empty());
-        Self { display, settled_after: Duration::from_secs(1) }
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            display: set("DISPLAY"),
+            wayland: set("WAYLAND_DISPLAY"),
+            session_bus: None,
+            system_bus: None,
+            settled_after: Duration::from_secs(1),
+        }
     }
 }
 

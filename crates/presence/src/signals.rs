@@ -18,10 +18,12 @@ use crate::system;
 pub type Sink = Arc<dyn Fn(Sign) + Send + Sync>;
 
 /// What to watch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct SignalOptions {
     /// The X display, e.g. `:0`; `None` where there is none. Without a meaning on Windows.
     pub display: Option<String>,
+    /// The Wayland socket, e.g. `wayland-0`; `None` where there is none. Without a meaning on Windows.
+    pub wayland: Option<String>,
     /// Programs that are games, by the names of their files. With `!` in front: programs that are none.
     pub games: Vec<String>,
     /// Controllers that are left out, by their names.
@@ -32,14 +34,68 @@ pub struct SignalOptions {
     pub session_bus: Option<String>,
     /// Address of the system's bus; `None` for the usual one. Without a meaning on Windows.
     pub system_bus: Option<String>,
+    /// Makes the system wait before it sleeps. Keep a clone of it.
+    pub sleep: SleepGuard,
 }
 
 impl SignalOptions {
     /// The session that this program was started in.
     #[must_use]
     pub fn from_environment() -> Self {
-        let display = std::env::var("DISPLAY").ok().filter(|display| !display.is_empty());
-        Self { display, ..Self::default() }
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self { display: set("DISPLAY"), wayland: set("WAYLAND_DISPLAY"), ..Self::default() }
+    }
+}
+
+/// Makes the system wait before it sleeps, until [`Self::release`], for the few seconds that it allows.
+///
+/// The sensor that tells [`SignalKind::Suspending`] holds it from its start, and takes it again when the system is awake
+/// again. Whoever hears of the sleep stops what must not sleep, and then releases it. Clones are the same guard.
+#[derive(Clone, Default)]
+pub struct SleepGuard {
+    hold: Arc<Mutex<Hold>>,
+}
+
+#[derive(Default)]
+struct Hold {
+    /// What makes the system wait while it exists.
+    delay: Option<Box<dyn Any + Send>>,
+    preparing: bool,
+}
+
+impl SleepGuard {
+    /// Lets the system sleep: all is stopped. Without a meaning when it is not about to.
+    pub fn release(&self) {
+        let mut hold = self.locked();
+        if hold.preparing {
+            hold.delay = None;
+        }
+    }
+
+    /// Whether the system waits, or would wait, for [`Self::release`].
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.locked().delay.is_some()
+    }
+
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only logind can be made to wait"))]
+    pub(crate) fn hold(&self, delay: Box<dyn Any + Send>) {
+        self.locked().delay = Some(delay);
+    }
+
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only logind can be made to wait"))]
+    pub(crate) fn set_preparing(&self, preparing: bool) {
+        self.locked().preparing = preparing;
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Hold> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SleepGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SleepGuard").field("is_held", &self.is_held()).finish()
     }
 }
 

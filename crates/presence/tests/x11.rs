@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "what a test stands on must be there")]
 
 mod desktop;
+#[path = "desktop/program.rs"]
+mod program;
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use desktop::Desktop;
 use nightjar_presence::{Options, PresenceEvent, Unavailable, Watch, watch_with};
+use x11rb::protocol::xproto::{Blanking, ConnectionExt as _, Exposures, ScreenSaver};
 
 /// Generous: the machine may be busy building.
 const COMES_WITHIN: Duration = Duration::from_secs(20);
@@ -20,7 +23,11 @@ struct Seen {
 }
 
 fn options(display: &str, settled_after: Duration) -> Options {
-    Options { display: Some(display.to_owned()), settled_after }
+    Options { display: Some(display.to_owned()), ..nowhere(settled_after) }
+}
+
+fn nowhere(settled_after: Duration) -> Options {
+    Options { display: None, wayland: None, session_bus: None, system_bus: None, settled_after }
 }
 
 impl Seen {
@@ -189,6 +196,24 @@ fn dropped_it_ends_with_or_without_a_server() {
 }
 
 #[test]
+fn peers_12_idle_is_a_pause_of_input_whatever_the_screen_does() {
+    let desktop = Desktop::start();
+    let seen = Seen::on(&desktop, 2 * ONE_SECOND);
+    let (screen, _) = x11rb::connect(Some(&desktop.display)).unwrap();
+    // A screen that is never turned off: the pause is heard of all the same.
+    screen.set_screen_saver(0, 0, Blanking::DEFAULT, Exposures::DEFAULT).unwrap().check().unwrap();
+    seen.until_idle();
+    desktop.hand().move_to(30, 40);
+    let active = seen.until_active();
+    // A screen that is turned off at once: the pause is no shorter for it.
+    screen.force_screen_saver(ScreenSaver::ACTIVE).unwrap().check().unwrap();
+    let (PresenceEvent::Idle { last_input_ago }, at) = seen.next() else { panic!("not idle") };
+    assert!(last_input_ago >= 2 * ONE_SECOND, "{last_input_ago:?}");
+    // Some milliseconds are the clocks' own.
+    assert!(at - active > Duration::from_millis(1900), "{:?}", at - active);
+}
+
+#[test]
 fn what_cannot_be_watched_says_why() {
     let refused = |display: &str| watch_with(options(display, ONE_SECOND), |_| {}).map(drop).unwrap_err();
     let foreign = refused("localhost:10.0");
@@ -196,7 +221,6 @@ fn what_cannot_be_watched_says_why() {
     let unreachable = refused(":54321");
     assert!(matches!(unreachable, Unavailable::Unreachable { .. }), "{unreachable}");
     assert!(unreachable.to_string().contains(":54321"));
-    let none =
-        watch_with(Options { display: None, settled_after: ONE_SECOND }, |_| {}).map(drop).unwrap_err();
-    assert!(matches!(none, Unavailable::NoDisplay | Unavailable::WaylandSession));
+    let none = watch_with(nowhere(ONE_SECOND), |_| {}).map(drop).unwrap_err();
+    assert_eq!(none, Unavailable::NoDisplay);
 }

@@ -21,7 +21,7 @@ const GAMEMODE: Service = Service {
 };
 
 pub(super) const SENSOR: BusSensor =
-    BusSensor { bus: Bus::Session, signs: &[(SignalKind::Game, SOURCE)], listen };
+    BusSensor { bus: Bus::Session, service: None, signs: &[(SignalKind::Game, SOURCE)], listen };
 
 fn listen(
     connection: Connection,

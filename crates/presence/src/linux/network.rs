@@ -25,7 +25,7 @@ const YES: u32 = 1;
 const GUESS_YES: u32 = 3;
 
 pub(super) const SENSOR: BusSensor =
-    BusSensor { bus: Bus::System, signs: &[(SignalKind::MeteredNetwork, SOURCE)], listen };
+    BusSensor { bus: Bus::System, service: None, signs: &[(SignalKind::MeteredNetwork, SOURCE)], listen };
 
 fn listen(
     connection: Connection,

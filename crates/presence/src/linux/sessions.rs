@@ -23,7 +23,7 @@ const LOGIND: Service = Service {
 const SESSION: &str = "org.freedesktop.login1.Session";
 
 pub(super) const SENSOR: BusSensor =
-    BusSensor { bus: Bus::System, signs: &[(SignalKind::RemoteSession, SOURCE)], listen };
+    BusSensor { bus: Bus::System, service: None, signs: &[(SignalKind::RemoteSession, SOURCE)], listen };
 
 fn listen(
     connection: Connection,

@@ -18,7 +18,7 @@ const UPOWER: Service = Service {
 };
 
 pub(super) const SENSOR: BusSensor =
-    BusSensor { bus: Bus::System, signs: &[(SignalKind::OnBattery, SOURCE)], listen };
+    BusSensor { bus: Bus::System, service: None, signs: &[(SignalKind::OnBattery, SOURCE)], listen };
 
 fn listen(
     connection: Connection,

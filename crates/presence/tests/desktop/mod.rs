@@ -1,7 +1,7 @@
 //! A real X server with a window manager, on a display of its own. Both end with the value, by their ids.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use x11rb::connection::Connection;
@@ -9,27 +9,9 @@ use x11rb::protocol::xproto::{self, AtomEnum, ConnectionExt as _};
 use x11rb::protocol::xtest::ConnectionExt as _;
 use x11rb::rust_connection::RustConnection;
 
+use crate::program::Program;
+
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
-
-/// A child process that is ended and waited for when this is dropped.
-struct Program(Child);
-
-impl Program {
-    fn start(command: &mut Command) -> Self {
-        let name = command.get_program().to_string_lossy().into_owned();
-        let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
-        Self(child.unwrap_or_else(|error| {
-            panic!("{name}: {error}; this test needs the packages xvfb, openbox and xdotool")
-        }))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 pub struct Desktop {
     // In the order in which they end.

@@ -15,9 +15,10 @@ use x11rb::protocol::sync::{
     self, Alarm, ChangeAlarmAux, ConnectionExt as _, Counter, CreateAlarmAux, Int64, TESTTYPE, VALUETYPE,
 };
 use x11rb::protocol::xinput::{self, ConnectionExt as _, Device, EventMask, XIEventMask};
-use x11rb::protocol::xproto::{ConnectionExt as _, Window};
+use x11rb::protocol::xproto::Window;
 use x11rb::rust_connection::RustConnection;
 
+use super::{Broken, Shared, Woken};
 use crate::{OnEvent, PresenceEvent, Unavailable};
 
 const IDLE_COUNTER: &[u8] = b"IDLETIME";
@@ -28,6 +29,7 @@ const LONGEST_DISPLAY: usize = 256;
 
 /// A connection with both alarms made, and neither the user nor the owner heard of yet.
 pub(super) struct Session {
+    display: String,
     connection: RustConnection,
     root: Window,
     counter: Counter,
@@ -60,16 +62,17 @@ impl Session {
         let (settled, stirred) =
             make_alarms(&connection, counter, settled_after_ms).map_err(|error| unreachable(&error))?;
         let root = connection.setup().roots[screen].root;
-        Ok(Self { connection, root, counter, settled, stirred, settled_after_ms, idle: false })
+        let display = display.to_owned();
+        Ok(Self { display, connection, root, counter, settled, stirred, settled_after_ms, idle: false })
     }
 
     /// What to wait on once [`Self::hand_on`] has returned.
-    pub(super) fn stream(&self) -> BorrowedFd<'_> {
+    fn stream(&self) -> BorrowedFd<'_> {
         self.connection.stream().as_fd()
     }
 
     /// Tells the present state.
-    pub(super) fn begin(&mut self, on_event: &mut OnEvent) -> Result<(), ConnectionError> {
+    fn begin(&mut self, on_event: &mut OnEvent) -> Result<(), ConnectionError> {
         let reply = self.connection.sync_query_counter(self.counter)?.reply().map_err(broken)?;
         let idle_ms = milliseconds(reply.counter_value);
         if idle_ms >= self.settled_after_ms {
@@ -80,7 +83,7 @@ impl Session {
     }
 
     /// Takes everything that has arrived.
-    pub(super) fn hand_on(&mut self, on_event: &mut OnEvent) -> Result<(), ConnectionError> {
+    fn hand_on(&mut self, on_event: &mut OnEvent) -> Result<(), ConnectionError> {
         while let Some(event) = self.connection.poll_for_event()? {
             match event {
                 Event::SyncAlarmNotify(notify) if notify.alarm == self.settled => {
@@ -138,6 +141,26 @@ impl Session {
     }
 }
 
+impl super::Session for Session {
+    fn source(&self) -> String {
+        format!("X11 {}", self.display)
+    }
+
+    fn serve(&mut self, shared: &Shared, on_event: &mut OnEvent) -> Result<(), Broken> {
+        let broke = |display: &str, error: &ConnectionError| {
+            tracing::debug!(%error, "the X server is gone");
+            Broken(format!("the connection to the X server of display {display} broke"))
+        };
+        self.begin(on_event).map_err(|error| broke(&self.display, &error))?;
+        loop {
+            self.hand_on(on_event).map_err(|error| broke(&self.display, &error))?;
+            if shared.wait(Some(self.stream()), None) == Woken::Close {
+                return Ok(());
+            }
+        }
+    }
+}
+
 fn watched_events() -> XIEventMask {
     XIEventMask::RAW_KEY_PRESS
         | XIEventMask::RAW_KEY_RELEASE
@@ -191,12 +214,12 @@ fn require_extensions(connection: &RustConnection) -> Result<(), Failure> {
     if (found.major_version, found.minor_version) < XINPUT_VERSION {
         return Err(missing("XInput 2.2"));
     }
-    // Xwayland hears only what is meant for X11 windows; taken for the whole truth it would call a user absent who
-    // types in a Wayland window.
-    let devices = connection.xinput_xi_query_device(Device::ALL)?.reply()?;
-    let is_xwayland = connection.query_extension(b"XWAYLAND")?.reply()?.present
-        || devices.infos.iter().any(|device| device.name.starts_with(b"xwayland-"));
-    if is_xwayland { Err(Failure::Named(Unavailable::WaylandSession)) } else { Ok(()) }
+    // Taken for the whole truth it would call a user absent who types in a Wayland window.
+    if crate::linux::is_xwayland(connection)? {
+        let tried = "Xwayland hears only what is meant for X11 windows".to_owned();
+        return Err(Failure::Named(Unavailable::WaylandSession { tried }));
+    }
+    Ok(())
 }
 
 fn idle_counter(connection: &RustConnection) -> Result<Counter, Failure> {

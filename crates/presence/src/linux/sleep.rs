@@ -1,0 +1,58 @@
+//! The PC is about to sleep. logind tells of it, and waits for those who asked it to: [`SleepGuard`].
+
+use futures_util::StreamExt as _;
+use nightjar_core::signal::{SignalKind, Standing};
+use zbus::zvariant::OwnedFd;
+use zbus::{Connection, Proxy};
+
+use super::bus::{Bus, BusSensor, boxed, gone};
+use super::logind;
+use crate::signals::{Sink, SleepGuard, tell};
+
+const SOURCE: &str = "logind";
+const WHY: &str = "Stops the renter's job before the PC sleeps";
+
+pub(super) const SENSOR: BusSensor = BusSensor {
+    bus: Bus::System,
+    service: Some(logind::SERVICE),
+    signs: &[(SignalKind::Suspending, SOURCE)],
+    listen: |connection, options, sink| boxed(listen(connection, options.sleep, sink)),
+};
+
+async fn listen(connection: Connection, guard: SleepGuard, sink: Sink) -> zbus::Result<()> {
+    let manager = logind::manager(&connection).await?;
+    let mut signals = manager.receive_signal("PrepareForSleep").await?;
+    // A sensor that starts again has nothing of the one before it.
+    guard.set_preparing(false);
+    hold(&manager, &guard).await;
+    tell(&sink, SignalKind::Suspending, SOURCE, Standing::Quiet);
+    loop {
+        let signal = signals.next().await.ok_or_else(gone)?;
+        let begins: bool = signal.body().deserialize()?;
+        // Before it is told: whoever hears of it may be ready at once.
+        guard.set_preparing(begins);
+        let standing = if begins {
+            Standing::Seen { name: cause(&manager).await.into() }
+        } else {
+            hold(&manager, &guard).await;
+            Standing::Quiet
+        };
+        tell(&sink, SignalKind::Suspending, SOURCE, standing);
+    }
+}
+
+/// Asks logind to wait. It may refuse, which costs no more than a job that is frozen asleep and ended at the next start.
+async fn hold(manager: &Proxy<'_>, guard: &SleepGuard) {
+    let asked: zbus::Result<OwnedFd> =
+        manager.call("Inhibit", &("sleep", super::OURSELVES, WHY, "delay")).await;
+    match asked {
+        Ok(delay) => guard.hold(Box::new(delay)),
+        Err(error) => tracing::warn!(%error, "the PC will not wait for a job to stop before it sleeps"),
+    }
+}
+
+async fn cause(manager: &Proxy<'_>) -> &'static str {
+    // Not every PC has a lid.
+    let closed = manager.get_property::<bool>("LidClosed").await.unwrap_or(false);
+    if closed { "lid" } else { "sleep" }
+}
