@@ -38,6 +38,7 @@ const DESKTOP: &[&str] = &[
     "dbus",
     "dbus-x11",
     "openbox",
+    "kwin-wayland",
     "dunst",
     "gnome-keyring",
     "libsecret-tools",

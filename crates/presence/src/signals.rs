@@ -88,6 +88,11 @@ impl SleepGuard {
         self.locked().preparing = preparing;
     }
 
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only logind can be made to wait"))]
+    pub(crate) fn let_go(&self) {
+        *self.locked() = Hold::default();
+    }
+
     fn locked(&self) -> std::sync::MutexGuard<'_, Hold> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }

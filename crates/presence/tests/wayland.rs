@@ -42,8 +42,8 @@ impl Compositor {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        // The package gives the file a capability that a container refuses; a copy has none.
-        std::fs::copy(KWIN, folder.path().join("kwin")).unwrap();
+        // The package gives the file a capability that a container refuses; a copy has none. Its name must stay.
+        std::fs::copy(KWIN, folder.path().join("kwin_wayland")).unwrap();
         let mut compositor = Self { kwin: None, bus: Bus::start(), folder };
         compositor.run();
         Some(compositor)
@@ -51,7 +51,7 @@ impl Compositor {
 
     fn run(&mut self) {
         let folder = self.folder.path();
-        let mut command = Command::new(folder.join("kwin"));
+        let mut command = Command::new(folder.join("kwin_wayland"));
         command
             .args(["--virtual", "--width", "320", "--height", "200", "--socket", "wayland-test"])
             .args(["--no-lockscreen", "--no-global-shortcuts"])
@@ -65,8 +65,8 @@ impl Compositor {
             .env_remove("WAYLAND_DISPLAY");
         self.kwin = Some(Program::start(command.stdout(Stdio::null())));
         let deadline = Instant::now() + COMES_WITHIN;
-        while Hand::on(&self.socket()).is_none() {
-            assert!(Instant::now() < deadline, "KWin does not start");
+        while let Err(error) = Hand::on(&self.socket()) {
+            assert!(Instant::now() < deadline, "KWin does not start: {error}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -101,13 +101,13 @@ struct Hand {
 struct Nothing;
 
 impl Hand {
-    fn on(socket: &Path) -> Option<Self> {
-        let connection = Connection::from_socket(UnixStream::connect(socket).ok()?).ok()?;
-        let (globals, mut queue) = registry_queue_init::<Nothing>(&connection).ok()?;
-        let pointer: OrgKdeKwinFakeInput = globals.bind(&queue.handle(), 1..=4, ()).ok()?;
+    fn on(socket: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+        let connection = Connection::from_socket(UnixStream::connect(socket)?)?;
+        let (globals, mut queue) = registry_queue_init::<Nothing>(&connection)?;
+        let pointer: OrgKdeKwinFakeInput = globals.bind(&queue.handle(), 1..=4, ())?;
         pointer.authenticate("nightjar test".into(), "moves the pointer".into());
-        queue.roundtrip(&mut Nothing).ok()?;
-        Some(Self { queue, pointer })
+        queue.roundtrip(&mut Nothing)?;
+        Ok(Self { queue, pointer })
     }
 
     fn move_by(&mut self, x: f64, y: f64) {

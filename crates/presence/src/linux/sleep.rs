@@ -19,11 +19,19 @@ pub(super) const SENSOR: BusSensor = BusSensor {
     listen: |connection, options, sink| boxed(listen(connection, options.sleep, sink)),
 };
 
+/// Nothing is held for a sensor that has ended.
+struct Held(SleepGuard);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
+}
+
 async fn listen(connection: Connection, guard: SleepGuard, sink: Sink) -> zbus::Result<()> {
+    let _held = Held(guard.clone());
     let manager = logind::manager(&connection).await?;
     let mut signals = manager.receive_signal("PrepareForSleep").await?;
-    // A sensor that starts again has nothing of the one before it.
-    guard.set_preparing(false);
     hold(&manager, &guard).await;
     tell(&sink, SignalKind::Suspending, SOURCE, Standing::Quiet);
     loop {

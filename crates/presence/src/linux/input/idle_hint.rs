@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
-use zbus::Proxy;
+use zbus::Connection;
 
 use super::on_bus::OnBus;
 use super::{Broken, Session, Shared};
@@ -15,17 +15,13 @@ use crate::{OnEvent, Options, PresenceEvent};
 
 struct IdleHint {
     bus: OnBus,
-    session: Proxy<'static>,
     settled_after: Duration,
 }
 
 pub(super) fn open(options: &Options) -> Result<Box<dyn Session>, String> {
     let bus = OnBus::connect(options.system_bus.as_deref(), zbus::connection::Builder::system)?;
-    let session = bus.ask(async {
-        let session = logind::session(&bus.connection).await?;
-        session.get_property::<bool>("IdleHint").await.map(|_| session)
-    })?;
-    Ok(Box::new(IdleHint { bus, session, settled_after: options.settled_after }))
+    bus.ask(async { logind::session(&bus.connection).await?.get_property::<bool>("IdleHint").await })?;
+    Ok(Box::new(IdleHint { bus, settled_after: options.settled_after }))
 }
 
 impl Session for IdleHint {
@@ -34,21 +30,22 @@ impl Session for IdleHint {
     }
 
     fn serve(&mut self, shared: &Shared, on_event: &mut OnEvent) -> Result<(), Broken> {
-        let Self { bus, session, settled_after } = self;
+        let Self { bus, settled_after } = self;
         bus.serve(shared, async {
-            let Err(error) = listen(session, *settled_after, shared, on_event).await;
+            let Err(error) = listen(&bus.connection, *settled_after, shared, on_event).await;
             error
         })
     }
 }
 
 async fn listen(
-    session: &Proxy<'_>,
+    connection: &Connection,
     settled_after: Duration,
     shared: &Shared,
     on_event: &mut OnEvent,
 ) -> zbus::Result<std::convert::Infallible> {
-    let mut changes = logind::changes(session).await?;
+    let session = logind::session(connection).await?;
+    let mut changes = logind::changes(&session).await?;
     let mut was_idle = None;
     loop {
         let idle: bool = session.get_property("IdleHint").await?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use zbus::Proxy;
+use zbus::{Connection, Proxy};
 
 use super::on_bus::OnBus;
 use super::{Broken, Session, Shared};
@@ -16,17 +16,13 @@ const PATH: &str = "/org/gnome/Mutter/IdleMonitor/Core";
 
 struct Mutter {
     bus: OnBus,
-    monitor: Proxy<'static>,
     settled_after: Duration,
 }
 
 pub(super) fn open(options: &Options) -> Result<Box<dyn Session>, String> {
     let bus = OnBus::connect(options.session_bus.as_deref(), zbus::connection::Builder::session)?;
-    let monitor = bus.ask(async {
-        let monitor = Proxy::new(&bus.connection, SERVICE, PATH, SERVICE).await?;
-        idle_time(&monitor).await.map(|_| monitor)
-    })?;
-    Ok(Box::new(Mutter { bus, monitor, settled_after: options.settled_after }))
+    bus.ask(async { idle_time(&monitor(&bus.connection).await?).await })?;
+    Ok(Box::new(Mutter { bus, settled_after: options.settled_after }))
 }
 
 impl Session for Mutter {
@@ -35,12 +31,16 @@ impl Session for Mutter {
     }
 
     fn serve(&mut self, shared: &Shared, on_event: &mut OnEvent) -> Result<(), Broken> {
-        let Self { bus, monitor, settled_after } = self;
+        let Self { bus, settled_after } = self;
         bus.serve(shared, async {
-            let Err(error) = listen(monitor, *settled_after, shared, on_event).await;
+            let Err(error) = listen(&bus.connection, *settled_after, shared, on_event).await;
             error
         })
     }
+}
+
+async fn monitor(connection: &Connection) -> zbus::Result<Proxy<'_>> {
+    Proxy::new(connection, SERVICE, PATH, SERVICE).await
 }
 
 async fn idle_time(monitor: &Proxy<'_>) -> zbus::Result<Duration> {
@@ -48,11 +48,12 @@ async fn idle_time(monitor: &Proxy<'_>) -> zbus::Result<Duration> {
 }
 
 async fn listen(
-    monitor: &Proxy<'_>,
+    connection: &Connection,
     settled_after: Duration,
     shared: &Shared,
     on_event: &mut OnEvent,
 ) -> zbus::Result<std::convert::Infallible> {
+    let monitor = &monitor(connection).await?;
     let mut fired = monitor.receive_signal("WatchFired").await?;
     let mut owners = monitor.receive_owner_changed().await?;
     let pause = u64::try_from(settled_after.as_millis()).unwrap_or(u64::MAX);

@@ -7,7 +7,8 @@ use zbus::Connection;
 
 use super::{Broken, Shared};
 
-/// A connection and what drives it.
+/// A connection and what drives it. What is made of the connection must go inside of [`Self::ask`] or [`Self::serve`]: its
+/// end needs the runtime too.
 pub(super) struct OnBus {
     runtime: Runtime,
     pub(super) connection: Connection,
