@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nightjar_core::host::{Effect, Host, Input, Notice, Report, UserCommand};
 use nightjar_core::lease::LeaseId;
 use nightjar_core::time::Timestamp;
+use nightjar_presence::SleepGuard;
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::relay::RelayInfo;
 use nightjar_protocol::view::{Earnings, Surroundings, ViewModel, view_model};
@@ -53,6 +54,8 @@ pub(crate) struct Hands {
     pub sampling: watch::Sender<Sampling>,
     /// What the sensors of signs are to look for.
     pub watched: watch::Sender<Watched>,
+    /// What makes the PC wait with its sleep until no job runs.
+    pub sleep: SleepGuard,
     pub coordinator: watch::Sender<Option<String>>,
 }
 
@@ -149,6 +152,10 @@ impl Owner {
         }
         if chosen {
             self.adapt_watched();
+        }
+        if !self.host.has_jobs() {
+            // Heeded only when the PC is about to sleep.
+            self.hands.sleep.release();
         }
         self.adapt_sampling();
         self.show();

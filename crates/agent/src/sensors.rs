@@ -9,7 +9,7 @@ use nightjar_core::host::{GpuReport, Input};
 use nightjar_core::policy::Presence;
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
-use nightjar_presence::{PresenceEvent, SignalOptions};
+use nightjar_presence::{PresenceEvent, SignalOptions, SleepGuard};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
@@ -81,10 +81,16 @@ impl Watched {
 }
 
 /// Signs of use beside input. They take the same short way as input: a game wants the card at once.
-pub(crate) async fn signs(mut watched: watch::Receiver<Watched>, owner: mpsc::UnboundedSender<Input>) {
+pub(crate) async fn signs(
+    mut watched: watch::Receiver<Watched>,
+    sleep: SleepGuard,
+    owner: mpsc::UnboundedSender<Input>,
+) {
     loop {
         let Watched { games, ignored_controllers } = watched.borrow_and_update().clone();
-        let options = SignalOptions { games, ignored_controllers, ..SignalOptions::from_environment() };
+        let sleep = sleep.clone();
+        let options =
+            SignalOptions { games, ignored_controllers, sleep, ..SignalOptions::from_environment() };
         let sender = owner.clone();
         let sink: nightjar_presence::Sink = Arc::new(move |sign| drop(sender.send(Input::Sign(sign))));
         // Sensors ask buses and processes before they return.

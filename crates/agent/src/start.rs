@@ -151,6 +151,7 @@ impl Parts {
         let (sampling, rate) = watch::channel(Sampling::Seldom);
         let (watched, watched_inbox) = watch::channel(Watched::of(&self.settings));
         let (coordinator, coordinator_inbox) = watch::channel(self.coordinator.clone());
+        let sleep = nightjar_presence::SleepGuard::default();
         let (notices, _) = broadcast::channel(64);
         let (view, view_inbox) = watch::channel(Arc::new(view_model(&host.view(self.clock.now()), &around)));
         let usage_waits = Arc::new(Notify::new());
@@ -167,6 +168,7 @@ impl Parts {
                 notices: notices.clone(),
                 sampling,
                 watched,
+                sleep: sleep.clone(),
                 coordinator,
             },
             around,
@@ -177,7 +179,7 @@ impl Parts {
         };
         let (presence_sender, presence_inbox) = mpsc::unbounded_channel();
         let owning = tokio::spawn(owner.run(presence_inbox, inbox, self.worker_reports));
-        let signs = tokio::spawn(sensors::signs(watched_inbox, presence_sender.clone()));
+        let signs = tokio::spawn(sensors::signs(watched_inbox, sleep, presence_sender.clone()));
         let presence = tokio::spawn(sensors::presence(self.clock.clone(), presence_sender));
         let scribing = Scribe {
             journal: self.journal.clone(),

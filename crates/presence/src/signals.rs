@@ -61,6 +61,8 @@ struct Hold {
     /// What makes the system wait while it exists.
     delay: Option<Box<dyn Any + Send>>,
     preparing: bool,
+    /// Which sensor holds it: one that ends late takes nothing from its successor.
+    sensor: u64,
 }
 
 impl SleepGuard {
@@ -78,23 +80,47 @@ impl SleepGuard {
         self.locked().delay.is_some()
     }
 
+    /// For a sensor that begins. What the one before it held is given up.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only logind can be made to wait"))]
-    pub(crate) fn hold(&self, delay: Box<dyn Any + Send>) {
-        self.locked().delay = Some(delay);
-    }
-
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only logind can be made to wait"))]
-    pub(crate) fn set_preparing(&self, preparing: bool) {
-        self.locked().preparing = preparing;
-    }
-
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only logind can be made to wait"))]
-    pub(crate) fn let_go(&self) {
-        *self.locked() = Hold::default();
+    pub(crate) fn held_by_new_sensor(&self) -> HeldSleep {
+        let mut hold = self.locked();
+        *hold = Hold { sensor: hold.sensor + 1, ..Hold::default() };
+        HeldSleep { guard: self.clone(), sensor: hold.sensor }
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Hold> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A sensor's end of the guard. Nothing is held for a sensor that has ended.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only logind can be made to wait"))]
+pub(crate) struct HeldSleep {
+    guard: SleepGuard,
+    sensor: u64,
+}
+
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only logind can be made to wait"))]
+impl HeldSleep {
+    pub(crate) fn hold(&self, delay: Box<dyn Any + Send>) {
+        self.change(|hold| hold.delay = Some(delay));
+    }
+
+    pub(crate) fn set_preparing(&self, preparing: bool) {
+        self.change(|hold| hold.preparing = preparing);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Hold)) {
+        let mut hold = self.guard.locked();
+        if hold.sensor == self.sensor {
+            change(&mut hold);
+        }
+    }
+}
+
+impl Drop for HeldSleep {
+    fn drop(&mut self) {
+        self.change(|hold| (hold.delay, hold.preparing) = (None, false));
     }
 }
 

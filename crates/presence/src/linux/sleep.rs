@@ -7,7 +7,7 @@ use zbus::{Connection, Proxy};
 
 use super::bus::{Bus, BusSensor, boxed, gone};
 use super::logind;
-use crate::signals::{Sink, SleepGuard, tell};
+use crate::signals::{HeldSleep, Sink, SleepGuard, tell};
 
 const SOURCE: &str = "logind";
 const WHY: &str = "Stops the renter's job before the PC sleeps";
@@ -19,17 +19,8 @@ pub(super) const SENSOR: BusSensor = BusSensor {
     listen: |connection, options, sink| boxed(listen(connection, options.sleep, sink)),
 };
 
-/// Nothing is held for a sensor that has ended.
-struct Held(SleepGuard);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.let_go();
-    }
-}
-
 async fn listen(connection: Connection, guard: SleepGuard, sink: Sink) -> zbus::Result<()> {
-    let _held = Held(guard.clone());
+    let guard = guard.held_by_new_sensor();
     let manager = logind::manager(&connection).await?;
     let mut signals = manager.receive_signal("PrepareForSleep").await?;
     hold(&manager, &guard).await;
@@ -50,7 +41,7 @@ async fn listen(connection: Connection, guard: SleepGuard, sink: Sink) -> zbus::
 }
 
 /// Asks logind to wait. It may refuse, which costs no more than a job that is frozen asleep and ended at the next start.
-async fn hold(manager: &Proxy<'_>, guard: &SleepGuard) {
+async fn hold(manager: &Proxy<'_>, guard: &HeldSleep) {
     let asked: zbus::Result<OwnedFd> =
         manager.call("Inhibit", &("sleep", super::OURSELVES, WHY, "delay")).await;
     match asked {
