@@ -16,5 +16,6 @@ pub mod schedule;
 pub mod settings;
 pub mod signal;
 pub mod tariff;
+pub mod thermal;
 pub mod time;
 pub mod week;

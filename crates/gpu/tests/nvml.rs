@@ -92,6 +92,7 @@ fn everything_is_read() {
         util_percent: 60.0,
         vram_mib: 3000,
         graphics: true,
+        memory_percent: None,
     });
     rig.run("child_reads_everything");
 }

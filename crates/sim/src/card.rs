@@ -258,7 +258,7 @@ impl Card {
             pcie_generation: if busy { model.pcie_generation } else { 1 },
             pcie_max_generation: model.pcie_generation,
             pcie_width: model.pcie_width,
-            temperature_celsius: self.body.temperature_celsius().round().max(0.0) as u32,
+            temperature_celsius: self.body.shown_celsius().round().max(0.0) as u32,
             slowdown_celsius: model.slowdown_celsius as u32,
             shutdown_celsius: model.shutdown_celsius as u32,
             max_operating_celsius: model.max_operating_celsius as u32,
@@ -295,6 +295,7 @@ impl Card {
             nvml_calls: self.nvml_calls,
             nvml_calls_while_asleep: self.nvml_calls_while_asleep,
             work_millis: (self.body.work_seconds() * 1000.0) as u64,
+            true_celsius: self.body.temperature_celsius(),
             reading: self.reading(),
         }
     }

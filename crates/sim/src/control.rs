@@ -50,9 +50,16 @@ pub fn check(control: &Control, cards: usize) -> Result<(), String> {
             }
             *card
         }
-        Control::ExternalLoad { card, util_percent, .. } => {
-            if !(0.0..=100.0).contains(util_percent) {
-                return Err(format!("{util_percent} % is no utilisation"));
+        Control::StickTemp { card, celsius } => {
+            celsius.map_or(Ok(()), finite)?;
+            *card
+        }
+        Control::ExternalLoad { card, util_percent, memory_percent, .. } => {
+            for (percent, what) in [(*util_percent, "utilisation"), (memory_percent.unwrap_or(0.0), "share")]
+            {
+                if !(0.0..=100.0).contains(&percent) {
+                    return Err(format!("{percent} % is no {what}"));
+                }
             }
             *card
         }
@@ -90,13 +97,20 @@ impl Machine {
                 self.cards[*card].body.set_temperature_celsius(*celsius);
                 Ok(())
             }
+            Control::StickTemp { card, celsius } => {
+                self.cards[*card].body.stick_temperature(*celsius);
+                Ok(())
+            }
             Control::SetFan { card, percent } => {
                 self.cards[*card].body.set_fan(percent.map_or(Fan::Auto, Fan::Fixed));
                 Ok(())
             }
-            Control::ExternalLoad { card, pid, util_percent, vram_mib, graphics } => {
+            Control::ExternalLoad { card, pid, util_percent, vram_mib, graphics, memory_percent } => {
                 let external = External { vram_bytes: vram_mib.saturating_mul(MIB), graphics: *graphics };
-                set_external(&mut self.cards[*card], *pid, util_percent / 100.0, external)
+                // A game waits for memory about as much as training does.
+                let memory_share = memory_percent.map_or(0.5, |percent| percent / 100.0);
+                let load = Load { duty: util_percent / 100.0, memory_share, until: None };
+                set_external(&mut self.cards[*card], *pid, load, external)
             }
             Control::Unplug { card } => {
                 self.cards[*card].unplug();
@@ -159,16 +173,15 @@ impl Machine {
     }
 }
 
-fn set_external(card: &mut Card, pid: u32, duty: f64, external: External) -> Result<(), String> {
+fn set_external(card: &mut Card, pid: u32, load: Load, external: External) -> Result<(), String> {
     if !card.present {
         return Err("the card is unplugged".to_owned());
     }
-    let gone = duty <= 0.0 && external.vram_bytes == 0;
+    let gone = load.duty <= 0.0 && external.vram_bytes == 0;
     card.set_external(pid, (!gone).then_some(external))?;
     let source = LoadSource::External(pid);
-    if duty > 0.0 {
-        // A game waits for memory about as much as training does.
-        card.body.set_load(source, Load { duty, memory_share: 0.5, until: None });
+    if load.duty > 0.0 {
+        card.body.set_load(source, load);
     } else {
         card.body.clear_load(source);
     }

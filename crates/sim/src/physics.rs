@@ -78,6 +78,8 @@ pub struct Body {
     limit_watts: f64,
     room_celsius: f64,
     temperature_celsius: f64,
+    /// What a broken thermometer says.
+    stuck_celsius: Option<f64>,
     energy_joules: f64,
     work_seconds: f64,
     fan: Fan,
@@ -95,6 +97,7 @@ impl Body {
             limit_watts: model.default_limit_watts,
             room_celsius,
             temperature_celsius: room_celsius,
+            stuck_celsius: None,
             energy_joules: 0.0,
             work_seconds: 0.0,
             fan: Fan::Auto,
@@ -248,6 +251,16 @@ impl Body {
     /// Moves the temperature by hand, for tests that cannot wait for the heat sink.
     pub fn set_temperature_celsius(&mut self, celsius: f64) {
         self.temperature_celsius = celsius;
+    }
+
+    /// Breaks the thermometer, or with `None` mends it.
+    pub fn stick_temperature(&mut self, celsius: Option<f64>) {
+        self.stuck_celsius = celsius;
+    }
+
+    /// What the thermometer says.
+    pub fn shown_celsius(&self) -> f64 {
+        self.stuck_celsius.unwrap_or(self.temperature_celsius)
     }
 
     pub fn model(&self) -> &'static CardModel {

@@ -31,6 +31,17 @@ const ROOM_CELSIUS: f64 = 22.0;
 const MOST_CARDS: usize = 16;
 const MOST_EVENTS: usize = 10_000;
 
+/// Scenarios that come with the stand-in: what can become of a card's heat, by name.
+pub const NAMED: [(&str, &str); 7] = [
+    ("hot-room", include_str!("../scenarios/hot-room.toml")),
+    ("dusty-fan", include_str!("../scenarios/dusty-fan.toml")),
+    ("dead-fan-sensor", include_str!("../scenarios/dead-fan-sensor.toml")),
+    ("blocked-fan", include_str!("../scenarios/blocked-fan.toml")),
+    ("silent-thermometer", include_str!("../scenarios/silent-thermometer.toml")),
+    ("stuck-thermometer", include_str!("../scenarios/stuck-thermometer.toml")),
+    ("laptop-in-bed", include_str!("../scenarios/laptop-in-bed.toml")),
+];
+
 /// One card of the machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CardSetup {
@@ -92,6 +103,15 @@ impl Scenario {
             .map(|key| Ok(CardSetup { model: CardModel::find(key.as_ref())?, display_connected: None }))
             .collect::<Result<Vec<_>, String>>()?;
         Self { cards, ..Self::default() }.checked()
+    }
+
+    /// One of [`NAMED`].
+    pub fn named(name: &str) -> Result<Self, String> {
+        let known = || NAMED.map(|(name, _)| name).join(", ");
+        let found = NAMED.iter().find(|(known, _)| *known == name);
+        let (_, text) =
+            found.ok_or_else(|| format!("there is no scenario {name:?}: choose from {}", known()))?;
+        Self::parse(text)
     }
 
     /// Reads a scenario file's text.
@@ -156,6 +176,14 @@ mod tests {
         assert_eq!(at, Duration::from_millis(100));
         assert!(matches!(control, Control::Fail { code: Some(18), .. }));
         assert_eq!(scenario.take_due(Duration::from_secs(1)).unwrap().1, Control::Unplug { card: 0 });
+    }
+
+    #[test]
+    fn what_comes_with_it_can_be_read() {
+        for (name, _) in NAMED {
+            assert_eq!(Scenario::named(name).unwrap().cards.len(), 1, "{name}");
+        }
+        assert!(Scenario::named("volcano").unwrap_err().contains("hot-room"));
     }
 
     #[test]

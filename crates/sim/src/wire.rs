@@ -91,6 +91,11 @@ pub enum Control {
         card: usize,
         celsius: f64,
     },
+    /// The thermometer says this whatever the temperature is; without a value it is right again.
+    StickTemp {
+        card: usize,
+        celsius: Option<f64>,
+    },
     /// Without a percentage the fan is automatic again.
     SetFan {
         card: usize,
@@ -104,6 +109,9 @@ pub enum Control {
         vram_mib: u64,
         #[serde(default)]
         graphics: bool,
+        /// How much of the work waits for memory; left out, about as much as of a game or of training.
+        #[serde(default)]
+        memory_percent: Option<f64>,
     },
     /// `call` returns `code` from now on; without a code it works again.
     Fail {
@@ -267,6 +275,8 @@ pub struct CardStats {
     pub nvml_calls_while_asleep: u64,
     /// Work done, in milliseconds of full load at full clock.
     pub work_millis: u64,
+    /// What the silicon has, whatever its thermometer says.
+    pub true_celsius: f64,
     pub reading: CardReading,
 }
 

@@ -19,8 +19,14 @@ const MIB: u64 = 1024 * 1024;
 #[test]
 fn everything_is_read_through_the_ordinary_loader() {
     let rig = Rig::new("rtx4090,rtx3060");
-    let game =
-        Control::ExternalLoad { card: 1, pid: 4242, util_percent: 60.0, vram_mib: 3000, graphics: true };
+    let game = Control::ExternalLoad {
+        card: 1,
+        pid: 4242,
+        util_percent: 60.0,
+        vram_mib: 3000,
+        graphics: true,
+        memory_percent: None,
+    };
     rig.daemon.client().control(game).unwrap();
     rig.run("child_reads_everything");
     rig.run("child_is_told_what_is_not_supported");

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod figures;
 pub mod footprint;
 pub mod freezer;
+pub mod heat;
 pub mod host;
 pub mod images;
 pub mod market;

@@ -59,6 +59,12 @@ enum Ctl {
         card: usize,
         celsius: f64,
     },
+    /// Let a card's thermometer say this whatever the temperature is; without a value it is right again
+    StickTemp {
+        #[arg(long, default_value_t = 0)]
+        card: usize,
+        celsius: Option<f64>,
+    },
     /// Fix the fan at a speed in percent (0: it has failed); without one it is automatic again
     SetFan {
         #[arg(long, default_value_t = 0)]
@@ -79,6 +85,9 @@ enum Ctl {
         /// It draws (a game), rather than computes
         #[arg(long)]
         graphics: bool,
+        /// Percent of the work that waits for memory; left out, as much as of a game
+        #[arg(long)]
+        memory: Option<f64>,
     },
     /// Let a call of NVML or CUDA return a code; without one (or with 0) it works again
     Fail {
@@ -124,13 +133,15 @@ fn control(command: &Ctl) -> Option<Control> {
     Some(match command {
         Ctl::SetRoomTemp { celsius } => Control::SetRoomTemp { celsius: *celsius },
         Ctl::SetTemp { card, celsius } => Control::SetTemp { card: *card, celsius: *celsius },
+        Ctl::StickTemp { card, celsius } => Control::StickTemp { card: *card, celsius: *celsius },
         Ctl::SetFan { card, percent } => Control::SetFan { card: *card, percent: *percent },
-        Ctl::ExternalLoad { card, pid, util, vram, graphics } => Control::ExternalLoad {
+        Ctl::ExternalLoad { card, pid, util, vram, graphics, memory } => Control::ExternalLoad {
             card: *card,
             pid: *pid,
             util_percent: *util,
             vram_mib: *vram,
             graphics: *graphics,
+            memory_percent: *memory,
         },
         Ctl::Fail { call, code, card, times } => {
             Control::Fail { call: call.clone(), code: *code, card: *card, times: *times }
