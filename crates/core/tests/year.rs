@@ -1,6 +1,7 @@
 //! A host's life in fast motion: months of an owner who comes, plays, watches films and leaves, of a market with jobs,
 //! and of hands that take their time. What is asserted is physical: when the tenant really ran, beside when the owner
 //! was really there.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

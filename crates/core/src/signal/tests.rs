@@ -58,8 +58,7 @@ fn what_is_switched_off_does_not_count_and_what_cannot_be_seen_is_listed() {
 
 #[test]
 fn load_counts_from_its_threshold_and_falls_below_it_before_it_no_longer_does() {
-    let mut rules = SignalRules::default();
-    rules.foreign_cpu = SignalRule::default();
+    let rules = SignalRules { foreign_cpu: SignalRule::default(), ..SignalRules::default() };
     let mut signs = Signs::default();
     for (percent, counted) in [("49", false), ("50", true), ("41", true), ("39", false), ("45", false)] {
         signs.take(sign(SignalKind::ForeignCpu, "load", Some(percent)));
