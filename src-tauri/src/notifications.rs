@@ -33,6 +33,7 @@ pub async fn refused(refusal: &Refusal, language: Language) {
     let texts = Texts::of(language);
     let detail = match refusal {
         Refusal::Command(CommandError::SettingsUnreadable) => texts.plain("refusal-settings-unreadable"),
+        Refusal::Command(CommandError::NoGame) => texts.plain("refusal-no-game"),
         Refusal::Command(CommandError::NoSuchJob { .. }) => texts.plain("refusal-no-such-job"),
         Refusal::Command(CommandError::Duration { most_ms }) => {
             texts.with("refusal-duration", &[("hours", (most_ms / 3_600_000).to_string())])
