@@ -137,7 +137,6 @@ ui-connection-lost = The window lost its connection to Nightjar: { $detail }
 
 refusal-settings-unreadable = the settings file cannot be read, so nothing is changed in it; repair it or move it away first.
 refusal-duration = this can last { $hours } hours at most.
-refusal-no-game = no game is seen now that the snooze could end with; snooze for a time instead.
 refusal-no-such-job = this job is no longer running here.
 refusal-no-game = no game is seen now that the pause could end with.
 

@@ -137,7 +137,6 @@ ui-connection-lost = 窗口与 Nightjar 失去连接：{ $detail }
 
 refusal-settings-unreadable = 设置文件读不出来，因此没有改动它；请先修复或移走它。
 refusal-duration = 最长 { $hours } 小时。
-refusal-no-game = 现在没有看到游戏，无法“玩完再恢复”；请改为暂停一段时间。
 refusal-no-such-job = 这个任务已经不在这台电脑上运行了。
 refusal-no-game = 现在没有检测到游戏，无法“暂停到游戏结束”。
 
