@@ -146,6 +146,7 @@ impl Owner {
 
     fn take(&mut self, input: Input) {
         let now = self.clock.now();
+        self.follow_zone(now);
         let chosen = matches!(input, Input::User(_));
         for effect in self.host.handle(input, now) {
             self.perform(effect);

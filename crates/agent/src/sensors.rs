@@ -72,11 +72,16 @@ fn presence_of(event: PresenceEvent, now: Timestamp) -> Presence {
 pub(crate) struct Watched {
     games: Vec<String>,
     ignored_controllers: Vec<String>,
+    ssh_counts: bool,
 }
 
 impl Watched {
     pub(crate) fn of(settings: &Settings) -> Self {
-        Self { games: settings.games.clone(), ignored_controllers: settings.ignored_controllers.clone() }
+        Self {
+            games: settings.games.clone(),
+            ignored_controllers: settings.ignored_controllers.clone(),
+            ssh_counts: settings.ssh_counts,
+        }
     }
 }
 
@@ -87,10 +92,10 @@ pub(crate) async fn signs(
     owner: mpsc::UnboundedSender<Input>,
 ) {
     loop {
-        let Watched { games, ignored_controllers } = watched.borrow_and_update().clone();
+        let Watched { games, ignored_controllers, ssh_counts } = watched.borrow_and_update().clone();
         let sleep = sleep.clone();
-        let options =
-            SignalOptions { games, ignored_controllers, sleep, ..SignalOptions::from_environment() };
+        let base = SignalOptions::from_environment();
+        let options = SignalOptions { games, ignored_controllers, ssh_counts, sleep, ..base };
         let sender = owner.clone();
         let sink: nightjar_presence::Sink = Arc::new(move |sign| drop(sender.send(Input::Sign(sign))));
         // Sensors ask buses and processes before they return.

@@ -143,6 +143,8 @@ pub struct Settings {
     pub games: Vec<String>,
     /// Controllers that are left out, by their names.
     pub ignored_controllers: Vec<String>,
+    /// A login by SSH is use of this PC, as a remote desktop is.
+    pub ssh_counts: bool,
     /// Choices for single cards, by UUID; the others are lent as the rest of the settings say.
     pub cards: BTreeMap<GpuUuid, CardRule>,
     /// This PC has no desktop: earn without seeing whether somebody is there.
@@ -180,6 +182,7 @@ impl Default for Settings {
             cpu_busy_percent: 50,
             games: Vec::new(),
             ignored_controllers: Vec::new(),
+            ssh_counts: false,
             cards: BTreeMap::new(),
             without_presence: false,
             price_per_hour: Money::new(1_500_000, Currency::CNY),

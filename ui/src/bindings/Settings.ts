@@ -48,6 +48,10 @@ games: Array<string>,
  */
 ignored_controllers: Array<string>, 
 /**
+ * A login by SSH is use of this PC, as a remote desktop is.
+ */
+ssh_counts: boolean, 
+/**
  * Choices for single cards, by UUID; the others are lent as the rest of the settings say.
  */
 cards: { [key in GpuUuid]: CardRule }, 
