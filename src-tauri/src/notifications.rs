@@ -38,6 +38,12 @@ pub async fn refused(refusal: &Refusal, language: Language) {
         Refusal::Command(CommandError::Duration { most_ms }) => {
             texts.with("refusal-duration", &[("hours", (most_ms / 3_600_000).to_string())])
         }
+        Refusal::Command(CommandError::NoSuchCard { .. }) => texts.plain("refusal-no-such-card"),
+        Refusal::Command(CommandError::NoPowerLimit) => texts.plain("refusal-no-power-limit"),
+        Refusal::Command(CommandError::PowerLimit { least, most }) => {
+            let values = [("least", least.to_string()), ("most", most.to_string())];
+            texts.with("refusal-power-limit", &values)
+        }
         Refusal::Command(CommandError::Settings { detail }) | Refusal::Unreadable { detail } => {
             detail.clone()
         }

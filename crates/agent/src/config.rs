@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use nightjar_protocol::helper::{HELPER_SOCKET, HELPER_SOCKET_ENV};
 use nightjar_worker::EngineAddress;
 
 /// See each field; [`AgentConfig::from_environment`] fills in what the platform is used to.
@@ -16,6 +17,8 @@ pub struct AgentConfig {
     pub runtime_dir: PathBuf,
     /// Docker Engine (`NIGHTJAR_DOCKER`, else `DOCKER_HOST`, else the platform's default).
     pub engine: EngineAddress,
+    /// Socket of the privileged helper (`NIGHTJAR_HELPER`); Nightjar does without where there is none.
+    pub helper: PathBuf,
     /// The host key is kept in this PC's keyring where there is one; else in a file only its owner can read.
     pub use_keyring: bool,
 }
@@ -42,6 +45,7 @@ impl AgentConfig {
             .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
             .map_or(Ok(EngineAddress::Local), |value| value.parse())?;
         let use_keyring = std::env::var("NIGHTJAR_KEYRING").map_or(true, |value| value != "file");
-        Ok(Self { data_dir, settings_path, runtime_dir, engine, use_keyring })
+        let helper = given(HELPER_SOCKET_ENV).unwrap_or_else(|| PathBuf::from(HELPER_SOCKET));
+        Ok(Self { data_dir, settings_path, runtime_dir, engine, helper, use_keyring })
     }
 }

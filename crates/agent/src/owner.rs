@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock, local_time};
 use crate::gate::Gate;
+use crate::power::PowerOrder;
 use crate::scribe::Writing;
 use crate::sensors::{Sampling, Watched};
 
@@ -57,6 +58,7 @@ pub(crate) struct Hands {
     /// What makes the PC wait with its sleep until no job runs.
     pub sleep: SleepGuard,
     pub coordinator: watch::Sender<Option<String>>,
+    pub power: mpsc::UnboundedSender<PowerOrder>,
 }
 
 pub(crate) struct Owner {
@@ -173,6 +175,8 @@ impl Owner {
                 let percent = sharing.map_or(100, |sharing| sharing.cpu_percent);
                 hands.workers.restrain(&lease, self.host.settings().limits.cpu_cores, percent);
             }
+            Effect::SetPowerLimit { gpu, watts } => drop(hands.power.send(PowerOrder::Set { gpu, watts })),
+            Effect::RestorePowerLimit { gpu } => drop(hands.power.send(PowerOrder::Restore { gpu })),
             Effect::Prepare { terms } => {
                 let gpu_index = self.host.gpu_index(&terms.gpu);
                 hands.workers.prepare(terms, gpu_index, self.host.settings());

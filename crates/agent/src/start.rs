@@ -21,13 +21,14 @@ use crate::config::AgentConfig;
 use crate::enrolment;
 use crate::gate::Gate;
 use crate::handle::{AgentHandle, Ending};
+use crate::helper::Helper;
 use crate::journal::Journal;
 use crate::owner::{Hands, LinkOrder, Message, Owner};
 use crate::scribe::{Scribe, Writing};
 use crate::sensors::{self, Sampling, Watched};
 use crate::session::Session;
 use crate::settings_file::{self, Loaded};
-use crate::{control, identity, tunnel};
+use crate::{control, identity, power, tunnel};
 
 /// Longer than the longest grace and the stop that follows it.
 const END_WITHIN: Duration = Duration::from_secs(150);
@@ -104,7 +105,9 @@ impl Parts {
         // Two hosts on one Engine must not take each other's workers for left-overs.
         workers_config.host = hex::encode(&key.public().as_bytes()[..8]);
         let (reports, worker_reports) = mpsc::unbounded_channel();
-        let workers = Workers::new(workers_config, reports)?;
+        // A connection of its own: a freeze waits for nothing that is said to the driver.
+        let road = Arc::new(Helper::start(config.helper.clone()));
+        let workers = Workers::new(workers_config, Some(road), reports)?;
         Ok(Self {
             config,
             lock,
@@ -154,6 +157,7 @@ impl Parts {
         let sleep = nightjar_presence::SleepGuard::default();
         let (notices, _) = broadcast::channel(64);
         let (view, view_inbox) = watch::channel(Arc::new(view_model(&host.view(self.clock.now()), &around)));
+        let (power, power_orders) = mpsc::unbounded_channel();
         let usage_waits = Arc::new(Notify::new());
         let gate = Gate::new(self.workers.clone());
         let owner = Owner {
@@ -170,6 +174,7 @@ impl Parts {
                 watched,
                 sleep: sleep.clone(),
                 coordinator,
+                power,
             },
             around,
             view,
@@ -219,6 +224,7 @@ impl Parts {
         let inward = vec![
             owning,
             presence,
+            tokio::spawn(power::run(Helper::start(self.config.helper), power_orders, messages.clone())),
             signs,
             tokio::spawn(sensors::disk(self.config.data_dir, messages.clone())),
             self.workers.watch(move |runtime| {

@@ -129,12 +129,62 @@ pub enum Command {
     Preset(PresetChoice),
     /// Host: show what every sensor sees, and which cannot be had on this PC
     Sensors(HostPlace),
+    /// Host: show or choose the power limit while a card is rented
+    ///
+    /// Applies to tenants alone: it is set when a job begins, and what was there comes back when you do, when the job ends
+    /// and when Nightjar does. A limit that another tool sets meanwhile is left alone. Needs Nightjar's helper.
+    Power(Power),
     /// Host: end a job that runs on this PC now
     ///
     /// The card is free at once; the renter pays nothing more. To end a lease that you rent, use `nightjar stop`.
     StopJob(StopJob),
     /// Host: end the host that runs on this PC, and its jobs
     Quit(HostPlace),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar power status
+  nightjar power set 250
+  nightjar power set 70% --gpu GPU-4f2a…
+  nightjar power restore
+
+Ends with 2 when the card does not take the limit.")]
+pub struct Power {
+    #[command(subcommand)]
+    pub command: PowerCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PowerCommand {
+    /// Choose the limit while renting: watts, or percent of the card's default
+    Set(PowerSet),
+    /// Leave the limit as it is, also while renting
+    Restore(PowerRestore),
+    /// Show each card's limits, and whether they can be set here
+    Status(HostPlace),
+}
+
+#[derive(Debug, Args)]
+pub struct PowerSet {
+    /// E.g. 250 or 70%
+    #[arg(value_name = "WATTS", value_parser = quantity::power)]
+    pub limit: nightjar_core::host::PowerWish,
+    /// One card by its UUID; without it, every card
+    #[arg(long, value_name = "UUID")]
+    pub gpu: Option<String>,
+    #[command(flatten)]
+    pub place: HostPlace,
+}
+
+#[derive(Debug, Args)]
+pub struct PowerRestore {
+    /// One card by its UUID; without it, every card
+    #[arg(long, value_name = "UUID")]
+    pub gpu: Option<String>,
+    #[command(flatten)]
+    pub place: HostPlace,
 }
 
 #[derive(Debug, Args)]

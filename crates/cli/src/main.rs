@@ -86,6 +86,7 @@ async fn perform(command: Command, output: Output) -> Result<u8, Failure> {
         Command::Finish(arguments) => host::finish(arguments, output).await,
         Command::Preset(arguments) => host::preset(arguments, output).await,
         Command::Sensors(place) => host::sensors(place, output).await,
+        Command::Power(arguments) => host::power(arguments, output).await,
         Command::StopJob(arguments) => host::stop_job(arguments, output).await,
         Command::Quit(place) => host::quit(place, output).await,
     };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use nightjar_core::host::PowerWish;
 use nightjar_core::money::{Currency, Money};
 
 /// More than any card has.
@@ -140,9 +141,33 @@ pub fn spell_mib(mib: u64) -> String {
     format!("{}.{} GiB", mib / 1_024, mib % 1_024 * 10 / 1_024)
 }
 
+/// Watts, or percent of the card's default: `250`, `250W`, `70%`.
+///
+/// # Errors
+/// What is wanted.
+pub fn power(text: &str) -> Result<PowerWish, String> {
+    let number =
+        |digits: &str| digits.trim().parse::<u32>().ok().filter(|number| (1..=2_000).contains(number));
+    let wish = match text.strip_suffix('%') {
+        Some(percent) => number(percent).map(|percent| PowerWish::Percent { percent }),
+        None => number(text.trim_end_matches(['w', 'W'])).map(|watts| PowerWish::Watts { watts }),
+    };
+    wish.ok_or_else(|| String::from("give watts or percent of the card's default, e.g. 250 or 70%"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_power_limit_is_watts_or_percent() {
+        assert_eq!(power("250"), Ok(PowerWish::Watts { watts: 250 }));
+        assert_eq!(power("250 W"), Ok(PowerWish::Watts { watts: 250 }));
+        assert_eq!(power("70%"), Ok(PowerWish::Percent { percent: 70 }));
+        for bad in ["", "-5", "0", "3000", "W", "%", "1e3"] {
+            assert!(power(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_are_read() {

@@ -11,6 +11,7 @@ pub mod market;
 pub mod meter;
 pub mod money;
 pub mod policy;
+pub mod power;
 pub mod preset;
 pub mod schedule;
 pub mod settings;

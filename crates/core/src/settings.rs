@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::gpu::GpuUuid;
 use crate::money::{Currency, Money};
+use crate::power::PowerSettings;
 use crate::schedule::{HoursError, Schedule};
 use crate::signal::SignalRules;
 use crate::tariff::Tariff;
@@ -131,6 +132,7 @@ pub struct Settings {
     #[ts(type = "number")]
     pub friendly_grace_ms: u64,
     pub sharing: Sharing,
+    pub power: PowerSettings,
     /// Memory of the card that a held tenant must leave to the owner who is back, or it ends.
     #[ts(type = "number")]
     pub vram_reserve_mib: u64,
@@ -176,6 +178,7 @@ impl Default for Settings {
             give_back: GiveBack::Instant,
             friendly_grace_ms: 10_000,
             sharing: Sharing::default(),
+            power: PowerSettings::default(),
             vram_reserve_mib: 512,
             locked_idle_after_ms: 15_000,
             signals: SignalRules::default(),
@@ -273,6 +276,7 @@ impl Settings {
                 }
             }
         }
+        self.power.check()?;
         let names = |list: &[String]| {
             list.len() <= 256
                 && list

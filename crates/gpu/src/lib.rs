@@ -6,11 +6,13 @@
 
 mod error;
 mod nvml;
+mod power;
 mod sampler;
 mod sysfs;
 
 pub use error::GpuError;
 pub use nvml::Nvml;
+pub use power::MilliwattLimits;
 pub use sampler::Sampler;
 pub use sysfs::{CardPower, PowerStates};
 

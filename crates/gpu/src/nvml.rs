@@ -18,7 +18,7 @@ const LONGEST_NAME: usize = 96;
 /// An open NVML. It holds the cards open, which keeps a laptop card from falling asleep, until it is dropped.
 #[derive(Debug)]
 pub struct Nvml {
-    library: nvml_wrapper::Nvml,
+    pub(crate) library: nvml_wrapper::Nvml,
 }
 
 impl Nvml {
@@ -37,7 +37,7 @@ impl Nvml {
         library.map(|library| Self { library }).map_err(|error| GpuError::from_nvml(error, None, None))
     }
 
-    fn failed(&self, error: NvmlError, card: Option<&str>) -> GpuError {
+    pub(crate) fn failed(&self, error: NvmlError, card: Option<&str>) -> GpuError {
         GpuError::from_nvml(error, card, self.library.sys_driver_version().ok().as_deref())
     }
 }

@@ -159,3 +159,13 @@ ui-state-earning = Earning
 ui-state-waiting = Ready
 ui-state-yours = Yours
 ui-state-trouble = Needs you
+
+power-available = The power limit for renting can be set here.
+power-unknown = Nightjar is looking for its helper.
+power-not-installed = The power limit stays as it is, because Nightjar's helper is not installed or not turned on. Renting works all the same.
+power-not-allowed = The power limit stays as it is, because Nightjar's helper does not serve this account. Join its group, then log in anew.
+power-not-answering = The power limit stays as it is, because Nightjar's helper does not answer ({ $detail }).
+power-unsupported = The power limit stays as it is: on this system Nightjar cannot set it yet. Renting works all the same.
+refusal-no-such-card = that card is not in this PC any more.
+refusal-no-power-limit = the driver does not manage this card's power limit; it is rented with the limit that it has.
+refusal-power-limit = this card takes a power limit between { $least } and { $most } W.

@@ -159,3 +159,13 @@ ui-state-earning = 赚钱中
 ui-state-waiting = 已就绪
 ui-state-yours = 归你用
 ui-state-trouble = 要你处理
+
+power-available = 可以在这里设置出租时的功耗上限。
+power-unknown = 正在查找 Nightjar 的辅助服务。
+power-not-installed = 功耗上限保持原样：Nightjar 的辅助服务没有安装或没有启用。出租不受影响。
+power-not-allowed = 功耗上限保持原样：Nightjar 的辅助服务不接受当前账户。请加入它的用户组，然后重新登录。
+power-not-answering = 功耗上限保持原样：Nightjar 的辅助服务没有响应（{ $detail }）。
+power-unsupported = 功耗上限保持原样：Nightjar 在这个系统上还不能设置它。出租不受影响。
+refusal-no-such-card = 这张显卡已不在这台电脑里。
+refusal-no-power-limit = 驱动无法管理这张显卡的功耗上限，出租时保持原样。
+refusal-power-limit = 这张显卡的功耗上限须在 { $least } 到 { $most } W 之间。

@@ -6,6 +6,7 @@
 //! | [`market_api`] | renter and coordinator (HTTP) |
 //! | [`control`] | front ends and a running host (local socket) |
 //! | [`guest`] | agent and process 1 of a container (its standard input and output) |
+//! | [`helper`] | the host and the privileged helper (local socket) |
 //! | [`view`] | the agent and everything that is shown |
 //! | [`window`] | the app and its window, beside the two above |
 //! | [`relay`] | where the tunnel's relay is |
@@ -14,6 +15,7 @@ pub mod bindings;
 pub mod control;
 pub mod error;
 pub mod guest;
+pub mod helper;
 pub mod host_session;
 pub mod market_api;
 pub mod relay;

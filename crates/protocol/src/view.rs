@@ -5,6 +5,7 @@
 use nightjar_core::host::{CardView, HostState, HostView, Notice};
 use nightjar_core::money::Money;
 use nightjar_core::policy::{BlockReason, Overrides, Verdict};
+use nightjar_core::power::{HelperStanding, PowerSettings};
 use nightjar_core::preset::Preset;
 use nightjar_core::settings::Language;
 use nightjar_core::signal::Sign;
@@ -89,6 +90,17 @@ pub struct TrayMenu {
     pub quit: String,
 }
 
+/// Whether the power limit can be set here, and what is chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct PowerNote {
+    pub can_be_set: bool,
+    /// Why it cannot, or that it can.
+    pub sentence: String,
+    /// The one command that mends it.
+    pub command: Option<String>,
+    pub chosen: PowerSettings,
+}
+
 /// All that is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct ViewModel {
@@ -109,6 +121,7 @@ pub struct ViewModel {
     pub sensors: Vec<SensorLine>,
     pub earnings: Earnings,
     pub cards: Vec<CardTile>,
+    pub power: PowerNote,
     pub tray: TrayMenu,
     pub identity: Identity,
 }
@@ -162,8 +175,33 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         sensors: host.signs.iter().map(|sign| SensorLine::new(sign, texts)).collect(),
         earnings: around.earnings,
         cards,
+        power: power_note(host, texts),
         tray,
         identity: around.identity.clone(),
+    }
+}
+
+fn power_note(host: &HostView, texts: &Texts) -> PowerNote {
+    let note = |key: &str, command: Option<&str>| PowerNote {
+        can_be_set: false,
+        sentence: texts.plain(key),
+        command: command.map(str::to_owned),
+        chosen: host.settings.power.clone(),
+    };
+    match &host.helper {
+        HelperStanding::Available { .. } => PowerNote { can_be_set: true, ..note("power-available", None) },
+        HelperStanding::Unknown => note("power-unknown", None),
+        HelperStanding::NotInstalled => {
+            note("power-not-installed", Some("sudo systemctl enable --now nightjar-helper.socket"))
+        }
+        HelperStanding::NotAllowed => {
+            note("power-not-allowed", Some("sudo usermod --append --groups nightjar \"$USER\""))
+        }
+        HelperStanding::NotAnswering { detail } => PowerNote {
+            sentence: texts.with("power-not-answering", &[("detail", detail.clone())]),
+            ..note("power-not-answering", Some("sudo systemctl restart nightjar-helper.socket"))
+        },
+        HelperStanding::Unsupported => note("power-unsupported", None),
     }
 }
 

@@ -28,8 +28,8 @@ use crate::config::EngineAddress;
 const QUICK: Duration = Duration::from_secs(10);
 /// Creating or starting a container unpacks nothing, but a slow disk or a GPU that wakes up takes its time.
 const SLOW: Duration = Duration::from_secs(60);
-/// The owner waits for the card: what is not frozen by now is killed.
-const FREEZE: Duration = Duration::from_secs(2);
+/// The owner waits for what this narrows.
+const PROMPT: Duration = Duration::from_secs(2);
 /// Of one core.
 const NANO_CPUS_PER_PERCENT: i64 = 10_000_000;
 /// Longest output of a program that is run in a container.
@@ -50,6 +50,8 @@ pub enum EngineError {
     NotAllowed { address: String },
     #[error("the Docker Engine did not answer within {secs} s ({doing})")]
     Slow { doing: &'static str, secs: u64 },
+    #[error("the Docker Engine did not answer within {ms} ms ({doing})")]
+    Late { doing: &'static str, ms: u64 },
     #[error("{doing} failed, the disk is full: free some GiB where Docker keeps its data ({detail})")]
     DiskFull { doing: &'static str, detail: String },
     #[error("the image {reference} is not here; load or build it first")]
@@ -71,7 +73,10 @@ impl EngineError {
     /// Nothing can be asked of the Engine now.
     #[must_use]
     pub fn is_silence(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::NotAllowed { .. } | Self::Slow { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::NotAllowed { .. } | Self::Slow { .. } | Self::Late { .. }
+        )
     }
 
     fn is_absence(&self) -> bool {
@@ -211,13 +216,14 @@ impl Engine {
         }
     }
 
-    pub async fn create(&self, name: &str, body: ContainerCreateBody) -> Result<(), EngineError> {
+    /// Gives its full id.
+    pub async fn create(&self, name: &str, body: ContainerCreateBody) -> Result<String, EngineError> {
         let reference = body.image.clone().unwrap_or_default();
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let call = self.client()?.create_container(Some(options), body);
         match self.call("making a container", SLOW, call).await {
             Err(error) if error.is_absence() => Err(EngineError::NoImage { reference }),
-            other => other.map(drop),
+            made => made.map(|made| made.id),
         }
     }
 
@@ -238,8 +244,8 @@ impl Engine {
     }
 
     /// Freezes every process of the container. Already frozen counts as done.
-    pub async fn pause(&self, name: &str) -> Result<(), EngineError> {
-        match self.call("freezing", FREEZE, self.client()?.pause_container(name)).await {
+    pub async fn pause(&self, name: &str, within: Duration) -> Result<(), EngineError> {
+        match self.call("freezing", within, self.client()?.pause_container(name)).await {
             Err(error) if error.is_conflict() && error.says("already paused") => Ok(()),
             other => other,
         }
@@ -258,7 +264,7 @@ impl Engine {
         let has = self.info().await?.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX);
         let nano_cpus = i64::from(cores.min(has).max(1)) * i64::from(percent) * NANO_CPUS_PER_PERCENT;
         let body = ContainerUpdateBody { nano_cpus: Some(nano_cpus), ..ContainerUpdateBody::default() };
-        self.call("limiting a container", FREEZE, self.client()?.update_container(name, body)).await
+        self.call("limiting a container", PROMPT, self.client()?.update_container(name, body)).await
     }
 
     /// Ends every process of the container, frozen or not. Already gone counts as done.

@@ -19,6 +19,7 @@ use crate::engine::{Engine, EngineError, Standing, how_it_ended, published};
 use crate::line::{Line, SURELY_OVER};
 use crate::preparation::{Lines, Preparation};
 use crate::removal::{labels_of, remove_placement};
+use crate::second_road::{Ice, SecondRoad};
 use crate::spec::Names;
 use crate::workers::WorkerReport;
 
@@ -64,6 +65,7 @@ pub(crate) enum Order {
 pub(crate) struct LeaseTask {
     pub engine: Engine,
     pub config: Arc<WorkersConfig>,
+    pub road: Option<Arc<dyn SecondRoad>>,
     pub lease: LeaseId,
     pub epoch: Epoch,
     pub reports: mpsc::UnboundedSender<WorkerReport>,
@@ -84,13 +86,15 @@ enum Over {
 /// What of a lease is there.
 struct Alive {
     lines: Option<Lines>,
-    frozen: bool,
+    ice: Ice,
 }
 
 impl LeaseTask {
     pub async fn run(mut self, begin: Begin) {
         let making = TaskTracker::new();
-        let mut alive = Alive { lines: None, frozen: false };
+        let worker = Names::new(&self.lease, self.epoch).worker;
+        let ice = Ice::new(self.engine.clone(), worker, self.road.clone());
+        let mut alive = Alive { lines: None, ice };
         let over = self.live(begin, &making, &mut alive).await;
         making.close();
         self.end(over, &making, alive).await;
@@ -107,9 +111,9 @@ impl LeaseTask {
         let begun = async {
             match begin {
                 Begin::Prepare { terms, gpu_index, settings } => {
-                    self.prepare(&terms, gpu_index, &settings, making).await
+                    self.prepare(&terms, gpu_index, &settings, making, &mut alive.ice).await
                 }
-                Begin::Adopt => self.adopt().await,
+                Begin::Adopt => self.adopt(&mut alive.ice).await,
                 Begin::Remains => Err("it was left over from an earlier run".to_owned()),
             }
         };
@@ -131,6 +135,7 @@ impl LeaseTask {
         gpu_index: u32,
         settings: &Settings,
         making: &TaskTracker,
+        ice: &mut Ice,
     ) -> Result<Lines, String> {
         if let Some(mut predecessor) = self.predecessor.take() {
             // Its sender is gone when it is over, which is as good.
@@ -141,6 +146,7 @@ impl LeaseTask {
         match prepared {
             Ok(prepared) => {
                 let _ = self.ports.set(prepared.ports);
+                ice.guard(prepared.container);
                 self.report(WorkerEvent::Ready { access: prepared.access });
                 Ok(prepared.lines)
             }
@@ -153,7 +159,7 @@ impl LeaseTask {
     }
 
     /// Heartbeats first: process 1 has been waiting since the agent ended.
-    async fn adopt(&self) -> Result<Lines, String> {
+    async fn adopt(&self, ice: &mut Ice) -> Result<Lines, String> {
         let names = Names::new(&self.lease, self.epoch);
         let take_up = async |name: &str| {
             let ends = self.engine.attach(name).await.map_err(|error| error.to_string())?;
@@ -168,6 +174,8 @@ impl LeaseTask {
             }
             if name == &names.gateway {
                 let _ = self.ports.set(published(&found));
+            } else if let Some(container) = found.id {
+                ice.take_up(container).await;
             }
         }
         Ok(Lines { gateway, worker })
@@ -186,21 +194,13 @@ impl LeaseTask {
                     let Some(order) = order else { return Over::Stopped(StopHow::Kill) };
                     tokio::select! {
                         biased;
-                        event = obey(&self.engine, &names, order) => {
-                            // A freeze that failed may have come through all the same.
-                            alive.frozen = match &event {
-                                None | Some(WorkerEvent::RestrainFailed { .. }) => alive.frozen,
-                                Some(event) => *event != WorkerEvent::Thawed,
-                            };
+                        event = obey(&self.engine, &names, &mut alive.ice, order) => {
                             event.into_iter().for_each(|event| self.report(event));
                         }
-                        how = stopped(&mut stop) => {
-                            // The freeze may or may not have happened.
-                            alive.frozen = true;
-                            return Over::Stopped(how);
-                        }
+                        how = stopped(&mut stop) => return Over::Stopped(how),
                     }
                 }
+                () = alive.ice.settle() => {}
                 event = lines.worker.next() => match event {
                     Some(event) => note(&self.lease, &event),
                     None => match self.line_lost(&mut stop, &names.worker, "the worker", lines.worker.last_beat()).await {
@@ -260,7 +260,7 @@ impl LeaseTask {
             Over::Ended(cause) => cause,
             Over::Stopped(how) => {
                 if let (StopHow::Graceful { grace_ms }, Some(lines), false) =
-                    (how, &mut alive.lines, alive.frozen)
+                    (how, &mut alive.lines, alive.ice.is_frozen())
                 {
                     self.part(lines, Duration::from_millis(grace_ms)).await;
                 }
@@ -270,6 +270,7 @@ impl LeaseTask {
         let last_beat = alive.lines.as_ref().map_or_else(Instant::now, |lines| lines.worker.last_beat());
         // Cut now: should the Engine not answer, process 1 ends the container without it.
         drop(alive.lines);
+        alive.ice.end(false).await;
         let removal = async {
             if timeout(MAKING_ENDS_WITHIN, making.wait()).await.is_err() {
                 tracing::warn!(lease = %self.lease, "a call to the Docker Engine is still under way");
@@ -279,11 +280,12 @@ impl LeaseTask {
         tokio::pin!(removal);
         tokio::select! {
             () = &mut removal => self.report(WorkerEvent::Gone { cause }),
-            rest = self.nothing_runs(last_beat + SURELY_OVER, alive.frozen) => {
+            rest = self.nothing_runs(last_beat + SURELY_OVER, &mut alive.ice) => {
                 self.report(WorkerEvent::Gone { cause: format!("{cause}; {rest}") });
                 removal.await;
             }
         }
+        alive.ice.release();
     }
 
     /// Asks the tenant's programs to end and waits for them, until the grace or a harder stop.
@@ -323,7 +325,7 @@ impl LeaseTask {
     }
 
     /// For a removal that takes long: comes back when no process of the lease can be left, and says what is.
-    async fn nothing_runs(&self, not_before: Instant, frozen: bool) -> String {
+    async fn nothing_runs(&self, not_before: Instant, ice: &mut Ice) -> String {
         let labels = labels_of(&self.config.host, &self.lease, Some(self.epoch));
         sleep_until(not_before).await;
         loop {
@@ -338,7 +340,10 @@ impl LeaseTask {
                 Ok(_) => sleep(LOOK_AGAIN).await,
                 Err(error) => {
                     tracing::warn!(lease = %self.lease, "it is over without the Engine's word: {error}");
-                    let rest = match frozen {
+                    if ice.end(true).await {
+                        return "the helper ended it, while the Docker Engine does not answer".to_owned();
+                    }
+                    let rest = match ice.is_frozen() {
                         true => "what is frozen of it is ended as soon as the Docker Engine answers",
                         false => {
                             "its line is cut and it ended itself, while the Docker Engine does not answer"
@@ -351,25 +356,16 @@ impl LeaseTask {
     }
 }
 
-/// The freeze goes to the Engine with nothing before it.
-async fn obey(engine: &Engine, names: &Names, order: Order) -> Option<WorkerEvent> {
-    Some(match order {
-        Order::Freeze { called } => match engine.pause(&names.worker).await {
-            Ok(()) => {
-                let took_us = u64::try_from(called.elapsed().as_micros()).unwrap_or(u64::MAX);
-                WorkerEvent::Frozen { took_us }
-            }
-            Err(error) => WorkerEvent::FreezeFailed { cause: error.to_string() },
-        },
-        Order::Thaw => match engine.unpause(&names.worker).await {
-            Ok(()) => WorkerEvent::Thawed,
-            Err(error) => WorkerEvent::ThawFailed { cause: error.to_string() },
-        },
-        Order::Restrain { cores, percent } => match engine.limit_cpus(&names.worker, cores, percent).await {
-            Ok(()) => return None,
-            Err(error) => WorkerEvent::RestrainFailed { cause: error.to_string() },
-        },
-    })
+/// What is to be told of it.
+async fn obey(engine: &Engine, names: &Names, ice: &mut Ice, order: Order) -> Option<WorkerEvent> {
+    match order {
+        Order::Freeze { called } => Some(ice.freeze(called).await),
+        Order::Thaw => Some(ice.thaw().await),
+        Order::Restrain { cores, percent } => {
+            let refused = engine.limit_cpus(&names.worker, cores, percent).await.err()?;
+            Some(WorkerEvent::RestrainFailed { cause: refused.to_string() })
+        }
+    }
 }
 
 fn note(lease: &LeaseId, event: &GuestEvent) {

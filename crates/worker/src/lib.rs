@@ -7,6 +7,7 @@
 //! | `lease_task` | one lease's life: serve, lose the Engine, end |
 //! | `preparation` | from an offer's terms to a worker that passed its check |
 //! | `line` | heartbeats to process 1 of a container and its events |
+//! | [`SecondRoad`] | freezing where the Engine does not answer; which road froze thaws |
 //! | `removal` | ending containers so that nothing of them is left |
 //! | `spec` | terms and settings to container configurations; pure |
 //! | `engine` | the Engine's calls that are used, each bounded in time, errors in words |
@@ -22,9 +23,11 @@ mod line;
 mod preparation;
 mod probe;
 mod removal;
+mod second_road;
 mod spec;
 pub mod workers;
 
 pub use config::{EngineAddress, WorkersConfig};
 pub use engine::EngineError;
+pub use second_road::{Done, SecondRoad};
 pub use workers::{WorkerReport, Workers};

@@ -42,6 +42,8 @@ pub(crate) struct Prepared {
     pub lines: Lines,
     pub ports: HashMap<u16, SocketAddr>,
     pub access: WorkerAccess,
+    /// Full id of the worker.
+    pub container: String,
 }
 
 /// Why there is none.
@@ -96,19 +98,21 @@ impl Preparation<'_> {
         self.make(async move { engine.create_network(network).await }).await?;
 
         let names = &spec.names;
-        let mut gateway = self.bring_up(&names.gateway, spec.gateway.clone(), &spec.gateway_boot).await?;
+        let (mut gateway, _) =
+            self.bring_up(&names.gateway, spec.gateway.clone(), &spec.gateway_boot).await?;
         self.await_gateway(&mut gateway, &names.gateway).await?;
         // Read once: the Engine does not change published ports of a running container.
         let ports =
             self.engine.inspect(&names.gateway).await?.map(|found| published(&found)).unwrap_or_default();
 
-        let mut worker = self.bring_up(&names.worker, spec.worker.clone(), &spec.worker_boot).await?;
+        let (mut worker, container) =
+            self.bring_up(&names.worker, spec.worker.clone(), &spec.worker_boot).await?;
         let ready = self.await_worker(&mut worker, &names.worker);
         let checked = self.check(&spec);
         // SSH and Jupyter start while the card is checked.
         let (ssh_host_key, device_name) = tokio::try_join!(ready, checked)?;
         let access = WorkerAccess { ssh_host_key, jupyter_token, device_name };
-        Ok(Prepared { lines: Lines { gateway, worker }, ports, access })
+        Ok(Prepared { lines: Lines { gateway, worker }, ports, access, container })
     }
 
     /// Sees a call through that must not be left half done.
@@ -122,20 +126,21 @@ impl Preparation<'_> {
         }
     }
 
-    /// Makes a container, takes up its line and starts it, in this order: its process 1 waits for the first line.
+    /// Makes a container, takes up its line and starts it, in this order: its process 1 waits for the first line. With its
+    /// full id.
     async fn bring_up(
         &self,
         name: &str,
         body: bollard::models::ContainerCreateBody,
         boot: &impl Serialize,
-    ) -> Result<Line, Unready> {
+    ) -> Result<(Line, String), Unready> {
         let (engine, container) = (self.engine.clone(), name.to_owned());
-        self.make(async move { engine.create(&container, body).await }).await?;
+        let id = self.make(async move { engine.create(&container, body).await }).await?;
         let ends = self.engine.attach(name).await?;
         let line = Line::open(ends, boot).map_err(|error| Unready::Guest(error.to_string()))?;
         let (engine, container) = (self.engine.clone(), name.to_owned());
         self.make(async move { engine.start(&container).await }).await?;
-        Ok(line)
+        Ok((line, id))
     }
 
     async fn await_gateway(&self, line: &mut Line, name: &str) -> Result<(), Unready> {

@@ -18,6 +18,7 @@ use crate::engine::{Engine, EngineError, Ours, Standing};
 use crate::lease_task::{Begin, LeaseTask, Order, Ports};
 use crate::probe::Probe;
 use crate::removal::{epoch_of, is_worker, labels_of, lease_of, remove_all};
+use crate::second_road::SecondRoad;
 use crate::spec::{LABEL_HOST, LABEL_LEASE, check_lease};
 
 /// What has become of a worker.
@@ -45,6 +46,7 @@ pub struct Workers {
 struct Inner {
     engine: Engine,
     config: Arc<WorkersConfig>,
+    road: Option<Arc<dyn SecondRoad>>,
     reports: mpsc::UnboundedSender<WorkerReport>,
     tasks: Mutex<HashMap<LeaseId, Handle>>,
     /// Placements that [`Workers::survivors`] has seen, so that the end of one that vanished since can be told.
@@ -63,15 +65,20 @@ struct Handle {
 }
 
 impl Workers {
-    /// Connects to nothing yet.
+    /// Connects to nothing yet. `road` freezes a worker where the Engine does not answer.
     ///
     /// # Errors
     /// When the configuration is unusable.
-    pub fn new(config: WorkersConfig, events: mpsc::UnboundedSender<WorkerReport>) -> anyhow::Result<Self> {
+    pub fn new(
+        config: WorkersConfig,
+        road: Option<Arc<dyn SecondRoad>>,
+        events: mpsc::UnboundedSender<WorkerReport>,
+    ) -> anyhow::Result<Self> {
         config.check()?;
         let inner = Inner {
             engine: Engine::new(config.engine.clone()),
             config: Arc::new(config),
+            road,
             reports: events,
             tasks: Mutex::default(),
             seen: Mutex::default(),
@@ -193,6 +200,7 @@ impl Workers {
         let task = LeaseTask {
             engine: inner.engine.clone(),
             config: inner.config.clone(),
+            road: inner.road.clone(),
             lease: lease.clone(),
             epoch,
             reports: inner.reports.clone(),

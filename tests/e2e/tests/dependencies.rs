@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("nightjar-cli", &["nightjar-core", "nightjar-protocol", "nightjar-agent", "nightjar-link"]),
     ("nightjar-desktop", &["nightjar-core", "nightjar-protocol", "nightjar-agent"]),
+    ("nightjar-helper", &["nightjar-core", "nightjar-protocol", "nightjar-gpu"]),
     ("nightjar-coordinator", &["nightjar-core", "nightjar-protocol", "nightjar-link"]),
     // What runs inside a container speaks the protocol and knows nothing else of us.
     ("nightjar-guest", &["nightjar-core", "nightjar-protocol"]),

@@ -132,6 +132,22 @@ impl Engine {
         Ok(())
     }
 
+    /// Stops the daemon where it stands: it answers nothing until [`Engine::go_on`].
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn hang(&self) -> anyhow::Result<()> {
+        leftovers::send(Signal::STOP, &[self.daemon_id().context("the Engine does not run")?]);
+        Ok(())
+    }
+
+    /// The end of [`Engine::hang`].
+    pub fn go_on(&self) {
+        if let Some(id) = self.daemon_id() {
+            leftovers::send(Signal::CONT, &[id]);
+        }
+    }
+
     /// Starts the daemon again after [`Engine::crash`].
     ///
     /// # Errors
@@ -258,6 +274,7 @@ impl Engine {
         if self.containerd.is_none() && self.dockerd.is_none() {
             return Ok(());
         }
+        self.go_on();
         if self.dockerd.is_some()
             && let Err(error) = self.remove_containers()
         {

@@ -8,6 +8,7 @@ pub mod figures;
 pub mod footprint;
 pub mod freezer;
 pub mod heat;
+pub mod helper;
 pub mod host;
 pub mod images;
 pub mod market;

@@ -5,6 +5,7 @@ import type { GiveBack } from "./GiveBack";
 import type { GpuUuid } from "./GpuUuid";
 import type { Language } from "./Language";
 import type { Money } from "./Money";
+import type { PowerSettings } from "./PowerSettings";
 import type { Schedule } from "./Schedule";
 import type { Sharing } from "./Sharing";
 import type { SignalRules } from "./SignalRules";
@@ -30,7 +31,7 @@ resume_after_ms: number,
 /**
  * A job that is frozen for longer ends.
  */
-frozen_at_most_ms: number, give_back: GiveBack, friendly_grace_ms: number, sharing: Sharing, 
+frozen_at_most_ms: number, give_back: GiveBack, friendly_grace_ms: number, sharing: Sharing, power: PowerSettings, 
 /**
  * Memory of the card that a held tenant must leave to the owner who is back, or it ends.
  */

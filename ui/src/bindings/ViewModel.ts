@@ -6,6 +6,7 @@ import type { HostState } from "./HostState";
 import type { Identity } from "./Identity";
 import type { Language } from "./Language";
 import type { Overrides } from "./Overrides";
+import type { PowerNote } from "./PowerNote";
 import type { Preset } from "./Preset";
 import type { SensorLine } from "./SensorLine";
 import type { Timestamp } from "./Timestamp";
@@ -30,4 +31,4 @@ choice: string | null, overrides: Overrides,
 /**
  * `None` where the owner has chosen otherwise than any preset.
  */
-preset: Preset | null, sensors: Array<SensorLine>, earnings: Earnings, cards: Array<CardTile>, tray: TrayMenu, identity: Identity, };
+preset: Preset | null, sensors: Array<SensorLine>, earnings: Earnings, cards: Array<CardTile>, power: PowerNote, tray: TrayMenu, identity: Identity, };

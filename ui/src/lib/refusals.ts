@@ -19,6 +19,12 @@ function commandDetail(error: Extract<Refusal, { kind: "command" }>["data"], tex
       return texts.say("refusal-no-such-job");
     case "no_game":
       return texts.say("refusal-no-game");
+    case "no_such_card":
+      return texts.say("refusal-no-such-card");
+    case "no_power_limit":
+      return texts.say("refusal-no-power-limit");
+    case "power_limit":
+      return texts.say("refusal-power-limit", { least: error.least, most: error.most });
     case "settings":
       return error.detail;
   }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use nightjar_agent::control::{Client, socket_path};
+use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::UserCommand;
 use nightjar_core::lease::LeaseId;
 use nightjar_protocol::control::{ControlAnswer, ControlRequest, Refusal};
 use nightjar_protocol::view::ViewModel;
 use serde_json::json;
 
-use crate::arguments::{HostPlace, Status, StopJob};
+use crate::arguments::{HostPlace, Power, PowerCommand, Status, StopJob};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, line};
 
@@ -63,9 +64,11 @@ fn answered(answer: anyhow::Result<ControlAnswer>) -> Result<ControlAnswer, Fail
 fn refused(refusal: &Refusal) -> Failure {
     use nightjar_core::host::CommandError as C;
     let exit = match refusal {
-        Refusal::Command(C::NoSuchJob { .. } | C::NoGame) => Exit::NothingMatched,
-        Refusal::Command(C::Duration { .. } | C::Settings { .. }) => Exit::Usage,
-        Refusal::Command(C::SettingsUnreadable) | Refusal::Unreadable { .. } => Exit::Failed,
+        Refusal::Command(C::NoSuchJob { .. } | C::NoSuchCard { .. } | C::NoGame) => Exit::NothingMatched,
+        Refusal::Command(C::PowerLimit { .. } | C::Duration { .. } | C::Settings { .. }) => Exit::Usage,
+        Refusal::Command(C::NoPowerLimit | C::SettingsUnreadable) | Refusal::Unreadable { .. } => {
+            Exit::Failed
+        }
     };
     Failure::new(exit, refusal.to_string())
 }
@@ -100,6 +103,29 @@ pub async fn status(arguments: &Status, output: Output) -> Result<(), Failure> {
         }
         seen = next;
     }
+}
+
+/// # Errors
+/// When no host runs, or the card does not take the limit.
+pub async fn power(arguments: &Power, output: Output) -> Result<(), Failure> {
+    let (place, command) = match &arguments.command {
+        PowerCommand::Set(set) => {
+            let command =
+                UserCommand::SetPowerLimit { gpu: set.gpu.clone().map(GpuUuid), limit: Some(set.limit) };
+            (&set.place, Some(command))
+        }
+        PowerCommand::Restore(restore) => {
+            let gpu = restore.gpu.clone().map(GpuUuid);
+            (&restore.place, Some(UserCommand::SetPowerLimit { gpu, limit: None }))
+        }
+        PowerCommand::Status(place) => (place, None),
+    };
+    let mut grip = Grip::connect(place).await?;
+    let view = match command {
+        Some(command) => grip.command(command).await?,
+        None => view(grip.ask(ControlRequest::Status).await?)?,
+    };
+    output.print(&view.power, &show::power(&view))
 }
 
 /// # Errors

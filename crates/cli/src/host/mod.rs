@@ -6,7 +6,7 @@ mod run;
 mod show;
 
 pub use choice::{earn, finish, pause, preset, resume, sensors};
-pub use grip::{quit, status, stop_job};
+pub use grip::{power, quit, status, stop_job};
 pub use run::run;
 
 use nightjar_agent::AgentConfig;

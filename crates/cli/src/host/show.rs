@@ -44,6 +44,33 @@ pub fn status(view: &ViewModel) -> String {
     text
 }
 
+/// What each card may draw while it is rented, what it may draw now, and why that cannot be changed here.
+#[must_use]
+pub fn power(view: &ViewModel) -> String {
+    let mut table = Table::new(&["CARD", "NOW", "DEFAULT", "FROM", "TO", "RENTED"]);
+    for tile in &view.cards {
+        let reading = &tile.card.reading;
+        let watts = |watts: f64| format!("{watts:.0} W");
+        let mut row = vec![format!("{} {}", reading.index, printable(&reading.name))];
+        let rented = reading.power_limits.as_ref().map(|limits| {
+            row.extend(
+                [limits.enforced_watts, limits.default_watts, limits.min_watts, limits.max_watts].map(watts),
+            );
+            view.power.chosen.renting(&reading.uuid, limits)
+        });
+        row.resize(5, String::from("-"));
+        row.push(
+            rented.flatten().map_or_else(|| String::from("as found"), |chosen| watts(f64::from(chosen))),
+        );
+        table.row(row);
+    }
+    let mut text = format!("{table}\n{}", printable(&view.power.sentence));
+    if let Some(command) = &view.power.command {
+        let _ = write!(text, "\n  {command}");
+    }
+    text
+}
+
 /// What the driver does not tell is left out.
 fn card(card: &CardView) -> String {
     let reading = &card.reading;
@@ -72,6 +99,8 @@ mod tests {
     use nightjar_protocol::view::{CardTile, Earnings, Identity, TrayMenu};
 
     use super::*;
+    use nightjar_core::power::PowerSettings;
+    use nightjar_protocol::view::PowerNote;
 
     fn tile(asleep: bool, job: Option<JobView>) -> CardTile {
         let reading = GpuReading {
@@ -121,6 +150,12 @@ mod tests {
             sensors: Vec::new(),
             earnings: Earnings { today: nothing, all: nothing },
             cards: vec![tile(false, Some(job)), tile(true, None)],
+            power: PowerNote {
+                can_be_set: true,
+                sentence: word(),
+                command: None,
+                chosen: PowerSettings::default(),
+            },
             tray: TrayMenu {
                 status: word(),
                 earn_while_idle: word(),

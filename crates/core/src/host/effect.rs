@@ -33,6 +33,15 @@ pub enum Effect {
         gpu: GpuUuid,
         sharing: Option<Sharing>,
     },
+    /// For the tenant, until `RestorePowerLimit` or the end of this program.
+    SetPowerLimit {
+        gpu: GpuUuid,
+        watts: u32,
+    },
+    /// Back to what was found.
+    RestorePowerLimit {
+        gpu: GpuUuid,
+    },
     /// Start gateway and worker and run the self-check.
     Prepare {
         terms: LeaseTerms,

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::gpu::{DriverInfo, GpuReading, GpuTrouble};
+use crate::gpu::{DriverInfo, GpuReading, GpuTrouble, GpuUuid};
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
 use crate::policy::{Presence, Runtime};
+use crate::power::HelperStanding;
 use crate::preset::Preset;
 use crate::settings::Settings;
 use crate::signal::Sign;
@@ -24,6 +25,8 @@ pub enum Input {
     UpdateWaiting {
         is_waiting: bool,
     },
+    /// Whether power limits can be set here.
+    Helper(HelperStanding),
     Gpus(GpuReport),
     Runtime(Runtime),
     DiskFree {
@@ -129,12 +132,30 @@ pub enum UserCommand {
     StopJob {
         lease: LeaseId,
     },
+    /// What one card, or every one, may draw while it is rented; `None` leaves the limit as it is.
+    SetPowerLimit {
+        gpu: Option<GpuUuid>,
+        limit: Option<PowerWish>,
+    },
     /// Write a preset's values into the settings.
     ApplyPreset {
         preset: Preset,
     },
     Save {
         settings: Box<Settings>,
+    },
+}
+
+/// A power limit as the owner says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "unit", rename_all = "snake_case")]
+pub enum PowerWish {
+    Watts {
+        watts: u32,
+    },
+    /// Of the card's default limit.
+    Percent {
+        percent: u32,
     },
 }
 
@@ -153,6 +174,14 @@ pub enum CommandError {
     NoGame,
     #[error("there is no job {lease} on this host; `nightjar status` lists those that run")]
     NoSuchJob { lease: LeaseId },
+    #[error("there is no card {gpu} in this PC; `nightjar status` lists those that are")]
+    NoSuchCard { gpu: GpuUuid },
+    #[error(
+        "the driver does not manage the power limit of this card; it is rented with the limit that it has"
+    )]
+    NoPowerLimit,
+    #[error("this card takes a power limit between {least} and {most} W")]
+    PowerLimit { least: u32, most: u32 },
     #[error("these settings are not taken: {detail}")]
     Settings { detail: String },
 }

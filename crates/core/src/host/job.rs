@@ -27,6 +27,17 @@ enum Worker {
     Stopping { again_at: Timestamp },
 }
 
+/// Whose wish the card's power limit follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Draw {
+    /// The owner's, for all that is not renting: what was found.
+    AsFound,
+    Renting,
+    Shared,
+    /// The owner is back, and the tenant takes its leave.
+    Least,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     terms: LeaseTerms,
@@ -37,6 +48,7 @@ pub(super) struct Job {
     access: Option<WorkerAccess>,
     /// It shares the PC with its owner, within the owner's bounds.
     restrained: bool,
+    leaves_softly: bool,
 }
 
 impl Job {
@@ -49,6 +61,7 @@ impl Job {
             worker: Worker::Starting,
             access: None,
             restrained: false,
+            leaves_softly: false,
             terms,
         };
         job.step(LeaseEvent::Accept, now, out);
@@ -75,6 +88,7 @@ impl Job {
             worker: Worker::Up,
             access: None,
             restrained: false,
+            leaves_softly: false,
             terms: stored.terms,
         };
         let was_used = matches!(job.state, LeaseState::Running | LeaseState::Yielded);
@@ -121,6 +135,19 @@ impl Job {
 
     pub(super) fn device_name(&self) -> Option<&str> {
         self.access.as_ref().map(|access| access.device_name.as_str())
+    }
+
+    /// What the card may draw now.
+    pub(super) fn draw(&self) -> Draw {
+        match (&self.state, self.worker) {
+            (_, Worker::Stopping { .. }) if self.leaves_softly => Draw::Least,
+            (_, Worker::Stopping { .. }) => Draw::AsFound,
+            (LeaseState::Running, _) if self.restrained => Draw::Shared,
+            (LeaseState::Accepted | LeaseState::Preparing | LeaseState::Ready | LeaseState::Running, _) => {
+                Draw::Renting
+            }
+            _ => Draw::AsFound,
+        }
     }
 
     pub(super) fn is_restrained(&self) -> bool {
@@ -185,6 +212,7 @@ impl Job {
         if matches!(self.worker, Worker::Stopping { .. }) || self.state.is_over() {
             return;
         }
+        self.leaves_softly = reason == EndReason::OwnerReturned && matches!(how, StopHow::Graceful { .. });
         out.push(Effect::Stop { lease: self.terms.lease.clone(), how });
         out.push(Effect::CloseGate { lease: self.terms.lease.clone() });
         self.meter_stop(energy, now, out);

@@ -7,6 +7,7 @@ mod effect;
 mod hours;
 mod input;
 mod job;
+mod limit;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 
 pub use effect::{Effect, JournalEntry, Notice, Report, StopHow, StoredLease};
 pub use input::{
-    CommandError, GpuReport, Input, MarketInput, Survivor, UserCommand, WorkerEvent, WorkerFate,
+    CommandError, GpuReport, Input, MarketInput, PowerWish, Survivor, UserCommand, WorkerEvent, WorkerFate,
 };
 pub use view::{CardView, HostState, HostView, JobView};
 
@@ -27,6 +28,7 @@ use crate::market::CardOffer;
 use crate::policy::{
     self, EarnNow, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide,
 };
+use crate::power::HelperStanding;
 use crate::settings::Settings;
 use crate::signal::SignalKind;
 use crate::time::Timestamp;
@@ -51,6 +53,8 @@ struct Card {
     present: bool,
     verdict: Verdict,
     job: Option<Job>,
+    /// The power limit that the helper was told, and holds.
+    told_watts: Option<u32>,
 }
 
 /// See the module's text.
@@ -67,6 +71,7 @@ pub struct Host {
     recovered: bool,
     closing: bool,
     hours: Hours,
+    helper: HelperStanding,
 }
 
 impl Host {
@@ -82,6 +87,7 @@ impl Host {
             recovered: false,
             closing: false,
             hours: Hours::default(),
+            helper: HelperStanding::default(),
         }
     }
 
@@ -122,6 +128,7 @@ impl Host {
             Input::Worker { lease, epoch, event } => self.take_worker(&lease, epoch, event, now, &mut out),
             Input::User(command) => self.take_command(command, now, &mut out),
             Input::Closing => self.closing = true,
+            Input::Helper(standing) => self.helper = standing,
             Input::Recovered(survivors) => self.take_survivors(survivors, now, &mut out),
         }
         // Other settings have other hours.
@@ -166,6 +173,10 @@ impl Host {
                 Err(CommandError::Duration { most_ms: MAX_OVERRIDE_MS })
             }
             UserCommand::SnoozeForGame if self.game().is_none() => Err(CommandError::NoGame),
+            UserCommand::SetPowerLimit { .. } if self.snapshot.settings_trouble.is_some() => {
+                Err(CommandError::SettingsUnreadable)
+            }
+            UserCommand::SetPowerLimit { gpu, limit } => self.check_limit(gpu.as_ref(), *limit),
             UserCommand::ApplyPreset { .. } if self.snapshot.settings_trouble.is_some() => {
                 Err(CommandError::SettingsUnreadable)
             }
@@ -226,6 +237,7 @@ impl Host {
                         present: true,
                         verdict: Verdict::Earn,
                         job: None,
+                        told_watts: None,
                     });
                     card.reading = reading;
                     card.present = true;
@@ -396,6 +408,10 @@ impl Host {
                 preset.apply(&mut self.settings);
                 out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
             }
+            UserCommand::SetPowerLimit { gpu, limit } => {
+                self.choose_limit(gpu, limit);
+                out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
+            }
             UserCommand::LastJob { for_ms } => self.overrides.last_job_until = Some(now.plus_ms(for_ms)),
             UserCommand::EndOverrides => self.overrides = Overrides::default(),
             UserCommand::StopJob { lease } => {
@@ -427,6 +443,7 @@ impl Host {
                     present: false,
                     verdict: Verdict::Earn,
                     job: None,
+                    told_watts: None,
                 });
                 card.job = Some(job);
             }
@@ -465,6 +482,7 @@ impl Host {
             }
             card.verdict = verdict;
         }
+        self.tell_limits(out);
         self.cards.retain(|_, card| card.present || card.job.is_some());
         self.tell_offers(out);
     }

@@ -8,6 +8,7 @@ use crate::lease::{LeaseId, LeaseState};
 use crate::meter::owed;
 use crate::money::Money;
 use crate::policy::{BlockReason, Overrides, Verdict};
+use crate::power::HelperStanding;
 use crate::preset::Preset;
 use crate::settings::Settings;
 use crate::signal::Sign;
@@ -71,6 +72,7 @@ pub struct HostView {
     pub cards: Vec<CardView>,
     pub settings: Settings,
     pub settings_readable: bool,
+    pub helper: HelperStanding,
 }
 
 impl Host {
@@ -114,6 +116,7 @@ impl Host {
             cards,
             settings: self.settings.clone(),
             settings_readable: self.snapshot.settings_trouble.is_none(),
+            helper: self.helper.clone(),
         }
     }
 

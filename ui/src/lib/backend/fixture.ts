@@ -71,6 +71,12 @@ export function recordedView(): ViewModel {
     sensors: [],
     earnings: { today: cny(12_340_000), all: cny(1_234_560_000) },
     cards: [recordedCard()],
+    power: {
+      can_be_set: true,
+      sentence: "The power limit for renting can be set here.",
+      command: null,
+      chosen: { limit_percent: null, limit_watts: {} },
+    },
     tray: {
       status: "Earning: a job is running.",
       earn_while_idle: "Earn while idle",

@@ -1,0 +1,223 @@
+//! Which power limit each card is to have. The wish follows from the state alone and is told when it changes, so a helper
+//! that comes late, or again, is told once more.
+
+use crate::gpu::GpuUuid;
+use crate::power::{HelperStanding, PowerSettings, least, most, shared};
+
+use super::Host;
+use super::effect::{Effect, Outbox};
+use super::input::{CommandError, PowerWish};
+use super::job::Draw;
+
+impl Host {
+    /// Whether a card of this host can have this limit.
+    pub(super) fn check_limit(
+        &self,
+        gpu: Option<&GpuUuid>,
+        limit: Option<PowerWish>,
+    ) -> Result<(), CommandError> {
+        if let Some(gpu) = gpu.filter(|gpu| !self.cards.contains_key(gpu)) {
+            return Err(CommandError::NoSuchCard { gpu: gpu.clone() });
+        }
+        let Some(limit) = limit else { return Ok(()) };
+        let cards = self.cards.iter().filter(|(uuid, _)| gpu.is_none_or(|gpu| gpu == *uuid));
+        let mut limits = cards.filter_map(|(_, card)| card.reading.power_limits).peekable();
+        if limits.peek().is_none() {
+            return Err(CommandError::NoPowerLimit);
+        }
+        for limits in limits {
+            let watts = match limit {
+                PowerWish::Watts { watts } => f64::from(watts),
+                PowerWish::Percent { percent } => limits.default_watts * f64::from(percent) / 100.0,
+            };
+            if watts < limits.min_watts.floor() || watts > limits.max_watts.ceil() {
+                return Err(CommandError::PowerLimit { least: least(&limits), most: most(&limits) });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn choose_limit(&mut self, gpu: Option<GpuUuid>, limit: Option<PowerWish>) {
+        let power = &mut self.settings.power;
+        let chosen: Vec<GpuUuid> = match gpu {
+            Some(gpu) => vec![gpu],
+            None => {
+                power.limit_percent = None;
+                power.limit_watts.clear();
+                self.cards.keys().cloned().collect()
+            }
+        };
+        for uuid in chosen {
+            match limit {
+                None => drop(power.limit_watts.remove(&uuid)),
+                Some(PowerWish::Watts { watts }) => drop(power.limit_watts.insert(uuid, watts)),
+                Some(PowerWish::Percent { percent }) => {
+                    let limits = self.cards.get(&uuid).and_then(|card| card.reading.power_limits);
+                    if let Some(limits) = limits {
+                        let all = PowerSettings { limit_percent: Some(percent), ..PowerSettings::default() };
+                        power.limit_watts.extend(all.renting(&uuid, &limits).map(|watts| (uuid, watts)));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn tell_limits(&mut self, out: &mut Outbox) {
+        // Without its connection the helper has put everything back by itself.
+        if !matches!(self.helper, HelperStanding::Available { .. }) {
+            self.cards.values_mut().for_each(|card| card.told_watts = None);
+            return;
+        }
+        for (gpu, card) in &mut self.cards {
+            let draw = card.job.as_ref().map_or(Draw::AsFound, super::job::Job::draw);
+            let wanted = card.reading.power_limits.as_ref().and_then(|limits| {
+                let renting = self.settings.power.renting(gpu, limits);
+                match draw {
+                    Draw::AsFound => None,
+                    Draw::Renting => renting,
+                    Draw::Shared => Some(shared(limits, self.settings.sharing.power_limit_percent, renting)),
+                    Draw::Least => Some(least(limits)),
+                }
+            });
+            // One reading that lacks the limits is no reason to change anything.
+            let is_unread = card.reading.power_limits.is_none() && draw != Draw::AsFound;
+            if is_unread || card.told_watts == wanted {
+                continue;
+            }
+            card.told_watts = wanted;
+            let gpu = gpu.clone();
+            out.push(match wanted {
+                Some(watts) => Effect::SetPowerLimit { gpu, watts },
+                None => Effect::RestorePowerLimit { gpu },
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::PowerLimits;
+    use crate::host::sample::{card, driver, terms};
+    use crate::host::{GpuReport, Input, MarketInput, UserCommand, WorkerEvent};
+    use crate::lease::{Epoch, LeaseId, WorkerAccess};
+    use crate::policy::{Presence, Runtime};
+    use crate::settings::{GiveBack, Settings};
+    use crate::time::Timestamp;
+
+    struct Bench {
+        host: Host,
+        now: Timestamp,
+    }
+
+    impl Bench {
+        /// A host with a job that runs, at 60 % of 450 W.
+        fn new(give_back: GiveBack) -> Self {
+            let mut settings = Settings { give_back, disk_reserve_mib: 0, ..Settings::default() };
+            settings.power.limit_percent = Some(60);
+            let mut bench = Self { host: Host::new(settings), now: Timestamp(10_000_000) };
+            let mut reading = card("GPU-1");
+            reading.power_limits = Some(PowerLimits {
+                enforced_watts: 450.0,
+                default_watts: 450.0,
+                min_watts: 150.0,
+                max_watts: 600.0,
+            });
+            bench.put(Input::Gpus(GpuReport::Readings { driver: driver(), cards: vec![reading] }));
+            bench.put(Input::Runtime(Runtime::Ready {
+                unsafe_versions: vec![],
+                images: vec!["pytorch-cuda:lite".into()],
+            }));
+            bench.put(Input::DiskFree { mib: 100_000 });
+            bench.put(Input::Recovered(vec![]));
+            bench.put(Input::Market(MarketInput::Connected));
+            bench.put(Input::Presence(Presence::Idle { since: Timestamp(0) }));
+            bench
+        }
+
+        /// What is said to the helper: the watts, or 0 to put back what was there.
+        fn put(&mut self, input: Input) -> Vec<u32> {
+            let effects = self.host.handle(input, self.now);
+            let limits = effects.into_iter().filter_map(|effect| match effect {
+                Effect::SetPowerLimit { gpu, watts } => Some((gpu, watts)),
+                Effect::RestorePowerLimit { gpu } => Some((gpu, 0)),
+                _ => None,
+            });
+            limits
+                .inspect(|(gpu, _)| assert_eq!(gpu, &GpuUuid("GPU-1".into())))
+                .map(|(_, watts)| watts)
+                .collect()
+        }
+
+        fn helper(&mut self) -> Vec<u32> {
+            self.put(Input::Helper(HelperStanding::Available { version: "1".into() }))
+        }
+
+        fn worker(&mut self, event: WorkerEvent) -> Vec<u32> {
+            self.put(Input::Worker { lease: LeaseId("lease".into()), epoch: Epoch(1), event })
+        }
+
+        fn rent(&mut self) -> Vec<u32> {
+            let said = self.put(Input::Market(MarketInput::Offer(terms("lease", 1, "GPU-1"))));
+            let access = WorkerAccess {
+                ssh_host_key: "key".into(),
+                jupyter_token: "token".into(),
+                device_name: "card".into(),
+            };
+            assert_eq!(self.worker(WorkerEvent::Ready { access }), []);
+            assert_eq!(
+                self.put(Input::Market(MarketInput::Start {
+                    lease: LeaseId("lease".into()),
+                    epoch: Epoch(1)
+                })),
+                []
+            );
+            said
+        }
+    }
+
+    #[test]
+    fn the_limit_is_for_the_tenant_and_never_for_the_owner() {
+        let mut bench = Bench::new(GiveBack::Instant);
+        assert_eq!(bench.helper(), []);
+        assert_eq!(bench.rent(), [270]);
+        assert_eq!(bench.put(Input::Presence(Presence::Active { since: bench.now })), [0]);
+        assert_eq!(bench.worker(WorkerEvent::Frozen { took_us: 9 }), []);
+        bench.now = bench.now.plus_ms(400_000);
+        assert_eq!(bench.put(Input::Presence(Presence::Idle { since: Timestamp(10_000_000) })), []);
+        assert_eq!(bench.worker(WorkerEvent::Thawed), [270]);
+        assert_eq!(bench.put(Input::User(UserCommand::SetPowerLimit { gpu: None, limit: None })), [0]);
+        let wish = crate::host::PowerWish::Watts { watts: 300 };
+        assert_eq!(
+            bench.put(Input::User(UserCommand::SetPowerLimit { gpu: None, limit: Some(wish) })),
+            [300]
+        );
+        assert_eq!(bench.put(Input::User(UserCommand::StopJob { lease: LeaseId("lease".into()) })), [0]);
+    }
+
+    #[test]
+    fn a_friendly_give_back_begins_with_the_least_and_ends_with_what_was_found() {
+        let mut bench = Bench::new(GiveBack::Friendly);
+        bench.helper();
+        bench.rent();
+        bench.put(Input::Sign(crate::signal::Sign {
+            kind: crate::signal::SignalKind::Game,
+            source: "test".into(),
+            standing: crate::signal::Standing::Seen { name: "a game".into() },
+        }));
+        bench.now = bench.now.plus_ms(60_000);
+        // Told at the sign itself, or when its grace is over.
+        bench.put(Input::Deadline);
+        assert_eq!(bench.host.cards[&GpuUuid("GPU-1".into())].told_watts, Some(150));
+        assert_eq!(bench.worker(WorkerEvent::Gone { cause: "told".into() }), [0]);
+    }
+
+    #[test]
+    fn without_a_helper_renting_works_and_one_that_comes_again_is_told_again() {
+        let mut bench = Bench::new(GiveBack::Instant);
+        assert_eq!(bench.rent(), []);
+        assert_eq!(bench.helper(), [270]);
+        assert_eq!(bench.put(Input::Helper(HelperStanding::NotInstalled)), []);
+        assert_eq!(bench.helper(), [270]);
+    }
+}

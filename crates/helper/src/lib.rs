@@ -1,0 +1,30 @@
+//! The privileged helper. It sets a card's power limit and puts back what it found; and it freezes or ends a worker's
+//! container when the Docker Engine cannot, or when the host is gone.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`limits`] | whose limit is set where, what comes back, what waits for a confirmation; pure |
+//! | [`peer`] | who may ask; pure |
+//! | [`memory`] | the file that survives a crash |
+//! | `cgroup` | a container's processes by their cgroup, version 1 or 2 |
+//! | `guards` | which containers end with which connection |
+//! | `desk` | the cards: the book of limits and the driver, in one hand |
+//! | `server` | connections and their requests |
+//!
+//! It knows no path and no process id from outside: a container is found by its id in the folders that Docker uses, a
+//! card by its UUID.
+
+pub mod limits;
+pub mod memory;
+pub mod peer;
+
+#[cfg(target_os = "linux")]
+pub mod cgroup;
+#[cfg(target_os = "linux")]
+pub mod desk;
+#[cfg(target_os = "linux")]
+pub mod guards;
+#[cfg(target_os = "linux")]
+pub mod listen;
+#[cfg(target_os = "linux")]
+pub mod server;

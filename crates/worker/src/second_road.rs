@@ -1,0 +1,244 @@
+//! Two roads to a frozen worker. The Engine's pause is the first. Where the Engine has not answered in time, because it is
+//! busy or hangs, whoever holds the second road freezes the container's control group without it.
+//!
+//! Whichever road froze the worker thaws it. A pause that the Engine carries out late is followed up: it is undone where
+//! the worker is to run by then.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use nightjar_core::host::WorkerEvent;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use crate::engine::{Engine, EngineError};
+
+/// The Engine needs some ten milliseconds; one that takes this long is not waited for.
+const ENGINE_ALONE: Duration = Duration::from_millis(250);
+/// The owner waits for the card: what is not frozen by now is killed.
+const FREEZE_WITHIN: Duration = Duration::from_secs(2);
+/// The answer of an Engine that hangs is waited for beside everything else, so that a late pause is not missed.
+const LATE_ANSWER_WITHIN: Duration = Duration::from_secs(3_600);
+const END_WITHIN: Duration = Duration::from_secs(8);
+
+/// What the second road answers.
+pub type Done = BoxFuture<'static, Result<(), String>>;
+
+/// Who can stop a container's processes without the Engine, and ends them should this program be gone. Containers are
+/// named by their full id.
+pub trait SecondRoad: Send + Sync {
+    /// This container is ours, and must not outlive this program. Returns at once.
+    fn guard(&self, container: &str);
+    /// It is over. Returns at once.
+    fn release(&self, container: &str);
+    fn freeze(&self, container: &str) -> Done;
+    fn thaw(&self, container: &str) -> Done;
+    /// Ends every process of it, frozen or not.
+    fn end(&self, container: &str) -> Done;
+}
+
+/// One worker's freezing and thawing.
+pub(crate) struct Ice {
+    engine: Engine,
+    name: String,
+    road: Option<Arc<dyn SecondRoad>>,
+    /// Its full id, once it is up.
+    container: Option<String>,
+    frozen: bool,
+    road_holds: bool,
+    engine_holds: bool,
+    /// A pause that the Engine has not answered yet.
+    asked: Option<JoinHandle<Result<(), EngineError>>>,
+}
+
+impl Ice {
+    pub fn new(engine: Engine, name: String, road: Option<Arc<dyn SecondRoad>>) -> Self {
+        Self {
+            engine,
+            name,
+            road,
+            container: None,
+            frozen: false,
+            road_holds: false,
+            engine_holds: false,
+            asked: None,
+        }
+    }
+
+    /// The worker is up.
+    pub fn guard(&mut self, container: String) {
+        if let Some(road) = &self.road {
+            road.guard(&container);
+        }
+        self.container = Some(container);
+    }
+
+    /// One that an earlier run has left: the Engine does not know whether it was frozen without it.
+    pub async fn take_up(&mut self, container: String) {
+        self.guard(container);
+        if let Some((road, container)) = self.road()
+            && let Err(error) = road.thaw(container).await
+        {
+            tracing::debug!("the second road is not there: {error}");
+        }
+    }
+
+    /// It may be frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    fn road(&self) -> Option<(&Arc<dyn SecondRoad>, &str)> {
+        Some((self.road.as_ref()?, self.container.as_deref()?))
+    }
+
+    /// The freeze goes to the Engine with nothing before it.
+    pub async fn freeze(&mut self, called: Instant) -> WorkerEvent {
+        self.frozen = true;
+        let asked = self.asked.get_or_insert_with(|| {
+            let (engine, name) = (self.engine.clone(), self.name.clone());
+            tokio::spawn(async move { engine.pause(&name, LATE_ANSWER_WITHIN).await })
+        });
+        let within =
+            if self.road.is_some() && self.container.is_some() { ENGINE_ALONE } else { FREEZE_WITHIN };
+        let first = match timeout(within, asked).await {
+            Ok(answer) => {
+                self.asked = None;
+                answer.unwrap_or_else(|_| Err(slow(within)))
+            }
+            Err(_) => Err(slow(within)),
+        };
+        let Err(first) = first else {
+            self.engine_holds = true;
+            return frozen(called);
+        };
+        match self.freeze_beside_the_engine(called).await {
+            Ok(()) => frozen(called),
+            Err(None) => WorkerEvent::FreezeFailed { cause: first.to_string() },
+            Err(Some(second)) => WorkerEvent::FreezeFailed { cause: format!("{first}; {second}") },
+        }
+    }
+
+    /// Takes the second road, and the Engine's answer where that comes first after all.
+    async fn freeze_beside_the_engine(&mut self, called: Instant) -> Result<(), Option<String>> {
+        let Some((road, container)) = self.road() else { return Err(None) };
+        let mut by_road = road.freeze(container);
+        // From here on it may be: a stop that interrupts this must know.
+        self.road_holds = true;
+        let deadline = tokio::time::Instant::from_std(called + FREEZE_WITHIN);
+        let mut refusal = None;
+        loop {
+            tokio::select! {
+                done = &mut by_road, if refusal.is_none() => match done {
+                    Ok(()) => {
+                        tracing::warn!("the Docker Engine did not freeze the worker in time, the helper did");
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        self.road_holds = false;
+                        refusal = Some(error);
+                    }
+                },
+                answer = answered(&mut self.asked), if self.asked.is_some() => {
+                    self.asked = None;
+                    if answer.is_ok() {
+                        self.engine_holds = true;
+                        return Ok(());
+                    }
+                }
+                () = sleep_until(deadline) => return Err(refusal),
+            }
+            if refusal.is_some() && self.asked.is_none() {
+                return Err(refusal);
+            }
+        }
+    }
+
+    pub async fn thaw(&mut self) -> WorkerEvent {
+        let thawed = match (self.road_holds && !self.engine_holds, self.road()) {
+            (true, Some((road, container))) => road.thaw(container).await,
+            _ => self.engine.unpause(&self.name).await.map_err(|error| error.to_string()),
+        };
+        match thawed {
+            Ok(()) => {
+                (self.frozen, self.road_holds, self.engine_holds) = (false, false, false);
+                WorkerEvent::Thawed
+            }
+            Err(cause) => WorkerEvent::ThawFailed { cause },
+        }
+    }
+
+    /// Comes back when the Engine has answered a pause that was not waited for; never, where none is open.
+    pub async fn settle(&mut self) {
+        if self.asked.is_none() {
+            return std::future::pending().await;
+        }
+        let answer = answered(&mut self.asked).await;
+        self.asked = None;
+        if answer.is_err() {
+            return;
+        }
+        if self.frozen {
+            self.engine_holds = true;
+            return;
+        }
+        tracing::info!("the Docker Engine froze the worker late, it is thawed again");
+        if let Err(error) = self.engine.unpause(&self.name).await {
+            tracing::warn!("a late freeze is not undone: {error}");
+        }
+    }
+
+    /// Before the Engine is asked to remove it: what was frozen without the Engine cannot be ended by it, and what was
+    /// frozen by an Engine that is silent now neither. Says whether nothing of it runs any more.
+    pub async fn end(&mut self, engine_is_silent: bool) -> bool {
+        let wanted = self.road_holds || (engine_is_silent && self.frozen);
+        let Some((road, container)) = self.road().filter(|_| wanted) else { return false };
+        match timeout(END_WITHIN, road.end(container)).await.unwrap_or_else(|_| Err("no answer".to_owned())) {
+            Ok(()) => {
+                (self.frozen, self.road_holds) = (false, false);
+                true
+            }
+            Err(error) => {
+                tracing::warn!("the helper did not end the worker: {error}");
+                false
+            }
+        }
+    }
+
+    /// Nothing of it is left.
+    pub fn release(&self) {
+        if let Some((road, container)) = self.road() {
+            road.release(container);
+        }
+    }
+}
+
+impl Drop for Ice {
+    fn drop(&mut self) {
+        if let Some(asked) = &self.asked {
+            asked.abort();
+        }
+    }
+}
+
+async fn answered(asked: &mut Option<JoinHandle<Result<(), EngineError>>>) -> Result<(), EngineError> {
+    match asked {
+        Some(call) => call.await.unwrap_or_else(|_| Err(slow(FREEZE_WITHIN))),
+        None => {
+            sleep(FREEZE_WITHIN).await;
+            Err(slow(FREEZE_WITHIN))
+        }
+    }
+}
+
+fn slow(within: Duration) -> EngineError {
+    EngineError::Late { doing: "freezing", ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX) }
+}
+
+fn frozen(called: Instant) -> WorkerEvent {
+    WorkerEvent::Frozen { took_us: u64::try_from(called.elapsed().as_micros()).unwrap_or(u64::MAX) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! An Engine that is a socket of this test's: it answers a pause when it is told to, so that each order of events can be
+//! played.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+
+use super::*;
+use crate::config::EngineAddress;
+
+/// Requests that it has heard; answers are held back while `silent`.
+#[derive(Clone)]
+struct Docker {
+    heard: Arc<Mutex<Vec<String>>>,
+    silent: watch::Sender<bool>,
+    socket: PathBuf,
+}
+
+impl Docker {
+    fn start(folder: &Path) -> Self {
+        let docker =
+            Self { heard: Arc::default(), silent: watch::channel(false).0, socket: folder.join("d.sock") };
+        let listener = UnixListener::bind(&docker.socket).unwrap();
+        let serving = docker.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let docker = serving.clone();
+                tokio::spawn(async move {
+                    let mut bytes = [0_u8; 4096];
+                    while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+                        let _ = docker.silent.subscribe().wait_for(|silent| !*silent).await;
+                        let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+                        let path = text.split(' ').nth(1).unwrap().to_owned();
+                        docker.heard.lock().unwrap().push(path.rsplit('/').next().unwrap().to_owned());
+                        let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+                    }
+                });
+            }
+        });
+        docker
+    }
+
+    fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+#[derive(Default)]
+struct Road {
+    taken: Mutex<Vec<String>>,
+    is_gone: bool,
+}
+
+impl Road {
+    fn take(&self, what: &str) -> Done {
+        self.taken.lock().unwrap().push(what.to_owned());
+        let answer = if self.is_gone { Err("the helper is not installed".to_owned()) } else { Ok(()) };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn taken(&self) -> Vec<String> {
+        self.taken.lock().unwrap().clone()
+    }
+}
+
+impl SecondRoad for Road {
+    fn guard(&self, _: &str) {
+        drop(self.take("guard"));
+    }
+    fn release(&self, _: &str) {
+        drop(self.take("release"));
+    }
+    fn freeze(&self, _: &str) -> Done {
+        self.take("freeze")
+    }
+    fn thaw(&self, _: &str) -> Done {
+        self.take("thaw")
+    }
+    fn end(&self, _: &str) -> Done {
+        self.take("end")
+    }
+}
+
+fn ice(docker: &Docker, road: &Arc<Road>) -> Ice {
+    let engine = Engine::new(EngineAddress::Unix(docker.socket.clone()));
+    let mut ice = Ice::new(engine, "worker".to_owned(), Some(road.clone()));
+    ice.guard("id".to_owned());
+    ice
+}
+
+#[tokio::test]
+async fn an_engine_that_answers_is_the_only_road() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut ice = ice(&docker, &road);
+    assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
+    assert_eq!(ice.thaw().await, WorkerEvent::Thawed);
+    assert_eq!(docker.heard(), ["pause", "unpause"]);
+    assert_eq!(road.taken(), ["guard"]);
+    assert!(!ice.is_frozen() && !ice.end(true).await);
+}
+
+#[tokio::test]
+async fn a_silent_engine_is_passed_by_and_its_late_pause_undone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut ice = ice(&docker, &road);
+    docker.silent.send_replace(true);
+    let WorkerEvent::Frozen { took_us } = ice.freeze(Instant::now()).await else { panic!("not frozen") };
+    assert!((250_000..1_000_000).contains(&took_us), "{took_us}");
+    // It goes on before the Engine has said a word.
+    assert_eq!(ice.thaw().await, WorkerEvent::Thawed);
+    assert_eq!(road.taken(), ["guard", "freeze", "thaw"]);
+    docker.silent.send_replace(false);
+    ice.settle().await;
+    assert_eq!(docker.heard(), ["pause", "unpause"]);
+}
+
+#[tokio::test]
+async fn a_late_pause_of_a_frozen_worker_makes_the_engine_thaw_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut ice = ice(&docker, &road);
+    docker.silent.send_replace(true);
+    ice.freeze(Instant::now()).await;
+    docker.silent.send_replace(false);
+    ice.settle().await;
+    assert_eq!(ice.thaw().await, WorkerEvent::Thawed);
+    assert_eq!(docker.heard(), ["pause", "unpause"]);
+    assert_eq!(road.taken(), ["guard", "freeze"]);
+}
+
+#[tokio::test]
+async fn what_the_road_froze_the_road_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut ice = ice(&docker, &road);
+    docker.silent.send_replace(true);
+    ice.freeze(Instant::now()).await;
+    assert!(ice.end(false).await && !ice.is_frozen());
+    ice.release();
+    assert_eq!(road.taken(), ["guard", "freeze", "end", "release"]);
+}
+
+#[tokio::test]
+async fn without_a_helper_a_silent_engine_is_a_failure_that_names_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = Docker::start(folder.path());
+    let road = Arc::new(Road { is_gone: true, ..Road::default() });
+    let mut ice = ice(&docker, &road);
+    docker.silent.send_replace(true);
+    let began = Instant::now();
+    let WorkerEvent::FreezeFailed { cause } = ice.freeze(began).await else { panic!("frozen") };
+    assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
+    assert!(cause.contains("did not answer within 250 ms") && cause.contains("not installed"), "{cause}");
+    assert!(ice.is_frozen(), "it may be frozen all the same");
+}

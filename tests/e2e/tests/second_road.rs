@@ -1,0 +1,149 @@
+//! What the privileged helper is for beside the power limit: a tenant is off the card also where Docker hangs, and a frozen
+//! one does not outlive its host.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::{Duration, Instant};
+
+use nightjar_core::host::HostState;
+use nightjar_core::lease::LeaseState;
+use nightjar_sim::wire::{Reply, Request};
+use nightjar_testbed::freezer::Freezer;
+use nightjar_testbed::helper::Helper;
+use nightjar_testbed::host::{Host, Watch, job_state, quick_settings};
+use nightjar_testbed::process::wait_for;
+use nightjar_testbed::renter::Renter;
+use nightjar_testbed::stage::{Stage, Wish};
+
+const SOON: Duration = Duration::from_secs(60);
+const IMAGE: &str = "pytorch-cuda:lite";
+
+/// A stage with a helper, on which a lease runs.
+struct Running {
+    /// Dropped before the folder that they lie in.
+    _words: Words,
+    watch: Watch,
+    host: Host,
+    renter: Renter,
+    lease: String,
+    helper: Helper,
+    stage: Stage,
+}
+
+/// What host and helper said, printed when the test fails.
+struct Words(Vec<std::path::PathBuf>);
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        for path in self.0.iter().filter(|_| std::thread::panicking()) {
+            println!("{}:\n{}", path.display(), std::fs::read_to_string(path).unwrap_or_default());
+        }
+    }
+}
+
+fn running() -> Running {
+    let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
+    let helper = Helper::start(stage.folder(), &stage.cards).unwrap();
+    let mut around = stage.place("host");
+    helper.serve(&mut around);
+    let mut settings = quick_settings();
+    settings.power.limit_percent = Some(60);
+    around.write_settings(&settings).unwrap();
+    let host = Host::join(around, stage.market.url(), &stage.market.pairing_code().unwrap()).unwrap();
+    stage.accept_versions(&host.around, &settings).unwrap();
+    let watch = host.watch().unwrap();
+    watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
+    let renter = Renter::log_in(stage.folder(), &stage.market, "20.00").unwrap();
+    wait_for("an offer", SOON, || Ok(renter.run(&["offers"]).ok())).unwrap();
+    let lease = renter.rent(IMAGE).unwrap();
+    watch.until("the lease runs", SOON, |view| job_state(view) == Some(LeaseState::Running)).unwrap();
+    let words = ["helper.log", "host/host.log"].map(|log| stage.folder().join(log));
+    Running { _words: Words(words.to_vec()), watch, host, renter, lease, helper, stage }
+}
+
+/// Moves the mouse and gives the time until the kernel says that the tenant is frozen.
+fn frozen_after_input(stage: &Stage, freezer: &Freezer) -> Duration {
+    let mut mouse = stage.desktop.mouse().unwrap();
+    let moved = Instant::now();
+    mouse.twitch().unwrap();
+    freezer.until(true, Duration::from_secs(5)).unwrap() - moved
+}
+
+/// How long until the tenant's first process, and with it all of them, is no more.
+fn gone(process: &str, within: Duration) -> Duration {
+    let began = Instant::now();
+    let there = std::path::Path::new("/proc").join(process);
+    wait_for("the tenant is gone", within, || Ok((!there.exists()).then_some(()))).unwrap();
+    began.elapsed()
+}
+
+fn first_process(stage: &Stage, lease: &str) -> String {
+    let worker = stage.worker(lease).unwrap();
+    stage.engine.ask(["inspect", "--format", "{{.State.Pid}}", &worker]).unwrap()
+}
+
+/// The card's own word, in watts.
+fn power_limit(stage: &Stage) -> u32 {
+    let asked = Request::Card { call: "test".into(), card: 0 };
+    match stage.cards.simulated().unwrap().client().ask(&asked).unwrap() {
+        Reply::Card { reading } => reading.limit_milliwatts / 1_000,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn limited_to(stage: &Stage, watts: u32) {
+    wait_for("the power limit", SOON, || Ok((power_limit(stage) == watts).then_some(()))).unwrap();
+}
+
+#[test]
+fn a_docker_that_hangs_does_not_keep_the_owner_waiting() {
+    let Running { watch, host, renter, lease, helper, stage, _words } = running();
+    let freezer = stage.freezer(&lease).unwrap();
+    let process = first_process(&stage, &lease);
+
+    stage.engine.hang().unwrap();
+    let took = frozen_after_input(&stage, &freezer);
+    println!("with a hanging Docker, input to frozen: {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}\n{}", helper.process.log());
+    stage.engine.go_on();
+    freezer.until(false, SOON).unwrap();
+    watch.until("the job goes on", SOON, |view| job_state(view) == Some(LeaseState::Running)).unwrap();
+    // A pause that the Engine carries out late does not stick.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(renter.ssh(&lease, &["echo", "still", "here"]).unwrap().trim(), "still here");
+
+    stage.engine.hang().unwrap();
+    let took = frozen_after_input(&stage, &freezer);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    // A Docker that stays away ends the job, frozen or thawed by then.
+    let waited = gone(&process, SOON);
+    println!("and gone for good, without Docker, {waited:?} later");
+    stage.engine.go_on();
+    wait_for("the lease is over", SOON, || Ok((renter.state(&lease)? == "ended").then_some(()))).unwrap();
+    wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
+    drop(host);
+}
+
+#[test]
+fn a_frozen_tenant_does_not_outlive_its_host() {
+    let Running { watch, mut host, lease, helper, stage, _words, .. } = running();
+    let freezer = stage.freezer(&lease).unwrap();
+    let process = first_process(&stage, &lease);
+    limited_to(&stage, 270);
+    frozen_after_input(&stage, &freezer);
+    // The owner's limit is the owner's.
+    limited_to(&stage, 450);
+    watch.until("it is shown", SOON, |view| job_state(view) == Some(LeaseState::Yielded)).unwrap();
+    host.process.kill();
+    let took = gone(&process, SOON);
+    println!("frozen tenant gone {took:?} after its host was killed");
+    assert!(took < Duration::from_secs(3), "{took:?}\n{}", helper.process.log());
+    limited_to(&stage, 450);
+}
+
+#[test]
+fn a_power_limit_does_not_outlive_its_host() {
+    let Running { mut host, stage, helper: _helper, _words, .. } = running();
+    limited_to(&stage, 270);
+    host.process.kill();
+    limited_to(&stage, 450);
+}
