@@ -11,6 +11,7 @@ mod config;
 pub mod control;
 mod enrolment;
 mod gate;
+mod gpu_programs;
 mod handle;
 mod helper;
 mod identity;

@@ -13,6 +13,7 @@ use nightjar_presence::{PresenceEvent, SignalOptions, SleepGuard};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
+use crate::gpu_programs::GpuPrograms;
 use crate::owner::Message;
 
 /// How often the cards are read.
@@ -113,24 +114,30 @@ pub(crate) async fn signs(
     }
 }
 
-/// One thread reads the cards: the driver's calls block. `first` gets the first reading.
+/// One thread reads the cards: the driver's calls block.
 pub(crate) fn cards(
     rate: watch::Receiver<Sampling>,
+    programs: GpuPrograms,
     owner: mpsc::UnboundedSender<Message>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("cards".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(read_cards(rate, owner)),
+            Ok(runtime) => runtime.block_on(read_cards(rate, programs, owner)),
             Err(error) => tracing::error!(%error, "the cards cannot be watched"),
         }
     })
 }
 
-async fn read_cards(mut rate: watch::Receiver<Sampling>, owner: mpsc::UnboundedSender<Message>) {
+async fn read_cards(
+    mut rate: watch::Receiver<Sampling>,
+    mut programs: GpuPrograms,
+    owner: mpsc::UnboundedSender<Message>,
+) {
     let mut gpus = nightjar_gpu::Sampler::new();
     loop {
-        let report = sample(&mut gpus);
+        let mut report = report(gpus.sample());
+        programs.mark(&mut report).await;
         if owner.send(Message::Input(Input::Gpus(report))).is_err() {
             return;
         }
@@ -149,11 +156,6 @@ pub(crate) fn first_sample() -> GpuReport {
         Err(nightjar_gpu::GpuError::Asleep { .. }) => report(gpus.wake_and_sample()),
         sampled => report(sampled),
     }
-}
-
-/// One reading of everything.
-pub(crate) fn sample(gpus: &mut nightjar_gpu::Sampler) -> GpuReport {
-    report(gpus.sample())
 }
 
 fn report(sampled: Result<(DriverInfo, Vec<GpuReading>), nightjar_gpu::GpuError>) -> GpuReport {

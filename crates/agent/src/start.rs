@@ -13,6 +13,7 @@ use nightjar_core::settings::{Language, Settings};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::view::{Earnings, Identity as Shown, LocalTime, Surroundings, view_model};
 use nightjar_worker::{WorkerReport, Workers, WorkersConfig};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -20,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::AgentConfig;
 use crate::enrolment;
 use crate::gate::Gate;
+use crate::gpu_programs::GpuPrograms;
 use crate::handle::{AgentHandle, Ending};
 use crate::helper::Helper;
 use crate::journal::Journal;
@@ -145,7 +147,9 @@ impl Parts {
         let around = self.surroundings();
         let host = Host::new(self.settings.clone());
         let (messages, inbox) = mpsc::unbounded_channel();
-        for input in first_inputs(&self.journal, &self.workers, self.settings_trouble.clone()).await? {
+        let mut programs = GpuPrograms::new(self.workers.clone(), Handle::current());
+        let trouble = self.settings_trouble.clone();
+        for input in first_inputs(&self.journal, &self.workers, &mut programs, trouble).await? {
             let _ = messages.send(Message::Input(input));
         }
         let (scribe, orders) = mpsc::unbounded_channel();
@@ -202,7 +206,7 @@ impl Parts {
             usage_waits,
         };
         let scribing = tokio::spawn(scribing.run(orders));
-        sensors::cards(rate, messages.clone())?;
+        sensors::cards(rate, programs, messages.clone())?;
         let (asked, ask) = oneshot::channel();
         let (over, over_inbox) = watch::channel(false);
         let handle = AgentHandle {
@@ -310,6 +314,7 @@ fn lock(config: &AgentConfig) -> Result<File, StartError> {
 async fn first_inputs(
     journal: &Journal,
     workers: &Workers,
+    programs: &mut GpuPrograms,
     settings_trouble: Option<String>,
 ) -> anyhow::Result<Vec<Input>> {
     let mut inputs = Vec::new();
@@ -319,7 +324,9 @@ async fn first_inputs(
     }
     let reading = tokio::task::spawn_blocking(sensors::first_sample);
     let (reading, runtime, survivors) = tokio::join!(reading, workers.probe(), workers.survivors());
-    inputs.push(Input::Gpus(reading?));
+    let mut reading = reading?;
+    programs.mark(&mut reading).await;
+    inputs.push(Input::Gpus(reading));
     inputs.push(Input::Runtime(runtime));
     let alive = survivors.unwrap_or_else(|error| {
         tracing::warn!("workers of an earlier run cannot be looked for: {error:#}");

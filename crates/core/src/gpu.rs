@@ -34,6 +34,82 @@ pub struct GpuProcess {
     /// `None` where the driver does not tell (WDDM).
     pub vram_bytes: Option<u64>,
     pub graphics: bool,
+    /// Its share of the card's multiprocessors in the last seconds.
+    #[serde(default)]
+    pub sm_percent: Option<u32>,
+    /// The program's short name. The driver does not know it; the agent fills it in.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// It runs in a container of ours. Filled in by the agent.
+    #[serde(default)]
+    pub ours: bool,
+}
+
+impl GpuProcess {
+    /// As the driver lists it.
+    #[must_use]
+    pub fn listed(pid: u32, vram_bytes: Option<u64>, graphics: bool) -> Self {
+        Self { pid, vram_bytes, graphics, sm_percent: None, name: None, ours: false }
+    }
+
+    /// For a sentence.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| format!("PID {}", self.pid))
+    }
+}
+
+/// Why a card runs slower than it could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum ThrottleReason {
+    /// Nothing to do.
+    Idle,
+    /// The power limit is reached.
+    PowerCap,
+    /// The driver holds a target temperature of core or memory.
+    Thermal,
+    /// The hardware halves the clock, or worse, because of heat.
+    HardwareThermal,
+    /// The power supply asked for it.
+    PowerBrake,
+    /// The hardware halves the clock, or worse, for another cause.
+    HardwareSlowdown,
+    /// Clocks that somebody has set.
+    ClockSetting,
+    /// The slowest card of a group sets the pace.
+    SyncBoost,
+}
+
+/// The card's way to the mainboard, as it is now and as it could be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct PcieLink {
+    pub generation: u32,
+    pub width: u32,
+    /// `None` where the driver does not say.
+    pub max_generation: Option<u32>,
+    pub max_width: Option<u32>,
+}
+
+/// Memory that corrects its errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Ecc {
+    pub enabled: bool,
+    /// Errors since the driver was loaded that could not be corrected.
+    pub uncorrected_errors: Option<u64>,
+}
+
+/// NVIDIA's version of what a card's multiprocessors can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, TS)]
+pub struct ComputeCapability {
+    pub major: u32,
+    pub minor: u32,
+}
+
+impl std::fmt::Display for ComputeCapability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
 }
 
 /// One sample of one card.
@@ -51,6 +127,12 @@ pub struct GpuReading {
     pub vram_total_bytes: u64,
     pub vram_used_bytes: u64,
     pub temperature_celsius: Option<f64>,
+    /// The hottest place of the chip. NVML has no public question for it, so it is only there where another driver
+    /// interface tells it.
+    #[serde(default)]
+    pub hotspot_celsius: Option<f64>,
+    #[serde(default)]
+    pub memory_temperature_celsius: Option<f64>,
     pub power_watts: Option<f64>,
     pub power_limits: Option<PowerLimits>,
     pub utilisation_percent: Option<u32>,
@@ -59,7 +141,19 @@ pub struct GpuReading {
     pub memory_clock_mhz: Option<u32>,
     /// Since the driver was loaded.
     pub energy_millijoules: Option<u64>,
+    /// Why the clock is lower than it could be; empty when nothing holds it.
+    #[serde(default)]
+    pub throttle_reasons: Option<Vec<ThrottleReason>>,
+    #[serde(default)]
+    pub pcie: Option<PcieLink>,
+    #[serde(default)]
+    pub ecc: Option<Ecc>,
+    #[serde(default)]
+    pub compute_capability: Option<ComputeCapability>,
     pub display_attached: Option<bool>,
+    /// A desktop is drawn on it.
+    #[serde(default)]
+    pub display_active: Option<bool>,
     pub processes: Vec<GpuProcess>,
 }
 
@@ -82,6 +176,8 @@ impl GpuReading {
             vram_total_bytes: 0,
             vram_used_bytes: 0,
             temperature_celsius: None,
+            hotspot_celsius: None,
+            memory_temperature_celsius: None,
             power_watts: None,
             power_limits: None,
             utilisation_percent: None,
@@ -89,7 +185,12 @@ impl GpuReading {
             sm_clock_mhz: None,
             memory_clock_mhz: None,
             energy_millijoules: None,
+            throttle_reasons: None,
+            pcie: None,
+            ecc: None,
+            compute_capability: None,
             display_attached: None,
+            display_active: None,
             processes: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@
 //! socket, no environment, no async: what runs the machines lives in `nightjar-agent` and `nightjar-coordinator`.
 
 pub mod gpu;
+pub mod gpu_use;
 pub mod host;
 pub mod lease;
 pub mod ledger;

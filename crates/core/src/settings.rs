@@ -153,6 +153,11 @@ pub struct Settings {
     pub without_presence: bool,
     pub price_per_hour: Money,
     pub temperature_ceiling_celsius: u32,
+    /// A program that computes with so much of a card's memory, and is not ours, uses that card.
+    #[ts(type = "number")]
+    pub gpu_busy_vram_mib: u64,
+    /// So does any program that is not ours and keeps so much of the card busy.
+    pub gpu_busy_percent: u32,
     #[ts(type = "number")]
     pub disk_reserve_mib: u64,
     pub egress: EgressMode,
@@ -190,6 +195,8 @@ impl Default for Settings {
             without_presence: false,
             price_per_hour: Money::new(1_500_000, Currency::CNY),
             temperature_ceiling_celsius: 83,
+            gpu_busy_vram_mib: 512,
+            gpu_busy_percent: 20,
             disk_reserve_mib: 10_240,
             egress: EgressMode::Curated,
             limits: WorkerLimits::default(),
@@ -257,6 +264,8 @@ impl Settings {
             ("cpu_busy_percent", u64::from(self.cpu_busy_percent), 5, 100),
             ("price_per_hour", price, 0, 1_000_000_000_000),
             ("temperature_ceiling_celsius", u64::from(self.temperature_ceiling_celsius), 50, 95),
+            ("gpu_busy_vram_mib", self.gpu_busy_vram_mib, 1, 1_048_576),
+            ("gpu_busy_percent", u64::from(self.gpu_busy_percent), 1, 100),
             ("disk_reserve_mib", self.disk_reserve_mib, 0, 10_485_760),
             ("limits.cpu_cores", u64::from(limits.cpu_cores), 1, 1_024),
             ("limits.memory_mib", limits.memory_mib, 256, 16_777_216),

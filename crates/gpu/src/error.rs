@@ -4,6 +4,8 @@ use nightjar_core::gpu::GpuTrouble;
 use nightjar_core::policy::MIN_DRIVER_MAJOR;
 use nvml_wrapper::error::NvmlError;
 
+use crate::Refused;
+
 /// Why there are no readings. Each is a sentence for the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {
@@ -70,6 +72,16 @@ impl GpuError {
                 let text = error.to_string();
                 Self::Other { code: error.into(), text }
             }
+        }
+    }
+
+    /// From an answer that was recorded.
+    pub(crate) fn from_refused(refused: Refused, card: Option<&str>, driver: Option<&str>) -> Self {
+        match Self::from_nvml(refused.nvml(), card, driver) {
+            Self::LibraryMissing { .. } => Self::LibraryMissing { detail: refused.text },
+            // What cannot be told by its number can be told by what the driver said.
+            Self::Other { .. } => Self::Other { code: refused.code, text: refused.text },
+            error => error,
         }
     }
 

@@ -2,14 +2,18 @@
 //!
 //! [`Sampler`] is what the agent uses. It looks at each card's power state before it asks the driver anything, because
 //! a question to NVML wakes a laptop card that the kernel has put to sleep. [`Gpus`] is the seam to the driver, with
-//! [`Nvml`] as its implementation. Every call may block for as long as the driver likes: keep it off async threads.
+//! [`Nvml`] and, for what was recorded elsewhere, [`Recorded`] as its implementations. Every call may block for as long as the driver likes: keep it off async threads.
 
+mod answers;
+mod dump;
 mod error;
 mod nvml;
 mod power;
 mod sampler;
 mod sysfs;
 
+pub use answers::{Answer, Answers, Listed, Refused};
+pub use dump::{CardDump, DUMP_FORMAT, DriverDump, Dump, Recorded};
 pub use error::GpuError;
 pub use nvml::Nvml;
 pub use power::MilliwattLimits;
@@ -25,6 +29,15 @@ pub enum Locator<'a> {
     Index(u32),
     /// By PCI bus id, e.g. `00000000:01:00.0`. Touches that card alone.
     BusId(&'a str),
+}
+
+impl std::fmt::Display for Locator<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Index(index) => write!(f, "number {index}"),
+            Self::BusId(bus_id) => f.write_str(bus_id),
+        }
+    }
 }
 
 /// What a driver can be asked. Any question may wake the card that it concerns.

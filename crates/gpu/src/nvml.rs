@@ -1,24 +1,32 @@
 //! NVIDIA's management library, found by the ordinary loader.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nightjar_core::gpu::{DriverInfo, GpuProcess, GpuReading, GpuUuid, PowerLimits};
+use nightjar_core::gpu::{DriverInfo, GpuReading};
 use nvml_wrapper::Device;
 use nvml_wrapper::bitmasks::InitFlags;
-use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
-use nvml_wrapper::enums::device::UsedGpuMemory;
+use nvml_wrapper::enum_wrappers::device::{Clock, EccCounter, MemoryError, TemperatureSensor};
+use nvml_wrapper::enums::device::{SampleValue, UsedGpuMemory};
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
+use nvml_wrapper::structs::device::FieldId;
+use nvml_wrapper::sys_exports::field_id::NVML_FI_DEV_MEMORY_TEMP;
 
+use crate::answers::{Answer, Answers, Listed, Refused, each_time, once};
 use crate::{GpuError, Gpus, Locator};
 
-const LONGEST_UUID: usize = 96;
-const LONGEST_NAME: usize = 96;
+/// A program's share of the card is that of this last while.
+const RECENT: Duration = Duration::from_secs(2);
 
 /// An open NVML. It holds the cards open, which keeps a laptop card from falling asleep, until it is dropped.
 #[derive(Debug)]
 pub struct Nvml {
     pub(crate) library: nvml_wrapper::Nvml,
+    /// By the name under which a card was asked for. What is fixed about it, and what it never answers, is not asked
+    /// twice: a number stays the same card's for as long as the library is open.
+    before: RefCell<BTreeMap<String, Answers>>,
 }
 
 impl Nvml {
@@ -34,7 +42,9 @@ impl Nvml {
 
     fn with(flags: InitFlags) -> Result<Self, GpuError> {
         let library = nvml_wrapper::Nvml::builder().flags(flags).init();
-        library.map(|library| Self { library }).map_err(|error| GpuError::from_nvml(error, None, None))
+        library
+            .map(|library| Self { library, before: RefCell::default() })
+            .map_err(|error| GpuError::from_nvml(error, None, None))
     }
 
     pub(crate) fn failed(&self, error: NvmlError, card: Option<&str>) -> GpuError {
@@ -55,130 +65,109 @@ impl Gpus for Nvml {
     }
 
     fn read(&self, card: Locator<'_>) -> Result<GpuReading, GpuError> {
-        let found = match card {
+        let read = || -> Result<GpuReading, NvmlError> {
+            let device = self.device(card)?;
+            let mut before = self.before.borrow_mut();
+            let answers = ask(&device, before.get(&card.to_string()));
+            let reading = answers.reading();
+            before.insert(card.to_string(), answers);
+            reading
+        };
+        read().map_err(|error| self.failed(error, Some(&card.to_string())))
+    }
+}
+
+impl Nvml {
+    fn device(&self, card: Locator<'_>) -> Result<Device<'_>, NvmlError> {
+        match card {
             Locator::Index(index) => self.library.device_by_index(index),
             Locator::BusId(bus_id) => self.library.device_by_pci_bus_id(bus_id),
-        };
-        found.and_then(|device| read(&device)).map_err(|error| {
-            let card = match card {
-                Locator::Index(index) => format!("number {index}"),
-                Locator::BusId(bus_id) => bus_id.to_owned(),
-            };
-            self.failed(error, Some(&card))
-        })
-    }
-}
-
-fn read(device: &Device<'_>) -> Result<GpuReading, NvmlError> {
-    let uuid = device.uuid()?;
-    if uuid.is_empty() || uuid.len() > LONGEST_UUID || !uuid.is_ascii() {
-        return Err(NvmlError::StringTooLong { max_len: LONGEST_UUID, actual_len: uuid.len() });
-    }
-    let memory = supported(device.memory_info())?;
-    Ok(GpuReading {
-        uuid: GpuUuid(uuid),
-        name: device.name()?.chars().take(LONGEST_NAME).collect(),
-        index: device.index()?,
-        pci_bus_id: crate::sysfs::nvml_bus_id(&device.pci_info()?.bus_id),
-        asleep: false,
-        vram_total_bytes: memory.as_ref().map_or(0, |memory| memory.total),
-        vram_used_bytes: memory.as_ref().map_or(0, |memory| memory.used),
-        temperature_celsius: supported(device.temperature(TemperatureSensor::Gpu))?.map(f64::from),
-        power_watts: supported(device.power_usage())?.map(watts),
-        power_limits: power_limits(device)?,
-        utilisation_percent: supported(device.utilization_rates())?.map(|utilisation| utilisation.gpu),
-        fan_percent: supported(device.fan_speed(0))?,
-        sm_clock_mhz: supported(device.clock_info(Clock::SM))?,
-        memory_clock_mhz: supported(device.clock_info(Clock::Memory))?,
-        energy_millijoules: supported(device.total_energy_consumption())?,
-        display_attached: supported(device.is_display_connected())?,
-        processes: processes(device)?,
-    })
-}
-
-/// A question that this card or driver has no answer to is a value; one that shows the card or driver gone is not.
-fn supported<T>(answer: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
-    match answer {
-        Ok(value) => Ok(Some(value)),
-        Err(
-            error @ (NvmlError::GpuLost
-            | NvmlError::ResetRequired
-            | NvmlError::DriverNotLoaded
-            | NvmlError::LibRmVersionMismatch
-            | NvmlError::Uninitialized),
-        ) => Err(error),
-        Err(error) => {
-            tracing::trace!(%error, "the card does not answer one question");
-            Ok(None)
         }
     }
 }
 
-fn power_limits(device: &Device<'_>) -> Result<Option<PowerLimits>, NvmlError> {
-    let enforced = supported(device.enforced_power_limit())?;
-    let default = supported(device.power_management_limit_default())?;
-    let range = supported(device.power_management_limit_constraints())?;
-    let (Some(enforced), Some(default), Some(range)) = (enforced, default, range) else { return Ok(None) };
-    Ok(Some(PowerLimits {
-        enforced_watts: watts(enforced),
-        default_watts: watts(default),
-        min_watts: watts(range.min_limit),
-        max_watts: watts(range.max_limit),
-    }))
+/// Asks one card everything, less what is known from `before`.
+pub(crate) fn ask(device: &Device<'_>, before: Option<&Answers>) -> Answers {
+    /// `field: how to ask`, each with its answer from before.
+    macro_rules! answers {
+        ($($how:ident $field:ident: $ask:expr;)*) => {
+            Answers { $($field: $how(before.map(|before| &before.$field), || $ask.map_err(Refused::from)),)* }
+        };
+    }
+    let mut answers = answers! {
+        once uuid: device.uuid();
+        once name: device.name();
+        once index: device.index();
+        once pci_bus_id: device.pci_info().map(|pci| pci.bus_id);
+        once compute_capability: device.cuda_compute_capability().map(|it| (version(it.major), version(it.minor)));
+        each_time memory_bytes: device.memory_info().map(|memory| (memory.total, memory.used));
+        each_time temperature_celsius: device.temperature(TemperatureSensor::Gpu);
+        each_time memory_temperature_celsius: memory_temperature(device);
+        each_time power_milliwatts: device.power_usage();
+        each_time enforced_milliwatts: device.enforced_power_limit();
+        once default_milliwatts: device.power_management_limit_default();
+        once range_milliwatts: device.power_management_limit_constraints().map(|it| (it.min_limit, it.max_limit));
+        each_time utilisation_percent: device.utilization_rates().map(|utilisation| utilisation.gpu);
+        each_time fan_percent: device.fan_speed(0);
+        each_time sm_clock_mhz: device.clock_info(Clock::SM);
+        each_time memory_clock_mhz: device.clock_info(Clock::Memory);
+        each_time energy_millijoules: device.total_energy_consumption();
+        each_time throttle_reasons: device.current_throttle_reasons().map(|reasons| reasons.bits());
+        each_time pcie_generation: device.current_pcie_link_gen();
+        each_time pcie_width: device.current_pcie_link_width();
+        once pcie_max_generation: device.max_pcie_link_gen();
+        once pcie_max_width: device.max_pcie_link_width();
+        // A change of the mode needs a restart.
+        once ecc_enabled: device.is_ecc_enabled().map(|state| state.currently_enabled);
+        each_time ecc_uncorrected: device.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile);
+        each_time display_attached: device.is_display_connected();
+        each_time display_active: device.is_display_active();
+        each_time compute_processes: device.running_compute_processes().map(listed);
+        each_time graphics_processes: device.running_graphics_processes().map(listed);
+        // Asked below, and only where there is a program at all.
+        each_time process_sm_percent: Err(NvmlError::NotFound);
+    };
+    let has_any = |list: &Answer<Vec<Listed>>| list.as_ref().is_ok_and(|list| !list.is_empty());
+    if has_any(&answers.compute_processes) || has_any(&answers.graphics_processes) {
+        let before = before.map(|before| &before.process_sm_percent);
+        answers.process_sm_percent = each_time(before, || sm_percent(device).map_err(Refused::from));
+    }
+    answers
 }
 
-fn watts(milliwatts: u32) -> f64 {
-    f64::from(milliwatts) / 1000.0
+fn version(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
 }
 
-fn processes(device: &Device<'_>) -> Result<Vec<GpuProcess>, NvmlError> {
-    let compute = supported(device.running_compute_processes())?.unwrap_or_default();
-    let graphics = supported(device.running_graphics_processes())?.unwrap_or_default();
-    Ok(merged(&compute, &graphics))
+fn memory_temperature(device: &Device<'_>) -> Result<u32, NvmlError> {
+    let fields = device.field_values_for(&[FieldId(NVML_FI_DEV_MEMORY_TEMP)])?;
+    match fields.into_iter().next().ok_or(NvmlError::NotFound)??.value? {
+        SampleValue::U32(celsius) => Ok(celsius),
+        SampleValue::U64(celsius) => u32::try_from(celsius).map_err(|_| NvmlError::Unknown),
+        _ => Err(NvmlError::Unknown),
+    }
 }
 
-/// A program that draws and computes is in both lists, with the same memory.
-fn merged(compute: &[ProcessInfo], graphics: &[ProcessInfo]) -> Vec<GpuProcess> {
-    let mut by_pid: BTreeMap<u32, GpuProcess> = BTreeMap::new();
-    let listed = compute.iter().map(|process| (process, false));
-    for (process, draws) in listed.chain(graphics.iter().map(|process| (process, true))) {
-        let vram_bytes = match process.used_gpu_memory {
+fn listed(processes: Vec<ProcessInfo>) -> Vec<Listed> {
+    let listed = processes.into_iter().map(|process| Listed {
+        pid: process.pid,
+        vram_bytes: match process.used_gpu_memory {
             UsedGpuMemory::Used(bytes) => Some(bytes),
             UsedGpuMemory::Unavailable => None,
-        };
-        let entry = by_pid.entry(process.pid);
-        let known = entry.or_insert(GpuProcess { pid: process.pid, vram_bytes: None, graphics: false });
-        known.vram_bytes = known.vram_bytes.max(vram_bytes);
-        known.graphics |= draws;
-    }
-    by_pid.into_values().collect()
+        },
+    });
+    listed.collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn process(pid: u32, used_gpu_memory: UsedGpuMemory) -> ProcessInfo {
-        ProcessInfo { pid, used_gpu_memory, gpu_instance_id: None, compute_instance_id: None }
+/// The latest sample of each program. The driver keeps samples for minutes, so it is told since when, by its own clock,
+/// which is the wall's.
+fn sm_percent(device: &Device<'_>) -> Result<Vec<(u32, u32)>, NvmlError> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(RECENT);
+    let since = u64::try_from(since.as_micros()).unwrap_or(0);
+    let mut latest: BTreeMap<u32, (u64, u32)> = BTreeMap::new();
+    for sample in device.process_utilization_stats(since)? {
+        let known = latest.entry(sample.pid).or_default();
+        *known = (*known).max((sample.timestamp, sample.sm_util));
     }
-
-    #[test]
-    fn a_program_that_draws_and_computes_is_one() {
-        let compute = [process(7, UsedGpuMemory::Used(300)), process(9, UsedGpuMemory::Unavailable)];
-        let graphics = [process(7, UsedGpuMemory::Used(300)), process(8, UsedGpuMemory::Used(50))];
-        let expected = [(7, Some(300), true), (8, Some(50), true), (9, None, false)]
-            .map(|(pid, vram_bytes, graphics)| GpuProcess { pid, vram_bytes, graphics });
-        assert_eq!(merged(&compute, &graphics), expected);
-    }
-
-    #[test]
-    fn what_a_card_cannot_say_is_a_value_and_a_lost_card_is_not() {
-        for nothing in
-            [NvmlError::NotSupported, NvmlError::Unknown, NvmlError::FailedToLoadSymbol("x".into())]
-        {
-            assert_eq!(supported::<u32>(Err(nothing)).unwrap(), None);
-        }
-        assert_eq!(supported(Ok(3)).unwrap(), Some(3));
-        assert!(matches!(supported::<u32>(Err(NvmlError::GpuLost)), Err(NvmlError::GpuLost)));
-    }
+    Ok(latest.into_iter().map(|(pid, (_, percent))| (pid, percent)).collect())
 }

@@ -173,23 +173,15 @@ impl Sampler {
 /// What stays true of a card while it sleeps. Nothing is in its memory, or it would not.
 fn as_asleep(seen: &GpuReading) -> GpuReading {
     GpuReading {
-        uuid: seen.uuid.clone(),
         name: seen.name.clone(),
         index: seen.index,
         pci_bus_id: seen.pci_bus_id.clone(),
         asleep: true,
         vram_total_bytes: seen.vram_total_bytes,
-        vram_used_bytes: 0,
-        temperature_celsius: None,
-        power_watts: None,
         power_limits: seen.power_limits,
-        utilisation_percent: None,
-        fan_percent: None,
-        sm_clock_mhz: None,
-        memory_clock_mhz: None,
-        energy_millijoules: None,
+        compute_capability: seen.compute_capability,
         display_attached: seen.display_attached,
-        processes: Vec::new(),
+        ..GpuReading::unread(seen.uuid.clone())
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// NVIDIA among the makers of PCI devices.
 const NVIDIA: &str = "0x10de";
 /// Display controllers among the classes of PCI devices: VGA, 3D, others.
@@ -14,7 +16,7 @@ const LONGEST_VALUE: u64 = 128;
 const MOST_CARDS: usize = 64;
 
 /// The power state of one of NVIDIA's cards.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CardPower {
     /// As NVML spells it, e.g. `00000000:01:00.0`.
     pub bus_id: String,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nightjar_core::gpu::{GpuProcess, PowerLimits};
+use nightjar_core::gpu::{ComputeCapability, GpuProcess, PcieLink, PowerLimits, ThrottleReason};
 use nightjar_gpu::{GpuError, Sampler};
 use nightjar_sim::Client;
 use nightjar_sim::layout::{NVML_FILE, built_folder};
@@ -114,10 +114,18 @@ fn child_reads_everything() {
     assert_eq!((idle.temperature_celsius, idle.power_watts), (Some(33.0), Some(18.0)));
     assert_eq!((idle.utilisation_percent, idle.fan_percent), (Some(0), Some(0)));
     assert_eq!((idle.sm_clock_mhz, idle.memory_clock_mhz), (Some(210), Some(405)));
+    assert_eq!((idle.hotspot_celsius, idle.memory_temperature_celsius), (None, Some(35.0)));
+    assert_eq!(idle.throttle_reasons.as_deref(), Some([ThrottleReason::Idle].as_slice()));
+    let link = PcieLink { generation: 1, width: 16, max_generation: Some(4), max_width: Some(16) };
+    assert_eq!((idle.pcie, idle.ecc), (Some(link), None));
+    assert_eq!(idle.compute_capability, Some(ComputeCapability { major: 8, minor: 9 }));
+    assert_eq!(idle.display_active, Some(true));
     assert_eq!((idle.display_attached, idle.processes.as_slice()), (Some(true), [].as_slice()));
 
     let busy = &cards[1];
-    let game = GpuProcess { pid: 4242, vram_bytes: Some(3000 * MIB), graphics: true };
+    assert_eq!((busy.memory_temperature_celsius, busy.display_active), (None, Some(false)));
+    assert_eq!(busy.pcie.map(|link| link.generation), Some(4));
+    let game = GpuProcess { sm_percent: Some(60), ..GpuProcess::listed(4242, Some(3000 * MIB), true) };
     assert_eq!((busy.utilisation_percent, busy.processes.as_slice()), (Some(60), [game].as_slice()));
     std::thread::sleep(Duration::from_millis(60));
     let (_, later) = sampler.sample().unwrap();

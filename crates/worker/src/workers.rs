@@ -242,6 +242,15 @@ impl Workers {
         Ok(survivors)
     }
 
+    /// Ids of this host's containers, those of workers and of gateways.
+    ///
+    /// # Errors
+    /// When the Engine does not answer.
+    pub async fn container_ids(&self) -> Result<Vec<String>, EngineError> {
+        let labels = [format!("{LABEL_HOST}={}", self.inner.config.host), LABEL_LEASE.to_owned()];
+        Ok(self.inner.engine.containers(&labels).await?.into_iter().map(|container| container.id).collect())
+    }
+
     /// Removes what is left of this host's leases that are neither in `keep` nor being looked after.
     pub async fn sweep(&self, keep: &[LeaseId]) {
         if let Err(error) = self.try_sweep(keep).await {

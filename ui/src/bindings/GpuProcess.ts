@@ -11,4 +11,16 @@ pid: number,
 /**
  * `None` where the driver does not tell (WDDM).
  */
-vram_bytes: number | null, graphics: boolean, };
+vram_bytes: number | null, graphics: boolean, 
+/**
+ * Its share of the card's multiprocessors in the last seconds.
+ */
+sm_percent: number | null, 
+/**
+ * The program's short name. The driver does not know it; the agent fills it in.
+ */
+name: string | null, 
+/**
+ * It runs in a container of ours. Filled in by the agent.
+ */
+ours: boolean, };

@@ -11,6 +11,7 @@ pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};
 
 use crate::gpu::{GpuReading, GpuTrouble};
+use crate::gpu_use::stranger_on;
 use crate::schedule::schedule_says;
 use crate::settings::Settings;
 use crate::signal::SignalKind;
@@ -46,6 +47,9 @@ pub fn decide(
     let apart = rule.while_here && card.is_some_and(GpuReading::is_apart);
     if !apart {
         use_of_the_pc(snapshot, settings, overrides, card, job, now, &mut found);
+    }
+    if let Some(stranger) = card.and_then(|card| stranger_on(card, settings)) {
+        found.add(BlockReason::GpuBusy { process: stranger.label() });
     }
     surroundings(snapshot, &mut found);
     fitness(snapshot, settings, card, &mut found);

@@ -74,3 +74,16 @@ fn without_a_presence_sensor_nothing_is_lent_unless_the_owner_says_so() {
     let with = decide(&snapshot, &settings, &Overrides::default(), Some(&card), Job::None, NOW);
     assert_eq!(with, Verdict::Earn);
 }
+
+#[test]
+fn a_stranger_on_the_card_is_named_and_takes_it() {
+    use crate::gpu::GpuProcess;
+    let (snapshot, mut card) = idle_pc();
+    let game = GpuProcess { sm_percent: Some(70), ..GpuProcess::listed(42, Some(2 << 30), true) };
+    card.processes = vec![GpuProcess { name: Some("factorio".into()), ..game.clone() }];
+    let Verdict::Blocked { reasons, .. } = verdict(&snapshot, Some(&card)) else { panic!("not blocked") };
+    assert_eq!(reasons, [BlockReason::GpuBusy { process: "factorio".into() }]);
+    assert_eq!(verdict(&snapshot, Some(&card)).impact(GiveBack::default()), Some(Impact::Evict));
+    card.processes = vec![GpuProcess { ours: true, ..game }];
+    assert_eq!(verdict(&snapshot, Some(&card)), Verdict::Earn);
+}

@@ -159,12 +159,20 @@ macro_rules! idle_engines {
 
 idle_engines! { nvmlDeviceGetEncoderUtilization nvmlDeviceGetDecoderUtilization }
 
+/// Only the memory of the large cards has a sensor; under load it is hotter than the chip.
+fn memory_celsius(card: &CardReading) -> Option<c_uint> {
+    const LARGE_BUS_BITS: u32 = 384;
+    (card.memory_bus_bits >= LARGE_BUS_BITS)
+        .then(|| card.temperature_celsius + 2 + card.memory_percent.saturating_mul(12) / 100)
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetFieldValues(
     device: nvmlDevice_t,
     count: c_int,
     values: *mut nvmlFieldValue_t,
 ) -> nvmlReturn_t {
+    const MEMORY_TEMPERATURE: c_uint = 82;
     const ENERGY: c_uint = 83;
     const POWER_AVERAGE: c_uint = 185;
     const POWER_INSTANT: c_uint = 186;
@@ -180,6 +188,13 @@ unsafe extern "C" fn nvmlDeviceGetFieldValues(
                 let mut value = get(at)?;
                 value.nvmlReturn = 0;
                 match value.fieldId {
+                    MEMORY_TEMPERATURE => match memory_celsius(&card) {
+                        Some(celsius) => {
+                            value.valueType = UNSIGNED_INT;
+                            value.value = nvmlValue_st { uiVal: celsius };
+                        }
+                        None => value.nvmlReturn = nvml::NOT_SUPPORTED.unsigned_abs(),
+                    },
                     ENERGY => {
                         value.valueType = UNSIGNED_LONG_LONG;
                         value.value = nvmlValue_st { ullVal: c_ulonglong::from(card.energy_millijoules) };
