@@ -17,6 +17,7 @@ pub mod preset;
 pub mod schedule;
 pub mod settings;
 pub mod signal;
+pub mod sweep;
 pub mod tariff;
 pub mod thermal;
 pub mod time;

@@ -12,6 +12,7 @@ use crate::power::PowerSettings;
 use crate::schedule::{HoursError, Schedule};
 use crate::signal::SignalRules;
 use crate::tariff::Tariff;
+use crate::thermal::HeatSettings;
 
 /// Version of the settings file that this program writes.
 pub const SETTINGS_VERSION: u32 = 1;
@@ -158,6 +159,7 @@ pub struct Settings {
     pub gpu_busy_vram_mib: u64,
     /// So does any program that is not ours and keeps so much of the card busy.
     pub gpu_busy_percent: u32,
+    pub heat: HeatSettings,
     #[ts(type = "number")]
     pub disk_reserve_mib: u64,
     pub egress: EgressMode,
@@ -197,6 +199,7 @@ impl Default for Settings {
             temperature_ceiling_celsius: 83,
             gpu_busy_vram_mib: 512,
             gpu_busy_percent: 20,
+            heat: HeatSettings::default(),
             disk_reserve_mib: 10_240,
             egress: EgressMode::Curated,
             limits: WorkerLimits::default(),
@@ -278,6 +281,7 @@ impl Settings {
                 return Err(OutOfBounds { field, given, least, most }.into());
             }
         }
+        self.heat.check()?;
         for (field, rule) in self.signals.named() {
             for given in [rule.grace_ms, rule.linger_ms] {
                 if given > LONGEST_WAIT_MS {

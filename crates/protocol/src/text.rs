@@ -9,6 +9,7 @@ use nightjar_core::lease::{EndReason, LeaseState};
 use nightjar_core::policy::BlockReason;
 use nightjar_core::settings::Language;
 use nightjar_core::signal::{SignalKind, Standing};
+use nightjar_core::thermal::Doubt;
 use nightjar_core::time::Timestamp;
 
 /// Source of the English messages.
@@ -117,6 +118,17 @@ impl Texts {
     fn trouble(&self, reason: &BlockReason, clock: &dyn Fn(Timestamp) -> String) -> String {
         use BlockReason as R;
         match reason {
+            R::CoolingDown { celsius, resume_celsius } => {
+                let values = [("celsius", celsius.to_string()), ("resume", resume_celsius.to_string())];
+                self.with("reason-cooling-down", &values)
+            }
+            R::TemperatureUnknown { doubt } => self.plain(match doubt {
+                Doubt::Silent => "reason-thermometer-silent",
+                Doubt::Stuck => "reason-thermometer-stuck",
+                Doubt::Impossible => "reason-thermometer-impossible",
+            }),
+            R::TooHotForGood { trips, until } => self
+                .with("reason-too-hot-for-good", &[("trips", trips.to_string()), ("until", clock(*until))]),
             R::DiskLow { free_mib, needed_mib } => {
                 let gib = |mib: u64| format!("{:.1}", mib as f64 / 1_024.0);
                 self.with("reason-disk-low", &[("free", gib(*free_mib)), ("needed", gib(*needed_mib))])

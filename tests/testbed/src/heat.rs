@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nightjar_core::thermal::{Aim, HeatSettings, Hold, Sample, Thermal, ThermalAction, WattRange};
+use nightjar_core::thermal::{Aim, HeatSettings, Hold, Sample, Thermal, ThermalAction, WattRange, Work};
 use nightjar_core::time::Timestamp;
 use nightjar_sim::machine::{Machine, Peer};
 use nightjar_sim::scenario::Scenario;
@@ -121,11 +121,11 @@ impl Rig {
     }
 
     /// What the controller is given.
-    fn sample(&mut self) -> Sample {
+    fn sample(&mut self, frozen: bool) -> Sample {
         let celsius = self.read("nvmlDeviceGetTemperature").map(|card| f64::from(card.temperature_celsius));
         let watts =
             self.read("nvmlDeviceGetPowerUsage").map(|card| f64::from(card.power_milliwatts) / 1_000.0);
-        Sample { celsius, watts, working: true }
+        Sample { celsius, watts, work: if frozen { Work::Held } else { Work::Runs } }
     }
 
     /// Limits that may be set, where they may be set at all.
@@ -186,7 +186,7 @@ pub fn run(course: &Course, keeper: Keeper, heat: &HeatSettings) -> Result<Outco
         if let Keeper::Thermal { .. } = keeper {
             if rig.now >= read_at {
                 let now = Timestamp(i64::try_from(rig.now.as_millis()).unwrap_or(i64::MAX));
-                due = Some((rig.now + HANDS_TAKE, thermal.handle(&aim, &rig.sample(), now)));
+                due = Some((rig.now + HANDS_TAKE, thermal.handle(&aim, &rig.sample(frozen), now)));
                 read_at += READ_EVERY;
             }
             if let Some((_, actions)) = due.take_if(|(at, _)| rig.now >= *at) {

@@ -3,6 +3,7 @@ import type { CardRule } from "./CardRule";
 import type { EgressMode } from "./EgressMode";
 import type { GiveBack } from "./GiveBack";
 import type { GpuUuid } from "./GpuUuid";
+import type { HeatSettings } from "./HeatSettings";
 import type { Language } from "./Language";
 import type { Money } from "./Money";
 import type { PowerSettings } from "./PowerSettings";
@@ -59,24 +60,3 @@ cards: { [key in GpuUuid]: CardRule },
 /**
  * This PC has no desktop: earn without seeing whether somebody is there.
  */
-without_presence: boolean, price_per_hour: Money, temperature_ceiling_celsius: number, 
-/**
- * A program that computes with so much of a card's memory, and is not ours, uses that card.
- */
-gpu_busy_vram_mib: number, 
-/**
- * So does any program that is not ours and keeps so much of the card busy.
- */
-gpu_busy_percent: number, disk_reserve_mib: number, egress: EgressMode, limits: WorkerLimits, 
-/**
- * Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
- */
-accepted_versions: Array<string>, region: string, 
-/**
- * When to earn.
- */
-schedule: Schedule, 
-/**
- * What electricity costs.
- */
-tariff: Tariff, };

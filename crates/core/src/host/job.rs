@@ -406,6 +406,10 @@ fn eviction(verdict: &Verdict, settings: &Settings, gentle: StopHow) -> (EndReas
             let cause = format!("the Docker Engine does not answer: {detail}");
             (EndReason::WorkerDied { cause }, StopHow::Kill)
         }
+        BlockReason::TooHotForGood { trips, .. } => {
+            let cause = format!("the card reached its temperature ceiling {trips} times in an hour");
+            (EndReason::WorkerDied { cause }, StopHow::Kill)
+        }
         BlockReason::NoGpu { trouble } => {
             let cause = format!("the card cannot be read any more: {trouble:?}");
             (EndReason::WorkerDied { cause }, StopHow::Kill)

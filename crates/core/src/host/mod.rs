@@ -4,6 +4,7 @@
 //! a tenant off the card come first in the list: nothing else may delay them.
 
 mod effect;
+mod heat;
 mod hours;
 mod input;
 mod job;
@@ -31,6 +32,7 @@ use crate::policy::{
 use crate::power::HelperStanding;
 use crate::settings::Settings;
 use crate::signal::SignalKind;
+use crate::thermal::Thermal;
 use crate::time::Timestamp;
 use effect::Outbox;
 use hours::Hours;
@@ -55,6 +57,7 @@ struct Card {
     job: Option<Job>,
     /// The power limit that the helper was told, and holds.
     told_watts: Option<u32>,
+    thermal: Thermal,
 }
 
 /// See the module's text.
@@ -120,7 +123,13 @@ impl Host {
             Input::Presence(presence) => self.snapshot.presence = presence,
             Input::Sign(sign) => self.snapshot.signs.take(sign),
             Input::UpdateWaiting { is_waiting } => self.snapshot.update_waiting = is_waiting,
-            Input::Gpus(report) => self.take_readings(report),
+            Input::Gpus(report) => {
+                let is_read = matches!(report, GpuReport::Readings { .. });
+                self.take_readings(report);
+                if is_read {
+                    self.take_heat(now);
+                }
+            }
             Input::Runtime(runtime) => self.take_runtime(runtime, &mut out),
             Input::DiskFree { mib } => self.snapshot.disk_free_mib = Some(mib),
             Input::SettingsUnreadable { detail } => self.snapshot.settings_trouble = Some(detail),
@@ -144,6 +153,7 @@ impl Host {
             Verdict::Blocked { next_change: Some(at), .. } => Some((*at, "verdict may change")),
             _ => None,
         });
+        let heat = self.cards.values().filter_map(|card| card.thermal.next_deadline());
         let jobs = self
             .cards
             .values()
@@ -153,7 +163,8 @@ impl Host {
             self.snapshot.signs.next_change(&self.settings.signals).map(|at| (at, "a sign may count"));
         let chosen = self.overrides.next_change(&self.snapshot.presence).map(|at| (at, "a choice runs out"));
         let hours = self.snapshot.schedule.changes_at.map(|at| (at, "the schedule changes"));
-        verdicts.chain(jobs).chain(signs).chain(chosen).chain(hours).min_by_key(|(at, _)| *at)
+        let by_time = verdicts.chain(heat).chain(jobs).chain(signs).chain(chosen).chain(hours);
+        by_time.min_by_key(|(at, _)| *at)
     }
 
     /// Whether a command would be taken, for the answer to whoever gave it.
@@ -238,6 +249,7 @@ impl Host {
                         verdict: Verdict::Earn,
                         job: None,
                         told_watts: None,
+                        thermal: Thermal::default(),
                     });
                     card.reading = reading;
                     card.present = true;
@@ -352,7 +364,8 @@ impl Host {
         if !image_is_here {
             return Some(vec![]);
         }
-        match self.verdict_for(&card.reading, JobPresence::None, now) {
+        let verdict = self.verdict_for(&card.reading, JobPresence::None, now);
+        match heat::with_heat(verdict, &card.thermal, &card.reading, &self.settings) {
             Verdict::Earn => None,
             Verdict::Blocked { reasons, .. } => Some(reasons),
         }
@@ -386,6 +399,7 @@ impl Host {
                 out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
                 if on {
                     self.overrides = Overrides::default();
+                    self.allow_heat();
                 }
             }
             UserCommand::Snooze { for_ms } => {
@@ -403,6 +417,7 @@ impl Host {
                     earn_now: Some(EarnNow { until, until_back, has_left: false }),
                     ..Overrides::default()
                 };
+                self.allow_heat();
             }
             UserCommand::ApplyPreset { preset } => {
                 preset.apply(&mut self.settings);
@@ -413,7 +428,10 @@ impl Host {
                 out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
             }
             UserCommand::LastJob { for_ms } => self.overrides.last_job_until = Some(now.plus_ms(for_ms)),
-            UserCommand::EndOverrides => self.overrides = Overrides::default(),
+            UserCommand::EndOverrides => {
+                self.overrides = Overrides::default();
+                self.allow_heat();
+            }
             UserCommand::StopJob { lease } => {
                 let Some(epoch) = self.job(&lease).map(|job| job.terms().epoch) else { return };
                 if let Some((job, reading, settings)) = self.job_mut(&lease, epoch) {
@@ -444,6 +462,7 @@ impl Host {
                     verdict: Verdict::Earn,
                     job: None,
                     told_watts: None,
+                    thermal: Thermal::default(),
                 });
                 card.job = Some(job);
             }
@@ -462,7 +481,9 @@ impl Host {
         for card in self.cards.values_mut() {
             let presence = if card.job.is_some() { JobPresence::Held } else { JobPresence::None };
             let seen = card.present.then_some(&card.reading);
+            card.thermal.tick(now);
             let verdict = decide(&self.snapshot, &self.settings, &self.overrides, seen, presence, now);
+            let verdict = heat::with_heat(verdict, &card.thermal, &card.reading, &self.settings);
             if let Some(job) = &mut card.job {
                 if self.closing {
                     let how = job.gentle(&self.settings);

@@ -182,6 +182,9 @@ impl BlockReason {
             Self::SettingsUnreadable { .. }
                 | Self::PresenceUnknown { .. }
                 | Self::TooHot { .. }
+                | Self::CoolingDown { .. }
+                | Self::TemperatureUnknown { .. }
+                | Self::TooHotForGood { .. }
                 | Self::DiskLow { .. }
                 | Self::NoDocker { .. }
                 | Self::UnsafeVersion { .. }

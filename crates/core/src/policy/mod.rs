@@ -233,7 +233,7 @@ fn market(snapshot: &Snapshot, found: &mut Findings) {
 }
 
 /// Rounded up, since it is shown as "above the ceiling". Readings are far from either bound of the type.
-fn whole_degrees(celsius: f64) -> u32 {
+pub(crate) fn whole_degrees(celsius: f64) -> u32 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped right before")]
     let degrees = celsius.ceil().clamp(0.0, 1_000.0) as u32;
     degrees

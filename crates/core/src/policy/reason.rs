@@ -7,6 +7,7 @@ use super::UnsafeVersion;
 use crate::gpu::GpuTrouble;
 use crate::money::Money;
 use crate::settings::GiveBack;
+use crate::thermal::Doubt;
 use crate::time::Timestamp;
 
 /// Why a card does not earn.
@@ -59,6 +60,20 @@ pub enum BlockReason {
     TooHot {
         celsius: u32,
         ceiling_celsius: u32,
+    },
+    /// It was at the ceiling and is not cool enough yet.
+    CoolingDown {
+        celsius: u32,
+        resume_celsius: u32,
+    },
+    /// Its thermometer cannot be believed.
+    TemperatureUnknown {
+        doubt: Doubt,
+    },
+    /// At the ceiling too often in an hour: until then, or until the owner says otherwise.
+    TooHotForGood {
+        trips: u32,
+        until: Timestamp,
     },
     DiskLow {
         #[ts(type = "number")]
@@ -143,6 +158,8 @@ impl BlockReason {
             | Self::CpuBusy { .. }
             | Self::OnBattery
             | Self::MeteredNetwork
+            | Self::CoolingDown { .. }
+            | Self::TemperatureUnknown { .. }
             | Self::TooHot { .. } => Impact::Freeze,
             Self::TurnedOff
             | Self::Suspending
@@ -156,6 +173,7 @@ impl BlockReason {
             | Self::GpuBusy { .. }
             | Self::NoDocker { .. }
             | Self::DriverTooOld { .. }
+            | Self::TooHotForGood { .. }
             | Self::NoGpu { .. } => Impact::Evict,
         }
     }

@@ -67,14 +67,22 @@ impl Aim {
     }
 }
 
+/// What a tenant does on the card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    None,
+    /// It is frozen: what heats the card is not it.
+    Held,
+    Runs,
+}
+
 /// One look at the card.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// `None`: the thermometer was asked and did not answer. A card that sleeps is not asked, and gives no sample.
     pub celsius: Option<f64>,
     pub watts: Option<f64>,
-    /// A tenant's work is on the card (also while it is frozen).
-    pub working: bool,
+    pub work: Work,
 }
 
 /// Why nothing may run on the card.
@@ -185,7 +193,7 @@ impl Thermal {
         let hot = self.sensor.celsius().is_some_and(|celsius| self.is_too_hot(celsius, aim));
         match self.hold {
             Some(Hold::Stopped { .. }) => {}
-            None if hot => self.trip(aim, sample.working, now),
+            None if hot => self.trip(aim, sample.work == Work::Runs, now),
             None => self.hold = self.blind(aim, now),
             Some(Hold::Blind { .. }) if hot => self.hold = Some(Hold::Cooling { since: now }),
             Some(Hold::Cooling { since } | Hold::Blind { since, .. }) => {
@@ -218,11 +226,11 @@ impl Thermal {
         (now.since_ms(since) >= at_most_ms).then_some(Hold::Blind { since: now, doubt })
     }
 
-    fn trip(&mut self, aim: &Aim, working: bool, now: Timestamp) {
-        if working {
+    fn trip(&mut self, aim: &Aim, counts: bool, now: Timestamp) {
+        if counts {
             self.trips.push_back(now);
         }
-        self.hold = Some(if working && self.trips.len() >= aim.trips_per_hour {
+        self.hold = Some(if counts && self.trips.len() >= aim.trips_per_hour {
             Hold::Stopped { trips: self.trips.len(), until: now.plus_ms(HOUR_MS) }
         } else {
             Hold::Cooling { since: now }
@@ -237,7 +245,7 @@ impl Thermal {
         now: Timestamp,
         actions: &mut Vec<ThermalAction>,
     ) {
-        let Some(range) = aim.range.filter(|_| sample.working) else {
+        let Some(range) = aim.range.filter(|_| sample.work != Work::None) else {
             // Nobody works: the limit is not ours, and the next job starts with all that the owner allows.
             self.regulator = Regulator::default();
             return;

@@ -26,7 +26,7 @@ impl Bench {
 
     fn read(&mut self, celsius: impl Into<Option<f64>>, watts: f64) -> Vec<ThermalAction> {
         self.now = self.now.plus_ms(1_000);
-        let sample = Sample { celsius: celsius.into(), watts: Some(watts), working: true };
+        let sample = Sample { celsius: celsius.into(), watts: Some(watts), work: Work::Runs };
         self.thermal.handle(&self.aim, &sample, self.now)
     }
 
@@ -87,7 +87,7 @@ fn trips_of_an_idle_card_or_of_long_ago_do_not_count() {
         assert_eq!(bench.read(83.0, 400.0).len(), 1);
         bench.read_for(2_000, 70.0);
     }
-    let idle = Sample { celsius: Some(90.0), watts: Some(400.0), working: false };
+    let idle = Sample { celsius: Some(90.0), watts: Some(400.0), work: Work::None };
     let mut thermal = Thermal::default();
     for second in 0..100 {
         let celsius = if second % 2 == 0 { 90.0 } else { 40.0 };
@@ -181,7 +181,7 @@ proptest! {
         let mut running = true;
         for (celsius, watts, millis, working) in readings {
             now = now.plus_ms(millis);
-            let sample = Sample { celsius, watts: Some(watts), working };
+            let sample = Sample { celsius, watts: Some(watts), work: if working { Work::Runs } else { Work::Held } };
             for action in thermal.handle(&aim(range), &sample, now) {
                 match action {
                     ThermalAction::SetLimit { watts } => {

@@ -53,6 +53,11 @@ fn reasons() -> Vec<BlockReason> {
         BlockReason::OnBattery,
         BlockReason::MeteredNetwork,
         BlockReason::TooHot { celsius: 90, ceiling_celsius: 83 },
+        BlockReason::CoolingDown { celsius: 79, resume_celsius: 75 },
+        BlockReason::TemperatureUnknown { doubt: nightjar_core::thermal::Doubt::Silent },
+        BlockReason::TemperatureUnknown { doubt: nightjar_core::thermal::Doubt::Stuck },
+        BlockReason::TemperatureUnknown { doubt: nightjar_core::thermal::Doubt::Impossible },
+        BlockReason::TooHotForGood { trips: 3, until: Timestamp(0) },
         BlockReason::DiskLow { free_mib: 1, needed_mib: 2 },
         BlockReason::NoDocker { detail: text.clone() },
         BlockReason::UnsafeVersion {

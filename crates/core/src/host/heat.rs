@@ -1,0 +1,70 @@
+//! Heat of each card: its readings go to its controller, and what that holds is a reason against running.
+
+use super::Host;
+use super::job::Job;
+use crate::gpu::GpuReading;
+use crate::lease::LeaseState;
+use crate::policy::{BlockReason, Verdict};
+use crate::settings::Settings;
+use crate::thermal::{Aim, Hold, Sample, Thermal, Work};
+use crate::time::Timestamp;
+
+impl Host {
+    /// A card that sleeps was not asked for its temperature, so it says nothing about its thermometer.
+    pub(super) fn take_heat(&mut self, now: Timestamp) {
+        for card in self.cards.values_mut().filter(|card| card.present && !card.reading.asleep) {
+            let aim = Aim::new(&self.settings.heat, self.settings.temperature_ceiling_celsius, None);
+            let sample = Sample {
+                celsius: card.reading.temperature_celsius,
+                watts: card.reading.power_watts,
+                work: work(card.job.as_ref()),
+            };
+            // The state is what counts here: reasons are derived from it.
+            card.thermal.handle(&aim, &sample, now);
+        }
+    }
+
+    /// The owner wants it to go on in spite of all: a card that was stopped for heat may try again.
+    pub(super) fn allow_heat(&mut self) {
+        self.cards.values_mut().for_each(|card| card.thermal.allow_again());
+    }
+}
+
+/// While its tenant is frozen for any reason, a card gets hot by somebody else's work.
+fn work(job: Option<&Job>) -> Work {
+    match job.map(Job::state) {
+        None | Some(LeaseState::Ended { .. }) => Work::None,
+        Some(LeaseState::Yielded) => Work::Held,
+        Some(_) => Work::Runs,
+    }
+}
+
+/// The verdict with what the heat adds to it.
+pub(super) fn with_heat(
+    verdict: Verdict,
+    thermal: &Thermal,
+    reading: &GpuReading,
+    settings: &Settings,
+) -> Verdict {
+    let Some(hold) = thermal.hold() else { return verdict };
+    let (mut reasons, mut next_change) = match verdict {
+        Verdict::Earn => (Vec::new(), None),
+        Verdict::Blocked { reasons, next_change } => (reasons, next_change),
+    };
+    let is_told = reasons.iter().any(|reason| matches!(reason, BlockReason::TooHot { .. }));
+    let ceiling = settings.temperature_ceiling_celsius;
+    match hold {
+        Hold::Cooling { .. } if is_told => {}
+        Hold::Cooling { .. } => reasons.push(BlockReason::CoolingDown {
+            celsius: crate::policy::whole_degrees(reading.temperature_celsius.unwrap_or(f64::from(ceiling))),
+            resume_celsius: ceiling.saturating_sub(settings.heat.resume_below_kelvin),
+        }),
+        Hold::Blind { doubt, .. } => reasons.push(BlockReason::TemperatureUnknown { doubt }),
+        Hold::Stopped { trips, until } => {
+            let trips = u32::try_from(trips).unwrap_or(u32::MAX);
+            reasons.insert(0, BlockReason::TooHotForGood { trips, until });
+            next_change = Some(next_change.map_or(until, |sooner| sooner.min(until)));
+        }
+    }
+    Verdict::Blocked { reasons, next_change }
+}
