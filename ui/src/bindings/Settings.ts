@@ -60,3 +60,24 @@ cards: { [key in GpuUuid]: CardRule },
 /**
  * This PC has no desktop: earn without seeing whether somebody is there.
  */
+without_presence: boolean, price_per_hour: Money, temperature_ceiling_celsius: number, 
+/**
+ * A program that computes with so much of a card's memory, and is not ours, uses that card.
+ */
+gpu_busy_vram_mib: number, 
+/**
+ * So does any program that is not ours and keeps so much of the card busy.
+ */
+gpu_busy_percent: number, heat: HeatSettings, disk_reserve_mib: number, egress: EgressMode, limits: WorkerLimits, 
+/**
+ * Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
+ */
+accepted_versions: Array<string>, region: string, 
+/**
+ * When to earn.
+ */
+schedule: Schedule, 
+/**
+ * What electricity costs.
+ */
+tariff: Tariff, };
