@@ -44,12 +44,14 @@ impl Login {
 }
 
 /// A server for screens, and by which of its sockets a viewer is known.
-struct Server {
+#[derive(Debug)]
+pub(crate) struct Server {
     /// In lower case.
     program: &'static str,
     sign: Sign,
 }
 
+#[derive(Debug)]
 enum Sign {
     /// Somebody is connected to a port between these two.
     Connected(u16, u16),
@@ -89,18 +91,20 @@ pub(crate) struct Sockets {
     pub(crate) udp: Vec<u16>,
 }
 
-/// The name of a server that somebody is looking through. Sockets are only looked at where a server runs.
-pub(crate) fn viewed(all: &Processes, sockets: impl FnOnce() -> Sockets) -> Option<String> {
+/// The servers that run.
+pub(crate) fn servers(all: &Processes) -> Vec<&'static Server> {
     let running = all.sorted();
-    let servers: Vec<&Server> = SERVERS
-        .iter()
-        .filter(|server| running.iter().any(|process| process.is_called(server.program)))
-        .collect();
+    let runs = |server: &&Server| running.iter().any(|process| process.is_called(server.program));
+    SERVERS.iter().filter(runs).collect()
+}
+
+/// The name of a server that somebody is looking through. Sockets are only looked at where a server runs.
+pub(crate) fn viewed(servers: &[&Server], sockets: impl FnOnce() -> Sockets) -> Option<String> {
     if servers.is_empty() {
         return None;
     }
     let sockets = sockets();
-    let seen = servers.into_iter().find(|server| match server.sign {
+    let seen = servers.iter().find(|server| match server.sign {
         Sign::Connected(from, to) => sockets.connected_tcp.iter().any(|port| (from..=to).contains(port)),
         Sign::Streaming(ports) => sockets.udp.iter().any(|port| ports.contains(port)),
     })?;
@@ -109,12 +113,12 @@ pub(crate) fn viewed(all: &Processes, sockets: impl FnOnce() -> Sockets) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use super::{Sockets, viewed};
+    use super::{Server, Sockets, servers, viewed};
     use crate::process::Processes;
     use crate::process::tests::process;
 
-    fn running(program: &str) -> Processes {
-        Processes::new([process(9, 1, &format!("/usr/bin/{program}"), &[program])])
+    fn running(program: &str) -> Vec<&'static Server> {
+        servers(&Processes::new([process(9, 1, &format!("/usr/bin/{program}"), &[program])]))
     }
 
     #[cfg(target_os = "linux")]

@@ -19,6 +19,8 @@ const ENGINE: [&str; 5] = ["dockerd", "containerd", "containerd-shim", "docker-p
 pub(super) struct Proc {
     root: PathBuf,
     known: HashMap<u32, Known>,
+    /// Those of them that are in no container.
+    outside: Processes,
     /// This program and its children are ours.
     own: u32,
 }
@@ -44,19 +46,25 @@ struct Stat {
 /// What one look has found.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    /// Without those in containers.
-    pub(super) processes: Processes,
+    /// Whether a program has come or gone since the last look.
+    pub(super) changed: bool,
     pub(super) spent: Option<Spent>,
 }
 
 impl Proc {
     pub(super) fn new(root: &Path, own: u32) -> Self {
-        Self { root: root.to_owned(), known: HashMap::new(), own }
+        Self { root: root.to_owned(), known: HashMap::new(), outside: Processes::default(), own }
+    }
+
+    /// What ran at the last look, without what runs in containers.
+    pub(super) fn processes(&self) -> &Processes {
+        &self.outside
     }
 
     pub(super) fn scan(&mut self) -> std::io::Result<Scan> {
         let mut now = HashMap::with_capacity(self.known.len());
-        let mut costs = HashMap::new();
+        let mut costs = HashMap::with_capacity(self.known.len());
+        let mut changed = false;
         for entry in fs::read_dir(&self.root)?.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
                 continue;
@@ -67,26 +75,31 @@ impl Proc {
                 // A program that has become another keeps its start but not its name.
                 known.started == stat.started && known.process.name == stat.name
             });
+            changed |= known.is_none();
             let mut known = known.unwrap_or_else(|| self.look_at(pid, &stat));
             known.process.parent = stat.parent;
             now.insert(pid, known);
         }
+        // What is left there has ended.
+        changed |= !self.known.is_empty();
         self.known = now;
-        let outside = self.known.values().filter(|known| !known.in_container);
-        let processes = Processes::new(outside.map(|known| known.process.clone()));
+        if changed {
+            let outside = self.known.values().filter(|known| !known.in_container);
+            self.outside = Processes::new(outside.map(|known| known.process.clone()));
+        }
         let spent = self.read_root("stat").as_deref().and_then(whole_in);
-        let ours = self.ours(&processes, &costs);
-        Ok(Scan { spent: spent.map(|spent| Spent { ours, ..spent }), processes })
+        let ours = self.ours(&costs);
+        Ok(Scan { spent: spent.map(|spent| Spent { ours, ..spent }), changed })
     }
 
     /// Children that have ended are in their parent's count, so that the sum only falls when a whole container ends.
-    fn ours(&self, outside: &Processes, costs: &HashMap<u32, u64>) -> u64 {
+    fn ours(&self, costs: &HashMap<u32, u64>) -> u64 {
         let is_ours = |known: &Known| {
             let engine = |process: &Process| {
                 ENGINE.iter().any(|name| process.name == *name || process.name.starts_with("containerd-shim"))
             };
             let root = |process: &Process| process.pid == self.own || engine(process);
-            known.in_container || root(&known.process) || outside.ancestors(&known.process).any(root)
+            known.in_container || root(&known.process) || self.outside.ancestors(&known.process).any(root)
         };
         let ours = self.known.iter().filter(|(_, known)| is_ours(known));
         ours.filter_map(|(pid, _)| costs.get(pid)).sum()
@@ -216,7 +229,7 @@ mod tests {
         let mut proc = Proc::new(Path::new("/proc"), own);
         let mut child = Command::new("sleep").arg("30").stdout(Stdio::null()).spawn().unwrap();
         let scan = proc.scan().unwrap();
-        let found = scan.processes.get(child.id()).cloned();
+        let found = proc.processes().get(child.id()).cloned();
         let spent = scan.spent.unwrap();
         let again = proc.scan().unwrap();
         child.kill().unwrap();
@@ -225,7 +238,8 @@ mod tests {
         assert_eq!((found.parent, found.arguments.last().map(String::as_str)), (own, Some("30")));
         assert!(spent.whole > 0 && spent.busy >= spent.ours);
         assert!(again.spent.unwrap().ours >= spent.ours);
-        assert!(proc.scan().unwrap().processes.get(child.id()).is_none());
+        assert!(scan.changed && proc.scan().unwrap().changed);
+        assert!(proc.processes().get(child.id()).is_none());
     }
 
     /// A cgroup of this name, as the Engine makes one for each container. Goes with the value, once it is empty.
@@ -283,8 +297,8 @@ mod tests {
             let after = proc.scan().unwrap();
             child.kill().unwrap();
             child.wait().unwrap();
-            assert_eq!(after.processes.get(child.id()).is_none(), inside);
-            let listed = crate::games::Games::new(&[]).find(&after.processes);
+            assert_eq!(proc.processes().get(child.id()).is_none(), inside);
+            let listed = crate::games::Games::new(&[]).find(proc.processes());
             assert_eq!(listed.as_deref() == Some("retroarch"), !inside, "{listed:?}");
             let (before, after) = (before.spent.unwrap(), after.spent.unwrap());
             let ours = after.ours.saturating_sub(before.ours);

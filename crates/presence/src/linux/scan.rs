@@ -11,7 +11,7 @@ use super::proc::{Proc, Scan};
 use super::supply;
 use crate::games::Games;
 use crate::load::Load;
-use crate::remote;
+use crate::remote::{self, Server};
 use crate::signals::{Guard, SignalOptions, Sink, tell};
 
 const EVERY: Duration = Duration::from_secs(5);
@@ -28,9 +28,10 @@ const SUPPLY: &str = "sysfs";
 pub(super) fn start(options: &SignalOptions, sink: Sink) -> Option<Guard> {
     let (alive, ended) = channel::<()>();
     let mut watch = Watch {
-        proc: Proc::new(Path::new(PROC), std::process::id()),
+        proc: proc_of_this_system(),
         supplies: SUPPLIES.into(),
         games: Games::new(&options.games),
+        servers: Vec::new(),
         load: Load::default(),
         sink: Sink::clone(&sink),
     };
@@ -53,6 +54,10 @@ pub(super) fn start(options: &SignalOptions, sink: Sink) -> Option<Guard> {
     }
 }
 
+fn proc_of_this_system() -> Proc {
+    Proc::new(Path::new(PROC), std::process::id())
+}
+
 fn unavailable(sink: &Sink, detail: &str) {
     for (kind, source) in [
         (SignalKind::Game, PROGRAMS),
@@ -67,6 +72,7 @@ struct Watch {
     proc: Proc,
     supplies: PathBuf,
     games: Games,
+    servers: Vec<&'static Server>,
     load: Load,
     sink: Sink,
 }
@@ -76,7 +82,9 @@ impl Watch {
         match self.proc.scan() {
             Ok(scan) => self.say(&scan),
             Err(error) => {
-                unavailable(&self.sink, &format!("the running programs cannot be listed ({error})"))
+                unavailable(&self.sink, &format!("the running programs cannot be listed ({error})"));
+                // Everything is new again at the next look, and said again.
+                self.proc = proc_of_this_system();
             }
         }
         let supply = supply::on_battery(&self.supplies);
@@ -84,8 +92,11 @@ impl Watch {
     }
 
     fn say(&mut self, scan: &Scan) {
-        tell(&self.sink, SignalKind::Game, PROGRAMS, standing(self.games.find(&scan.processes)));
-        let viewed = remote::viewed(&scan.processes, || self.proc.sockets());
+        if scan.changed {
+            tell(&self.sink, SignalKind::Game, PROGRAMS, standing(self.games.find(self.proc.processes())));
+            self.servers = remote::servers(self.proc.processes());
+        }
+        let viewed = remote::viewed(&self.servers, || self.proc.sockets());
         tell(&self.sink, SignalKind::RemoteSession, PROGRAMS, standing(viewed));
         match scan.spent {
             Some(spent) => {

@@ -80,7 +80,12 @@ impl Watch {
         }));
         let standing = |seen: Option<String>| seen.map_or(Standing::Quiet, |name| Standing::Seen { name });
         tell(sink, SignalKind::Game, PROGRAMS, standing(self.games.find(&all)));
-        tell(sink, SignalKind::RemoteSession, PROGRAMS, standing(remote::viewed(&all, system::sockets)));
+        tell(
+            sink,
+            SignalKind::RemoteSession,
+            PROGRAMS,
+            standing(remote::viewed(&remote::servers(&all), system::sockets)),
+        );
         self.look_at_load(sink, &all);
         let battery = match system::on_battery() {
             Ok(on_battery) => standing(on_battery.then(|| "Windows".to_owned())),
