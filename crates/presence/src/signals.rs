@@ -94,7 +94,6 @@ impl SleepGuard {
 }
 
 /// A sensor's end of the guard. Nothing is held for a sensor that has ended.
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only logind can be made to wait"))]
 pub(crate) struct HeldSleep {
     guard: SleepGuard,
     sensor: u64,
