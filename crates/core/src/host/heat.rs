@@ -1,19 +1,36 @@
 //! Heat of each card: its readings go to its controller, and what that holds is a reason against running.
 
+use jiff::tz::TimeZone;
+
 use super::Host;
 use super::job::Job;
 use crate::gpu::GpuReading;
 use crate::lease::LeaseState;
 use crate::policy::{BlockReason, Verdict};
+use crate::power::HelperStanding;
 use crate::settings::Settings;
-use crate::thermal::{Aim, Hold, Sample, Thermal, Work};
+use crate::thermal::{Aim, Hold, STEP_WATTS, Sample, Thermal, WattRange, Work};
 use crate::time::Timestamp;
 
 impl Host {
     /// A card that sleeps was not asked for its temperature, so it says nothing about its thermometer.
     pub(super) fn take_heat(&mut self, now: Timestamp) {
+        let quiet =
+            minute_of_day(now, self.hours.zone()).and_then(|minute| self.settings.heat.quiet_percent(minute));
+        let has_helper = matches!(self.helper, HelperStanding::Available { .. });
         for card in self.cards.values_mut().filter(|card| card.present && !card.reading.asleep) {
-            let aim = Aim::new(&self.settings.heat, self.settings.temperature_ceiling_celsius, None);
+            let limits = card.reading.power_limits;
+            if card.told_watts.is_none() {
+                card.found_watts = limits.map(|limits| limits.enforced_watts);
+            }
+            let range = limits.filter(|_| has_helper).and_then(|limits| {
+                let renting = self.settings.power.renting(&card.reading.uuid, &limits).map(f64::from);
+                let allowed = renting.or(card.found_watts).unwrap_or(limits.default_watts);
+                let quiet = quiet.map(|percent| limits.default_watts * f64::from(percent) / 100.0);
+                let cap = quiet.map_or(allowed, |quiet| quiet.min(allowed));
+                WattRange::new(limits.min_watts, limits.default_watts, cap)
+            });
+            let aim = Aim::new(&self.settings.heat, self.settings.temperature_ceiling_celsius, range);
             let sample = Sample {
                 celsius: card.reading.temperature_celsius,
                 watts: card.reading.power_watts,
@@ -28,6 +45,20 @@ impl Host {
     pub(super) fn allow_heat(&mut self) {
         self.cards.values_mut().for_each(|card| card.thermal.allow_again());
     }
+}
+
+/// What a tenant may draw: what heat and quiet hours leave of what it might otherwise. `None` leaves what was found.
+pub(super) fn lowered(thermal: &Thermal, allowed: Option<u32>, found_watts: Option<f64>) -> Option<u32> {
+    let Some(watts) = thermal.limit_watts() else { return allowed };
+    let otherwise = allowed.map(f64::from).or(found_watts);
+    // Within a step of it nothing was lowered: the step is only the rounding.
+    let is_lower = otherwise.is_none_or(|otherwise| f64::from(watts + STEP_WATTS) <= otherwise);
+    if is_lower { Some(watts) } else { allowed }
+}
+
+fn minute_of_day(now: Timestamp, zone: &TimeZone) -> Option<u16> {
+    let local = zone.to_datetime(jiff::Timestamp::from_millisecond(now.0).ok()?);
+    u16::try_from(i32::from(local.hour()) * 60 + i32::from(local.minute())).ok()
 }
 
 /// While its tenant is frozen for any reason, a card gets hot by somebody else's work.

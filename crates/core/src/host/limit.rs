@@ -6,6 +6,7 @@ use crate::power::{HelperStanding, PowerSettings, least, most, shared};
 
 use super::Host;
 use super::effect::{Effect, Outbox};
+use super::heat::lowered;
 use super::input::{CommandError, PowerWish};
 use super::job::Draw;
 
@@ -74,8 +75,11 @@ impl Host {
                 let renting = self.settings.power.renting(gpu, limits);
                 match draw {
                     Draw::AsFound => None,
-                    Draw::Renting => renting,
-                    Draw::Shared => Some(shared(limits, self.settings.sharing.power_limit_percent, renting)),
+                    Draw::Renting => lowered(&card.thermal, renting, card.found_watts),
+                    Draw::Shared => {
+                        let share = shared(limits, self.settings.sharing.power_limit_percent, renting);
+                        lowered(&card.thermal, Some(share), None)
+                    }
                     Draw::Least => Some(least(limits)),
                 }
             });
@@ -210,6 +214,45 @@ mod tests {
         bench.put(Input::Deadline);
         assert_eq!(bench.host.cards[&GpuUuid("GPU-1".into())].told_watts, Some(150));
         assert_eq!(bench.worker(WorkerEvent::Gone { cause: "told".into() }), [0]);
+    }
+
+    /// One second later the card has this temperature.
+    fn read(bench: &mut Bench, celsius: f64) -> Vec<u32> {
+        bench.now = bench.now.plus_ms(1_000);
+        let mut reading = bench.host.cards[&GpuUuid("GPU-1".into())].reading.clone();
+        reading.temperature_celsius = Some(celsius);
+        bench.put(Input::Gpus(GpuReport::Readings { driver: driver(), cards: vec![reading] }))
+    }
+
+    #[test]
+    fn peers_16_throttle_instead_of_stop_lowers_a_hot_tenants_limit_and_never_raises_it_over_the_owners() {
+        let mut bench = Bench::new(GiveBack::Instant);
+        bench.helper();
+        assert_eq!(bench.rent(), [270]);
+        assert_eq!(read(&mut bench, 70.0), []);
+        let mut said: Vec<u32> = Vec::new();
+        for celsius in [76.0, 78.0, 80.0, 81.0, 82.0, 82.0] {
+            said.extend(read(&mut bench, celsius));
+        }
+        assert!(!said.is_empty() && said.iter().all(|watts| (150..270).contains(watts)), "{said:?}");
+        assert!(said.windows(2).all(|two| two[1] < two[0]), "{said:?}");
+        let cool: Vec<u32> = (0..300).flat_map(|_| read(&mut bench, 60.0)).collect();
+        assert_eq!(cool.last(), Some(&270), "{cool:?}");
+        assert!(cool.iter().all(|watts| *watts <= 270), "{cool:?}");
+    }
+
+    #[test]
+    fn quiet_hours_lower_the_limit_while_they_last() {
+        let mut bench = Bench::new(GiveBack::Instant);
+        // The bench's clock says 02:46 UTC.
+        let night = crate::thermal::QuietHours { from_minute: 1_320, to_minute: 170, limit_percent: 50 };
+        bench.host.settings.heat.quiet_hours = vec![night];
+        bench.helper();
+        bench.rent();
+        assert_eq!(read(&mut bench, 50.0), [225]);
+        bench.now = bench.now.plus_ms(4 * 60_000);
+        let morning: Vec<u32> = (0..60).flat_map(|_| read(&mut bench, 50.0)).collect();
+        assert_eq!(morning.last(), Some(&270), "{morning:?}");
     }
 
     #[test]

@@ -57,6 +57,8 @@ struct Card {
     job: Option<Job>,
     /// The power limit that the helper was told, and holds.
     told_watts: Option<u32>,
+    /// The limit that was there while the helper held none.
+    found_watts: Option<f64>,
     thermal: Thermal,
 }
 
@@ -249,6 +251,7 @@ impl Host {
                         verdict: Verdict::Earn,
                         job: None,
                         told_watts: None,
+                        found_watts: None,
                         thermal: Thermal::default(),
                     });
                     card.reading = reading;
@@ -462,6 +465,7 @@ impl Host {
                     verdict: Verdict::Earn,
                     job: None,
                     told_watts: None,
+                    found_watts: None,
                     thermal: Thermal::default(),
                 });
                 card.job = Some(job);
