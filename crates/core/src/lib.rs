@@ -5,6 +5,7 @@
 
 pub mod gpu;
 pub mod gpu_use;
+pub mod history;
 pub mod host;
 pub mod lease;
 pub mod ledger;

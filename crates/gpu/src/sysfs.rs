@@ -33,6 +33,12 @@ pub struct PowerStates {
 }
 
 impl PowerStates {
+    /// The kernel's own.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::below(Path::new("/sys"))
+    }
+
     /// Looks below `root` for `bus/pci/devices`.
     #[must_use]
     pub fn below(root: &Path) -> Self {

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nightjar_core::gpu::{ComputeCapability, GpuProcess, PcieLink, PowerLimits, ThrottleReason};
-use nightjar_gpu::{GpuError, Sampler};
+use nightjar_gpu::{Dump, GpuError, PowerStates, Sampler};
 use nightjar_sim::Client;
 use nightjar_sim::layout::{NVML_FILE, built_folder};
 use nightjar_sim::scenario::Scenario;
@@ -232,4 +232,115 @@ fn child_has_no_library() {
         // NVIDIA's own is on this PC, where it cannot be missing.
         Some(found) => eprintln!("not tried, this PC has NVIDIA's library: {found:?}"),
     }
+}
+
+/// Point 25 of the peers' complaints: the card kept awake by polling.
+#[test]
+fn peers_25_no_nvml_call_while_asleep() {
+    let rig = Rig::new(&["rtx4060-laptop"]);
+    rig.run("child_samples_on_while_it_sleeps");
+    let card = &rig.client.stats().unwrap().cards[0];
+    assert!(card.nvml_calls > 0);
+    assert_eq!(card.nvml_calls_while_asleep, 0);
+}
+
+/// A client of the child's own, and the wait until the kernel shows the card in that state.
+fn child_client() -> Client {
+    Client::connect(Path::new(&std::env::var_os(SOCKET_ENV).unwrap())).unwrap()
+}
+
+fn wait_until(status: &str) {
+    let sysfs = PathBuf::from(std::env::var_os(SYSFS).unwrap());
+    let file = sysfs.join("bus/pci/devices/0000:01:00.0/power/runtime_status");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while std::fs::read_to_string(&file).unwrap().trim() != status {
+        assert!(Instant::now() < deadline, "the card is not {status}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn child_samples_on_while_it_sleeps() {
+    let Some(mut sampler) = sampler() else { return };
+    let client = child_client();
+    for _ in 0..3 {
+        assert!(!sampler.sample().unwrap().1[0].asleep);
+        client.control(Control::Sleep { card: 0 }).unwrap();
+        wait_until("suspended");
+        for _ in 0..5 {
+            let card = &sampler.sample().unwrap().1[0];
+            assert!(card.asleep && card.temperature_celsius.is_none());
+        }
+        assert_eq!(client.stats().unwrap().cards[0].nvml_calls_while_asleep, 0);
+        client.control(Control::Wake { card: 0 }).unwrap();
+        wait_until("active");
+    }
+}
+
+#[test]
+fn what_went_wrong_is_told_and_passes_without_a_restart() {
+    Rig::new(&["rtx4090", "rtx3060"]).run("child_recovers");
+}
+
+#[test]
+fn child_recovers() {
+    let Some(mut sampler) = sampler() else { return };
+    let client = child_client();
+    let control = |control| client.control(control).unwrap();
+    let fail = |call: &str, code| Control::Fail { call: call.to_owned(), code, card: None, times: None };
+    assert_eq!(sampler.sample().unwrap().1.len(), 2);
+    // The driver is updated under the running program, and the PC restarted or the module loaded anew.
+    control(fail("nvmlDeviceGetTemperature", Some(18)));
+    control(fail("nvmlInit_v2", Some(18)));
+    for _ in 0..2 {
+        assert_eq!(sampler.sample(), Err(GpuError::VersionMismatch));
+    }
+    control(fail("nvmlDeviceGetTemperature", None));
+    control(fail("nvmlInit_v2", None));
+    assert_eq!(sampler.sample().unwrap().1.len(), 2);
+    // One card is pulled, the other goes on; it is plugged in again.
+    control(Control::Unplug { card: 0 });
+    let left = sampler.sample().unwrap().1;
+    assert_eq!((left.len(), left[0].pci_bus_id.as_str()), (1, "00000000:02:00.0"));
+    control(Control::Replug { card: 0 });
+    sampler.sample().unwrap();
+    assert_eq!(sampler.sample().unwrap().1.len(), 2);
+    // Both fall off the bus.
+    control(fail("nvmlDeviceGetTemperature", Some(15)));
+    assert!(matches!(sampler.sample(), Err(GpuError::GpuLost { .. })));
+    control(fail("nvmlDeviceGetTemperature", None));
+    assert_eq!(sampler.sample().unwrap().1.len(), 2);
+}
+
+#[test]
+fn a_dump_replays_to_the_same_readings() {
+    Rig::new(&["rtx4090", "rtx4060-laptop"]).run("child_dumps_and_replays");
+}
+
+#[test]
+fn child_dumps_and_replays() {
+    let Some(mut sampler) = sampler() else { return };
+    let dump = Dump::record("0.1.0", &PowerStates::below(Path::new(&std::env::var_os(SYSFS).unwrap())));
+    if let Some(file) = std::env::var_os("NIGHTJAR_RECORD_DUMP") {
+        std::fs::write(file, serde_json::to_string_pretty(&dump).unwrap()).unwrap();
+    }
+    let text = serde_json::to_string(&dump).unwrap();
+    assert!(!text.contains("51ade1ca-7a2d"), "a UUID is told in full");
+    let (driver, replayed) = serde_json::from_str::<Dump>(&text).unwrap().readings().unwrap();
+    let (live_driver, live) = sampler.sample().unwrap();
+    assert_eq!(driver, live_driver);
+    for (mut replayed, live) in replayed.into_iter().zip(live) {
+        assert!(replayed.uuid.0.starts_with("GPU-51ade1ca-card-"));
+        replayed.uuid = live.uuid.clone();
+        // Time went on between the two.
+        replayed.energy_millijoules = live.energy_millijoules;
+        assert_eq!(replayed, live);
+    }
+}
+
+/// What this version makes of a dump that an earlier one has recorded.
+#[test]
+fn a_recorded_dump_reads_as_it_did() {
+    let dump: Dump = serde_json::from_str(include_str!("dumps/stand-in.json")).unwrap();
+    insta::assert_debug_snapshot!(dump.readings().unwrap());
 }

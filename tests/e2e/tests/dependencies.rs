@@ -9,6 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nightjar-core", &[]),
     ("nightjar-protocol", &["nightjar-core"]),
     ("nightjar-gpu", &["nightjar-core", "nightjar-protocol"]),
+    ("nightjar-history", &["nightjar-core"]),
     ("nightjar-presence", &["nightjar-core", "nightjar-protocol"]),
     ("nightjar-worker", &["nightjar-core", "nightjar-protocol"]),
     ("nightjar-link", &["nightjar-core", "nightjar-protocol"]),
