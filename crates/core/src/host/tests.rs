@@ -1,6 +1,8 @@
 //! Whatever comes in whatever order: no tenant runs while the owner needs the card, no second is metered twice, every
 //! lease ends.
 
+mod promises;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
@@ -236,7 +238,8 @@ impl World {
             let host = &self.host;
             let verdict =
                 decide(&host.snapshot, &host.settings, &host.overrides, seen, policy::Job::Held, self.now);
-            let stopped = verdict.impact(GiveBack::Instant).is_some_and(|impact| impact >= Impact::Freeze);
+            let stopped =
+                verdict.impact(host.settings.give_back).is_some_and(|impact| impact >= Impact::Freeze);
             assert!(!(stopped && *job.state() == LeaseState::Running), "runs although {verdict:?}");
             assert_eq!(job.is_metered(), *job.state() == LeaseState::Running, "metered in {:?}", job.state());
         }

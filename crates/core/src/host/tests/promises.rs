@@ -1,0 +1,188 @@
+//! What the users of today's programs complain of, each as a test that bears its number in the list of peers.
+
+use super::*;
+use crate::policy::BlockReason;
+use crate::settings::{CardRule, Sharing};
+
+/// A host with these settings, idle for long, with its market.
+fn waiting_host(settings: Settings) -> World {
+    let mut world = World::new();
+    world.input(Input::User(UserCommand::Save { settings: Box::new(settings) }));
+    world
+}
+
+fn effects_of(world: &mut World, input: Input) -> Vec<Effect> {
+    let effects = world.host.handle(input, world.now);
+    effects.iter().for_each(|effect| world.perform(effect.clone()));
+    effects
+}
+
+fn owner_comes(world: &mut World) -> Vec<Effect> {
+    let since = world.now;
+    effects_of(world, Input::Presence(Presence::Active { since }))
+}
+
+fn run_on(world: &mut World, lease: &str, gpu: &str) {
+    world.input(Input::Market(MarketInput::Offer(terms(lease, 1, gpu))));
+    world.hands(false);
+    let (lease, epoch) = (LeaseId(lease.into()), Epoch(1));
+    world.input(Input::Market(MarketInput::Start { lease: lease.clone(), epoch }));
+    assert_eq!(world.host.job(&lease).map(|job| job.state().clone()), Some(LeaseState::Running));
+}
+
+fn verdict_of(world: &World, gpu: &str) -> Verdict {
+    world.host.cards[&GpuUuid(gpu.into())].verdict.clone()
+}
+
+#[test]
+fn peers_01_lending_begins_by_itself_once_nobody_is_there() {
+    let mut world = World::new();
+    world.put(Step::Active);
+    world.put(Step::Idle);
+    assert!(matches!(verdict_of(&world, "GPU-0"), Verdict::Blocked { .. }));
+    // Nobody presses anything.
+    world.wait(Settings::default().idle_after_ms);
+    assert_eq!(verdict_of(&world, "GPU-0"), Verdict::Earn);
+    assert_eq!(world.host.told_offers.as_ref().map(Vec::len), Some(2));
+}
+
+#[test]
+fn peers_02_no_choice_of_a_moment_turns_idle_mode_off() {
+    let day_ms = 86_400_000;
+    let choices = [
+        UserCommand::Snooze { for_ms: MAX_OVERRIDE_MS },
+        UserCommand::LastJob { for_ms: MAX_OVERRIDE_MS },
+        UserCommand::EarnNow { for_ms: MAX_OVERRIDE_MS, until_back: false },
+        UserCommand::EarnNow { for_ms: MAX_OVERRIDE_MS, until_back: true },
+        UserCommand::StopJob { lease: LeaseId("lease-0".into()) },
+        UserCommand::SnoozeForGame,
+        UserCommand::EndOverrides,
+    ];
+    for choice in choices {
+        let mut world = running_world();
+        world.input(game(true));
+        world.input(Input::User(choice.clone()));
+        world.input(game(false));
+        while !world.pending.is_empty() {
+            world.hands(false);
+        }
+        world.wait(8 * day_ms);
+        assert_eq!(world.host.overrides, Overrides::default(), "{choice:?} did not pass");
+        assert_eq!(verdict_of(&world, "GPU-0"), Verdict::Earn, "{choice:?} turned idle mode off");
+        assert!(world.host.settings.earn_while_idle);
+    }
+}
+
+#[test]
+fn peers_04_a_game_gets_the_memory_and_not_a_frozen_tenant() {
+    let mut world = running_world();
+    let effects = effects_of(&mut world, game(true));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Freeze { .. })), "{effects:?}");
+    assert_eq!(effects[0], Effect::Stop { lease: LeaseId("lease-0".into()), how: StopHow::Kill });
+    // Also when it was frozen already, since then it still holds its memory.
+    let mut world = running_world();
+    world.put(Step::Active);
+    world.hands(false);
+    let effects = effects_of(&mut world, game(true));
+    assert!(matches!(effects[0], Effect::Stop { how: StopHow::Kill, .. }), "{effects:?}");
+}
+
+#[test]
+fn peers_04_a_frozen_tenant_that_leaves_the_desktop_too_little_memory_ends() {
+    let mut world = running_world();
+    let mut full = card("GPU-0");
+    full.vram_used_bytes = full.vram_total_bytes - (256 << 20);
+    let readings = GpuReport::Readings { driver: driver(), cards: vec![full, card("GPU-1")] };
+    assert!(effects_of(&mut world, Input::Gpus(readings)).is_empty(), "nobody is there to need it");
+    let effects = owner_comes(&mut world);
+    assert!(matches!(effects[0], Effect::Stop { .. }), "{effects:?}");
+}
+
+#[test]
+fn peers_06_a_game_on_one_card_leaves_the_other_earning() {
+    let rule = CardRule { while_here: true, ..CardRule::default() };
+    let cards = [(GpuUuid("GPU-1".into()), rule)].into();
+    let mut world = waiting_host(Settings { cards, ..Settings::default() });
+    let mut second = card("GPU-1");
+    second.display_attached = Some(false);
+    let cards = vec![card("GPU-0"), second];
+    world.input(Input::Gpus(GpuReport::Readings { driver: driver(), cards }));
+    run_on(&mut world, "first", "GPU-0");
+    run_on(&mut world, "second", "GPU-1");
+    world.input(game(true));
+    world.input(Input::Presence(Presence::Active { since: world.now }));
+    let state = |lease: &str| world.host.job(&LeaseId(lease.into())).map(|job| job.state().clone());
+    assert!(matches!(state("first"), Some(LeaseState::Ending { reason: EndReason::OwnerReturned })));
+    assert_eq!(state("second"), Some(LeaseState::Running));
+    assert_eq!(verdict_of(&world, "GPU-1"), Verdict::Earn);
+}
+
+#[test]
+fn a_card_that_is_not_lent_says_so_and_its_job_ends() {
+    let mut world = running_world();
+    let rule = CardRule { lend: false, ..CardRule::default() };
+    let cards = [(GpuUuid("GPU-0".into()), rule)].into();
+    let settings = Settings { cards, ..Settings::default() };
+    world.input(Input::User(UserCommand::Save { settings: Box::new(settings) }));
+    let Verdict::Blocked { reasons, .. } = verdict_of(&world, "GPU-0") else { panic!("it is lent") };
+    assert_eq!(reasons, [BlockReason::CardNotLent]);
+    assert_eq!(verdict_of(&world, "GPU-1"), Verdict::Earn);
+}
+
+#[test]
+fn ten_twitches_of_the_mouse_are_one_freeze() {
+    let mut world = running_world();
+    let mut freezes = 0;
+    for _ in 0..10 {
+        let effects = owner_comes(&mut world);
+        freezes += effects.iter().filter(|effect| matches!(effect, Effect::Freeze { .. })).count();
+        while !world.pending.is_empty() {
+            world.hands(false);
+        }
+        world.put(Step::Idle);
+        world.wait(20_000);
+    }
+    assert_eq!(freezes, 1);
+}
+
+#[test]
+fn a_shared_card_is_bounded_while_its_owner_is_there_and_given_to_a_game_at_once() {
+    let settings = Settings { give_back: GiveBack::Share, ..Settings::default() };
+    let mut world = waiting_host(settings);
+    run_on(&mut world, "lease-0", "GPU-0");
+    let restraints = |effects: &[Effect]| -> Vec<Option<Sharing>> {
+        let found = effects.iter().filter_map(|effect| match effect {
+            Effect::Restrain { sharing, .. } => Some(*sharing),
+            _ => None,
+        });
+        found.collect()
+    };
+    let effects = owner_comes(&mut world);
+    assert_eq!(restraints(&effects), [Some(Sharing::default())]);
+    assert_eq!(world.host.job(&LeaseId("lease-0".into())).unwrap().state(), &LeaseState::Running);
+    world.put(Step::Idle);
+    let effects = {
+        world.now = world.now.plus_ms(Settings::default().idle_after_ms);
+        effects_of(&mut world, Input::Deadline)
+    };
+    assert_eq!(restraints(&effects), [None]);
+    let effects = effects_of(&mut world, game(true));
+    assert!(matches!(effects[0], Effect::Stop { how: StopHow::Kill, .. }));
+}
+
+#[test]
+fn earn_now_ends_when_the_owner_comes_back_after_having_left() {
+    let mut world = World::new();
+    world.put(Step::Active);
+    world.input(Input::User(UserCommand::EarnNow { for_ms: 3_600_000, until_back: true }));
+    assert_eq!(verdict_of(&world, "GPU-0"), Verdict::Earn, "whoever pressed it is still there");
+    world.put(Step::Idle);
+    world.wait(31_000);
+    assert!(world.host.overrides.earn_now.is_some_and(|earn| earn.has_left));
+    world.put(Step::Active);
+    assert!(matches!(verdict_of(&world, "GPU-0"), Verdict::Blocked { .. }));
+    // It does not make a game wait, whatever was chosen.
+    world.input(Input::User(UserCommand::EarnNow { for_ms: 3_600_000, until_back: false }));
+    world.input(game(true));
+    assert_eq!(verdict_of(&world, "GPU-0").impact(GiveBack::Instant), Some(Impact::Evict));
+}
