@@ -3,6 +3,8 @@
 //! Everything here is a value or a state machine that takes its inputs and the time as arguments. No clock, no file, no
 //! socket, no environment, no async: what runs the machines lives in `nightjar-agent` and `nightjar-coordinator`.
 
+pub mod economics;
+pub mod energy;
 pub mod gpu;
 pub mod gpu_use;
 pub mod history;

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::energy::{self, EnergySample};
 use crate::lease::{Epoch, LeaseId, LeaseTerms};
 use crate::money::{Money, charge_for};
 use crate::time::Timestamp;
@@ -111,11 +112,10 @@ impl Meter {
         }
         self.last_sequence += 1;
         self.running_ms_total += running_ms;
-        let millijoules = match (stretch.energy_millijoules, energy_millijoules) {
-            // A counter that went back was reset with the driver: what it shows now is all that is known.
-            (Some(before), Some(after)) => after.checked_sub(before).unwrap_or(after),
-            _ => 0,
-        };
+        let sample = |at, counter_millijoules| EnergySample { at, counter_millijoules, watts: None };
+        let (before, after) =
+            (sample(stretch.from, stretch.energy_millijoules), sample(now, energy_millijoules));
+        let millijoules = energy::between(&before, &after).millijoules;
         Some(UsageRecord {
             lease: self.lease.clone(),
             epoch: self.epoch,

@@ -227,6 +227,7 @@ impl FromStr for Hours {
 /// The same hours on some days of the week. They belong to the day on which they begin.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]
+#[ts(rename = "WeekWindow")]
 pub struct Window {
     pub days: Vec<Day>,
     pub from: WallClock,

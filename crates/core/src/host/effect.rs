@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::economics::Account;
 use crate::gpu::GpuUuid;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
 use crate::market::CardOffer;
@@ -11,6 +12,8 @@ use crate::money::Money;
 use crate::policy::{BlockReason, Verdict};
 use crate::settings::{Settings, Sharing};
 use crate::time::Timestamp;
+
+use super::bill::Bill;
 
 /// See the module's text. Performed in the order in which they are returned.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,13 +83,15 @@ pub enum StopHow {
 }
 
 /// A lease as the journal keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredLease {
     pub terms: LeaseTerms,
     pub state: LeaseState,
     /// Of the last usage record that was stored.
     pub last_sequence: u64,
     pub running_ms_total: u64,
+    #[serde(default)]
+    pub bill: Bill,
 }
 
 /// What is written down.
@@ -101,6 +106,14 @@ pub enum JournalEntry {
     /// Stored first, then sent until the coordinator has it.
     Usage {
         record: UsageRecord,
+    },
+    /// What a lease brought and cost so far; replaces what was there of it.
+    Account {
+        lease: LeaseId,
+        epoch: Epoch,
+        at: Timestamp,
+        account: Account,
+        bill: Bill,
     },
     Verdict {
         gpu: GpuUuid,
@@ -152,7 +165,7 @@ pub enum Notice {
     JobArrived { image: String, renter: String },
     JobFrozen { image: String },
     JobResumed { image: String },
-    JobEnded { image: String, reason: EndReason, earned: Money },
+    JobEnded { image: String, reason: EndReason, earned: Money, electricity: Money, net: Money },
 }
 
 /// Collects effects; what takes a tenant off the card goes to the front.

@@ -5,17 +5,19 @@ use jiff::tz::TimeZone;
 
 use crate::schedule::ScheduleStanding;
 use crate::settings::Settings;
+use crate::tariff::PriceStanding;
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug)]
 pub(super) struct Hours {
     zone: TimeZone,
     schedule: Option<ScheduleStanding>,
+    price: Option<PriceStanding>,
 }
 
 impl Default for Hours {
     fn default() -> Self {
-        Self { zone: TimeZone::UTC, schedule: None }
+        Self { zone: TimeZone::UTC, schedule: None, price: None }
     }
 }
 
@@ -33,7 +35,17 @@ impl Hours {
 
     /// The settings are others now.
     pub(super) fn forget(&mut self) {
-        self.schedule = None;
+        (self.schedule, self.price) = (None, None);
+    }
+
+    /// What a kilowatt-hour costs now, as of the last [`Hours::schedule_at`].
+    pub(super) fn per_kwh_micros(&self) -> i64 {
+        self.price.map_or(0, |price| price.per_kwh_micros)
+    }
+
+    /// When it costs something else.
+    pub(super) fn price_until(&self) -> Option<Timestamp> {
+        self.price.and_then(|price| price.until)
     }
 
     pub(super) fn schedule_at(&mut self, settings: &Settings, now: Timestamp) -> ScheduleStanding {
@@ -41,6 +53,8 @@ impl Hours {
         let standing =
             kept.unwrap_or_else(|| settings.schedule.standing_at(now, &self.zone, &settings.tariff));
         self.schedule = Some(standing);
+        let price = self.price.filter(|kept| kept.until.is_none_or(|until| now < until));
+        self.price = Some(price.unwrap_or_else(|| settings.tariff.standing_at(now, &self.zone)));
         standing
     }
 }

@@ -1,11 +1,17 @@
 //! One lease on one card: its state, its worker, its meter.
 
+use jiff::tz::TimeZone;
+
+use crate::economics::{Account, account};
+use crate::energy::EnergySample;
 use crate::lease::{EndReason, LeaseEvent, LeaseState, LeaseTerms, WorkerAccess};
 use crate::meter::{Meter, UsageRecord, owed};
 use crate::policy::{BlockReason, Impact, Verdict};
 use crate::settings::{GiveBack, Settings};
+use crate::tariff::Tariff;
 use crate::time::Timestamp;
 
+use super::bill::Bill;
 use super::effect::{Effect, JournalEntry, Notice, Outbox, Report, StopHow};
 use super::input::{Survivor, WorkerEvent, WorkerFate};
 
@@ -46,6 +52,7 @@ pub(super) struct Job {
     worker: Worker,
     meter: Meter,
     access: Option<WorkerAccess>,
+    bill: Bill,
     /// It shares the PC with its owner, within the owner's bounds.
     restrained: bool,
     leaves_softly: bool,
@@ -60,6 +67,7 @@ impl Job {
             state_since: now,
             worker: Worker::Starting,
             access: None,
+            bill: Bill::default(),
             restrained: false,
             leaves_softly: false,
             terms,
@@ -87,6 +95,7 @@ impl Job {
             state_since: now,
             worker: Worker::Up,
             access: None,
+            bill: stored.bill,
             restrained: false,
             leaves_softly: false,
             terms: stored.terms,
@@ -131,6 +140,21 @@ impl Job {
 
     pub(super) fn running_ms(&self, now: Timestamp) -> u64 {
         self.meter.running_ms(now)
+    }
+
+    /// A reading of its card: what was drawn since the last one is the tenant's, unless it was frozen or is ending.
+    pub(super) fn draw(&mut self, sample: EnergySample, tariff: &Tariff, zone: &TimeZone) {
+        let on_the_card = matches!(
+            self.state,
+            LeaseState::Accepted | LeaseState::Preparing | LeaseState::Ready | LeaseState::Running
+        );
+        self.bill.take(sample, on_the_card, tariff, zone);
+    }
+
+    /// What it brought and cost up to now.
+    pub(super) fn account(&self, now: Timestamp) -> Account {
+        let split = owed(self.terms.price_per_hour, self.terms.fee_basis_points, self.running_ms(now));
+        account(split, &self.bill.consumption)
     }
 
     pub(super) fn device_name(&self) -> Option<&str> {
@@ -305,7 +329,10 @@ impl Job {
 
     fn go_on(&mut self, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
         match (&self.state, self.worker) {
-            (LeaseState::Running, _) => store(self.meter.tick(now, energy), out),
+            (LeaseState::Running, _) => {
+                let record = self.meter.tick(now, energy);
+                self.store(record, now, out);
+            }
             (LeaseState::Yielded, Worker::Up) => {
                 self.step(LeaseEvent::Resume, now, out);
                 self.meter.start(now, energy);
@@ -363,7 +390,26 @@ impl Job {
     }
 
     fn meter_stop(&mut self, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
-        store(self.meter.stop(now, energy), out);
+        let record = self.meter.stop(now, energy);
+        self.store(record, now, out);
+    }
+
+    /// A record, and the account as it stands with it.
+    fn store(&self, record: Option<UsageRecord>, now: Timestamp, out: &mut Outbox) {
+        if let Some(record) = record {
+            out.push(Effect::Journal(JournalEntry::Usage { record }));
+            self.write_account(now, out);
+        }
+    }
+
+    fn write_account(&self, now: Timestamp, out: &mut Outbox) {
+        out.push(Effect::Journal(JournalEntry::Account {
+            lease: self.terms.lease.clone(),
+            epoch: self.terms.epoch,
+            at: now,
+            account: self.account(now),
+            bill: self.bill,
+        }));
     }
 
     /// One step of the lease, written down and told. A step that the machine does not have changes nothing.
@@ -378,12 +424,15 @@ impl Job {
         out.push(Effect::Journal(JournalEntry::Lease { terms, state, at: now }));
         out.push(self.report());
         if let LeaseState::Ended { reason } = &self.state {
-            let running_ms = self.meter.running_ms(now);
+            let account = self.account(now);
             out.push(Effect::Notify(Notice::JobEnded {
                 image: self.terms.image.clone(),
                 reason: reason.clone(),
-                earned: owed(self.terms.price_per_hour, self.terms.fee_basis_points, running_ms).host,
+                earned: account.host(),
+                electricity: account.electricity,
+                net: account.net,
             }));
+            self.write_account(now, out);
         }
     }
 }
@@ -422,11 +471,5 @@ fn eviction(verdict: &Verdict, settings: &Settings, gentle: StopHow) -> (EndReas
             GiveBack::Instant | GiveBack::Share => (EndReason::OwnerReturned, StopHow::Kill),
             GiveBack::Friendly => (EndReason::OwnerReturned, gentle),
         },
-    }
-}
-
-fn store(record: Option<UsageRecord>, out: &mut Outbox) {
-    if let Some(record) = record {
-        out.push(Effect::Journal(JournalEntry::Usage { record }));
     }
 }

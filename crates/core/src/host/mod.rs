@@ -3,12 +3,16 @@
 //! The agent owns one [`Host`] in one task, performs the effects and reports back with further inputs. Effects that take
 //! a tenant off the card come first in the list: nothing else may delay them.
 
+mod bill;
 mod effect;
 mod heat;
 mod hours;
 mod input;
 mod job;
 mod limit;
+#[cfg(test)]
+mod money_tests;
+mod price;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
@@ -17,12 +21,14 @@ mod view;
 
 use std::collections::BTreeMap;
 
+pub use bill::Bill;
 pub use effect::{Effect, JournalEntry, Notice, Report, StopHow, StoredLease};
 pub use input::{
     CommandError, GpuReport, Input, MarketInput, PowerWish, Survivor, UserCommand, WorkerEvent, WorkerFate,
 };
 pub use view::{CardView, HostState, HostView, JobView};
 
+use crate::energy::EnergySample;
 use crate::gpu::{GpuReading, GpuUuid};
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms};
 use crate::market::CardOffer;
@@ -60,6 +66,8 @@ struct Card {
     /// The limit that was there while the helper held none.
     found_watts: Option<f64>,
     thermal: Thermal,
+    /// Highest power that was seen.
+    peak_watts: Option<f64>,
 }
 
 /// See the module's text.
@@ -77,6 +85,8 @@ pub struct Host {
     closing: bool,
     hours: Hours,
     helper: HelperStanding,
+    /// The market's part, as the last offer told it.
+    fee_basis_points: u32,
 }
 
 impl Host {
@@ -93,6 +103,7 @@ impl Host {
             closing: false,
             hours: Hours::default(),
             helper: HelperStanding::default(),
+            fee_basis_points: price::ASSUMED_FEE_BASIS_POINTS,
         }
     }
 
@@ -127,7 +138,7 @@ impl Host {
             Input::UpdateWaiting { is_waiting } => self.snapshot.update_waiting = is_waiting,
             Input::Gpus(report) => {
                 let is_read = matches!(report, GpuReport::Readings { .. });
-                self.take_readings(report);
+                self.take_readings(report, now);
                 if is_read {
                     self.take_heat(now);
                 }
@@ -165,7 +176,8 @@ impl Host {
             self.snapshot.signs.next_change(&self.settings.signals).map(|at| (at, "a sign may count"));
         let chosen = self.overrides.next_change(&self.snapshot.presence).map(|at| (at, "a choice runs out"));
         let hours = self.snapshot.schedule.changes_at.map(|at| (at, "the schedule changes"));
-        let by_time = verdicts.chain(heat).chain(jobs).chain(signs).chain(chosen).chain(hours);
+        let price = self.hours.price_until().map(|at| (at, "electricity has another price"));
+        let by_time = verdicts.chain(heat).chain(jobs).chain(signs).chain(chosen).chain(hours).chain(price);
         by_time.min_by_key(|(at, _)| *at)
     }
 
@@ -235,7 +247,7 @@ impl Host {
         })
     }
 
-    fn take_readings(&mut self, report: GpuReport) {
+    fn take_readings(&mut self, report: GpuReport, now: Timestamp) {
         match report {
             GpuReport::Trouble { trouble } => self.snapshot.gpu_trouble = Some(trouble),
             GpuReport::Readings { driver, cards } => {
@@ -253,7 +265,13 @@ impl Host {
                         told_watts: None,
                         found_watts: None,
                         thermal: Thermal::default(),
+                        peak_watts: None,
                     });
+                    let peak = reading.power_watts.into_iter().chain(card.peak_watts).reduce(f64::max);
+                    card.peak_watts = peak;
+                    if let Some(job) = &mut card.job {
+                        job.draw(EnergySample::of(&reading, now), &self.settings.tariff, self.hours.zone());
+                    }
                     card.reading = reading;
                     card.present = true;
                 }
@@ -341,6 +359,7 @@ impl Host {
             }));
             return;
         }
+        self.fee_basis_points = terms.fee_basis_points;
         let reasons = self.objections(&terms, now);
         match (reasons, self.cards.get_mut(&terms.gpu)) {
             (None, Some(card)) => card.job = Some(Job::accept(terms, now, out)),
@@ -356,10 +375,8 @@ impl Host {
     fn objections(&self, terms: &LeaseTerms, now: Timestamp) -> Option<Vec<policy::BlockReason>> {
         let card = self.cards.get(&terms.gpu).filter(|card| card.present && card.job.is_none());
         let Some(card) = card.filter(|_| !self.closing) else { return Some(vec![]) };
-        if terms.price_per_hour.currency != self.settings.price_per_hour.currency
-            || terms.price_per_hour.micros < self.settings.price_per_hour.micros
-        {
-            let minimum = self.settings.price_per_hour;
+        let minimum = self.least_price(card, terms.fee_basis_points);
+        if terms.price_per_hour.currency != minimum.currency || terms.price_per_hour.micros < minimum.micros {
             return Some(vec![policy::BlockReason::BelowMinimumPrice { minimum }]);
         }
         let image_is_here = matches!(&self.snapshot.runtime,
@@ -467,6 +484,7 @@ impl Host {
                     told_watts: None,
                     found_watts: None,
                     thermal: Thermal::default(),
+                    peak_watts: None,
                 });
                 card.job = Some(job);
             }
@@ -482,6 +500,12 @@ impl Host {
         self.snapshot.signs.settle(&self.settings.signals, self.settings.cpu_busy_percent, now);
         let game_runs = self.game().is_some();
         self.overrides.settle(&self.snapshot.presence, game_runs, now);
+        let broke: Vec<GpuUuid> = self
+            .cards
+            .iter()
+            .filter(|(_, card)| self.is_out_of_pocket(card, now))
+            .map(|(gpu, _)| gpu.clone())
+            .collect();
         for card in self.cards.values_mut() {
             let presence = if card.job.is_some() { JobPresence::Held } else { JobPresence::None };
             let seen = card.present.then_some(&card.reading);
@@ -489,7 +513,7 @@ impl Host {
             let verdict = decide(&self.snapshot, &self.settings, &self.overrides, seen, presence, now);
             let verdict = heat::with_heat(verdict, &card.thermal, &card.reading, &self.settings);
             if let Some(job) = &mut card.job {
-                if self.closing {
+                if self.closing || broke.contains(&card.reading.uuid) {
                     let how = job.gentle(&self.settings);
                     job.end(EndReason::OwnerStopped, how, card.reading.energy_millijoules, now, out);
                 }
@@ -530,7 +554,7 @@ impl Host {
                 model: card.reading.name.clone(),
                 vram_mib: card.reading.vram_total_bytes >> 20,
                 driver: driver.version.clone(),
-                price_per_hour: self.settings.price_per_hour,
+                price_per_hour: self.least_price(card, self.fee_basis_points),
                 images: images.clone(),
                 egress: self.settings.egress,
             })

@@ -376,6 +376,7 @@ fn a_restart_adopts_what_runs_and_ends_what_does_not() {
             state,
             last_sequence: 3,
             running_ms_total: 30_000,
+            bill: Bill::default(),
         };
         let mut host = Host::new(Settings::default());
         std::mem::swap(&mut world.host.snapshot, &mut host.snapshot);

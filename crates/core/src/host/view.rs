@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::economics::Account;
 use crate::gpu::GpuReading;
 use crate::lease::{LeaseId, LeaseState};
 use crate::meter::owed;
@@ -43,6 +44,8 @@ pub struct JobView {
     pub price_per_hour: Money,
     /// The host's part, up to now.
     pub earned: Money,
+    /// With electricity, and what is left after it.
+    pub account: Account,
     pub device_name: Option<String>,
     /// It shares the PC with its owner, within the owner's bounds.
     pub restrained: bool,
@@ -53,6 +56,8 @@ pub struct JobView {
 pub struct CardView {
     pub reading: GpuReading,
     pub verdict: Verdict,
+    /// What it takes a job for now: the owner's price, and never less than a job would cost.
+    pub asking: Money,
     pub job: Option<JobView>,
 }
 
@@ -85,6 +90,7 @@ impl Host {
             .map(|card| CardView {
                 reading: card.reading.clone(),
                 verdict: card.verdict.clone(),
+                asking: self.least_price(card, self.fee_basis_points),
                 job: card.job.as_ref().map(|job| JobView {
                     lease: job.terms().lease.clone(),
                     image: job.terms().image.clone(),
@@ -99,6 +105,7 @@ impl Host {
                         job.running_ms(now),
                     )
                     .host,
+                    account: job.account(now),
                     device_name: job.device_name().map(str::to_owned),
                     restrained: job.is_restrained(),
                 }),

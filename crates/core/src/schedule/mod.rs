@@ -5,6 +5,7 @@ mod check;
 mod says;
 #[cfg(test)]
 pub(crate) mod tests;
+mod why;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -13,6 +14,7 @@ use ts_rs::TS;
 
 pub use check::HoursError;
 pub use says::schedule_says;
+pub use why::Why;
 
 use crate::tariff::Tariff;
 use crate::time::Timestamp;
@@ -21,6 +23,7 @@ use crate::week::{Hours, Stretch, WallDate, Window, wall_date};
 /// One date on which other hours hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]
+#[ts(rename = "ScheduleException")]
 pub struct Exception {
     pub date: WallDate,
     /// None: closed from midnight to midnight.
@@ -69,6 +72,15 @@ impl Default for ScheduleStanding {
     fn default() -> Self {
         Self { state: ScheduleState::Open { closes_at: None, even_if_here: false }, changes_at: None }
     }
+}
+
+/// What opens a stretch, by its place in the schedule.
+#[derive(Clone, Copy)]
+enum Cause {
+    Always,
+    Window(usize),
+    EvenIfHere(usize),
+    OwnHours(Date, Hours),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -132,32 +144,37 @@ impl Schedule {
         for date in
             [today.yesterday().and_then(Date::yesterday), today.yesterday(), Ok(today)].iter().flatten()
         {
-            for (stretch, even_if_here) in self.stretches(*date, zone) {
+            for (stretch, cause) in self.stretches(*date, zone) {
                 if stretch.contains(at) {
                     found.open = true;
-                    found.even_if_here |= even_if_here;
+                    found.even_if_here |= matches!(cause, Cause::EvenIfHere(_));
                 }
             }
         }
         found
     }
 
-    /// What is open of the hours that begin on `date`, and whether even if somebody is there.
-    fn stretches(&self, date: Date, zone: &TimeZone) -> Vec<(Stretch, bool)> {
-        let exception = |date: Date| self.exceptions.iter().find(|exception| exception.date.0 == date);
+    fn exception(&self, date: Date) -> Option<&Exception> {
+        self.exceptions.iter().find(|exception| exception.date.0 == date)
+    }
+
+    /// What is open of the hours that begin on `date`, and why.
+    fn stretches(&self, date: Date, zone: &TimeZone) -> Vec<(Stretch, Cause)> {
         // A date with hours of its own is left to them from its midnight on.
-        let only_this_day = date.tomorrow().is_ok_and(|next| exception(next).is_some());
-        let on = |hours: Hours, even: bool| Some((hours.on(date, only_this_day, zone)?, even));
-        if let Some(exception) = exception(date) {
-            return exception.windows.iter().filter_map(|hours| on(*hours, false)).collect();
+        let only_this_day = date.tomorrow().is_ok_and(|next| self.exception(next).is_some());
+        let on = |hours: Hours, cause: Cause| Some((hours.on(date, only_this_day, zone)?, cause));
+        if let Some(exception) = self.exception(date) {
+            let own = exception.windows.iter();
+            return own.filter_map(|hours| on(*hours, Cause::OwnHours(date, *hours))).collect();
         }
-        let begins = |windows: &'_ [Window]| -> Vec<Hours> {
-            windows.iter().filter(|window| window.begins_on(date)).map(Window::hours).collect()
+        let always = self.windows.is_empty().then(|| (Hours::WHOLE_DAY, Cause::Always));
+        let begins = |windows: &[Window], cause: fn(usize) -> Cause| -> Vec<(Hours, Cause)> {
+            let begun = windows.iter().enumerate().filter(|(_, window)| window.begins_on(date));
+            begun.map(|(index, window)| (window.hours(), cause(index))).collect()
         };
-        let usual = if self.windows.is_empty() { vec![Hours::WHOLE_DAY] } else { begins(&self.windows) };
-        let even = begins(&self.even_if_here);
-        let usual = usual.into_iter().filter_map(|hours| on(hours, false));
-        usual.chain(even.into_iter().filter_map(|hours| on(hours, true))).collect()
+        let usual = always.into_iter().chain(begins(&self.windows, Cause::Window));
+        let all = usual.chain(begins(&self.even_if_here, Cause::EvenIfHere));
+        all.filter_map(|(hours, cause)| on(hours, cause)).collect()
     }
 
     /// Moments after `now`, in order, at which the state may change.

@@ -304,7 +304,7 @@ fn what_is_wrong_is_named() {
 
 /// A host whose card is ready for a job, and whose owner has been away for long.
 fn ready_host(schedule: Schedule, zone: &TimeZone, now: Timestamp) -> Host {
-    let mut host = Host::new(Settings { schedule, tariff: tariff(), ..Settings::default() });
+    let mut host = Host::new(Settings { schedule, ..Settings::default() });
     host.set_zone(zone.clone());
     let runtime = Runtime::Ready { unsafe_versions: vec![], images: vec!["pytorch-cuda:lite".into()] };
     for input in [

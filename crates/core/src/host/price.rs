@@ -1,0 +1,35 @@
+//! Never out of pocket: what a card asks for at least, and when a job has used up what it brought.
+
+use crate::economics::{draw_watts, price_floor};
+use crate::money::Money;
+
+use super::{Card, Host};
+
+/// The market's part until an offer has told it.
+pub(super) const ASSUMED_FEE_BASIS_POINTS: u32 = 1_000;
+
+impl Host {
+    /// The price an hour below which `card` would cost more than it brings at this hour of the tariff, after a fee.
+    pub(super) fn floor(&self, card: &Card, fee_basis_points: u32) -> Money {
+        let watts = draw_watts(&card.reading, card.peak_watts).unwrap_or(0);
+        let watts = watts.saturating_add(self.settings.tariff.overhead_watts);
+        // Where the market keeps everything, no price is enough.
+        let floor = price_floor(watts, self.hours.per_kwh_micros(), fee_basis_points).unwrap_or(i64::MAX);
+        Money::new(floor, self.settings.price_per_hour.currency)
+    }
+
+    /// What `card` takes a job for: the owner's price, and never less than it costs.
+    pub(super) fn least_price(&self, card: &Card, fee_basis_points: u32) -> Money {
+        let floor = self.floor(card, fee_basis_points);
+        Money::new(self.settings.price_per_hour.micros.max(floor.micros), floor.currency)
+    }
+
+    /// The job on `card` has used up what it brought, and at this hour each further one costs the owner money.
+    pub(super) fn is_out_of_pocket(&self, card: &Card, now: crate::time::Timestamp) -> bool {
+        card.job.as_ref().is_some_and(|job| {
+            let terms = job.terms();
+            terms.price_per_hour.micros < self.floor(card, terms.fee_basis_points).micros
+                && job.account(now).net.micros < 0
+        })
+    }
+}
