@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use iroh_base::SecretKey;
-use nightjar_core::host::{Notice, UserCommand};
+use nightjar_core::host::{CommandError, Notice, UserCommand};
+use nightjar_core::settings::Settings;
 use nightjar_protocol::control::{ControlAnswer, Refusal};
 use nightjar_protocol::view::ViewModel;
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
@@ -46,6 +47,18 @@ impl AgentHandle {
         let (answer, answered) = oneshot::channel();
         self.messages.send(Message::Command(command, answer)).map_err(|_| ending())?;
         answered.await.map_err(|_| ending())?
+    }
+
+    /// The settings in force.
+    ///
+    /// # Errors
+    /// When the settings file cannot be read, so that nothing may be written in its place.
+    pub async fn settings(&self) -> Result<Box<Settings>, Refusal> {
+        let ending = || Refusal::Unreadable { detail: String::from("the host is ending") };
+        let (answer, answered) = oneshot::channel();
+        self.messages.send(Message::Settings(answer)).map_err(|_| ending())?;
+        let settings = answered.await.map_err(|_| ending())?;
+        settings.ok_or(Refusal::Command(CommandError::SettingsUnreadable))
     }
 
     /// What the owner should be notified of, from now on.

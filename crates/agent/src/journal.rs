@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context;
-use nightjar_core::host::{JournalEntry, StoredLease};
+use nightjar_core::economics::Account;
+use nightjar_core::host::{Bill, JournalEntry, StoredLease};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::meter::{UsageRecord, owed};
 use nightjar_core::money::{Currency, Money};
@@ -58,7 +59,8 @@ impl Journal {
                     (SELECT coalesce(max(sequence), 0) FROM usage u WHERE u.lease = l.lease AND u.epoch = l.epoch)
                         AS last_sequence,
                     (SELECT coalesce(max(running_ms_total), 0) FROM usage u
-                        WHERE u.lease = l.lease AND u.epoch = l.epoch) AS running_ms_total
+                        WHERE u.lease = l.lease AND u.epoch = l.epoch) AS running_ms_total,
+                    (SELECT bill FROM accounts a WHERE a.lease = l.lease AND a.epoch = l.epoch) AS bill
              FROM leases l WHERE is_over = 0 ORDER BY updated_at",
         )
         .fetch_all(&self.pool)
@@ -70,6 +72,10 @@ impl Journal {
                     state: serde_json::from_str(row.try_get("state")?)?,
                     last_sequence: u64::try_from(row.try_get::<i64, _>("last_sequence")?)?,
                     running_ms_total: u64::try_from(row.try_get::<i64, _>("running_ms_total")?)?,
+                    bill: match row.try_get::<Option<String>, _>("bill")? {
+                        Some(bill) => serde_json::from_str(&bill)?,
+                        None => Bill::default(),
+                    },
                 })
             })
             .collect()
@@ -95,6 +101,9 @@ impl Journal {
                 .await?;
             }
             JournalEntry::Usage { record } => self.write_usage(record).await?,
+            JournalEntry::Account { lease, epoch, at, account, bill } => {
+                self.write_account(lease, *epoch, *at, account, bill).await?;
+            }
             JournalEntry::Verdict { gpu, at, verdict } => {
                 sqlx::query("INSERT INTO verdicts (gpu, at, verdict) VALUES (?, ?, ?)")
                     .bind(&gpu.0)
@@ -112,6 +121,37 @@ impl Journal {
                     .await?;
             }
         }
+        Ok(())
+    }
+
+    async fn write_account(
+        &self,
+        lease: &LeaseId,
+        epoch: Epoch,
+        at: Timestamp,
+        account: &Account,
+        bill: &Bill,
+    ) -> anyhow::Result<()> {
+        sqlx::query(
+            "INSERT OR REPLACE INTO accounts
+                (lease, epoch, at, gross_micros, fee_micros, electricity_micros, net_micros, currency, millijoules,
+                 uncertain_millijoules, overhead_millijoules, bill)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&lease.0)
+        .bind(i64::try_from(epoch.0)?)
+        .bind(at.0)
+        .bind(account.gross.micros)
+        .bind(account.fee.micros)
+        .bind(account.electricity.micros)
+        .bind(account.net.micros)
+        .bind(account.gross.currency.code())
+        .bind(i64::try_from(account.energy.millijoules)?)
+        .bind(i64::try_from(account.energy.uncertain_millijoules)?)
+        .bind(i64::try_from(account.overhead_millijoules)?)
+        .bind(serde_json::to_string(bill)?)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -207,6 +247,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nightjar_core::economics::account;
     use nightjar_core::gpu::GpuUuid;
     use nightjar_core::lease::{EndReason, LeaseState};
 
@@ -250,6 +291,16 @@ mod tests {
         let journal = Journal::open(folder.path()).await.unwrap();
         let open = journal.open_leases().await.unwrap();
         assert_eq!((open.len(), open[0].last_sequence, open[0].running_ms_total), (1, 3, 30_000));
+        assert_eq!(open[0].bill, Bill::default());
+        let mut bill = Bill::default();
+        bill.consumption.overhead_millijoules = 40;
+        let account = account(owed(terms().price_per_hour, 1_000, 30_000), &bill.consumption);
+        for _ in 0..2 {
+            let (lease, epoch) = (LeaseId("l".into()), Epoch(1));
+            let entry = JournalEntry::Account { lease, epoch, at: Timestamp(9), account, bill };
+            journal.write(&entry).await.unwrap();
+        }
+        assert_eq!(journal.open_leases().await.unwrap()[0].bill, bill);
         // 30 s at 3.60 an hour are 0.03; a tenth of it is the market's.
         let earned = journal.earned_since(Timestamp(0), Currency::CNY).await.unwrap();
         assert_eq!(earned.micros, 27_000);

@@ -21,7 +21,7 @@ mod power;
 mod scribe;
 mod sensors;
 mod session;
-mod settings_file;
+pub mod settings_file;
 mod signals;
 mod start;
 mod tunnel;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nightjar_core::host::{Effect, Host, Input, Notice, Report, UserCommand};
 use nightjar_core::lease::LeaseId;
+use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
 use nightjar_presence::SleepGuard;
 use nightjar_protocol::control::Refusal;
@@ -26,6 +27,8 @@ const ZONE_INTERVAL_MS: u64 = 3_600_000;
 pub(crate) enum Message {
     Input(Input),
     Command(UserCommand, oneshot::Sender<Result<(), Refusal>>),
+    /// `None`: the file cannot be read.
+    Settings(oneshot::Sender<Option<Box<Settings>>>),
     Relay(Option<RelayInfo>),
     Earned(Earnings),
     /// Answered once it is shown.
@@ -120,6 +123,11 @@ impl Owner {
                     self.take(Input::User(command));
                 }
                 let _ = answer.send(checked);
+                return;
+            }
+            Message::Settings(answer) => {
+                let readable = self.host.snapshot().settings_trouble.is_none();
+                let _ = answer.send(readable.then(|| Box::new(self.host.settings().clone())));
                 return;
             }
             Message::Relay(relay) => {

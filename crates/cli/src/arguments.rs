@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::host::schedule_arguments::ScheduleCommand;
 use crate::quantity;
 
 const AFTER: &str = "\
@@ -138,6 +139,13 @@ pub enum Command {
     ///
     /// The card is free at once; the renter pays nothing more. To end a lease that you rent, use `nightjar stop`.
     StopJob(StopJob),
+    /// Host: the hours in which to earn, and what electricity costs then
+    ///
+    /// Talks to the host that runs on this PC; where none runs, its settings file is changed.
+    Schedule {
+        #[command(subcommand)]
+        command: ScheduleCommand,
+    },
     /// Host: end the host that runs on this PC, and its jobs
     Quit(HostPlace),
 }

@@ -61,6 +61,7 @@ async fn a_host_joins_a_market_is_commanded_and_ends() {
     assert!(host.ask(&["status"]).await.stdout.contains("nightjar resume"));
     assert_eq!(host.ask(&["resume", "--json"]).await.json()["tray"]["snoozed"], false);
     assert_eq!(host.ask(&["pause", "--for", "300d"]).await.code, 2);
+    schedules(&host).await;
     assert_eq!(host.ask(&["stop-job"]).await.code, 3);
     let second = host.ask(&["host"]).await;
     assert_eq!(second.code, 1, "{second:?}");
@@ -78,6 +79,49 @@ async fn a_host_joins_a_market_is_commanded_and_ends() {
     assert_eq!(host.ended().await, Some(0));
     assert_eq!(stage.run(&["status"]).await.code, 4);
     stage.market.shutdown().await;
+}
+
+/// Through the host that runs; it keeps the file.
+async fn schedules(host: &Host<'_>) {
+    let priced =
+        host.ask(&["schedule", "tariff", "--flat", "0.60", "--window", "daily 22:00-08:00 0.30"]).await;
+    assert_eq!(priced.code, 0, "{priced:?}");
+    let open = ["--open", "daily 20:00-06:00", "--cheap-below", "0.50", "--closed-on", "2026-12-24"];
+    let set = host.ask(&[&["schedule", "set"][..], &open].concat()).await;
+    assert_eq!(set.code, 0, "{set:?}");
+    assert!(set.stdout.contains("20:00-06:00") && set.stdout.contains("2026-12-24  closed"), "{set:?}");
+    let shown = host.ask(&["schedule", "show", "--json"]).await.json();
+    assert_eq!(shown["schedule"]["only_below_per_kwh_micros"], 500_000);
+    assert_eq!(shown["tariff"]["windows"][0]["price_per_kwh_micros"], 300_000);
+    // Open, but dear; open and cheap; closed.
+    for (at, kind, said) in [
+        ("2026-11-24 21:00", "closed", "0.60"),
+        ("2026-11-24 23:00", "open", "20:00-06:00"),
+        ("2026-12-24 23:00", "closed", "2026-12-24"),
+        ("2026-11-25 12:00", "closed", "0.60"),
+    ] {
+        let test = host.ask(&["schedule", "test", "--at", at, "--json"]).await.json();
+        assert_eq!(test["state"]["kind"], kind, "{at}: {test}");
+        assert!(test["because"].as_str().unwrap().contains(said), "{at}: {test}");
+        assert!(test["changes_at"].is_i64(), "{at}: {test}");
+    }
+    assert_eq!(host.ask(&["schedule", "set", "--open", "mon 8-9"]).await.code, 2);
+    assert_eq!(host.ask(&["schedule", "set", "--always", "--any-price"]).await.code, 0);
+}
+
+/// Without one, on the settings file.
+#[tokio::test]
+async fn a_schedule_is_set_while_no_host_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = async |arguments: &[&str]| finish(command(folder.path(), arguments), "").await;
+    let set = ask(&["schedule", "set", "--open", "mon-fri 22:00-08:00"]).await;
+    assert_eq!(set.code, 0, "{set:?}");
+    let shown = ask(&["schedule", "show", "--json"]).await.json();
+    assert_eq!(shown["schedule"]["windows"][0]["days"][4], "fri", "{shown}");
+    assert_eq!(shown["now"]["changes_at"].is_i64(), true, "{shown}");
+    let dear = ask(&["schedule", "set", "--cheap-below", "0.50"]).await;
+    assert_eq!(dear.code, 2, "{dear:?}");
+    assert!(dear.stderr.contains("[tariff]"), "{dear:?}");
 }
 
 #[tokio::test]

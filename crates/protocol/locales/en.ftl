@@ -106,6 +106,7 @@ notice-resumed-title = Earning again
 notice-resumed-body = The job ({ $image }) goes on.
 notice-ended-title = Job ended
 notice-ended-body = { $reason } You earned { $earned }.
+notice-ended-body-net = { $reason } You earned { $earned }; electricity was { $electricity }, so { $net } is left.
 
 ui-title = Nightjar
 ui-earn-while-idle = Earn while idle

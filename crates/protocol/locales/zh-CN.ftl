@@ -106,6 +106,7 @@ notice-resumed-title = 继续赚钱
 notice-resumed-body = 任务（{ $image }）继续运行。
 notice-ended-title = 任务已结束
 notice-ended-body = { $reason }你赚了 { $earned }。
+notice-ended-body-net = { $reason }你赚了 { $earned }，电费 { $electricity }，净得 { $net }。
 
 ui-title = 夜鹰 Nightjar
 ui-earn-while-idle = 空闲时赚钱

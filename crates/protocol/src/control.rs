@@ -3,6 +3,7 @@
 //! `Status` and `Do` are answered once; `Watch` is answered with the view now and again after each change.
 
 use nightjar_core::host::{CommandError, UserCommand};
+use nightjar_core::settings::Settings;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
@@ -16,6 +17,8 @@ pub const MAX_LINE_BYTES: usize = 256 * 1024;
 pub enum ControlRequest {
     Status,
     Watch,
+    /// What the owner has chosen, as it is in force.
+    Settings,
     Do(UserCommand),
     /// End the host as a signal would: jobs end, the power limit goes back.
     Quit,
@@ -25,6 +28,7 @@ pub enum ControlRequest {
 #[serde(tag = "answer", content = "data", rename_all = "snake_case")]
 pub enum ControlAnswer {
     View(Box<ViewModel>),
+    Settings(Box<Settings>),
     Refused(Refusal),
     Bye,
 }

@@ -273,13 +273,17 @@ pub fn notification(notice: &Notice, language: Language) -> (String, String) {
             texts.plain("notice-resumed-title"),
             texts.with("notice-resumed-body", &[("image", image.clone())]),
         ),
-        Notice::JobEnded { image: _, reason, earned } => (
-            texts.plain("notice-ended-title"),
-            texts.with(
-                "notice-ended-body",
-                &[("reason", texts.end_reason(reason)), ("earned", earned.to_string())],
-            ),
-        ),
+        Notice::JobEnded { image: _, reason, earned, electricity, net } => {
+            // A tariff that was not told makes no account.
+            let body = if electricity.micros > 0 { "notice-ended-body-net" } else { "notice-ended-body" };
+            let values = [
+                ("reason", texts.end_reason(reason)),
+                ("earned", earned.to_string()),
+                ("electricity", electricity.to_string()),
+                ("net", net.to_string()),
+            ];
+            (texts.plain("notice-ended-title"), texts.with(body, &values))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod base;
 pub mod desktop;
+pub mod energy;
 pub mod engine;
 pub mod figures;
 pub mod footprint;

@@ -86,6 +86,10 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, handle: AgentHan
         let answer = match serde_json::from_str::<ControlRequest>(&line) {
             Err(error) => ControlAnswer::Refused(Refusal::Unreadable { detail: error.to_string() }),
             Ok(ControlRequest::Status) => handle.current(),
+            Ok(ControlRequest::Settings) => match handle.settings().await {
+                Ok(settings) => ControlAnswer::Settings(settings),
+                Err(refusal) => ControlAnswer::Refused(refusal),
+            },
             Ok(ControlRequest::Do(command)) => match handle.command(command).await {
                 Ok(()) => handle.current(),
                 Err(refusal) => ControlAnswer::Refused(refusal),

@@ -61,7 +61,7 @@ fn answered(answer: anyhow::Result<ControlAnswer>) -> Result<ControlAnswer, Fail
     }
 }
 
-fn refused(refusal: &Refusal) -> Failure {
+pub(super) fn refused(refusal: &Refusal) -> Failure {
     use nightjar_core::host::CommandError as C;
     let exit = match refusal {
         Refusal::Command(C::NoSuchJob { .. } | C::NoSuchCard { .. } | C::NoGame) => Exit::NothingMatched,
@@ -77,6 +77,7 @@ pub(super) fn view(answer: ControlAnswer) -> Result<Box<ViewModel>, Failure> {
     match answer {
         ControlAnswer::View(view) => Ok(view),
         ControlAnswer::Refused(refusal) => Err(refused(&refusal)),
+        ControlAnswer::Settings(_) => Err(Failure::failed("the host answered with something else")),
         ControlAnswer::Bye => Err(Failure::new(Exit::NotRunning, "the host is ending")),
     }
 }

@@ -3,11 +3,14 @@
 mod choice;
 mod grip;
 mod run;
+mod schedule;
+pub mod schedule_arguments;
 mod show;
 
 pub use choice::{earn, finish, pause, preset, resume, sensors};
 pub use grip::{power, quit, status, stop_job};
 pub use run::run;
+pub use schedule::schedule;
 
 use nightjar_agent::AgentConfig;
 

@@ -30,12 +30,13 @@ pub fn status(view: &ViewModel) -> String {
             let _ = write!(text, "\n  {}", printable(reason));
         }
         if let Some(job) = &tile.card.job {
-            let mut table = Table::new(&["  LEASE", "IMAGE", "RAN", "EARNED", "PRICE/H"]);
+            let mut table = Table::new(&["  LEASE", "IMAGE", "RAN", "EARNED", "NET", "PRICE/H"]);
             table.row(vec![
                 format!("  {}", job.lease),
                 job.image.clone(),
                 spell_ms(job.running_ms),
                 job.earned.to_string(),
+                job.account.net.to_string(),
                 job.price_per_hour.to_string(),
             ]);
             let _ = write!(text, "\n{table}");
@@ -89,9 +90,11 @@ fn card(card: &CardView) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nightjar_core::economics::{Consumption, account};
     use nightjar_core::gpu::{GpuReading, GpuUuid};
     use nightjar_core::host::{HostState, JobView};
     use nightjar_core::lease::{LeaseId, LeaseState};
+    use nightjar_core::meter::owed;
     use nightjar_core::money::{Currency, Money};
     use nightjar_core::policy::Verdict;
     use nightjar_core::settings::Language;
@@ -114,7 +117,7 @@ mod tests {
             ..GpuReading::unread(GpuUuid("GPU-1".into()))
         };
         CardTile {
-            card: CardView { reading, verdict: Verdict::Earn, job },
+            card: CardView { reading, verdict: Verdict::Earn, asking: Money::new(0, Currency::CNY), job },
             sentence: "You are here.".into(),
             reasons: vec!["You are here.".into(), "On battery.".into()],
         }
@@ -132,6 +135,10 @@ mod tests {
             running_ms: 95_000,
             price_per_hour: Money::new(1_500_000, Currency::CNY),
             earned: Money::new(37_604, Currency::CNY),
+            account: account(
+                owed(Money::new(1_500_000, Currency::CNY), 500, 95_000),
+                &Consumption::default(),
+            ),
             device_name: None,
             restrained: false,
         };

@@ -20,6 +20,14 @@ export function recordedJob(): JobView {
     running_ms: 600_000,
     price_per_hour: cny(1_500_000),
     earned: cny(225_000),
+    account: {
+      gross: cny(236_842),
+      fee: cny(11_842),
+      electricity: cny(25_000),
+      net: cny(200_000),
+      energy: { millijoules: 150_000_000, uncertain_millijoules: 0 },
+      overhead_millijoules: 0,
+    },
     device_name: "NVIDIA GeForce RTX 4090 (simulated)",
     restrained: false,
   };
@@ -48,6 +56,7 @@ export function recordedCard(): CardTile {
         processes: [],
       },
       verdict: { verdict: "earn" },
+      asking: cny(1_500_000),
       job: recordedJob(),
     },
     sentence: "A job is running.",

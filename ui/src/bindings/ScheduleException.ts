@@ -5,7 +5,7 @@ import type { WallDate } from "./WallDate";
 /**
  * One date on which other hours hold.
  */
-export type Exception = { date: WallDate, 
+export type ScheduleException = { date: WallDate, 
 /**
  * None: closed from midnight to midnight.
  */

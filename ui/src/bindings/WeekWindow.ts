@@ -5,4 +5,4 @@ import type { WallClock } from "./WallClock";
 /**
  * The same hours on some days of the week. They belong to the day on which they begin.
  */
-export type Window = { days: Array<Day>, from: WallClock, to: WallClock, };
+export type WeekWindow = { days: Array<Day>, from: WallClock, to: WallClock, };
