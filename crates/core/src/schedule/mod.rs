@@ -167,7 +167,7 @@ impl Schedule {
             let own = exception.windows.iter();
             return own.filter_map(|hours| on(*hours, Cause::OwnHours(date, *hours))).collect();
         }
-        let always = self.windows.is_empty().then(|| (Hours::WHOLE_DAY, Cause::Always));
+        let always = self.windows.is_empty().then_some((Hours::WHOLE_DAY, Cause::Always));
         let begins = |windows: &[Window], cause: fn(usize) -> Cause| -> Vec<(Hours, Cause)> {
             let begun = windows.iter().enumerate().filter(|(_, window)| window.begins_on(date));
             begun.map(|(index, window)| (window.hours(), cause(index))).collect()
