@@ -143,7 +143,7 @@ impl Job {
     }
 
     /// A reading of its card: what was drawn since the last one is the tenant's, unless it was frozen or is ending.
-    pub(super) fn draw(&mut self, sample: EnergySample, tariff: &Tariff, zone: &TimeZone) {
+    pub(super) fn take_sample(&mut self, sample: EnergySample, tariff: &Tariff, zone: &TimeZone) {
         let on_the_card = matches!(
             self.state,
             LeaseState::Accepted | LeaseState::Preparing | LeaseState::Ready | LeaseState::Running

@@ -270,7 +270,11 @@ impl Host {
                     let peak = reading.power_watts.into_iter().chain(card.peak_watts).reduce(f64::max);
                     card.peak_watts = peak;
                     if let Some(job) = &mut card.job {
-                        job.draw(EnergySample::of(&reading, now), &self.settings.tariff, self.hours.zone());
+                        job.take_sample(
+                            EnergySample::of(&reading, now),
+                            &self.settings.tariff,
+                            self.hours.zone(),
+                        );
                     }
                     card.reading = reading;
                     card.present = true;

@@ -181,8 +181,7 @@ fn an_agent_that_was_restarted_goes_on_with_the_bill() {
         Effect::Journal(JournalEntry::Account { bill, .. }) => Some(*bill),
         _ => None,
     });
-    let text = serde_json::to_string(&bill.unwrap()).unwrap();
-    let bill: Bill = serde_json::from_str(&text).unwrap();
+    let bill = bill.unwrap();
     let stored = StoredLease {
         terms: terms("lease", 1, "GPU-0"),
         state: LeaseState::Running,
