@@ -44,9 +44,9 @@ pub async fn refused(refusal: &Refusal, language: Language) {
             let values = [("least", least.to_string()), ("most", most.to_string())];
             texts.with("refusal-power-limit", &values)
         }
-        Refusal::Command(CommandError::Settings { detail }) | Refusal::Unreadable { detail } => {
-            detail.clone()
-        }
+        Refusal::Command(CommandError::Settings { detail })
+        | Refusal::Unreadable { detail }
+        | Refusal::Journal { detail } => detail.clone(),
     };
     show(texts.plain("ui-title"), texts.with("ui-command-failed", &[("detail", detail)])).await;
 }

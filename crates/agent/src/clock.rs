@@ -39,6 +39,37 @@ pub fn zone() -> jiff::tz::TimeZone {
     jiff::tz::TimeZone::system()
 }
 
+/// Tells whether the PC slept, by two clocks of which one stands still meanwhile.
+#[derive(Debug)]
+pub(crate) struct Awake {
+    looked: Timestamp,
+    awake: Option<Duration>,
+}
+
+/// Clocks drift apart by less than this between two looks; a shorter sleep is nobody's concern.
+const SLEPT_AT_LEAST_MS: u64 = 5_000;
+/// Where no clock stands still in sleep: no load of a PC delays a timer of a minute for so long.
+const LATE_BY_SLEEP_MS: u64 = 150_000;
+
+impl Awake {
+    pub(crate) fn start(clock: &Clock) -> Self {
+        Self { looked: clock.now(), awake: platform::awake() }
+    }
+
+    /// Whether the PC slept since the last look.
+    pub(crate) fn has_slept(&mut self, clock: &Clock) -> bool {
+        let before = std::mem::replace(self, Self::start(clock));
+        let passed_ms = self.looked.since_ms(before.looked);
+        match (before.awake, self.awake) {
+            (Some(then), Some(now)) => {
+                let awake_ms = u64::try_from(now.saturating_sub(then).as_millis()).unwrap_or(u64::MAX);
+                passed_ms.saturating_sub(awake_ms) >= SLEPT_AT_LEAST_MS
+            }
+            _ => passed_ms >= LATE_BY_SLEEP_MS,
+        }
+    }
+}
+
 /// The time zone of this PC at `at`.
 #[must_use]
 pub fn local_time(at: Timestamp) -> LocalTime {
@@ -50,7 +81,11 @@ pub fn local_time(at: Timestamp) -> LocalTime {
 /// Local midnight before `at`, right on the days on which the clock changes too.
 #[must_use]
 pub fn local_midnight(at: Timestamp) -> Timestamp {
-    let zone = jiff::tz::TimeZone::system();
+    midnight_in(jiff::tz::TimeZone::system(), at)
+}
+
+/// Midnight before `at` in `zone`.
+pub(crate) fn midnight_in(zone: jiff::tz::TimeZone, at: Timestamp) -> Timestamp {
     jiff::Timestamp::from_millisecond(at.0)
         .and_then(|moment| moment.to_zoned_datetime(zone).start_of_day())
         .map_or(at, |midnight| Timestamp(midnight.timestamp().as_millisecond()))
@@ -61,7 +96,16 @@ mod platform {
     use std::time::Duration;
 
     pub(super) fn steady() -> Duration {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        since_boot(rustix::time::ClockId::Boottime)
+    }
+
+    /// Stands still while the PC sleeps.
+    pub(super) fn awake() -> Option<Duration> {
+        Some(since_boot(rustix::time::ClockId::Monotonic))
+    }
+
+    fn since_boot(clock: rustix::time::ClockId) -> Duration {
+        let now = rustix::time::clock_gettime(clock);
         Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
     }
 }
@@ -76,11 +120,25 @@ mod platform {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed()
     }
+
+    pub(super) fn awake() -> Option<Duration> {
+        None
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pc_that_is_awake_has_not_slept() {
+        let clock = Clock::start();
+        let mut awake = Awake::start(&clock);
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(!awake.has_slept(&clock));
+        awake.looked = Timestamp(awake.looked.0 - 3_600_000);
+        assert!(awake.has_slept(&clock));
+    }
 
     #[test]
     fn time_goes_on_and_midnight_is_before_now() {

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use iroh_base::SecretKey;
 use nightjar_core::host::{CommandError, Notice, UserCommand};
 use nightjar_core::settings::Settings;
+use nightjar_core::time::Timestamp;
 use nightjar_protocol::control::{ControlAnswer, Refusal};
+use nightjar_protocol::night::Night;
 use nightjar_protocol::view::ViewModel;
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
 
+use crate::clock::Clock;
 use crate::enrolment::{self, EnrolError};
+use crate::journal::Journal;
 use crate::owner::Message;
 
 #[derive(Clone)]
@@ -19,6 +23,8 @@ pub struct AgentHandle {
     pub(crate) view: watch::Receiver<Arc<ViewModel>>,
     pub(crate) notices: broadcast::Sender<Notice>,
     pub(crate) data_dir: PathBuf,
+    pub(crate) journal: Journal,
+    pub(crate) clock: Clock,
     pub(crate) key: SecretKey,
     pub(crate) ending: Arc<Ending>,
 }
@@ -59,6 +65,17 @@ impl AgentHandle {
         self.messages.send(Message::Settings(answer)).map_err(|_| ending())?;
         let settings = answered.await.map_err(|_| ending())?;
         settings.ok_or(Refusal::Command(CommandError::SettingsUnreadable))
+    }
+
+    /// Where the time of a span went, and what was given back in it; what lies ahead is left out.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn why(&self, since: Timestamp, until: Option<Timestamp>) -> Result<Night, Refusal> {
+        let language = self.view.borrow().language;
+        let until = until.map_or(self.clock.now(), |until| until.min(self.clock.now()));
+        let night = self.journal.night(since, until, language).await;
+        night.map_err(|error| Refusal::Journal { detail: format!("{error:#}") })
     }
 
     /// What the owner should be notified of, from now on.

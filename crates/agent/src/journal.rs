@@ -1,11 +1,13 @@
 //! What must outlive a crash, in SQLite. Only the journal's task writes; the host's loop never waits for it.
 
+pub(crate) mod night;
+
 use std::path::Path;
 
 use anyhow::Context;
 use nightjar_core::economics::Account;
 use nightjar_core::host::{Bill, JournalEntry, StoredLease};
-use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
+use nightjar_core::lease::{Epoch, LeaseId, LeaseState, LeaseTerms};
 use nightjar_core::meter::{UsageRecord, owed};
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::time::Timestamp;
@@ -17,9 +19,13 @@ use sqlx::sqlite::{
 /// Most records that are sent in one go.
 const SEND_AT_MOST: i64 = 200;
 
+const FILE: &str = "journal.sqlite";
+
 #[derive(Clone)]
 pub struct Journal {
     pool: SqlitePool,
+    /// The row of this run of the program, once it has begun.
+    run: Option<i64>,
 }
 
 impl Journal {
@@ -30,7 +36,7 @@ impl Journal {
     pub async fn open(data_dir: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data_dir)
             .with_context(|| format!("the data folder {} cannot be made", data_dir.display()))?;
-        let path = data_dir.join("journal.sqlite");
+        let path = data_dir.join(FILE);
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true)
@@ -46,7 +52,7 @@ impl Journal {
         sqlx::migrate!().run(&pool).await.with_context(|| {
             format!("the journal {} is not one of this version; it was left as it is", path.display())
         })?;
-        Ok(Self { pool })
+        Ok(Self { pool, run: None })
     }
 
     /// Leases that were not over when this program last ended.
@@ -85,21 +91,7 @@ impl Journal {
     /// When the entry cannot be written (the disk is full, say); nothing of it is then there.
     pub async fn write(&self, entry: &JournalEntry) -> anyhow::Result<()> {
         match entry {
-            JournalEntry::Lease { terms, state, at } => {
-                sqlx::query(
-                    "INSERT INTO leases (lease, epoch, terms, state, is_over, updated_at) VALUES (?, ?, ?, ?, ?, ?)
-                     ON CONFLICT (lease, epoch) DO UPDATE SET
-                        state = excluded.state, is_over = excluded.is_over, updated_at = excluded.updated_at",
-                )
-                .bind(&terms.lease.0)
-                .bind(i64::try_from(terms.epoch.0)?)
-                .bind(serde_json::to_string(terms)?)
-                .bind(serde_json::to_string(state)?)
-                .bind(state.is_over())
-                .bind(at.0)
-                .execute(&self.pool)
-                .await?;
-            }
+            JournalEntry::Lease { terms, state, at } => self.write_lease(terms, state, *at).await?,
             JournalEntry::Usage { record } => self.write_usage(record).await?,
             JournalEntry::Account { lease, epoch, at, account, bill } => {
                 self.write_account(lease, *epoch, *at, account, bill).await?;
@@ -112,11 +104,29 @@ impl Journal {
                     .execute(&self.pool)
                     .await?;
             }
-            JournalEntry::GiveBack { lease, at, took_us } => {
-                sqlx::query("INSERT INTO give_backs (lease, at, took_us) VALUES (?, ?, ?)")
+            JournalEntry::GiveBack { lease, at, took_us, input_ms } => {
+                sqlx::query("INSERT INTO give_backs (lease, at, took_us, input_ms) VALUES (?, ?, ?, ?)")
                     .bind(&lease.0)
                     .bind(at.0)
                     .bind(i64::try_from(*took_us)?)
+                    .bind(input_ms.map(i64::try_from).transpose()?)
+                    .execute(&self.pool)
+                    .await?;
+            }
+            JournalEntry::VramFree { lease, at, took_ms, mode } => {
+                sqlx::query("INSERT INTO vram_frees (lease, at, took_ms, mode) VALUES (?, ?, ?, ?)")
+                    .bind(&lease.0)
+                    .bind(at.0)
+                    .bind(i64::try_from(*took_ms)?)
+                    .bind(serde_json::to_string(mode)?)
+                    .execute(&self.pool)
+                    .await?;
+            }
+            JournalEntry::Waiting { gpu, at, why } => {
+                sqlx::query("INSERT INTO market_words (gpu, at, why) VALUES (?, ?, ?)")
+                    .bind(&gpu.0)
+                    .bind(at.0)
+                    .bind(why.map(|why| serde_json::to_string(&why)).transpose()?)
                     .execute(&self.pool)
                     .await?;
             }
@@ -153,6 +163,34 @@ impl Journal {
         .execute(&self.pool)
         .await?;
         Ok(())
+    }
+
+    /// The step, and the lease as it is after it: both or neither.
+    async fn write_lease(&self, terms: &LeaseTerms, state: &LeaseState, at: Timestamp) -> anyhow::Result<()> {
+        let (epoch, state_text) = (i64::try_from(terms.epoch.0)?, serde_json::to_string(state)?);
+        let mut tx = self.pool.begin().await?;
+        sqlx::query(
+            "INSERT INTO leases (lease, epoch, terms, state, is_over, updated_at) VALUES (?, ?, ?, ?, ?, ?)
+                     ON CONFLICT (lease, epoch) DO UPDATE SET
+                        state = excluded.state, is_over = excluded.is_over, updated_at = excluded.updated_at",
+        )
+        .bind(&terms.lease.0)
+        .bind(epoch)
+        .bind(serde_json::to_string(terms)?)
+        .bind(&state_text)
+        .bind(state.is_over())
+        .bind(at.0)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query("INSERT INTO lease_steps (lease, epoch, gpu, at, state) VALUES (?, ?, ?, ?, ?)")
+            .bind(&terms.lease.0)
+            .bind(epoch)
+            .bind(&terms.gpu.0)
+            .bind(at.0)
+            .bind(&state_text)
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx.commit().await?)
     }
 
     async fn write_usage(&self, record: &UsageRecord) -> anyhow::Result<()> {
@@ -249,7 +287,7 @@ mod tests {
     use super::*;
     use nightjar_core::economics::account;
     use nightjar_core::gpu::GpuUuid;
-    use nightjar_core::lease::{EndReason, LeaseState};
+    use nightjar_core::lease::EndReason;
 
     fn terms() -> LeaseTerms {
         LeaseTerms {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nightjar_core::host::{Effect, Host, Input, Notice, Report, UserCommand};
 use nightjar_core::lease::LeaseId;
+use nightjar_core::night::Account;
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
 use nightjar_presence::SleepGuard;
@@ -31,6 +32,8 @@ pub(crate) enum Message {
     Settings(oneshot::Sender<Option<Box<Settings>>>),
     Relay(Option<RelayInfo>),
     Earned(Earnings),
+    /// Where the time since local midnight went.
+    Today(Account),
     /// Answered once it is shown.
     Enrolled {
         coordinator: String,
@@ -135,6 +138,7 @@ impl Owner {
                 return;
             }
             Message::Earned(earnings) => self.around.earnings = earnings,
+            Message::Today(account) => self.around.today = Some(account),
             Message::Enrolled { coordinator, shown } => {
                 self.around.identity.coordinator = Some(coordinator.clone());
                 let _ = self.hands.coordinator.send(Some(coordinator));

@@ -11,9 +11,11 @@ use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::view::Earnings;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 
-use crate::clock::{Clock, local_midnight};
+use crate::clock::{Awake, Clock, local_midnight};
 use crate::journal::Journal;
+use crate::journal::night::BEAT_MS;
 use crate::owner::Message;
 use crate::settings_file;
 
@@ -60,15 +62,59 @@ pub(crate) struct Scribe {
 impl Scribe {
     pub(crate) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Writing>) {
         self.tell_earnings().await;
+        let mut midnight = local_midnight(self.clock.now());
+        let mut awake = Awake::start(&self.clock);
+        let mut minute = tokio::time::interval(Duration::from_millis(BEAT_MS));
+        minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let midnight = self.until_midnight();
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => self.write(order).await,
-                    None => return self.journal.close().await,
+                    Some(order) => {
+                        let changes_today = is_of_the_day(&order);
+                        self.write(order).await;
+                        if changes_today && orders.is_empty() {
+                            self.tell_today(midnight).await;
+                        }
+                    }
+                    None => return self.end().await,
                 },
-                () = tokio::time::sleep(midnight) => self.tell_earnings().await,
+                _ = minute.tick() => {
+                    self.beat(awake.has_slept(&self.clock)).await;
+                    let now = local_midnight(self.clock.now());
+                    if now != midnight {
+                        midnight = now;
+                        self.begin_day().await;
+                    }
+                    self.tell_today(midnight).await;
+                }
             }
+        }
+    }
+
+    async fn end(&self) {
+        if let Err(error) = self.journal.end(self.clock.now()).await {
+            tracing::warn!("the end of this run was not written down: {error:#}");
+        }
+        self.journal.close().await;
+    }
+
+    async fn beat(&self, has_slept: bool) {
+        if let Err(error) = self.journal.beat(self.clock.now(), has_slept).await {
+            tracing::warn!("it was not written down that this program runs: {error:#}");
+        }
+    }
+
+    async fn begin_day(&self) {
+        self.tell_earnings().await;
+        if let Err(error) = self.journal.drop_old(self.clock.now()).await {
+            tracing::warn!("old entries of the journal were not dropped: {error:#}");
+        }
+    }
+
+    async fn tell_today(&self, midnight: Timestamp) {
+        match self.journal.account(midnight, self.clock.now()).await {
+            Ok(account) => drop(self.owner.send(Message::Today(account))),
+            Err(error) => tracing::warn!("where today's time went cannot be read: {error:#}"),
         }
     }
 
@@ -128,13 +174,12 @@ impl Scribe {
             (Err(error), _) | (_, Err(error)) => tracing::warn!("earnings cannot be read: {error:#}"),
         }
     }
+}
 
-    fn until_midnight(&self) -> Duration {
-        let now = self.clock.now();
-        // 25 hours on from the last midnight is past the next one, whatever the clocks do.
-        let next = local_midnight(local_midnight(now).plus_ms(25 * 3_600_000 + 60_000));
-        self.clock.until(next).max(Duration::from_secs(60))
-    }
+/// Where the day's time goes may be told differently after this.
+fn is_of_the_day(order: &Writing) -> bool {
+    use JournalEntry as E;
+    matches!(order, Writing::Entry(E::Verdict { .. } | E::Lease { .. } | E::Waiting { .. }))
 }
 
 fn is_about_content(error: &anyhow::Error) -> bool {

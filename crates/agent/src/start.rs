@@ -100,7 +100,8 @@ impl Parts {
                 (Settings { earn_while_idle: false, ..Settings::default() }, Some(detail))
             }
         };
-        let journal = Journal::open(&config.data_dir).await?;
+        let mut journal = Journal::open(&config.data_dir).await?;
+        journal.begin(clock.now()).await?;
         let key = identity::load_or_create(&config.data_dir, config.use_keyring)?;
         let coordinator = enrolment::load(&config.data_dir)?.map(|enrolment| enrolment.coordinator);
         let mut workers_config = WorkersConfig::shipped(config.engine.clone())?;
@@ -134,6 +135,7 @@ impl Parts {
                 host_key: hex::encode(self.key.public().as_bytes()),
             },
             local_time: LocalTime::default(),
+            today: None,
             system_language: system_language(),
         }
     }
@@ -193,7 +195,7 @@ impl Parts {
         let scribing = Scribe {
             journal: self.journal.clone(),
             settings_path: self.config.settings_path.clone(),
-            clock: self.clock,
+            clock: self.clock.clone(),
             currency: self.settings.price_per_hour.currency,
             usage_waits: usage_waits.clone(),
             owner: messages.clone(),
@@ -214,6 +216,8 @@ impl Parts {
             view: view_inbox,
             notices,
             data_dir: self.config.data_dir.clone(),
+            journal: self.journal.clone(),
+            clock: self.clock.clone(),
             key: self.key.clone(),
             ending: Arc::new(Ending { asked: Mutex::new(Some(asked)), over: over_inbox }),
         };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::host::schedule_arguments::ScheduleCommand;
+use crate::moment::{self, Moment};
 use crate::quantity;
 
 const AFTER: &str = "\
@@ -111,6 +112,10 @@ pub enum Command {
     ///
     /// Talks to the host that runs on this PC: `nightjar host` or the desktop app.
     Status(Status),
+    /// Host: show where the time went, and how fast the card was given back
+    ///
+    /// The parts add up to the span. Works without a running host too, from its journal.
+    Why(Why),
     /// Host: lend nothing for a while
     ///
     /// A job that runs is ended. The pause ends by itself; earning stays turned on.
@@ -397,6 +402,23 @@ pub struct Status {
     /// Stay, and show every change; with --json one object a line
     #[arg(long)]
     pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar why
+  nightjar why --since 22:00
+  nightjar why --since 2026-03-28 --until 2026-03-29 --json")]
+pub struct Why {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// Beginning: so long ago (24h, 7d), a time (22:00), a day (2026-03-28) or both (2026-03-28T22:00)
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = moment::moment)]
+    pub since: Moment,
+    /// End, written the same way [default: now]
+    #[arg(long, value_name = "TIME", value_parser = moment::moment)]
+    pub until: Option<Moment>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod arguments;
 mod failure;
 mod host;
+mod moment;
 mod output;
 mod quantity;
 mod renter;
@@ -80,6 +81,7 @@ async fn perform(command: Command, output: Output) -> Result<u8, Failure> {
         Command::Statement(arguments) => renter::statement(&state()?, arguments, output).await,
         Command::Host(arguments) => host::run(arguments, output).await,
         Command::Status(arguments) => host::status(arguments, output).await,
+        Command::Why(arguments) => host::why(arguments, output).await,
         Command::Pause(arguments) => host::pause(arguments, output).await,
         Command::Resume(place) => host::resume(place, output).await,
         Command::Earn(arguments) => host::earn(arguments, output).await,

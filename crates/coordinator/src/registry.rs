@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nightjar_core::market::CardOffer;
+use nightjar_core::gpu::GpuUuid;
+use nightjar_core::market::{CardOffer, WaitReason};
+use nightjar_core::time::Timestamp;
 use nightjar_protocol::host_session::ToHost;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// A host that has not read this many orders does not read at all.
 const MOST_WAITING_ORDERS: usize = 256;
+/// How often a host may be told why no job comes to it, in milliseconds.
+const WORD_EVERY_MS: u64 = 60_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
@@ -30,6 +34,9 @@ struct Entry {
     end: CancellationToken,
     region: String,
     offers: Vec<CardOffer>,
+    /// When it was last looked why no job comes to these cards, and what was told of it.
+    looked_at: Option<Timestamp>,
+    told: Vec<(GpuUuid, WaitReason)>,
 }
 
 /// A session's own end of its entry.
@@ -57,7 +64,15 @@ impl Registry {
         let mut sessions = self.lock();
         sessions.last_id += 1;
         let id = sessions.last_id;
-        let entry = Entry { id, orders: sender, end: end.clone(), region: String::new(), offers: Vec::new() };
+        let entry = Entry {
+            id,
+            orders: sender,
+            end: end.clone(),
+            region: String::new(),
+            offers: Vec::new(),
+            looked_at: None,
+            told: Vec::new(),
+        };
         if let Some(older) = sessions.by_host.insert(host_id.to_owned(), entry) {
             older.end.cancel();
         }
@@ -94,18 +109,39 @@ impl Registry {
         self.lock().by_host.contains_key(host_id)
     }
 
+    /// Hosts with cards on offer that were not looked at within the minute; they count as looked at from now on.
+    pub(crate) fn due_for_a_word(&self, now: Timestamp) -> Vec<String> {
+        let mut sessions = self.lock();
+        let is_due = |entry: &Entry| {
+            !entry.offers.is_empty()
+                && entry.looked_at.is_none_or(|looked| now.since_ms(looked) >= WORD_EVERY_MS)
+        };
+        let due = sessions.by_host.iter_mut().filter(|(_, entry)| is_due(entry));
+        due.map(|(host_id, entry)| {
+            entry.looked_at = Some(now);
+            host_id.clone()
+        })
+        .collect()
+    }
+
+    /// Whether these words differ from the last ones; they are the last ones from now on.
+    pub(crate) fn is_news(&self, host_id: &str, words: &Vec<(GpuUuid, WaitReason)>) -> bool {
+        self.lock().by_host.get_mut(host_id).is_some_and(|entry| {
+            let is_news = entry.told != *words;
+            entry.told.clone_from(words);
+            is_news
+        })
+    }
+
+    /// What one host offers.
+    pub(crate) fn listings_of(&self, host_id: &str) -> Vec<Listing> {
+        let sessions = self.lock();
+        sessions.by_host.get_key_value(host_id).map(of_host).unwrap_or_default()
+    }
+
     /// Everything on offer, in no order.
     pub(crate) fn listings(&self) -> Vec<Listing> {
         let sessions = self.lock();
-        let of_host = |(host_id, entry): (&String, &Entry)| {
-            let (host_id, region) = (host_id.clone(), entry.region.clone());
-            let listing = move |card: &CardOffer| Listing {
-                host_id: host_id.clone(),
-                region: region.clone(),
-                card: card.clone(),
-            };
-            entry.offers.iter().map(listing).collect::<Vec<_>>()
-        };
         sessions.by_host.iter().flat_map(of_host).collect()
     }
 
@@ -113,4 +149,13 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn of_host((host_id, entry): (&String, &Entry)) -> Vec<Listing> {
+    let listing = |card: &CardOffer| Listing {
+        host_id: host_id.clone(),
+        region: entry.region.clone(),
+        card: card.clone(),
+    };
+    entry.offers.iter().map(listing).collect()
 }

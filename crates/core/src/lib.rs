@@ -3,6 +3,7 @@
 //! Everything here is a value or a state machine that takes its inputs and the time as arguments. No clock, no file, no
 //! socket, no environment, no async: what runs the machines lives in `nightjar-agent` and `nightjar-coordinator`.
 
+pub mod demand;
 pub mod economics;
 pub mod energy;
 pub mod gpu;
@@ -14,6 +15,7 @@ pub mod ledger;
 pub mod market;
 pub mod meter;
 pub mod money;
+pub mod night;
 pub mod policy;
 pub mod power;
 pub mod preset;

@@ -78,6 +78,20 @@ impl Requirements {
     }
 }
 
+/// Why no job comes to a card that is on offer, as the market knows it from the requests that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum WaitReason {
+    /// Nobody has asked for a card of this class within the hour.
+    NoDemand { vram_gib: u32 },
+    /// Requests that this card is enough for went to cheaper ones, or pay less than its price.
+    PriceAboveMarket,
+    /// Requests that this card is enough for want another region.
+    Region,
+    /// There were requests that this card is enough for, and it was merely not its turn.
+    NotItsTurn,
+}
+
 /// Order of preference between offers that are enough: cheapest first, then the smallest card (the larger stays free
 /// for whom it alone is enough), then by card so that the order is the same on every replica.
 #[must_use]

@@ -1,12 +1,14 @@
 //! The local control socket of a running host: one JSON object a line, at most [`MAX_LINE_BYTES`].
 //!
-//! `Status` and `Do` are answered once; `Watch` is answered with the view now and again after each change.
+//! `Status`, `Do` and `Why` are answered once; `Watch` is answered with the view now and again after each change.
 
 use nightjar_core::host::{CommandError, UserCommand};
 use nightjar_core::settings::Settings;
+use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::night::Night;
 use crate::view::ViewModel;
 
 /// Longest line that either side reads.
@@ -20,6 +22,11 @@ pub enum ControlRequest {
     /// What the owner has chosen, as it is in force.
     Settings,
     Do(UserCommand),
+    /// Where the time of a span went; without an end, until now.
+    Why {
+        since: Timestamp,
+        until: Option<Timestamp>,
+    },
     /// End the host as a signal would: jobs end, the power limit goes back.
     Quit,
 }
@@ -30,6 +37,7 @@ pub enum ControlAnswer {
     View(Box<ViewModel>),
     Settings(Box<Settings>),
     Refused(Refusal),
+    Night(Box<Night>),
     Bye,
 }
 
@@ -41,4 +49,6 @@ pub enum Refusal {
     Command(CommandError),
     #[error("the request cannot be read: {detail}")]
     Unreadable { detail: String },
+    #[error("the journal cannot be read: {detail}")]
+    Journal { detail: String },
 }

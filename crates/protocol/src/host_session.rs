@@ -4,8 +4,10 @@
 //! ed25519 key over [`hello_signing_bytes`]. Anything else, or an unknown key, ends the session with
 //! [`ToHost::Refused`].
 
+use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseTerms};
+use nightjar_core::market::WaitReason;
 use nightjar_core::meter::UsageRecord;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,7 @@ use crate::error::ErrorCode;
 use crate::relay::RelayInfo;
 
 /// Version of this session. A coordinator speaks with hosts of the same version only, and says so otherwise.
-pub const HOST_SESSION_VERSION: u32 = 1;
+pub const HOST_SESSION_VERSION: u32 = 2;
 
 /// A frame longer than this ends the session.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -69,6 +71,10 @@ pub enum ToHost {
         lease: LeaseId,
         epoch: Epoch,
         sequence: u64,
+    },
+    /// Why no job comes to the cards that this host offers; replaces what was said before.
+    Waiting {
+        cards: Vec<(GpuUuid, WaitReason)>,
     },
     Heartbeat,
 }

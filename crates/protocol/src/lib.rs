@@ -7,6 +7,7 @@
 //! | [`control`] | front ends and a running host (local socket) |
 //! | [`guest`] | agent and process 1 of a container (its standard input and output) |
 //! | [`helper`] | the host and the privileged helper (local socket) |
+//! | [`night`] | the journal and whoever asks where the time went |
 //! | [`view`] | the agent and everything that is shown |
 //! | [`window`] | the app and its window, beside the two above |
 //! | [`relay`] | where the tunnel's relay is |
@@ -18,6 +19,7 @@ pub mod guest;
 pub mod helper;
 pub mod host_session;
 pub mod market_api;
+pub mod night;
 pub mod relay;
 pub mod text;
 pub mod view;

@@ -3,7 +3,9 @@
 //! Tray, window, notification and `nightjar status` are all made from [`ViewModel`]; none of them holds a rule.
 
 use nightjar_core::host::{CardView, HostState, HostView, Notice};
+use nightjar_core::market::WaitReason;
 use nightjar_core::money::Money;
+use nightjar_core::night::Account;
 use nightjar_core::policy::{BlockReason, Overrides, Verdict};
 use nightjar_core::power::{HelperStanding, PowerSettings};
 use nightjar_core::preset::Preset;
@@ -13,6 +15,7 @@ use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::night::Summary;
 use crate::text::Texts;
 
 /// Money of the host, from its own journal.
@@ -120,6 +123,8 @@ pub struct ViewModel {
     pub preset: Option<Preset>,
     pub sensors: Vec<SensorLine>,
     pub earnings: Earnings,
+    /// Where the time since local midnight went; `None` until the journal was read.
+    pub today: Option<Summary>,
     pub cards: Vec<CardTile>,
     pub power: PowerNote,
     pub tray: TrayMenu,
@@ -132,6 +137,8 @@ pub struct Surroundings {
     pub earnings: Earnings,
     pub identity: Identity,
     pub local_time: LocalTime,
+    /// Since local midnight.
+    pub today: Option<Account>,
     /// What the system speaks, where the owner has not chosen.
     pub system_language: Language,
 }
@@ -174,6 +181,7 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         preset: host.preset,
         sensors: host.signs.iter().map(|sign| SensorLine::new(sign, texts)).collect(),
         earnings: around.earnings,
+        today: around.today.as_ref().map(|account| Summary::of(account, language)),
         cards,
         power: power_note(host, texts),
         tray,
@@ -235,9 +243,17 @@ fn headline(host: &HostView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String)
     match (&host.reason, host.state) {
         (Some(reason), _) => texts.reason(reason, clock),
         (None, HostState::Earning) => texts.plain("state-earning"),
-        (None, HostState::Waiting) => texts.plain("state-waiting"),
+        (None, HostState::Waiting) => waiting(host.waiting, texts),
         (None, HostState::Yours) => texts.plain("state-yours"),
         (None, HostState::Trouble) => texts.plain("state-trouble"),
+    }
+}
+
+/// Ready, and why no job comes, where the market says it.
+fn waiting(why: Option<WaitReason>, texts: &Texts) -> String {
+    match why {
+        Some(why) => texts.with("state-waiting-why", &[("why", texts.wait_reason(why))]),
+        None => texts.plain("state-waiting"),
     }
 }
 
@@ -251,7 +267,7 @@ fn tile(card: &CardView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> 
     let sentence = match (&card.job, reasons.first()) {
         (Some(job), _) => texts.lease_state(&job.state),
         (None, Some(reason)) => reason.clone(),
-        (None, None) => texts.plain("state-waiting"),
+        (None, None) => waiting(card.waiting, texts),
     };
     CardTile { card: card.clone(), sentence, reasons }
 }

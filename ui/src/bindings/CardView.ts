@@ -3,6 +3,7 @@ import type { GpuReading } from "./GpuReading";
 import type { JobView } from "./JobView";
 import type { Money } from "./Money";
 import type { Verdict } from "./Verdict";
+import type { WaitReason } from "./WaitReason";
 
 /**
  * One card as it is shown.
@@ -11,4 +12,8 @@ export type CardView = { reading: GpuReading, verdict: Verdict,
 /**
  * What it takes a job for now: the owner's price, and never less than a job would cost.
  */
-asking: Money, job: JobView | null, };
+asking: Money, job: JobView | null, 
+/**
+ * Why no job comes, while nothing stands against one and the market says so.
+ */
+waiting: WaitReason | null, };

@@ -4,4 +4,4 @@ import type { CommandError } from "./CommandError";
 /**
  * Why a command was not carried out.
  */
-export type Refusal = { "kind": "command", "data": CommandError } | { "kind": "unreadable", "data": { detail: string, } };
+export type Refusal = { "kind": "command", "data": CommandError } | { "kind": "unreadable", "data": { detail: string, } } | { "kind": "journal", "data": { detail: string, } };

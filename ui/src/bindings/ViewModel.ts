@@ -9,6 +9,7 @@ import type { Overrides } from "./Overrides";
 import type { PowerNote } from "./PowerNote";
 import type { Preset } from "./Preset";
 import type { SensorLine } from "./SensorLine";
+import type { Summary } from "./Summary";
 import type { Timestamp } from "./Timestamp";
 import type { TrayMenu } from "./TrayMenu";
 
@@ -31,4 +32,8 @@ choice: string | null, overrides: Overrides,
 /**
  * `None` where the owner has chosen otherwise than any preset.
  */
-preset: Preset | null, sensors: Array<SensorLine>, earnings: Earnings, cards: Array<CardTile>, power: PowerNote, tray: TrayMenu, identity: Identity, };
+preset: Preset | null, sensors: Array<SensorLine>, earnings: Earnings, 
+/**
+ * Where the time since local midnight went; `None` until the journal was read.
+ */
+today: Summary | null, cards: Array<CardTile>, power: PowerNote, tray: TrayMenu, identity: Identity, };

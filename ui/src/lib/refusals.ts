@@ -5,7 +5,7 @@ import type { Texts } from "./texts";
 
 /** What people read when a command was not taken. */
 export function refusalSentence(refusal: Refusal, texts: Texts): string {
-  const detail = refusal.kind === "unreadable" ? refusal.data.detail : commandDetail(refusal.data, texts);
+  const detail = refusal.kind === "command" ? commandDetail(refusal.data, texts) : refusal.data.detail;
   return texts.say("ui-command-failed", { detail });
 }
 

@@ -94,6 +94,10 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, handle: AgentHan
                 Ok(()) => handle.current(),
                 Err(refusal) => ControlAnswer::Refused(refusal),
             },
+            Ok(ControlRequest::Why { since, until }) => match handle.why(since, until).await {
+                Ok(night) => ControlAnswer::Night(Box::new(night)),
+                Err(refusal) => ControlAnswer::Refused(refusal),
+            },
             Ok(ControlRequest::Watch) => return watch(&mut stream, &handle).await,
             Ok(ControlRequest::Quit) => {
                 answer(&mut stream, &ControlAnswer::Bye).await?;

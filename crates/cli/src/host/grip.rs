@@ -66,9 +66,9 @@ pub(super) fn refused(refusal: &Refusal) -> Failure {
     let exit = match refusal {
         Refusal::Command(C::NoSuchJob { .. } | C::NoSuchCard { .. } | C::NoGame) => Exit::NothingMatched,
         Refusal::Command(C::PowerLimit { .. } | C::Duration { .. } | C::Settings { .. }) => Exit::Usage,
-        Refusal::Command(C::NoPowerLimit | C::SettingsUnreadable) | Refusal::Unreadable { .. } => {
-            Exit::Failed
-        }
+        Refusal::Command(C::NoPowerLimit | C::SettingsUnreadable)
+        | Refusal::Unreadable { .. }
+        | Refusal::Journal { .. } => Exit::Failed,
     };
     Failure::new(exit, refusal.to_string())
 }
@@ -77,7 +77,9 @@ pub(super) fn view(answer: ControlAnswer) -> Result<Box<ViewModel>, Failure> {
     match answer {
         ControlAnswer::View(view) => Ok(view),
         ControlAnswer::Refused(refusal) => Err(refused(&refusal)),
-        ControlAnswer::Settings(_) => Err(Failure::failed("the host answered with something else")),
+        ControlAnswer::Settings(_) | ControlAnswer::Night(_) => {
+            Err(Failure::failed("the host answered with something else"))
+        }
         ControlAnswer::Bye => Err(Failure::new(Exit::NotRunning, "the host is ending")),
     }
 }

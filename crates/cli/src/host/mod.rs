@@ -6,11 +6,13 @@ mod run;
 mod schedule;
 pub mod schedule_arguments;
 mod show;
+mod why;
 
 pub use choice::{earn, finish, pause, preset, resume, sensors};
 pub use grip::{power, quit, status, stop_job};
 pub use run::run;
 pub use schedule::schedule;
+pub use why::why;
 
 use nightjar_agent::AgentConfig;
 

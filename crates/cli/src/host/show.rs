@@ -12,6 +12,9 @@ use crate::quantity::spell_ms;
 pub fn status(view: &ViewModel) -> String {
     let mut text = printable(&view.sentence);
     let _ = write!(text, "\n{}", printable(&view.tray.today));
+    if let Some(today) = &view.today {
+        let _ = write!(text, "\n{}", printable(&today.sentence));
+    }
     // The first sentence may name a worse trouble than the pause.
     if view.tray.snoozed {
         let _ = write!(text, "\nnightjar resume: {}", printable(&view.tray.snooze));
@@ -117,7 +120,13 @@ mod tests {
             ..GpuReading::unread(GpuUuid("GPU-1".into()))
         };
         CardTile {
-            card: CardView { reading, verdict: Verdict::Earn, asking: Money::new(0, Currency::CNY), job },
+            card: CardView {
+                reading,
+                verdict: Verdict::Earn,
+                asking: Money::new(0, Currency::CNY),
+                job,
+                waiting: None,
+            },
             sentence: "You are here.".into(),
             reasons: vec!["You are here.".into(), "On battery.".into()],
         }
@@ -156,6 +165,7 @@ mod tests {
             preset: None,
             sensors: Vec::new(),
             earnings: Earnings { today: nothing, all: nothing },
+            today: None,
             cards: vec![tile(false, Some(job)), tile(true, None)],
             power: PowerNote {
                 can_be_set: true,

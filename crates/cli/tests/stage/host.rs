@@ -100,7 +100,7 @@ async fn serve(address: String, key: SecretKey, worker: Worker, held: Arc<Mutex<
                     .into()
             }
             ToHost::Refused { code, detail } => panic!("{code:?}: {detail}"),
-            ToHost::UsageStored { .. } | ToHost::Heartbeat => Vec::new(),
+            ToHost::UsageStored { .. } | ToHost::Heartbeat | ToHost::Waiting { .. } => Vec::new(),
         };
         for answer in answers {
             socket.send(frame(&answer)).await.unwrap();

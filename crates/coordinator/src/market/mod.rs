@@ -11,6 +11,7 @@ mod silence;
 mod sweep;
 mod usage;
 mod view;
+mod waiting;
 
 use nightjar_core::lease::{EndReason, Epoch, LeaseEvent, LeaseId};
 use nightjar_core::money::Currency;

@@ -1,5 +1,6 @@
 //! Finding a card for a renter, trying the next one, and the renter's own end of a lease.
 
+use nightjar_core::demand::{Request, Winner};
 use nightjar_core::lease::{EndReason, Epoch, LeaseEvent, LeaseId, LeaseState};
 use nightjar_core::ledger::Account;
 use nightjar_core::market::Requirements;
@@ -15,7 +16,7 @@ use crate::bounds;
 use crate::registry::Listing;
 use crate::store::leases::{LeaseRecord, Placement};
 use crate::store::renters::Renter;
-use crate::store::{StoreError, books, leases};
+use crate::store::{StoreError, books, leases, requests};
 
 /// Leases that one renter may hold at a time.
 const MOST_LEASES: usize = 8;
@@ -59,11 +60,14 @@ impl Market {
         }
         let busy = leases::busy_cards(tx.connection()).await?;
         let taken = |listing: &Listing| busy.contains(&(listing.host_id.clone(), listing.card.gpu.clone()));
-        let found = matching::candidates(self.registry.listings(), &wanted, taken)
-            .map_err(|misses| Failure::refused(ErrorCode::NoMatch, misses.to_string()))?;
-        let best = found.into_iter().next().ok_or_else(|| {
-            Failure::refused(ErrorCode::NoMatch, "no card is on offer now; try again later")
-        })?;
+        let found = matching::candidates(self.registry.listings(), &wanted, taken);
+        let best = found.map(|found| found.into_iter().next());
+        let Ok(Some(best)) = best else {
+            requests::add(tx.connection(), &Request { at: now, wanted, winner: None }).await?;
+            tx.commit().await?;
+            let misses = best.err().unwrap_or_default();
+            return Err(Failure::refused(ErrorCode::NoMatch, misses.to_string()));
+        };
         self.check_balance(tx.connection(), renter, &open, best.card.price_per_hour).await?;
         let (id, host_key) = (uuid::Uuid::new_v4().to_string(), host_key(tx.connection(), &best).await?);
         let lease = LeaseRecord {
@@ -82,6 +86,7 @@ impl Market {
             charged_micros: 0,
         };
         leases::add(tx.connection(), &lease).await?;
+        requests::add(tx.connection(), &asked(&lease)).await?;
         tx.commit().await?;
         tracing::info!(lease = %lease.id, host_id = lease.placement.host_id, "lease offered");
         self.registry.send(&lease.placement.host_id, ToHost::Offer(lease.terms()));
@@ -202,6 +207,16 @@ impl Market {
         self.publish(out);
         Ok(self.shown(&lease))
     }
+}
+
+/// What hosts whose cards were passed over can be told of this lease.
+fn asked(lease: &LeaseRecord) -> Request {
+    let winner = Winner {
+        host_id: lease.placement.host_id.clone(),
+        gpu: lease.placement.card.gpu.clone(),
+        price_per_hour: lease.price_per_hour(),
+    };
+    Request { at: lease.created_at, wanted: lease.requirements.clone(), winner: Some(winner) }
 }
 
 async fn host_key(db: &mut SqliteConnection, listing: &Listing) -> Result<String, StoreError> {

@@ -11,7 +11,7 @@ use nightjar_coordinator::{Config, Coordinator, Running};
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
-use nightjar_core::market::CardOffer;
+use nightjar_core::market::{CardOffer, WaitReason};
 use nightjar_core::meter::UsageRecord;
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::settings::EgressMode;
@@ -248,7 +248,8 @@ pub async fn hear(socket: &mut Socket) -> Option<ToHost> {
     loop {
         match timeout(SOON, socket.next()).await.expect("nothing was said in time") {
             Some(Ok(Message::Text(text))) => match serde_json::from_str(&text).unwrap() {
-                ToHost::Heartbeat => {}
+                // Why no job comes is told in between; `hears_waiting` listens for it.
+                ToHost::Heartbeat | ToHost::Waiting { .. } => {}
                 other => return Some(other),
             },
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
@@ -319,6 +320,19 @@ impl Host {
         let heard = self.hear().await;
         let superseded = ToHost::End { lease, epoch: Epoch(9), reason: EndReason::Superseded };
         assert_eq!(heard, Some(superseded));
+    }
+
+    /// The next word on why no job comes; what else is said meanwhile is passed over.
+    pub async fn hears_waiting(&mut self) -> Vec<(GpuUuid, WaitReason)> {
+        let socket = self.socket.as_mut().unwrap();
+        loop {
+            let heard = timeout(SOON, socket.next()).await.expect("no word in time").unwrap().unwrap();
+            if let Message::Text(text) = heard
+                && let ToHost::Waiting { cards } = serde_json::from_str(&text).unwrap()
+            {
+                return cards;
+            }
+        }
     }
 
     pub async fn hears_offer(&mut self) -> LeaseTerms {

@@ -6,11 +6,11 @@ use ts_rs::TS;
 use crate::economics::Account;
 use crate::gpu::GpuUuid;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
-use crate::market::CardOffer;
+use crate::market::{CardOffer, WaitReason};
 use crate::meter::UsageRecord;
 use crate::money::Money;
 use crate::policy::{BlockReason, Verdict};
-use crate::settings::{Settings, Sharing};
+use crate::settings::{GiveBack, Settings, Sharing};
 use crate::time::Timestamp;
 
 use super::bill::Bill;
@@ -120,11 +120,25 @@ pub enum JournalEntry {
         at: Timestamp,
         verdict: Verdict,
     },
-    /// From the decision to the frozen container, in microseconds.
+    /// From the decision to the frozen container, in microseconds, and from the owner's input, where that was the cause.
     GiveBack {
         lease: LeaseId,
         at: Timestamp,
         took_us: u64,
+        input_ms: Option<u64>,
+    },
+    /// The tenant's memory is back, as the driver says: so long after the decision to end it.
+    VramFree {
+        lease: LeaseId,
+        at: Timestamp,
+        took_ms: u64,
+        mode: GiveBack,
+    },
+    /// What the market says of a card that waits has changed.
+    Waiting {
+        gpu: GpuUuid,
+        at: Timestamp,
+        why: Option<WaitReason>,
     },
 }
 

@@ -5,6 +5,7 @@ use ts_rs::TS;
 
 use crate::gpu::{DriverInfo, GpuReading, GpuTrouble, GpuUuid};
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
+use crate::market::WaitReason;
 use crate::policy::{Presence, Runtime};
 use crate::power::HelperStanding;
 use crate::preset::Preset;
@@ -62,11 +63,24 @@ pub enum GpuReport {
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum MarketInput {
     Connected,
-    Unreachable { detail: String },
+    Unreachable {
+        detail: String,
+    },
     NotEnrolled,
     Offer(LeaseTerms),
-    Start { lease: LeaseId, epoch: Epoch },
-    End { lease: LeaseId, epoch: Epoch, reason: EndReason },
+    Start {
+        lease: LeaseId,
+        epoch: Epoch,
+    },
+    End {
+        lease: LeaseId,
+        epoch: Epoch,
+        reason: EndReason,
+    },
+    /// Why no job comes to the cards on offer; replaces what was said before.
+    Waiting {
+        cards: Vec<(GpuUuid, WaitReason)>,
+    },
 }
 
 /// What the hands report of a worker. Commands for one lease are carried out in order, so reports come in order too.

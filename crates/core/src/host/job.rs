@@ -22,6 +22,9 @@ const START_AT_MOST_MS: u64 = 60_000;
 /// A worker that was told to end is told again, harder, after its grace and this much more.
 const STOP_AGAIN_AFTER_MS: u64 = 15_000;
 
+/// Longer than any decision takes: the owner's task waits for nothing.
+const INPUT_TO_DECISION_AT_MOST_MS: u64 = 2_000;
+
 /// What the worker is doing, as far as reports tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Worker {
@@ -56,6 +59,8 @@ pub(super) struct Job {
     /// It shares the PC with its owner, within the owner's bounds.
     restrained: bool,
     leaves_softly: bool,
+    /// When the owner's hand was seen, while it is.
+    input_at: Option<Timestamp>,
 }
 
 impl Job {
@@ -70,6 +75,7 @@ impl Job {
             bill: Bill::default(),
             restrained: false,
             leaves_softly: false,
+            input_at: None,
             terms,
         };
         job.step(LeaseEvent::Accept, now, out);
@@ -98,6 +104,7 @@ impl Job {
             bill: stored.bill,
             restrained: false,
             leaves_softly: false,
+            input_at: None,
             terms: stored.terms,
         };
         let was_used = matches!(job.state, LeaseState::Running | LeaseState::Yielded);
@@ -217,6 +224,10 @@ impl Job {
         [metering, waiting].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
+    pub(super) fn note_input(&mut self, at: Option<Timestamp>) {
+        self.input_at = at;
+    }
+
     pub(super) fn start(&mut self, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
         if self.state == LeaseState::Ready {
             self.step(LeaseEvent::Start, now, out);
@@ -275,7 +286,10 @@ impl Job {
             (WorkerEvent::Frozen { took_us }, Worker::Freezing) => {
                 self.worker = Worker::Frozen;
                 let lease = self.terms.lease.clone();
-                out.push(Effect::Journal(JournalEntry::GiveBack { lease, at: now, took_us }));
+                // A hand that came long before this freeze was not its cause.
+                let taking_ms = took_us / 1_000 + INPUT_TO_DECISION_AT_MOST_MS;
+                let input_ms = self.input_at.map(|at| now.since_ms(at)).filter(|ms| *ms <= taking_ms);
+                out.push(Effect::Journal(JournalEntry::GiveBack { lease, at: now, took_us, input_ms }));
             }
             (WorkerEvent::FreezeFailed { .. }, Worker::Freezing) => {
                 self.end(EndReason::OwnerReturned, StopHow::Kill, energy, now, out);

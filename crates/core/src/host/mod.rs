@@ -18,6 +18,7 @@ pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 mod view;
+mod waiting;
 
 use std::collections::BTreeMap;
 
@@ -31,7 +32,7 @@ pub use view::{CardView, HostState, HostView, JobView};
 use crate::energy::EnergySample;
 use crate::gpu::{GpuReading, GpuUuid};
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms};
-use crate::market::CardOffer;
+use crate::market::{CardOffer, WaitReason};
 use crate::policy::{
     self, EarnNow, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide,
 };
@@ -68,6 +69,8 @@ struct Card {
     thermal: Thermal,
     /// Highest power that was seen.
     peak_watts: Option<f64>,
+    /// What the market says of a card that waits.
+    waiting: Option<WaitReason>,
 }
 
 /// See the module's text.
@@ -260,12 +263,13 @@ impl Host {
                     let card = self.cards.entry(reading.uuid.clone()).or_insert_with(|| Card {
                         reading: reading.clone(),
                         present: true,
-                        verdict: Verdict::Earn,
+                        verdict: undecided(),
                         job: None,
                         told_watts: None,
                         found_watts: None,
                         thermal: Thermal::default(),
                         peak_watts: None,
+                        waiting: None,
                     });
                     let peak = reading.power_watts.into_iter().chain(card.peak_watts).reduce(f64::max);
                     card.peak_watts = peak;
@@ -279,7 +283,6 @@ impl Host {
                     card.reading = reading;
                     card.present = true;
                 }
-                self.cards.retain(|_, card| card.present || card.job.is_some());
             }
         }
     }
@@ -304,6 +307,7 @@ impl Host {
             MarketInput::Connected => {
                 self.snapshot.market = Market::Connected;
                 self.told_offers = None;
+                self.take_waiting(&[], now, out);
                 let jobs = self.cards.values().filter_map(|card| card.job.as_ref());
                 let leases =
                     jobs.map(|job| (job.terms().lease.clone(), job.terms().epoch, job.state().clone()));
@@ -324,6 +328,7 @@ impl Host {
                 self.snapshot.market = Market::Unreachable { since, detail };
             }
             MarketInput::NotEnrolled => self.snapshot.market = Market::NotEnrolled,
+            MarketInput::Waiting { cards } => self.take_waiting(&cards, now, out),
             MarketInput::Offer(terms) => self.take_offer(terms, now, out),
             MarketInput::Start { lease, epoch } => {
                 if let Some((job, reading, _)) = self.job_mut(&lease, epoch) {
@@ -407,8 +412,13 @@ impl Host {
         now: Timestamp,
         out: &mut Outbox,
     ) {
+        let input_at = match self.snapshot.presence {
+            policy::Presence::Active { since } => Some(since),
+            _ => None,
+        };
         if let Some((job, reading, settings)) = self.job_mut(lease, epoch) {
             let how = job.gentle(settings);
+            job.note_input(input_at);
             job.take(event, how, reading.energy_millijoules, now, out);
         }
     }
@@ -483,12 +493,13 @@ impl Host {
                     // The driver has not listed it yet.
                     reading: GpuReading::unread(gpu),
                     present: false,
-                    verdict: Verdict::Earn,
+                    verdict: undecided(),
                     job: None,
                     told_watts: None,
                     found_watts: None,
                     thermal: Thermal::default(),
                     peak_watts: None,
+                    waiting: None,
                 });
                 card.job = Some(job);
             }
@@ -536,8 +547,22 @@ impl Host {
             card.verdict = verdict;
         }
         self.tell_limits(out);
-        self.cards.retain(|_, card| card.present || card.job.is_some());
+        self.drop_absent(now, out);
         self.tell_offers(out);
+    }
+
+    /// Forgets cards that the driver does not list any more; the journal says why nothing more is heard of them.
+    fn drop_absent(&mut self, now: Timestamp, out: &mut Outbox) {
+        self.cards.retain(|gpu, card| {
+            let stays = card.present || card.job.is_some();
+            if !stays {
+                let trouble = crate::gpu::GpuTrouble::NoCard;
+                let reasons = vec![policy::BlockReason::NoGpu { trouble }];
+                let verdict = Verdict::Blocked { reasons, next_change: None };
+                out.push(Effect::Journal(JournalEntry::Verdict { gpu: gpu.clone(), at: now, verdict }));
+            }
+            stays
+        });
     }
 
     fn tell_offers(&mut self, out: &mut Outbox) {
@@ -571,6 +596,11 @@ impl Host {
             self.told_offers = Some(offers);
         }
     }
+}
+
+/// Of a card that was not looked at yet. It differs from every verdict, so the first one is always written down.
+fn undecided() -> Verdict {
+    Verdict::Blocked { reasons: Vec::new(), next_change: None }
 }
 
 /// Two verdicts that differ only by numbers that count up (idle time, degrees) are one entry in the journal.

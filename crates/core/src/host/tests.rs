@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::sample::{card, driver, terms};
 use super::*;
 use crate::lease::{LeaseEvent, WorkerAccess};
+use crate::market::WaitReason;
 use crate::meter::UsageRecord;
 use crate::policy::{Impact, Presence};
 use crate::settings::GiveBack;
@@ -439,4 +440,23 @@ fn an_end_that_the_market_missed_is_told_when_it_is_back() {
     });
     let ended = LeaseState::Ended { reason: EndReason::OwnerStopped };
     assert_eq!(told, Some(vec![(LeaseId("lease-0".into()), Epoch(1), ended)]));
+}
+
+#[test]
+fn peers_13_waiting_says_why() {
+    let mut world = World::new();
+    assert_eq!(world.host.view(world.now).waiting, None);
+    let gpu = world.host.view(world.now).cards[0].reading.uuid.clone();
+    let why = WaitReason::NoDemand { vram_gib: 12 };
+    let said = Input::Market(MarketInput::Waiting { cards: vec![(gpu.clone(), why)] });
+    let effects = world.host.handle(said.clone(), world.now);
+    let noted = |why| Effect::Journal(JournalEntry::Waiting { gpu: gpu.clone(), at: world.now, why });
+    assert!(effects.contains(&noted(Some(why))), "{effects:?}");
+    let view = world.host.view(world.now);
+    assert_eq!((view.state, view.waiting, view.cards[0].waiting), (HostState::Waiting, Some(why), Some(why)));
+    assert!(world.host.handle(said, world.now).is_empty(), "the same word is not written twice");
+    // Another line to the market: what was said on the last one does not hold any more.
+    let effects = world.host.handle(Input::Market(MarketInput::Connected), world.now);
+    assert!(effects.contains(&noted(None)), "{effects:?}");
+    assert_eq!(world.host.view(world.now).waiting, None);
 }

@@ -6,6 +6,7 @@ use ts_rs::TS;
 use crate::economics::Account;
 use crate::gpu::GpuReading;
 use crate::lease::{LeaseId, LeaseState};
+use crate::market::WaitReason;
 use crate::meter::owed;
 use crate::money::Money;
 use crate::policy::{BlockReason, Overrides, Verdict};
@@ -59,6 +60,8 @@ pub struct CardView {
     /// What it takes a job for now: the owner's price, and never less than a job would cost.
     pub asking: Money,
     pub job: Option<JobView>,
+    /// Why no job comes, while nothing stands against one and the market says so.
+    pub waiting: Option<WaitReason>,
 }
 
 /// The whole host.
@@ -75,6 +78,8 @@ pub struct HostView {
     /// The preset whose values the settings hold; `None` where the owner has chosen otherwise.
     pub preset: Option<Preset>,
     pub cards: Vec<CardView>,
+    /// Of the first card that waits.
+    pub waiting: Option<WaitReason>,
     pub settings: Settings,
     pub settings_readable: bool,
     pub helper: HelperStanding,
@@ -91,6 +96,7 @@ impl Host {
                 reading: card.reading.clone(),
                 verdict: card.verdict.clone(),
                 asking: self.least_price(card, self.fee_basis_points),
+                waiting: card.waiting.filter(|_| card.verdict == Verdict::Earn && card.job.is_none()),
                 job: card.job.as_ref().map(|job| JobView {
                     lease: job.terms().lease.clone(),
                     image: job.terms().image.clone(),
@@ -120,6 +126,7 @@ impl Host {
             overrides: self.overrides.clone(),
             signs: self.snapshot.signs.list(),
             preset: Preset::of(&self.settings),
+            waiting: cards.iter().find_map(|card| card.waiting).filter(|_| state == HostState::Waiting),
             cards,
             settings: self.settings.clone(),
             settings_readable: self.snapshot.settings_trouble.is_none(),

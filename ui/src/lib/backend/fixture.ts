@@ -58,6 +58,7 @@ export function recordedCard(): CardTile {
       verdict: { verdict: "earn" },
       asking: cny(1_500_000),
       job: recordedJob(),
+      waiting: null,
     },
     sentence: "A job is running.",
     reasons: [],
@@ -79,6 +80,7 @@ export function recordedView(): ViewModel {
     preset: "balanced",
     sensors: [],
     earnings: { today: cny(12_340_000), all: cny(1_234_560_000) },
+    today: null,
     cards: [recordedCard()],
     power: {
       can_be_set: true,

@@ -1,0 +1,37 @@
+//! Tells hosts why no job comes to the cards that they offer.
+
+use nightjar_core::demand::{Request, wait_reason};
+use nightjar_core::time::Timestamp;
+use nightjar_protocol::host_session::ToHost;
+
+use super::{Failure, Market};
+use crate::store::{leases, requests};
+
+impl Market {
+    /// Looks at each host that offers cards once a minute, the first time at once, and tells it what has changed.
+    pub(super) async fn tell_waiting(&self, now: Timestamp) -> Result<(), Failure> {
+        let due = self.registry.due_for_a_word(now);
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut db = self.store.reader().acquire().await?;
+        let requests: Vec<Request> = requests::recent(&mut db, now).await?;
+        let busy = leases::busy_cards(&mut db).await?;
+        drop(db);
+        for host_id in due {
+            let listings = self.registry.listings_of(&host_id);
+            let free = listings
+                .iter()
+                .filter(|listing| !busy.contains(&(listing.host_id.clone(), listing.card.gpu.clone())));
+            let words = free.filter_map(|listing| {
+                let why = wait_reason(&listing.card, &listing.host_id, &listing.region, &requests, now)?;
+                Some((listing.card.gpu.clone(), why))
+            });
+            let cards = words.collect();
+            if self.registry.is_news(&host_id, &cards) {
+                self.registry.send(&host_id, ToHost::Waiting { cards });
+            }
+        }
+        Ok(())
+    }
+}
