@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use iroh_base::SecretKey;
+use nightjar_core::history::CardHistory;
 use nightjar_core::host::{CommandError, Notice, UserCommand};
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
@@ -14,6 +15,7 @@ use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::enrolment::{self, EnrolError};
+use crate::history::Past;
 use crate::journal::Journal;
 use crate::owner::Message;
 
@@ -26,6 +28,7 @@ pub struct AgentHandle {
     pub(crate) journal: Journal,
     pub(crate) clock: Clock,
     pub(crate) key: SecretKey,
+    pub(crate) past: mpsc::UnboundedSender<Past>,
     pub(crate) ending: Arc<Ending>,
 }
 
@@ -76,6 +79,17 @@ impl AgentHandle {
         let until = until.map_or(self.clock.now(), |until| until.min(self.clock.now()));
         let night = self.journal.night(since, until, language).await;
         night.map_err(|error| Refusal::Journal { detail: format!("{error:#}") })
+    }
+
+    /// What the cards did in the last `since_ms`, at most so many points of each.
+    ///
+    /// # Errors
+    /// Why the history cannot be read.
+    pub async fn history(&self, since_ms: u64, points: u32) -> Result<Vec<CardHistory>, String> {
+        let ending = || String::from("the host is ending");
+        let (answer, answered) = oneshot::channel();
+        self.past.send(Past::Ask { since_ms, points, answer }).map_err(|_| ending())?;
+        answered.await.map_err(|_| ending())?
     }
 
     /// What the owner should be notified of, from now on.

@@ -63,6 +63,7 @@ pub(crate) struct Hands {
     pub watched: watch::Sender<Watched>,
     /// What makes the PC wait with its sleep until no job runs.
     pub sleep: SleepGuard,
+    pub metrics_port: watch::Sender<Option<u16>>,
     pub coordinator: watch::Sender<Option<String>>,
     pub power: mpsc::UnboundedSender<PowerOrder>,
 }
@@ -206,7 +207,11 @@ impl Owner {
             Effect::Journal(entry) => drop(hands.scribe.send(Writing::Entry(entry))),
             Effect::Tell(report) => drop(hands.reports.send(report)),
             Effect::Notify(notice) => drop(hands.notices.send(notice)),
-            Effect::SaveSettings(settings) => drop(hands.scribe.send(Writing::Settings(settings))),
+            Effect::SaveSettings(settings) => {
+                let port = settings.metrics_port;
+                hands.metrics_port.send_if_modified(|known| std::mem::replace(known, port) != port);
+                drop(hands.scribe.send(Writing::Settings(settings)));
+            }
         }
     }
 

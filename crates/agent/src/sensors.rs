@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::gpu_programs::GpuPrograms;
+use crate::history::Past;
 use crate::owner::Message;
 
 /// How often the cards are read.
@@ -118,12 +119,13 @@ pub(crate) async fn signs(
 pub(crate) fn cards(
     rate: watch::Receiver<Sampling>,
     programs: GpuPrograms,
+    past: mpsc::UnboundedSender<Past>,
     owner: mpsc::UnboundedSender<Message>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("cards".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(read_cards(rate, programs, owner)),
+            Ok(runtime) => runtime.block_on(read_cards(rate, programs, past, owner)),
             Err(error) => tracing::error!(%error, "the cards cannot be watched"),
         }
     })
@@ -132,12 +134,16 @@ pub(crate) fn cards(
 async fn read_cards(
     mut rate: watch::Receiver<Sampling>,
     mut programs: GpuPrograms,
+    past: mpsc::UnboundedSender<Past>,
     owner: mpsc::UnboundedSender<Message>,
 ) {
     let mut gpus = nightjar_gpu::Sampler::new();
     loop {
         let mut report = report(gpus.sample());
         programs.mark(&mut report).await;
+        if let GpuReport::Readings { cards, .. } = &report {
+            let _ = past.send(Past::Readings(cards.clone()));
+        }
         if owner.send(Message::Input(Input::Gpus(report))).is_err() {
             return;
         }

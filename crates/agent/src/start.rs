@@ -24,13 +24,14 @@ use crate::gate::Gate;
 use crate::gpu_programs::GpuPrograms;
 use crate::handle::{AgentHandle, Ending};
 use crate::helper::Helper;
+use crate::history::{self, Past};
 use crate::journal::Journal;
 use crate::owner::{Hands, LinkOrder, Message, Owner};
 use crate::scribe::{Scribe, Writing};
 use crate::sensors::{self, Sampling, Watched};
 use crate::session::Session;
 use crate::settings_file::{self, Loaded};
-use crate::{control, identity, power, tunnel};
+use crate::{control, identity, metrics, power, tunnel};
 
 /// Longer than the longest grace and the stop that follows it.
 const END_WITHIN: Duration = Duration::from_secs(150);
@@ -158,6 +159,8 @@ impl Parts {
         let (reports, report_inbox) = mpsc::unbounded_channel();
         let (link, link_orders) = mpsc::unbounded_channel();
         let (sampling, rate) = watch::channel(Sampling::Seldom);
+        let (metrics_port, port_inbox) = watch::channel(self.settings.metrics_port);
+        let (past, past_inbox) = mpsc::unbounded_channel();
         let (watched, watched_inbox) = watch::channel(Watched::of(&self.settings));
         let (coordinator, coordinator_inbox) = watch::channel(self.coordinator.clone());
         let sleep = nightjar_presence::SleepGuard::default();
@@ -179,6 +182,7 @@ impl Parts {
                 sampling,
                 watched,
                 sleep: sleep.clone(),
+                metrics_port,
                 coordinator,
                 power,
             },
@@ -208,7 +212,9 @@ impl Parts {
             usage_waits,
         };
         let scribing = tokio::spawn(scribing.run(orders));
-        sensors::cards(rate, programs, messages.clone())?;
+        sensors::cards(rate, programs, past.clone(), messages.clone())?;
+        let keeping = tokio::spawn(history::run(self.config.clone(), self.clock, past_inbox));
+        let metering = tokio::spawn(metrics::run(port_inbox, view_inbox.clone()));
         let (asked, ask) = oneshot::channel();
         let (over, over_inbox) = watch::channel(false);
         let handle = AgentHandle {
@@ -219,6 +225,7 @@ impl Parts {
             journal: self.journal.clone(),
             clock: self.clock.clone(),
             key: self.key.clone(),
+            past: past.clone(),
             ending: Arc::new(Ending { asked: Mutex::new(Some(asked)), over: over_inbox }),
         };
         let listener = control::listen(&self.config.runtime_dir).with_context(|| {
@@ -233,6 +240,8 @@ impl Parts {
             owning,
             presence,
             tokio::spawn(power::run(Helper::start(self.config.helper), power_orders, messages.clone())),
+            keeping,
+            metering,
             signs,
             tokio::spawn(sensors::disk(self.config.data_dir, messages.clone())),
             self.workers.watch(move |runtime| {
@@ -245,6 +254,7 @@ impl Parts {
             scribe,
             scribing,
             speech: (reports, link),
+            past,
             outward,
             inward,
             journal: self.journal,
@@ -266,6 +276,7 @@ struct RunningParts {
     scribing: JoinHandle<()>,
     /// Keeps session and tunnel open until the last word is said.
     speech: (mpsc::UnboundedSender<Report>, mpsc::UnboundedSender<LinkOrder>),
+    past: mpsc::UnboundedSender<Past>,
     outward: Vec<JoinHandle<()>>,
     inward: Vec<JoinHandle<()>>,
     journal: Journal,
@@ -280,6 +291,9 @@ impl RunningParts {
             tracing::error!("a job did not end in time; its worker ends by itself without this program");
         }
         last_words(&self.journal, &self.scribe).await;
+        let (kept, is_kept) = oneshot::channel();
+        let _ = self.past.send(Past::Close(kept));
+        let _ = tokio::time::timeout(LAST_WORDS, is_kept).await;
         for task in &self.inward {
             task.abort();
         }

@@ -116,6 +116,11 @@ pub enum Command {
     ///
     /// The parts add up to the span. Works without a running host too, from its journal.
     Why(Why),
+    /// Host: show what this PC's cards say of themselves
+    ///
+    /// Asks the host that runs on this PC, or else the driver itself. A card that sleeps is left asleep, and what a card
+    /// does not support is shown as a dash.
+    Gpu(Gpu),
     /// Host: lend nothing for a while
     ///
     /// A job that runs is ended. The pause ends by itself; earning stays turned on.
@@ -393,6 +398,49 @@ pub struct Host {
     /// Docker Engine, e.g. unix:///var/run/docker.sock [default: the platform's]
     #[arg(long, value_name = "ADDRESS")]
     pub docker: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  nightjar gpu --watch
+  nightjar gpu history --since 1d --points 24
+  nightjar gpu dump > dump.json"
+)]
+pub struct Gpu {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// Stay, and show the readings each second; with --json one object a line
+    #[arg(long)]
+    pub watch: bool,
+    #[command(subcommand)]
+    pub command: Option<GpuCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GpuCommand {
+    /// What the cards did: temperature, power, limit, load and VRAM
+    ///
+    /// Kept by the second for an hour, by the minute for a month, by the hour for ever.
+    History(GpuHistory),
+    /// Print every answer of the driver as JSON, for a bug report
+    ///
+    /// Errors are answers too. UUID and serial number are cut short. This wakes cards that sleep.
+    Dump,
+}
+
+#[derive(Debug, Args)]
+pub struct GpuHistory {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// How far back
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = quantity::duration_ms)]
+    pub since: u64,
+    /// Most points of each card, up to 2000
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub points: u32,
 }
 
 #[derive(Debug, Args)]

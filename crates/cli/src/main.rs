@@ -80,6 +80,7 @@ async fn perform(command: Command, output: Output) -> Result<u8, Failure> {
         Command::Stop(arguments) => renter::stop(&state()?, arguments, output).await,
         Command::Statement(arguments) => renter::statement(&state()?, arguments, output).await,
         Command::Host(arguments) => host::run(arguments, output).await,
+        Command::Gpu(arguments) => host::gpu(arguments, output).await,
         Command::Status(arguments) => host::status(arguments, output).await,
         Command::Why(arguments) => host::why(arguments, output).await,
         Command::Pause(arguments) => host::pause(arguments, output).await,

@@ -234,7 +234,7 @@ mod tests {
             let plan = plan(from, to, points, NOW);
             let spans = to.since_ms(plan.from).div_ceil(plan.span_ms);
             prop_assert!(spans <= u64::from(points.min(MOST_POINTS)));
-            prop_assert!(plan.from <= from && plan.span_ms % plan.level.step_ms == 0);
+            prop_assert!(plan.from <= from && plan.span_ms.is_multiple_of(plan.level.step_ms));
             let rows = to.since_ms(plan.from) / plan.level.step_ms;
             prop_assert!(rows <= 12_000, "{} rows of {} ms", rows, plan.level.step_ms);
         }

@@ -160,6 +160,8 @@ pub struct Settings {
     /// So does any program that is not ours and keeps so much of the card busy.
     pub gpu_busy_percent: u32,
     pub heat: HeatSettings,
+    /// OpenMetrics on this port of this PC's own address, 127.0.0.1; `None` is off.
+    pub metrics_port: Option<u16>,
     #[ts(type = "number")]
     pub disk_reserve_mib: u64,
     pub egress: EgressMode,
@@ -200,6 +202,7 @@ impl Default for Settings {
             gpu_busy_vram_mib: 512,
             gpu_busy_percent: 20,
             heat: HeatSettings::default(),
+            metrics_port: None,
             disk_reserve_mib: 10_240,
             egress: EgressMode::Curated,
             limits: WorkerLimits::default(),
@@ -269,6 +272,7 @@ impl Settings {
             ("temperature_ceiling_celsius", u64::from(self.temperature_ceiling_celsius), 50, 95),
             ("gpu_busy_vram_mib", self.gpu_busy_vram_mib, 1, 1_048_576),
             ("gpu_busy_percent", u64::from(self.gpu_busy_percent), 1, 100),
+            ("metrics_port", u64::from(self.metrics_port.unwrap_or(1_024)), 1_024, 65_535),
             ("disk_reserve_mib", self.disk_reserve_mib, 0, 10_485_760),
             ("limits.cpu_cores", u64::from(limits.cpu_cores), 1, 1_024),
             ("limits.memory_mib", limits.memory_mib, 256, 16_777_216),

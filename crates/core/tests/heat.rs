@@ -1,5 +1,4 @@
 //! Heat as the owner's host sees it: readings in, freezes and their reasons out.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use nightjar_core::gpu::{DriverInfo, GpuReading, GpuUuid};
 use nightjar_core::host::{Effect, GpuReport, Host, Input, MarketInput, Report, UserCommand, WorkerEvent};

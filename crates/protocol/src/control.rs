@@ -2,6 +2,7 @@
 //!
 //! `Status`, `Do` and `Why` are answered once; `Watch` is answered with the view now and again after each change.
 
+use nightjar_core::history::CardHistory;
 use nightjar_core::host::{CommandError, UserCommand};
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
@@ -12,7 +13,7 @@ use crate::night::Night;
 use crate::view::ViewModel;
 
 /// Longest line that either side reads.
-pub const MAX_LINE_BYTES: usize = 256 * 1024;
+pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", content = "data", rename_all = "snake_case")]
@@ -27,6 +28,11 @@ pub enum ControlRequest {
         since: Timestamp,
         until: Option<Timestamp>,
     },
+    /// The cards' past: so long up to now, at most so many points of each card. Answered once.
+    History {
+        since_ms: u64,
+        points: u32,
+    },
     /// End the host as a signal would: jobs end, the power limit goes back.
     Quit,
 }
@@ -36,6 +42,8 @@ pub enum ControlRequest {
 pub enum ControlAnswer {
     View(Box<ViewModel>),
     Settings(Box<Settings>),
+    /// Or why it cannot be read.
+    History(Result<Vec<CardHistory>, String>),
     Refused(Refusal),
     Night(Box<Night>),
     Bye,

@@ -68,7 +68,11 @@ gpu_busy_vram_mib: number,
 /**
  * So does any program that is not ours and keeps so much of the card busy.
  */
-gpu_busy_percent: number, heat: HeatSettings, disk_reserve_mib: number, egress: EgressMode, limits: WorkerLimits, 
+gpu_busy_percent: number, heat: HeatSettings, 
+/**
+ * OpenMetrics on this port of this PC's own address, 127.0.0.1; `None` is off.
+ */
+metrics_port: number | null, disk_reserve_mib: number, egress: EgressMode, limits: WorkerLimits, 
 /**
  * Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
  */

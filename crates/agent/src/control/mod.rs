@@ -99,6 +99,9 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, handle: AgentHan
                 Err(refusal) => ControlAnswer::Refused(refusal),
             },
             Ok(ControlRequest::Watch) => return watch(&mut stream, &handle).await,
+            Ok(ControlRequest::History { since_ms, points }) => {
+                ControlAnswer::History(handle.history(since_ms, points).await)
+            }
             Ok(ControlRequest::Quit) => {
                 answer(&mut stream, &ControlAnswer::Bye).await?;
                 handle.shutdown().await;

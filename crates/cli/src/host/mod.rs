@@ -1,6 +1,7 @@
 //! Commands of a host: run one without a desktop, and talk to the one that runs.
 
 mod choice;
+mod gpu;
 mod grip;
 mod run;
 mod schedule;
@@ -9,6 +10,7 @@ mod show;
 mod why;
 
 pub use choice::{earn, finish, pause, preset, resume, sensors};
+pub use gpu::gpu;
 pub use grip::{power, quit, status, stop_job};
 pub use run::run;
 pub use schedule::schedule;
