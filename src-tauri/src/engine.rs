@@ -5,11 +5,12 @@ use std::sync::Arc;
 use nightjar_agent::{Agent, AgentConfig, AgentHandle, Signals, StartError, system_language};
 use nightjar_protocol::view::ViewModel;
 use nightjar_protocol::window::StartFailure;
-use tauri::{AppHandle, Emitter, Manager};
+use tauri::{AppHandle, Manager};
 use tokio::sync::watch;
 
 use crate::options::Options;
 use crate::tray::Tray;
+use crate::window::Window;
 use crate::{notifications, window};
 
 type Outcome = Option<Result<AgentHandle, StartFailure>>;
@@ -59,6 +60,7 @@ pub async fn run(app: AppHandle, options: Options) {
         Err(failure) => {
             failed(&app, failure).await;
             ending.wait().await;
+            app.state::<Window>().close().await;
             return app.exit(1);
         }
     };
@@ -76,7 +78,9 @@ pub async fn run(app: AppHandle, options: Options) {
     if !options.hidden || tray.is_none() {
         window::open(&app);
     }
-    tokio::spawn(show(app.clone(), host.view(), tray));
+    if let Some(tray) = tray {
+        tokio::spawn(show(host.view(), tray));
+    }
     tokio::spawn(notifications::run(host.clone()));
     tokio::spawn(async move {
         ending.wait().await;
@@ -90,6 +94,7 @@ pub async fn run(app: AppHandle, options: Options) {
             1
         }
     };
+    app.state::<Window>().close().await;
     if let Some(tray) = app.try_state::<Tray>() {
         tray.remove_pictures();
     }
@@ -117,16 +122,9 @@ async fn failed(app: &AppHandle, failure: StartFailure) {
 }
 
 /// Draws each change. Only the newest counts, so a slow desktop skips what lies between.
-async fn show(app: AppHandle, mut views: watch::Receiver<Arc<ViewModel>>, tray: Option<Tray>) {
+async fn show(mut views: watch::Receiver<Arc<ViewModel>>, tray: Tray) {
     while views.changed().await.is_ok() {
         let view = views.borrow_and_update().clone();
-        if let Some(tray) = &tray {
-            tray.show(&view);
-        }
-        if window::is_open(&app)
-            && let Err(error) = app.emit_to(window::LABEL, "view", &*view)
-        {
-            tracing::warn!("the window was not told of a change: {error}");
-        }
+        tray.show(&view);
     }
 }

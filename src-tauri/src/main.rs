@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! agent ── view model ──> tray menu and icon
-//!   ^                └──> window (event `view`, while there is one)
+//!   ^                └──> window ──(its standard input and output)──> page, a process of its own while it is open
 //!   │ ────── notices ───> desktop notifications
 //!   └──── commands ────── tray, window
 //! ```
@@ -13,22 +13,22 @@ mod commands;
 mod engine;
 mod notifications;
 mod options;
+mod page;
 mod shell;
 mod tray;
 mod window;
+mod wire;
 
 use std::process::ExitCode;
 
 use options::{Asked, Options};
 
 fn main() -> ExitCode {
-    let options = match Options::read(std::env::args_os().skip(1)) {
-        Asked::Run(options) => options,
-        Asked::Print(text) => {
-            println!("{text}");
-            return ExitCode::SUCCESS;
-        }
-    };
+    let asked = Options::read(std::env::args_os().skip(1));
+    if let Asked::Print(text) = &asked {
+        println!("{text}");
+        return ExitCode::SUCCESS;
+    }
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
@@ -36,7 +36,12 @@ fn main() -> ExitCode {
             tracing_subscriber::EnvFilter::try_from_env("NIGHTJAR_LOG").unwrap_or_else(|_| "info".into()),
         )
         .init();
-    match shell::run(options) {
+    let ended = match asked {
+        Asked::Run(options) => shell::run(options),
+        Asked::Window => page::run(),
+        Asked::Print(_) => Ok(ExitCode::SUCCESS),
+    };
+    match ended {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");

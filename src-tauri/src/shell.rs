@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use tauri::{AppHandle, Manager, RunEvent};
+use tauri::{AppHandle, RunEvent};
 
 use crate::engine::{self, Engine};
 use crate::options::{Asked, Options};
-use crate::{commands, window};
+use crate::window::{self, Window};
 
 /// Runs until the owner quits, or the host could not be started and its window was closed.
 ///
@@ -16,6 +16,33 @@ use crate::{commands, window};
 pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     #[cfg(target_os = "linux")]
     require_display()?;
+    let runtime = runtime()?;
+    let app = tauri::Builder::default()
+        .plugin(tauri_plugin_single_instance::init(|app, words, _folder| second_start(app, words)))
+        .manage(Engine::default())
+        .manage(Window::default())
+        .setup(move |app| {
+            tauri::async_runtime::spawn(engine::run(app.handle().clone(), options));
+            Ok(())
+        })
+        .build(context())
+        .context("the desktop shell cannot be built")?;
+    let code = app.run_return(|_, event| {
+        // Without a code nobody has asked for the end: the tray stays.
+        if let RunEvent::ExitRequested { code: None, api, .. } = event {
+            api.prevent_exit();
+        }
+    });
+    // What still runs has nothing left to do; a blocked notification must not hold the end up.
+    runtime.shutdown_background();
+    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// For the app and for its window.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // The agent waits far more than it computes; two threads keep its freeze path clear of a slow neighbour.
         .worker_threads(2)
@@ -23,29 +50,12 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         .build()
         .context("no thread can be started")?;
     tauri::async_runtime::set(runtime.handle().clone());
-    let app = tauri::Builder::default()
-        .plugin(tauri_plugin_single_instance::init(|app, words, _folder| second_start(app, words)))
-        .manage(Engine::default())
-        .invoke_handler(tauri::generate_handler![commands::view, commands::command, commands::enrol])
-        .setup(move |app| {
-            tauri::async_runtime::spawn(engine::run(app.handle().clone(), options));
-            Ok(())
-        })
-        .build(tauri::generate_context!())
-        .context("the desktop shell cannot be built")?;
-    let code = app.run_return(|app, event| {
-        // Without a code it is the last window that closed: the tray stays. With one, somebody asked for the end.
-        if let RunEvent::ExitRequested { code: None, api, .. } = event {
-            api.prevent_exit();
-            if app.state::<Engine>().failure().is_some() {
-                // There is nothing behind a tray icon then, and the owner has read why.
-                app.exit(1);
-            }
-        }
-    });
-    // What still runs has nothing left to do; a blocked notification must not hold the end up.
-    runtime.shutdown_background();
-    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(runtime)
+}
+
+/// The page and the settings of Tauri, once in the program.
+pub fn context() -> tauri::Context {
+    tauri::generate_context!()
 }
 
 /// The app was started again: its owner looks for the window, unless the login did it.

@@ -1,59 +1,211 @@
-//! The one window. It is made when it is asked for and destroyed when it closes, so that nothing of a browser runs beside
-//! a game.
+//! The one window, as a process of its own (see `page`): a browser engine never runs in the program that stays, so that
+//! nothing of it is left when the window is closed. It is started when it is asked for and ends when it is closed.
 
-use nightjar_protocol::text::Texts;
-use tauri::webview::PageLoadEvent;
-use tauri::{AppHandle, Manager, WebviewUrl, WebviewWindowBuilder, WindowEvent};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use nightjar_agent::{AgentHandle, EnrolError};
+use nightjar_protocol::error::ErrorCode;
+use nightjar_protocol::view::ViewModel;
+use nightjar_protocol::window::EnrolRefusal;
+use tauri::{AppHandle, Manager};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
+use crate::options;
+use crate::wire::{Answer, Ask, FromWindow, ToWindow, line};
 
-pub const LABEL: &str = "main";
+/// How long a window may take to go once its line is cut.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
-pub fn is_open(app: &AppHandle) -> bool {
-    app.get_webview_window(LABEL).is_some()
+/// The window that is open, if one is.
+#[derive(Default)]
+pub struct Window(Mutex<Option<Open>>);
+
+struct Open {
+    orders: mpsc::UnboundedSender<Order>,
+    ended: JoinHandle<()>,
+}
+
+enum Order {
+    Say(ToWindow),
+    End,
 }
 
 /// Shows the window, or brings the one that is there to the front.
 pub fn open(app: &AppHandle) {
     let app = app.clone();
-    // On Windows a window that is made inside an event handler blocks the event loop.
+    // A tray's event may come on a thread that is no part of the runtime.
     tauri::async_runtime::spawn(async move {
-        let shown = match app.get_webview_window(LABEL) {
-            Some(window) => {
-                window.unminimize().and_then(|()| window.show()).and_then(|()| window.set_focus())
-            }
-            None => build(&app),
-        };
-        if let Err(error) = shown {
-            tracing::error!("the window cannot be shown: {error}");
+        if let Err(error) = app.state::<Window>().show(&app) {
+            tracing::error!("the window cannot be shown: {error:#}");
+            give_up_without_host(&app);
         }
     });
 }
 
-fn build(app: &AppHandle) -> tauri::Result<()> {
-    let host = app.state::<Engine>().host_now();
-    let title = host.as_ref().map_or_else(
-        || String::from("Nightjar"),
-        |host| Texts::of(host.view().borrow().language).plain("ui-title"),
-    );
-    let window = WebviewWindowBuilder::new(app, LABEL, WebviewUrl::default())
-        .title(title)
-        .inner_size(900.0, 660.0)
-        .min_inner_size(720.0, 480.0)
-        // The page is the app's own; nothing in it leads elsewhere.
-        .on_navigation(|url| url.scheme() == "tauri" || url.host_str() == Some("tauri.localhost"))
-        .on_page_load(|_, load| {
-            if load.event() == PageLoadEvent::Finished {
-                tracing::debug!("the window's page is loaded");
+/// There is nothing behind a tray icon then, and the owner has read why.
+fn give_up_without_host(app: &AppHandle) {
+    if app.state::<Engine>().failure().is_some() {
+        app.exit(1);
+    }
+}
+
+impl Window {
+    fn show(&self, app: &AppHandle) -> anyhow::Result<()> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*open
+            && open.orders.send(Order::Say(ToWindow::Show)).is_ok()
+        {
+            return Ok(());
+        }
+        let talk = Talk::start()?;
+        let orders = talk.orders.clone();
+        *open = Some(Open { orders, ended: tokio::spawn(talk.run(app.clone())) });
+        Ok(())
+    }
+
+    /// Closes it, if it is open, and waits until it is gone.
+    pub async fn close(&self) {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(open) = open else { return };
+        let _ = open.orders.send(Order::End);
+        let abort = open.ended.abort_handle();
+        if tokio::time::timeout(CLOSE_WITHIN * 2, open.ended).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+/// The conversation with one window, from its start to its end.
+struct Talk {
+    child: Child,
+    to: ChildStdin,
+    from: Lines<BufReader<ChildStdout>>,
+    orders: mpsc::UnboundedSender<Order>,
+    inbox: mpsc::UnboundedReceiver<Order>,
+    host: Option<AgentHandle>,
+}
+
+impl Talk {
+    fn start() -> anyhow::Result<Self> {
+        let mut command = Command::new(own_program()?);
+        command.arg(options::WINDOW).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().context("its process does not start")?;
+        let to = child.stdin.take().context("it has no standard input")?;
+        let from = child.stdout.take().context("it has no standard output")?;
+        let (orders, inbox) = mpsc::unbounded_channel();
+        Ok(Self { child, to, from: BufReader::new(from).lines(), orders, inbox, host: None })
+    }
+
+    async fn run(mut self, app: AppHandle) {
+        match app.state::<Engine>().host().await {
+            Ok(host) => {
+                host.window_open(true);
+                self.host = Some(host);
             }
-        })
-        .build()?;
-    let Some(host) = host else { return Ok(()) };
-    host.window_open(true);
-    window.on_window_event(move |event| {
-        if let WindowEvent::Destroyed = event {
+            Err(failure) => drop(self.orders.send(Order::Say(ToWindow::Failed(failure)))),
+        }
+        if let Err(error) = self.converse().await {
+            tracing::warn!("the window is lost: {error:#}");
+        }
+        if let Some(host) = &self.host {
             host.window_open(false);
         }
-    });
-    Ok(())
+        let Self { mut child, to, .. } = self;
+        drop(to);
+        match tokio::time::timeout(CLOSE_WITHIN, child.wait()).await {
+            Ok(Ok(status)) if status.success() => {}
+            Ok(Ok(status)) => tracing::warn!("the window ended with {status}"),
+            Ok(Err(error)) => tracing::warn!("the window's end was not seen: {error}"),
+            Err(_) => {
+                tracing::warn!("the window does not end by itself and is killed");
+                let _ = child.kill().await;
+            }
+        }
+        give_up_without_host(&app);
+    }
+
+    /// Until either side has had enough.
+    async fn converse(&mut self) -> anyhow::Result<()> {
+        let mut views = self.host.as_ref().map(AgentHandle::view);
+        if let Some(views) = &mut views {
+            views.mark_changed();
+        }
+        loop {
+            tokio::select! {
+                order = self.inbox.recv() => match order {
+                    Some(Order::Say(words)) => self.say(&words).await?,
+                    Some(Order::End) | None => return Ok(()),
+                },
+                view = next(&mut views) => match view {
+                    Some(view) => self.say(&ToWindow::View(view)).await?,
+                    None => return Ok(()),
+                },
+                asked = self.from.next_line() => match asked? {
+                    Some(asked) => self.take(&asked),
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn say(&mut self, words: &ToWindow) -> anyhow::Result<()> {
+        Ok(self.to.write_all(&line(words)?).await?)
+    }
+
+    fn take(&self, asked: &str) {
+        let Ok(FromWindow { number, ask }) = serde_json::from_str(asked) else {
+            // A library of the desktop's may print there, too.
+            return tracing::debug!("the window printed: {asked}");
+        };
+        let Some(host) = self.host.clone() else { return };
+        let orders = self.orders.clone();
+        // A market may take its time, and the view goes on in between.
+        tokio::spawn(async move {
+            let answer = answer(&host, ask).await;
+            let _ = orders.send(Order::Say(ToWindow::Answer { number, answer }));
+        });
+    }
+}
+
+/// The newest view, once there is one that was not shown; never, where there is no host; `None` when the host has ended.
+async fn next(views: &mut Option<watch::Receiver<std::sync::Arc<ViewModel>>>) -> Option<Box<ViewModel>> {
+    let Some(views) = views else { return std::future::pending().await };
+    views.changed().await.ok()?;
+    Some(Box::new((**views.borrow_and_update()).clone()))
+}
+
+async fn answer(host: &AgentHandle, ask: Ask) -> Answer {
+    match ask {
+        Ask::Command(command) => Answer::Command(host.command(command).await),
+        Ask::Enrol { coordinator_url, pairing_code } => {
+            Answer::Enrol(host.enrol(&coordinator_url, &pairing_code).await.map_err(refusal))
+        }
+    }
+}
+
+fn refusal(error: EnrolError) -> EnrolRefusal {
+    match error {
+        EnrolError::Unreachable { url, detail } => EnrolRefusal::Unreachable { url, detail },
+        EnrolError::Refused(body) if body.code == ErrorCode::PairingCode => EnrolRefusal::PairingCode,
+        EnrolError::Refused(body) => EnrolRefusal::Refused { code: body.code, detail: body.detail },
+        EnrolError::Storage(_) | EnrolError::Ending => EnrolRefusal::Failed { detail: error.to_string() },
+    }
+}
+
+/// This very program, also where an update has put another one in its place: both ends must be of one version.
+fn own_program() -> std::io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    #[cfg(target_os = "linux")]
+    if !own.exists() {
+        return Ok(PathBuf::from("/proc/self/exe"));
+    }
+    Ok(own)
 }

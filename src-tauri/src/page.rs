@@ -1,0 +1,150 @@
+//! The window's own process: Tauri with one window in it, and a line to the app that has started it. It ends with the
+//! window, or with that app.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context;
+use nightjar_core::settings::Language;
+use nightjar_protocol::text::Texts;
+use nightjar_protocol::view::ViewModel;
+use nightjar_protocol::window::StartFailure;
+use tauri::webview::PageLoadEvent;
+use tauri::{AppHandle, Emitter, Manager, WebviewUrl, WebviewWindowBuilder};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::{oneshot, watch};
+
+use crate::wire::{Answer, Ask, FromWindow, ToWindow, line};
+use crate::{commands, shell};
+
+const LABEL: &str = "main";
+
+/// The host, as far as the window knows it.
+pub struct HostLine {
+    shown: watch::Sender<Option<Result<Box<ViewModel>, StartFailure>>>,
+    next_number: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+}
+
+impl Default for HostLine {
+    fn default() -> Self {
+        Self {
+            shown: watch::Sender::new(None),
+            next_number: AtomicU64::new(1),
+            waiting: Mutex::new(HashMap::new()),
+        }
+    }
+}
+
+impl HostLine {
+    /// The newest view; waits for the first.
+    ///
+    /// # Errors
+    /// When the host did not start.
+    pub async fn view(&self) -> Result<ViewModel, StartFailure> {
+        let ended = || StartFailure::Other { detail: String::from("the app is ending") };
+        let mut shown = self.shown.subscribe();
+        let shown = shown.wait_for(Option::is_some).await.map_err(|_| ended())?;
+        shown.clone().unwrap_or_else(|| Err(ended())).map(|view| *view)
+    }
+
+    /// Asks the app and waits for its answer.
+    ///
+    /// # Errors
+    /// When the app is gone or does not start a host.
+    pub async fn ask(&self, ask: Ask) -> anyhow::Result<Answer> {
+        if let Err(failure) = self.view().await {
+            anyhow::bail!("the host did not start: {failure:?}");
+        }
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, answer);
+        std::io::stdout().lock().write_all(&line(&FromWindow { number, ask })?)?;
+        answered.await.context("the app is ending")
+    }
+
+    fn answered(&self, number: u64, answer: Answer) {
+        if let Some(waits) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&number) {
+            let _ = waits.send(answer);
+        }
+    }
+}
+
+/// Runs until the window is closed.
+///
+/// # Errors
+/// When the window cannot be made.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let runtime = shell::runtime()?;
+    let app = tauri::Builder::default()
+        .manage(HostLine::default())
+        .invoke_handler(tauri::generate_handler![commands::view, commands::command, commands::enrol])
+        .setup(|app| {
+            let app = app.handle().clone();
+            tauri::async_runtime::spawn(async move {
+                if let Err(error) = listen(&app).await {
+                    tracing::error!("the window ends: {error:#}");
+                    return app.exit(1);
+                }
+                app.exit(0);
+            });
+            Ok(())
+        })
+        .build(shell::context())
+        .context("the window cannot be made")?;
+    let code = app.run_return(|_, _| {});
+    // The reader of standard input blocks a thread.
+    runtime.shutdown_background();
+    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Hears the app until it has said its last.
+async fn listen(app: &AppHandle) -> anyhow::Result<()> {
+    let host = app.state::<HostLine>();
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        match serde_json::from_str(&line).context("the app says what this window does not know")? {
+            ToWindow::View(view) => {
+                let first = host.shown.borrow().is_none();
+                host.shown.send_replace(Some(Ok(view.clone())));
+                if first {
+                    build(app, Texts::of(view.language).plain("ui-title"))?;
+                } else if let Err(error) = app.emit_to(LABEL, "view", &*view) {
+                    tracing::warn!("the page was not told of a change: {error}");
+                }
+            }
+            ToWindow::Failed(failure) => {
+                host.shown.send_replace(Some(Err(failure)));
+                build(app, Texts::of(Language::English).plain("ui-title"))?;
+            }
+            ToWindow::Show => {
+                if let Some(window) = app.get_webview_window(LABEL) {
+                    window.unminimize()?;
+                    window.show()?;
+                    window.set_focus()?;
+                }
+            }
+            ToWindow::Answer { number, answer } => host.answered(number, answer),
+        }
+    }
+    Ok(())
+}
+
+fn build(app: &AppHandle, title: String) -> tauri::Result<()> {
+    WebviewWindowBuilder::new(app, LABEL, WebviewUrl::default())
+        .title(title)
+        .inner_size(900.0, 660.0)
+        .min_inner_size(720.0, 480.0)
+        // The page is the app's own; nothing in it leads elsewhere.
+        .on_navigation(|url| url.scheme() == "tauri" || url.host_str() == Some("tauri.localhost"))
+        .on_page_load(|_, load| {
+            if load.event() == PageLoadEvent::Finished {
+                tracing::debug!("the window's page is loaded");
+            }
+        })
+        .build()
+        .map(drop)
+}
