@@ -152,6 +152,8 @@ impl Talk {
                     Some(asked) => self.take(&asked),
                     None => return Ok(()),
                 },
+                // A process of its own may hold the window's output open for longer.
+                _ = self.child.wait() => return Ok(()),
             }
         }
     }

@@ -21,7 +21,8 @@ Usage: cargo xtask COMMAND
   run                          the app for daily work, with a market of its own on this machine
   windows [--all]              type-checks for Windows; --all with the desktop app too
   bench NAME [--json] [--quick]
-                               measures: first
+                               measures: first; giveback (input to frozen, game to free memory, beside BOINC); idle (what
+                               the app costs while nothing happens, beside BOINC)
   bindings                     writes the TypeScript types of ui/src/bindings
   ui                           builds the window's page
   setup                        installs what the other commands need, and nothing else

@@ -49,6 +49,9 @@ const DESKTOP: &[&str] = &[
     "fonts-noto-cjk",
 ];
 
+/// What the benches compare with.
+const PEERS: &[&str] = &["boinc-client", "boinc-manager"];
+
 const WINDOWS: &[&str] =
     &["rustc-web", "rust-web-src", "libstd-rust-web-dev", "gcc-mingw-w64-x86-64", "g++-mingw-w64-x86-64"];
 
@@ -69,6 +72,10 @@ pub(crate) fn engine() -> Done {
 
 pub(crate) fn desktop() -> Done {
     install(DESKTOP)
+}
+
+pub(crate) fn peers() -> Done {
+    install(PEERS)
 }
 
 pub(crate) fn windows() -> Done {

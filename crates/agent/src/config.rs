@@ -19,6 +19,8 @@ pub struct AgentConfig {
     pub engine: EngineAddress,
     /// Socket of the privileged helper (`NIGHTJAR_HELPER`); Nightjar does without where there is none.
     pub helper: PathBuf,
+    /// Where the kernel shows the power states of the cards, which are looked at before a card is (`NIGHTJAR_SYSFS`).
+    pub sysfs: PathBuf,
     /// The host key is kept in this PC's keyring where there is one; else in a file only its owner can read.
     pub use_keyring: bool,
 }
@@ -44,8 +46,9 @@ impl AgentConfig {
             .iter()
             .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
             .map_or(Ok(EngineAddress::Local), |value| value.parse())?;
+        let sysfs = given("NIGHTJAR_SYSFS").unwrap_or_else(|| PathBuf::from("/sys"));
         let use_keyring = std::env::var("NIGHTJAR_KEYRING").map_or(true, |value| value != "file");
         let helper = given(HELPER_SOCKET_ENV).unwrap_or_else(|| PathBuf::from(HELPER_SOCKET));
-        Ok(Self { data_dir, settings_path, runtime_dir, engine, helper, use_keyring })
+        Ok(Self { data_dir, settings_path, runtime_dir, engine, helper, sysfs, use_keyring })
     }
 }

@@ -1,6 +1,6 @@
 //! What the host sees: presence, cards, disk, containers. Each sensor sends inputs and knows nothing of the others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,6 +117,7 @@ pub(crate) async fn signs(
 
 /// One thread reads the cards: the driver's calls block.
 pub(crate) fn cards(
+    sysfs: PathBuf,
     rate: watch::Receiver<Sampling>,
     programs: GpuPrograms,
     past: mpsc::UnboundedSender<Past>,
@@ -125,19 +126,20 @@ pub(crate) fn cards(
     std::thread::Builder::new().name("cards".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(read_cards(rate, programs, past, owner)),
+            Ok(runtime) => runtime.block_on(read_cards(&sysfs, rate, programs, past, owner)),
             Err(error) => tracing::error!(%error, "the cards cannot be watched"),
         }
     })
 }
 
 async fn read_cards(
+    sysfs: &Path,
     mut rate: watch::Receiver<Sampling>,
     mut programs: GpuPrograms,
     past: mpsc::UnboundedSender<Past>,
     owner: mpsc::UnboundedSender<Message>,
 ) {
-    let mut gpus = nightjar_gpu::Sampler::new();
+    let mut gpus = nightjar_gpu::Sampler::with_sysfs(sysfs);
     loop {
         let mut report = report(gpus.sample());
         programs.mark(&mut report).await;
@@ -156,8 +158,8 @@ async fn read_cards(
 }
 
 /// The first reading. A card that was never seen is woken once: a host must know what it lends.
-pub(crate) fn first_sample() -> GpuReport {
-    let mut gpus = nightjar_gpu::Sampler::new();
+pub(crate) fn first_sample(sysfs: &Path) -> GpuReport {
+    let mut gpus = nightjar_gpu::Sampler::with_sysfs(sysfs);
     match gpus.sample() {
         Err(nightjar_gpu::GpuError::Asleep { .. }) => report(gpus.wake_and_sample()),
         sampled => report(sampled),
@@ -186,7 +188,7 @@ pub(crate) async fn disk(folder: PathBuf, owner: mpsc::UnboundedSender<Message>)
 }
 
 /// Free space of the file system that holds `folder`.
-fn free_mib(folder: &std::path::Path) -> Option<u64> {
+fn free_mib(folder: &Path) -> Option<u64> {
     let folder = folder.canonicalize().ok()?;
     let disks = sysinfo::Disks::new_with_refreshed_list().ok()?;
     disks

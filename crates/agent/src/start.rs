@@ -151,8 +151,7 @@ impl Parts {
         let host = Host::new(self.settings.clone());
         let (messages, inbox) = mpsc::unbounded_channel();
         let mut programs = GpuPrograms::new(self.workers.clone(), Handle::current());
-        let trouble = self.settings_trouble.clone();
-        for input in first_inputs(&self.journal, &self.workers, &mut programs, trouble).await? {
+        for input in first_inputs(&self, &mut programs).await? {
             let _ = messages.send(Message::Input(input));
         }
         let (scribe, orders) = mpsc::unbounded_channel();
@@ -212,7 +211,7 @@ impl Parts {
             usage_waits,
         };
         let scribing = tokio::spawn(scribing.run(orders));
-        sensors::cards(rate, programs, past.clone(), messages.clone())?;
+        sensors::cards(self.config.sysfs.clone(), rate, programs, past.clone(), messages.clone())?;
         let keeping = tokio::spawn(history::run(self.config.clone(), self.clock, past_inbox));
         let metering = tokio::spawn(metrics::run(port_inbox, view_inbox.clone()));
         let (asked, ask) = oneshot::channel();
@@ -329,18 +328,15 @@ fn lock(config: &AgentConfig) -> Result<File, StartError> {
 }
 
 /// What must be known before anything else happens: the cards and containers, then what the journal holds open.
-async fn first_inputs(
-    journal: &Journal,
-    workers: &Workers,
-    programs: &mut GpuPrograms,
-    settings_trouble: Option<String>,
-) -> anyhow::Result<Vec<Input>> {
+async fn first_inputs(parts: &Parts, programs: &mut GpuPrograms) -> anyhow::Result<Vec<Input>> {
+    let Parts { journal, workers, .. } = parts;
     let mut inputs = Vec::new();
-    if let Some(detail) = settings_trouble {
+    if let Some(detail) = parts.settings_trouble.clone() {
         tracing::error!("nothing is lent, the settings cannot be read: {detail}");
         inputs.push(Input::SettingsUnreadable { detail });
     }
-    let reading = tokio::task::spawn_blocking(sensors::first_sample);
+    let sysfs = parts.config.sysfs.clone();
+    let reading = tokio::task::spawn_blocking(move || sensors::first_sample(&sysfs));
     let (reading, runtime, survivors) = tokio::join!(reading, workers.probe(), workers.survivors());
     let mut reading = reading?;
     programs.mark(&mut reading).await;

@@ -151,6 +151,34 @@ impl Desktop {
         Mouse::connect(&self.display)
     }
 
+    /// Ids of the windows that the window manager shows with `name` in their title.
+    #[must_use]
+    pub fn windows(&self, name: &str) -> Vec<String> {
+        let mut list = Command::new("wmctrl");
+        self.enter(list.arg("-l"));
+        let listed = output(&mut list).unwrap_or_default();
+        let named = listed.lines().filter(|line| line.contains(name));
+        named.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
+    /// As its owner does with the button in its corner.
+    ///
+    /// # Errors
+    /// When there is no window manager.
+    pub fn close(&self, window: &str) -> anyhow::Result<()> {
+        let mut close = Command::new("wmctrl");
+        self.enter(close.args(["-i", "-c", window]));
+        output(&mut close).map(drop)
+    }
+
+    /// # Errors
+    /// When there is no such window.
+    pub fn minimise(&self, window: &str) -> anyhow::Result<()> {
+        let mut minimise = Command::new("xdotool");
+        self.enter(minimise.args(["windowminimize", window]));
+        output(&mut minimise).map(drop)
+    }
+
     /// The whole screen as PNG.
     ///
     /// # Errors

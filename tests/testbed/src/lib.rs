@@ -2,6 +2,7 @@
 //! session, a market, a host, a renter. Only the card may be a stand-in, and says so in its name.
 
 pub mod base;
+pub mod boinc;
 pub mod desktop;
 pub mod energy;
 pub mod engine;

@@ -1,0 +1,41 @@
+//! `cargo xtask bench NAME`: measures on the release build. Progress goes to standard error.
+
+mod common;
+mod first;
+mod giveback;
+mod idle;
+
+use std::process::ExitCode;
+
+use nightjar_testbed::figures::Figures;
+
+type Bench = fn(&mut Figures, bool) -> anyhow::Result<()>;
+
+const BENCHES: &[(&str, Bench)] = &[("first", first::run), ("giveback", giveback::run), ("idle", idle::run)];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| args.iter().any(|arg| arg == flag);
+    let Some((name, bench)) = BENCHES.iter().find(|(name, _)| has(name)) else {
+        let names: Vec<&str> = BENCHES.iter().map(|(name, _)| *name).collect();
+        eprintln!("name a bench: {}", names.join(", "));
+        return ExitCode::from(2);
+    };
+    let mut figures = Figures::new(name);
+    match bench(&mut figures, has("--quick")) {
+        Ok(()) => {
+            eprint!("\n{}", figures.table());
+            if has("--json") {
+                match serde_json::to_string(&figures) {
+                    Ok(json) => println!("{json}"),
+                    Err(error) => eprintln!("the figures cannot be written: {error}"),
+                }
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("the bench failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
