@@ -19,27 +19,9 @@ use nightjar_testbed::webdriver::Window;
 
 const SOON: Duration = Duration::from_secs(40);
 
-/// What the window manager sees and does.
-trait Windows {
-    fn windows(&self) -> Vec<String>;
-    fn close(&self, window: &str);
-}
-
-impl Windows for Room {
-    /// Ids of the windows that the window manager shows under this app's name.
-    fn windows(&self) -> Vec<String> {
-        let mut list = Command::new("wmctrl");
-        self.desktop.enter(list.arg("-l"));
-        let listed = output(&mut list).unwrap_or_default();
-        let ours = listed.lines().filter(|line| line.contains("Nightjar"));
-        ours.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
-    }
-
-    fn close(&self, window: &str) {
-        let mut close = Command::new("wmctrl");
-        self.desktop.enter(close.args(["-i", "-c", window]));
-        output(&mut close).unwrap();
-    }
+/// Windows that the window manager shows under this app's name.
+fn windows(room: &Room) -> Vec<String> {
+    room.desktop.windows("Nightjar")
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -60,7 +42,7 @@ fn the_tray_shows_the_sentence_and_its_toggle_works() {
         let view = app.around.view().unwrap();
         item.menu().unwrap().iter().any(|line| !line.is_enabled && line.label == view.tray.status)
     });
-    assert!(room.windows().is_empty(), "a window although --hidden was given");
+    assert!(windows(&room).is_empty(), "a window although --hidden was given");
     for label in ["Snooze for 1 hour", "Today: 0.00 CNY", "Open Nightjar", "Quit"] {
         item.line(label).unwrap();
     }
@@ -86,31 +68,46 @@ fn the_tray_shows_the_sentence_and_its_toggle_works() {
 }
 
 #[test]
-fn a_closed_window_costs_no_page_and_a_second_start_opens_the_first() {
+fn a_closed_window_leaves_nothing_of_a_browser_and_a_second_start_opens_the_first() {
     let room = Room::set().unwrap();
     let tray = Tray::watch(&room.desktop).unwrap();
-    let app = Host::start_app(room.place().unwrap(), &[]).unwrap();
-    wait_until("the window is open", || room.windows().len() == 1);
+    let mut app = Host::start_app(room.place().unwrap(), &[]).unwrap();
+    wait_until("the window is open", || windows(&room).len() == 1);
     let mark = format!("NIGHTJAR_DATA_DIR={}", text(&app.around.folder.join("data")));
-    let pages = || {
-        let names = marked(&mark).into_iter();
-        names
-            .filter_map(|id| std::fs::read_to_string(format!("/proc/{id}/comm")).ok())
-            .filter(|name| name.starts_with("WebKitWebProces"))
-            .count()
+    let names = || -> Vec<String> {
+        let ids = marked(&mark).into_iter();
+        ids.filter_map(|id| std::fs::read_to_string(format!("/proc/{id}/comm")).ok()).collect()
     };
-    wait_until("the page has a process", || pages() == 1);
-    room.close(&room.windows()[0]);
-    wait_until("the window is gone", || room.windows().is_empty());
-    wait_until("its page is gone", || pages() == 0);
+    let browsers = || names().iter().filter(|name| name.starts_with("WebKit")).count();
+    wait_until("the page has a process", || browsers() > 0);
+    room.desktop.close(&windows(&room)[0]).unwrap();
+    wait_until("the window is gone", || windows(&room).is_empty());
+    wait_until("only the app is left", || marked(&mark) == [app.process.id()]);
     let item = tray.item(SOON).unwrap();
-    item.line("Open Nightjar").unwrap();
+    let line = item.line("Open Nightjar").unwrap();
 
     let mut second = Command::new(program("nightjar-desktop").unwrap());
     app.around.enter(&mut second);
     let ended = second.status().unwrap();
     assert!(ended.success(), "the second start ended with {ended}");
-    wait_until("the first one's window is open again", || room.windows().len() == 1);
+    wait_until("the first one's window is open again", || windows(&room).len() == 1);
+    item.click(&line).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(windows(&room).len(), 1, "the tray opened a second window beside the first");
+
+    item.click(&item.line("Quit").unwrap()).unwrap();
+    wait_until("the app has ended", || !app.process.is_running());
+    assert_eq!(names(), Vec::<String>::new(), "the window outlived its app");
+}
+
+#[test]
+fn the_window_goes_when_its_app_is_killed() {
+    let room = Room::set().unwrap();
+    let mut app = Host::start_app(room.place().unwrap(), &[]).unwrap();
+    wait_until("the window is open", || windows(&room).len() == 1);
+    let mark = format!("NIGHTJAR_DATA_DIR={}", text(&app.around.folder.join("data")));
+    app.process.kill();
+    wait_until("nothing of it is left", || marked(&mark).is_empty());
 }
 
 #[test]
