@@ -212,7 +212,7 @@ impl Parts {
         };
         let scribing = tokio::spawn(scribing.run(orders));
         sensors::cards(self.config.sysfs.clone(), rate, programs, past.clone(), messages.clone())?;
-        let keeping = tokio::spawn(history::run(self.config.clone(), self.clock, past_inbox));
+        let keeping = tokio::spawn(history::run(self.config.clone(), self.clock.clone(), past_inbox));
         let metering = tokio::spawn(metrics::run(port_inbox, view_inbox.clone()));
         let (asked, ask) = oneshot::channel();
         let (over, over_inbox) = watch::channel(false);
