@@ -225,8 +225,13 @@ impl Owner {
 
     /// A card is asked each second only while somebody looks or a job runs on it.
     fn adapt_sampling(&self) {
-        let wanted =
-            if self.window_open || self.host.has_jobs() { Sampling::Close } else { Sampling::Seldom };
+        let wanted = if self.host.awaits_memory() {
+            Sampling::Urgent
+        } else if self.window_open || self.host.has_jobs() {
+            Sampling::Close
+        } else {
+            Sampling::Seldom
+        };
         self.hands.sampling.send_if_modified(|current| std::mem::replace(current, wanted) != wanted);
     }
 

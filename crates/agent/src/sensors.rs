@@ -20,6 +20,8 @@ use crate::owner::Message;
 /// How often the cards are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sampling {
+    /// A tenant was ended for the owner, and its memory is waited for.
+    Urgent,
     /// A window is open or a job runs.
     Close,
     Seldom,
@@ -28,6 +30,7 @@ pub(crate) enum Sampling {
 impl Sampling {
     fn interval(self) -> Duration {
         match self {
+            Self::Urgent => Duration::from_millis(50),
             Self::Close => Duration::from_secs(1),
             Self::Seldom => Duration::from_secs(30),
         }

@@ -181,6 +181,11 @@ impl Job {
         }
     }
 
+    /// The tenant was let onto the card once.
+    pub(super) fn has_run(&self) -> bool {
+        self.access.is_some() || self.meter.running_ms(self.state_since) > 0
+    }
+
     pub(super) fn is_restrained(&self) -> bool {
         self.restrained
     }

@@ -10,6 +10,7 @@ mod hours;
 mod input;
 mod job;
 mod limit;
+mod memory;
 #[cfg(test)]
 mod money_tests;
 mod price;
@@ -44,6 +45,7 @@ use crate::time::Timestamp;
 use effect::Outbox;
 use hours::Hours;
 use job::Job;
+use memory::Reclaim;
 
 /// Longest snooze that is taken: a week.
 pub const MAX_OVERRIDE_MS: u64 = 7 * 86_400_000;
@@ -67,6 +69,8 @@ struct Card {
     /// The limit that was there while the helper held none.
     found_watts: Option<f64>,
     thermal: Thermal,
+    /// A tenant's memory that is waited for.
+    reclaim: Option<Reclaim>,
     /// Highest power that was seen.
     peak_watts: Option<f64>,
     /// What the market says of a card that waits.
@@ -143,6 +147,7 @@ impl Host {
                 let is_read = matches!(report, GpuReport::Readings { .. });
                 self.take_readings(report, now);
                 if is_read {
+                    self.confirm_memory(now, &mut out);
                     self.take_heat(now);
                 }
             }
@@ -268,6 +273,7 @@ impl Host {
                         told_watts: None,
                         found_watts: None,
                         thermal: Thermal::default(),
+                        reclaim: None,
                         peak_watts: None,
                         waiting: None,
                     });
@@ -498,6 +504,7 @@ impl Host {
                     told_watts: None,
                     found_watts: None,
                     thermal: Thermal::default(),
+                    reclaim: None,
                     peak_watts: None,
                     waiting: None,
                 });
@@ -533,7 +540,9 @@ impl Host {
                     job.end(EndReason::OwnerStopped, how, card.reading.energy_millijoules, now, out);
                 }
                 job.reconcile(&verdict, &self.settings, card.reading.energy_millijoules, now, out);
-                if job.state().is_over() {
+                let is_over = job.state().is_over();
+                Reclaim::begin(card, self.settings.give_back, now);
+                if let Some(job) = card.job.as_ref().filter(|_| is_over) {
                     if self.snapshot.market != Market::Connected && self.untold.len() < MOST_UNTOLD {
                         self.untold.push((job.terms().lease.clone(), job.terms().epoch, job.state().clone()));
                     }

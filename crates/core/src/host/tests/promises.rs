@@ -1,6 +1,7 @@
 //! What the users of today's programs complain of, each as a test that bears its number in the list of peers.
 
 use super::*;
+use crate::gpu::GpuProcess;
 use crate::policy::BlockReason;
 use crate::settings::{CardRule, Sharing};
 
@@ -185,4 +186,34 @@ fn earn_now_ends_when_the_owner_comes_back_after_having_left() {
     world.input(Input::User(UserCommand::EarnNow { for_ms: 3_600_000, until_back: false }));
     world.input(game(true));
     assert_eq!(verdict_of(&world, "GPU-0").impact(GiveBack::Instant), Some(Impact::Evict));
+}
+
+#[test]
+fn peers_04_memory_is_back_when_the_driver_says_so_and_not_before() {
+    let mut world = running_world();
+    let reading = |holds: bool| {
+        let mut first = card("GPU-0");
+        let program = GpuProcess { ours: true, ..GpuProcess::listed(42, Some(9 << 30), false) };
+        first.processes = if holds { vec![program] } else { vec![] };
+        Input::Gpus(GpuReport::Readings { driver: driver(), cards: vec![first, card("GPU-1")] })
+    };
+    let freed = |effects: &[Effect]| {
+        effects.iter().find_map(|effect| match effect {
+            Effect::Journal(JournalEntry::VramFree { took_ms, mode, .. }) => Some((*took_ms, *mode)),
+            _ => None,
+        })
+    };
+    world.input(reading(true));
+    assert!(!world.host.awaits_memory());
+    world.input(game(true));
+    assert!(world.host.awaits_memory());
+    world.now = world.now.plus_ms(50);
+    assert_eq!(freed(&effects_of(&mut world, reading(true))), None);
+    // The Engine says that the worker is gone; the driver still lists its memory.
+    world.hands(false);
+    world.now = world.now.plus_ms(50);
+    assert_eq!(freed(&effects_of(&mut world, reading(true))), None);
+    world.now = world.now.plus_ms(40);
+    assert_eq!(freed(&effects_of(&mut world, reading(false))), Some((140, GiveBack::Instant)));
+    assert!(!world.host.awaits_memory());
 }
