@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 /// How long the Engine may take to say which containers are ours; readings wait for it.
 const ENGINE_WITHIN: Duration = Duration::from_secs(1);
 /// Digits of a container's id.
+#[cfg(any(target_os = "linux", test))]
 const ID_DIGITS: usize = 64;
 
 /// Remembers the containers that it has asked for.
@@ -62,6 +63,7 @@ impl GpuPrograms {
 }
 
 /// The container that a process is in, from its control groups: `…/docker/ID` or `docker-ID.scope`.
+#[cfg(any(target_os = "linux", test))]
 fn container_of(cgroups: &str) -> Option<String> {
     cgroups
         .split(|c: char| !c.is_ascii_hexdigit())
@@ -102,7 +104,7 @@ mod platform {
 
     /// Containers run in the virtual machine of Docker Desktop, which the driver lists as one program.
     pub(super) fn describe(process: &mut GpuProcess) -> Option<String> {
-        let mut system = System::new();
+        let mut system = System::new().ok()?;
         let pid = Pid::from_u32(process.pid);
         system.refresh_processes_specifics(
             ProcessesToUpdate::Some(&[pid]),

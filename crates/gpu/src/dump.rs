@@ -150,7 +150,6 @@ fn more(device: &Device<'_>) -> BTreeMap<String, Answer<String>> {
         "pcie_replays": device.pcie_replay_counter();
         "pcie_receive_kb_s": device.pcie_throughput(PcieUtilCounter::Receive);
         "performance_state": device.performance_state();
-        "persistence": device.is_in_persistent_mode();
         "power_limit_set_milliwatts": device.power_management_limit();
         "power_source": device.power_source();
         "serial": device.serial().map(|serial| shortened(&serial).chars().take(4).collect::<String>());
@@ -161,6 +160,9 @@ fn more(device: &Device<'_>) -> BTreeMap<String, Answer<String>> {
         "threshold_slowdown": device.temperature_threshold(Threshold::Slowdown);
         "vbios": device.vbios_version();
     }
+    // Windows' driver has no such mode.
+    #[cfg(not(windows))]
+    put("persistence", printed(device.is_in_persistent_mode()));
     more
 }
 
