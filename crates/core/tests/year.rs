@@ -78,6 +78,9 @@ struct Life {
     use_since: i64,
     used_until: i64,
     game_since: Option<i64>,
+    hands_free_at: i64,
+    /// Leases up to this one are over: what the hands still had to do for them is void.
+    over: u64,
     /// What the renter pays for, by lease.
     billed_ms: BTreeMap<u64, u64>,
 }
@@ -97,6 +100,8 @@ impl Life {
             use_since: START,
             used_until: START,
             game_since: None,
+            hands_free_at: START,
+            over: 0,
             billed_ms: BTreeMap::new(),
         };
         let mut card = GpuReading::unread(GpuUuid("GPU-0".into()));
@@ -117,6 +122,12 @@ impl Life {
         self.queue.push(Reverse((when, self.number, event)));
     }
 
+    /// Orders for one lease are carried out one after the other.
+    fn in_turn(&mut self, takes: i64, order: Order) {
+        self.hands_free_at = self.hands_free_at.max(self.now) + takes;
+        self.at(self.hands_free_at, Event::Hands(order));
+    }
+
     fn input(&mut self, input: Input) {
         let effects = self.host.handle(input, Timestamp(self.now));
         for effect in effects {
@@ -130,9 +141,9 @@ impl Life {
             Effect::Prepare { .. } => self.at(self.now + 2_000, Event::Hands(Order::Ready(lease))),
             Effect::Freeze { .. } => {
                 let takes = 5 + self.dice.below(SLOWEST_FREEZE_MS - 5);
-                self.at(self.now + takes, Event::Hands(Order::Frozen(lease)));
+                self.in_turn(takes, Order::Frozen(lease));
             }
-            Effect::Thaw { .. } => self.at(self.now + 14, Event::Hands(Order::Thawed(lease))),
+            Effect::Thaw { .. } => self.in_turn(14, Order::Thawed(lease)),
             Effect::Stop { how, .. } => {
                 let grace = match how {
                     StopHow::Kill => KILL_MS,
@@ -208,9 +219,13 @@ impl Life {
             Order::Thawed(lease) => (lease, WorkerEvent::Thawed, true),
             Order::Gone(lease) => (lease, WorkerEvent::Gone { cause: "told to".into() }, false),
         };
-        if lease == self.lease {
-            self.set_running(runs);
+        if lease <= self.over {
+            return;
         }
+        if matches!(event, WorkerEvent::Gone { .. }) {
+            self.over = lease;
+        }
+        self.set_running(runs);
         self.input(Input::Worker { lease: LeaseId(lease.to_string()), epoch: Epoch(1), event });
     }
 

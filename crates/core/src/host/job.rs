@@ -58,6 +58,8 @@ pub(super) struct Job {
     bill: Bill,
     /// It shares the PC with its owner, within the owner's bounds.
     restrained: bool,
+    /// Its end was asked for with a grace.
+    grace: bool,
     leaves_softly: bool,
     /// When the owner's hand was seen, while it is.
     input_at: Option<Timestamp>,
@@ -74,6 +76,7 @@ impl Job {
             access: None,
             bill: Bill::default(),
             restrained: false,
+            grace: false,
             leaves_softly: false,
             input_at: None,
             terms,
@@ -103,6 +106,7 @@ impl Job {
             access: None,
             bill: stored.bill,
             restrained: false,
+            grace: false,
             leaves_softly: false,
             input_at: None,
             terms: stored.terms,
@@ -253,6 +257,7 @@ impl Job {
             return;
         }
         self.leaves_softly = reason == EndReason::OwnerReturned && matches!(how, StopHow::Graceful { .. });
+        self.grace = how != StopHow::Kill;
         out.push(Effect::Stop { lease: self.terms.lease.clone(), how });
         out.push(Effect::CloseGate { lease: self.terms.lease.clone() });
         self.meter_stop(energy, now, out);
@@ -327,7 +332,16 @@ impl Job {
         out: &mut Outbox,
     ) {
         if let Worker::Stopping { again_at } = self.worker {
-            if now >= again_at && !self.state.is_over() {
+            // A grace that was given while nobody was there ends when the owner comes back.
+            let is_owners = matches!(
+                self.state,
+                LeaseState::Ending { reason: EndReason::OwnerReturned | EndReason::OwnerStopped }
+            );
+            let hurry = self.grace && !is_owners && !verdict.allows_running(settings.give_back);
+            if hurry {
+                self.grace = false;
+            }
+            if (hurry || now >= again_at) && !self.state.is_over() {
                 out.push(Effect::Stop { lease: self.terms.lease.clone(), how: StopHow::Kill });
                 self.worker = Worker::Stopping { again_at: now.plus_ms(STOP_AGAIN_AFTER_MS) };
             }
