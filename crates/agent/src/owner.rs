@@ -8,7 +8,7 @@ use nightjar_core::lease::LeaseId;
 use nightjar_core::night::Account;
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
-use nightjar_presence::SleepGuard;
+use nightjar_presence::{Attention, SleepGuard};
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::relay::RelayInfo;
 use nightjar_protocol::view::{Earnings, Surroundings, ViewModel, view_model};
@@ -63,6 +63,8 @@ pub(crate) struct Hands {
     pub watched: watch::Sender<Watched>,
     /// What makes the PC wait with its sleep until no job runs.
     pub sleep: SleepGuard,
+    /// How closely the sensors of signs look.
+    pub attention: Attention,
     pub metrics_port: watch::Sender<Option<u16>>,
     pub coordinator: watch::Sender<Option<String>>,
     pub power: mpsc::UnboundedSender<PowerOrder>,
@@ -233,6 +235,7 @@ impl Owner {
             Sampling::Seldom
         };
         self.hands.sampling.send_if_modified(|current| std::mem::replace(current, wanted) != wanted);
+        self.hands.attention.set(self.host.has_jobs());
     }
 
     fn adapt_watched(&self) {

@@ -9,7 +9,7 @@ use nightjar_core::host::{GpuReport, Input};
 use nightjar_core::policy::Presence;
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
-use nightjar_presence::{PresenceEvent, SignalOptions, SleepGuard};
+use nightjar_presence::{Attention, PresenceEvent, SignalOptions, SleepGuard};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
@@ -94,13 +94,14 @@ impl Watched {
 pub(crate) async fn signs(
     mut watched: watch::Receiver<Watched>,
     sleep: SleepGuard,
+    attention: Attention,
     owner: mpsc::UnboundedSender<Input>,
 ) {
     loop {
         let Watched { games, ignored_controllers, ssh_counts } = watched.borrow_and_update().clone();
-        let sleep = sleep.clone();
+        let (sleep, attention) = (sleep.clone(), attention.clone());
         let base = SignalOptions::from_environment();
-        let options = SignalOptions { games, ignored_controllers, ssh_counts, sleep, ..base };
+        let options = SignalOptions { games, ignored_controllers, ssh_counts, sleep, attention, ..base };
         let sender = owner.clone();
         let sink: nightjar_presence::Sink = Arc::new(move |sign| drop(sender.send(Input::Sign(sign))));
         // Sensors ask buses and processes before they return.

@@ -163,6 +163,7 @@ impl Parts {
         let (watched, watched_inbox) = watch::channel(Watched::of(&self.settings));
         let (coordinator, coordinator_inbox) = watch::channel(self.coordinator.clone());
         let sleep = nightjar_presence::SleepGuard::default();
+        let attention = nightjar_presence::Attention::default();
         let (notices, _) = broadcast::channel(64);
         let (view, view_inbox) = watch::channel(Arc::new(view_model(&host.view(self.clock.now()), &around)));
         let (power, power_orders) = mpsc::unbounded_channel();
@@ -181,6 +182,7 @@ impl Parts {
                 sampling,
                 watched,
                 sleep: sleep.clone(),
+                attention: attention.clone(),
                 metrics_port,
                 coordinator,
                 power,
@@ -193,7 +195,7 @@ impl Parts {
         };
         let (presence_sender, presence_inbox) = mpsc::unbounded_channel();
         let owning = tokio::spawn(owner.run(presence_inbox, inbox, self.worker_reports));
-        let signs = tokio::spawn(sensors::signs(watched_inbox, sleep, presence_sender.clone()));
+        let signs = tokio::spawn(sensors::signs(watched_inbox, sleep, attention, presence_sender.clone()));
         let presence = tokio::spawn(sensors::presence(self.clock.clone(), presence_sender));
         let scribing = Scribe {
             journal: self.journal.clone(),

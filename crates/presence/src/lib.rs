@@ -28,6 +28,7 @@ mod unsupported;
 #[cfg(not(any(target_os = "linux", windows)))]
 use unsupported as system;
 
+mod attention;
 #[cfg(any(target_os = "linux", windows))]
 mod controller;
 #[cfg(any(target_os = "linux", windows))]
@@ -45,6 +46,7 @@ mod signals;
 use std::fmt;
 use std::time::Duration;
 
+pub use attention::Attention;
 #[cfg(target_os = "linux")]
 pub use linux::containerised::{container_of, containerised};
 pub use nightjar_core::signal::{Sign, SignalKind, Standing};

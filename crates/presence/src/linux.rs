@@ -10,6 +10,7 @@ mod input;
 mod lock;
 mod logind;
 mod network;
+mod newcomers;
 mod poll;
 mod proc;
 mod scan;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nightjar_core::signal::{Sign, SignalKind, Standing};
 
+use crate::attention::Attention;
 use crate::system;
 
 /// Called for each sign, on a sensor's thread: it should hand the sign on and return.
@@ -36,6 +37,8 @@ pub struct SignalOptions {
     pub system_bus: Option<String>,
     /// Makes the system wait before it sleeps. Keep a clone of it.
     pub sleep: SleepGuard,
+    /// Set by whoever knows whether a tenant has a card.
+    pub attention: Attention,
 }
 
 impl SignalOptions {

@@ -20,7 +20,8 @@ use crate::timeline::{Timeline, spell};
 
 /// The renter's program.
 const WORK: &str = include_str!("work.py");
-const HELD_MIB: u32 = 2_048;
+/// Memory of the card that the renter's program holds.
+pub const HELD_MIB: u32 = 2_048;
 const SOON: Duration = Duration::from_secs(30);
 
 /// What was measured and booked.
@@ -94,8 +95,11 @@ pub fn play(stage: &Stage, image: &str, with_app: bool, timeline: &mut Timeline)
     Ok(night)
 }
 
-/// The script, through the real OpenSSH client; it goes on while the rest happens.
-fn start_work(renter: &Renter, lease: &str, stage: &Stage) -> anyhow::Result<(Process, String)> {
+/// The script, through the real OpenSSH client; it goes on while the rest happens. Gives the card's name too.
+///
+/// # Errors
+/// When it does not start.
+pub fn start_work(renter: &Renter, lease: &str, stage: &Stage) -> anyhow::Result<(Process, String)> {
     renter.ssh_with_input(lease, &["cat > work.py"], WORK)?;
     let held = HELD_MIB.to_string();
     let mut command = renter.command(&["ssh", lease, "--", "python3", "work.py", "300", &held])?;

@@ -1,12 +1,13 @@
 //! What no event tells of: one thread looks every few seconds at the programs that run, the processor and the power
-//! supply, and says what has changed.
+//! supply, and says what has changed. While a tenant has the card it also looks as soon as a program was started.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nightjar_core::signal::{SignalKind, Standing};
 
+use super::newcomers::Newcomers;
 use super::proc::{Proc, Scan};
 use super::supply;
 use crate::games::Games;
@@ -17,6 +18,8 @@ use crate::signals::{Guard, SignalOptions, Sink, tell};
 const EVERY: Duration = Duration::from_secs(5);
 /// The processor's load is a difference: its first word needs a second look, which comes soon.
 const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
+/// While a tenant has the card: how often it is asked whether a program was started.
+const CLOSE: Duration = Duration::from_millis(250);
 
 const PROC: &str = "/proc";
 const SUPPLIES: &str = "/sys/class/power_supply";
@@ -35,13 +38,23 @@ pub(super) fn start(options: &SignalOptions, sink: Sink) -> Option<Guard> {
         load: Load::default(),
         sink: Sink::clone(&sink),
     };
+    let attention = options.attention.clone();
     let thread = std::thread::Builder::new().name("presence-scan".into()).spawn(move || {
+        let mut newcomers = Newcomers::new(Path::new(PROC));
         let mut pause = SECOND_LOOK_AFTER;
         loop {
             watch.look();
-            match ended.recv_timeout(pause) {
-                Err(RecvTimeoutError::Timeout) => pause = EVERY,
-                _ => return,
+            let next = Instant::now() + pause;
+            pause = EVERY;
+            while let Some(left) = next.checked_duration_since(Instant::now()) {
+                let is_close = attention.is_close();
+                match ended.recv_timeout(if is_close { left.min(CLOSE) } else { left }) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    _ => return,
+                }
+                if is_close && newcomers.came() {
+                    watch.look_at_programs();
+                }
             }
         }
     });
@@ -79,23 +92,31 @@ struct Watch {
 
 impl Watch {
     fn look(&mut self) {
-        match self.proc.scan() {
-            Ok(scan) => self.say(&scan),
-            Err(error) => {
-                unavailable(&self.sink, &format!("the running programs cannot be listed ({error})"));
-                // Everything is new again at the next look, and said again.
-                self.proc = proc_of_this_system();
-            }
+        if let Some(scan) = self.look_at_programs() {
+            self.say(&scan);
         }
         let supply = supply::on_battery(&self.supplies);
         tell(&self.sink, SignalKind::OnBattery, SUPPLY, standing(supply));
     }
 
-    fn say(&mut self, scan: &Scan) {
+    /// Says which game runs, which cannot wait for the next full look.
+    fn look_at_programs(&mut self) -> Option<Scan> {
+        let scan = self.proc.scan().inspect_err(|error| {
+            unavailable(&self.sink, &format!("the running programs cannot be listed ({error})"));
+        });
+        let Ok(scan) = scan else {
+            // Everything is new again at the next look, and said again.
+            self.proc = proc_of_this_system();
+            return None;
+        };
         if scan.changed {
             tell(&self.sink, SignalKind::Game, PROGRAMS, standing(self.games.find(self.proc.processes())));
             self.servers = remote::servers(self.proc.processes());
         }
+        Some(scan)
+    }
+
+    fn say(&mut self, scan: &Scan) {
         let viewed = remote::viewed(&self.servers, || self.proc.sockets());
         tell(&self.sink, SignalKind::RemoteSession, PROGRAMS, standing(viewed));
         match scan.spent {

@@ -15,6 +15,8 @@ use crate::remote;
 use crate::signals::{Guard, SignalOptions, Sink, tell};
 
 const EVERY: Duration = Duration::from_secs(5);
+/// While a tenant has the card.
+const CLOSE: Duration = Duration::from_secs(1);
 const PROGRAMS: &str = "processes";
 const SOURCE: &str = "windows";
 
@@ -34,9 +36,10 @@ pub(super) fn start(options: &SignalOptions, sink: Sink) -> Option<Guard> {
     let (games, told) = (Games::new(&options.games), Sink::clone(&sink));
     let started = System::new().map_err(|error| error.to_string()).and_then(|programs| {
         let mut watch = Watch { programs, games, load: Load::default(), spent: HashMap::new(), busy: 0 };
+        let attention = options.attention.clone();
         let ask = move || {
             watch.look(&told);
-            EVERY
+            if attention.is_close() { CLOSE } else { EVERY }
         };
         every("presence-scan", ask).map_err(|error| error.to_string())
     });

@@ -12,9 +12,10 @@ use nightjar_testbed::renter::Renter;
 use nightjar_testbed::stage::{Stage, Wish};
 
 use crate::common::{Freezes, IMAGE, SOON, freezes_of};
+use crate::memory;
 
 pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
-    let (times, peer_times) = if quick { (20, 5) } else { (200, 30) };
+    let (times, peer_times, game_times) = if quick { (20, 5, 3) } else { (200, 30, 30) };
     let stage = Stage::set(&Wish::default(), &mut |step| eprintln!("{step}"))?;
     let settings = Settings { idle_after_ms: 1_000, resume_after_ms: 1_000, ..quick_settings() };
     let (host, _) = stage.host("host", &settings)?;
@@ -26,6 +27,7 @@ pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
     let Freezes { ours, .. } = freezes_of(&stage, &watch, &lease, times)?;
     renter.run(&["stop", &lease, "--wait"])?;
     drop((watch, host));
+    memory::run(figures, &stage, &renter, game_times)?;
     let peer = boinc(&stage, peer_times).inspect_err(|error| {
         eprintln!("BOINC cannot be had and is left out: {error:#}");
     });

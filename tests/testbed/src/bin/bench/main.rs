@@ -4,6 +4,7 @@ mod common;
 mod first;
 mod giveback;
 mod idle;
+mod memory;
 
 use std::process::ExitCode;
 
