@@ -183,8 +183,8 @@ impl Owner {
         let hands = &self.hands;
         // A receiver that is gone means that the program is ending; there is nobody left to tell.
         match effect {
-            Effect::Freeze { lease } => hands.workers.freeze(&lease),
-            Effect::Stop { lease, how } => hands.workers.stop(&lease, how),
+            Effect::Freeze { lease, parting } => hands.workers.freeze(&lease, parting),
+            Effect::Stop { lease, how, parting } => hands.workers.stop(&lease, how, parting),
             Effect::Thaw { lease } => hands.workers.thaw(&lease),
             Effect::Restrain { lease, gpu: _, sharing } => {
                 let percent = sharing.map_or(100, |sharing| sharing.cpu_percent);
@@ -229,7 +229,7 @@ impl Owner {
     fn adapt_sampling(&self) {
         let wanted = if self.host.awaits_memory() {
             Sampling::Urgent
-        } else if self.window_open || self.host.has_jobs() {
+        } else if self.window_open || self.host.has_jobs() || self.host.is_in_doubt() {
             Sampling::Close
         } else {
             Sampling::Seldom

@@ -259,6 +259,7 @@ pub struct Filters {
 Examples:
   nightjar rent --model 4090
   nightjar rent --vram 12GiB --max-price 1.20 --image pytorch-cuda:lite
+  nightjar rent --vram 24G --interruptible
   LEASE=$(nightjar rent --vram 24G) && nightjar ssh $LEASE -- nvidia-smi
 
 Ends with 3 when no card on offer is enough, and names the requirement that nobody meets.")]
@@ -268,6 +269,16 @@ pub struct Rent {
     /// Your own SSH key, private or public part [default: a key made for Nightjar]
     #[arg(long, value_name = "FILE")]
     pub ssh_key: Option<PathBuf>,
+    /// Go on after the card's owner took it: as a new lease on the same host, with the same image and SSH key, and never
+    /// dearer; after ten minutes on any other host that is enough
+    ///
+    /// What was in the worker is gone, what was in /workspace is there on the same host. Given up after a day; `nightjar
+    /// stop` gives it up at once.
+    #[arg(long)]
+    pub interruptible: bool,
+    /// With --interruptible: go on where it was or nowhere
+    #[arg(long, requires = "interruptible")]
+    pub wait_for_host: bool,
     /// Print the lease's name at once, without waiting until the worker is ready
     #[arg(long)]
     pub no_wait: bool,

@@ -6,6 +6,7 @@ use iroh_base::{PublicKey, Signature};
 use nightjar_core::lease::{EndReason, LeaseState, WorkerAccess};
 use nightjar_core::market::{CardOffer, Requirements};
 use nightjar_core::money::Currency;
+use nightjar_core::parting::Cause;
 
 /// Longest public key line, in bytes.
 const MAX_SSH_KEY_BYTES: usize = 4_096;
@@ -162,6 +163,20 @@ fn reported_reason(reason: EndReason) -> EndReason {
         | R::Superseded => {
             R::WorkerDied { cause: "the host ended it and named no cause of its own".to_owned() }
         }
+    }
+}
+
+/// A cause that only renter or market can have is none of a host's.
+pub(crate) fn reported_cause(cause: Cause) -> Cause {
+    match cause {
+        Cause::RenterStopped | Cause::BalanceExhausted => Cause::Trouble,
+        Cause::OwnerBack
+        | Cause::Game
+        | Cause::ScheduleClosed
+        | Cause::TooHot
+        | Cause::OwnerStopped
+        | Cause::HostClosing
+        | Cause::Trouble => cause,
     }
 }
 

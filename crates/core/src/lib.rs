@@ -16,6 +16,7 @@ pub mod market;
 pub mod meter;
 pub mod money;
 pub mod night;
+pub mod parting;
 pub mod policy;
 pub mod power;
 pub mod preset;

@@ -39,6 +39,19 @@ pub struct Requirements {
     pub image: Option<String>,
 }
 
+/// What a renter wants when a host's owner takes the card back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterInterruption {
+    /// The lease is over.
+    #[default]
+    End,
+    /// It goes on where it was, and after a while anywhere else that is enough and no dearer.
+    SameHostFirst,
+    /// It goes on where it was or nowhere.
+    SameHostOnly,
+}
+
 /// Why an offer does not fit. The first that does not hold is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]

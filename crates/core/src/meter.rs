@@ -1,5 +1,8 @@
 //! Counts what is paid for. A meter runs only while its lease is `Running`; each [`UsageRecord`] covers one stretch of
 //! running time, the stretches of a lease never overlap, and their numbers have no gap.
+//!
+//! Running time is what is paid for. A tenant that shares the card with its owner pays for the share that it keeps: of
+//! such a stretch so many percent are running time, and its record ends that much earlier.
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -11,6 +14,9 @@ use crate::time::Timestamp;
 
 /// The longest stretch that a crash can lose.
 pub const METERING_INTERVAL_MS: u64 = 10_000;
+
+/// Percent of the tenant who has the card to itself.
+const WHOLE: u32 = 100;
 
 /// One stretch of running time, as it is stored on the host before it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -77,6 +83,8 @@ pub struct Meter {
     epoch: Epoch,
     last_sequence: u64,
     running_ms_total: u64,
+    /// In percent, of the stretches that begin from now on.
+    share: u32,
     open: Option<Stretch>,
 }
 
@@ -84,6 +92,13 @@ pub struct Meter {
 struct Stretch {
     from: Timestamp,
     energy_millijoules: Option<u64>,
+    share: u32,
+}
+
+impl Stretch {
+    fn running_ms(self, now: Timestamp) -> u64 {
+        now.since_ms(self.from).saturating_mul(u64::from(self.share)) / 100
+    }
 }
 
 impl Meter {
@@ -95,18 +110,35 @@ impl Meter {
     /// A meter that goes on after the last record that was stored.
     #[must_use]
     pub fn resume(terms: &LeaseTerms, last_sequence: u64, running_ms_total: u64) -> Self {
-        Self { lease: terms.lease.clone(), epoch: terms.epoch, last_sequence, running_ms_total, open: None }
+        let (lease, epoch) = (terms.lease.clone(), terms.epoch);
+        Self { lease, epoch, last_sequence, running_ms_total, share: WHOLE, open: None }
     }
 
     /// Begins to count; nothing happens when it counts already.
     pub fn start(&mut self, now: Timestamp, energy_millijoules: Option<u64>) {
-        self.open.get_or_insert(Stretch { from: now, energy_millijoules });
+        self.open.get_or_insert(Stretch { from: now, energy_millijoules, share: self.share });
+    }
+
+    /// From now on the tenant has so many percent of what it rented, and pays for so many.
+    pub fn set_share(
+        &mut self,
+        percent: u32,
+        now: Timestamp,
+        energy_millijoules: Option<u64>,
+    ) -> Option<UsageRecord> {
+        let counts = self.is_counting();
+        let record = self.stop(now, energy_millijoules);
+        self.share = percent.min(WHOLE);
+        if counts {
+            self.start(now, energy_millijoules);
+        }
+        record
     }
 
     /// Ends the open stretch.
     pub fn stop(&mut self, now: Timestamp, energy_millijoules: Option<u64>) -> Option<UsageRecord> {
         let stretch = self.open.take()?;
-        let running_ms = now.since_ms(stretch.from);
+        let running_ms = stretch.running_ms(now);
         if running_ms == 0 {
             return None;
         }
@@ -146,7 +178,7 @@ impl Meter {
     /// Running time up to `now`, the open stretch with it.
     #[must_use]
     pub fn running_ms(&self, now: Timestamp) -> u64 {
-        self.running_ms_total + self.open.map_or(0, |stretch| now.since_ms(stretch.from))
+        self.running_ms_total + self.open.map_or(0, |stretch| stretch.running_ms(now))
     }
 
     #[must_use]
@@ -164,9 +196,9 @@ mod tests {
     proptest! {
         /// No second is metered twice: records follow one another without overlap, and add up to their own total.
         #[test]
-        fn records_never_overlap(steps in proptest::collection::vec((0_u64..30_000, 0_u8..3), 1..200)) {
+        fn records_never_overlap(steps in proptest::collection::vec((0_u64..30_000, 0_u8..9), 1..200)) {
             let mut meter = Meter {
-                lease: LeaseId("l".into()), epoch: Epoch(1), last_sequence: 0, running_ms_total: 0, open: None,
+                lease: LeaseId("l".into()), epoch: Epoch(1), last_sequence: 0, running_ms_total: 0, share: WHOLE, open: None,
             };
             let mut now = Timestamp(1_000);
             let mut records: Vec<UsageRecord> = Vec::new();
@@ -175,6 +207,7 @@ mod tests {
                 match action {
                     0 => meter.start(now, None),
                     1 => records.extend(meter.stop(now, None)),
+                    2..5 => records.extend(meter.set_share(u32::from(action) * 25, now, None)),
                     _ => records.extend(meter.tick(now, None)),
                 }
             }
@@ -184,6 +217,26 @@ mod tests {
             }
             let sum: u64 = records.iter().map(UsageRecord::running_ms).sum();
             prop_assert_eq!(sum, records.last().map_or(0, |r| r.running_ms_total));
+        }
+
+        /// Who has a quarter pays for a quarter, however the time is cut.
+        #[test]
+        fn a_share_is_paid_by_the_share(percent in 0_u32..=100, cuts in proptest::collection::vec(1_u64..60_000, 1..50)) {
+            let mut meter = Meter {
+                lease: LeaseId("l".into()), epoch: Epoch(1), last_sequence: 0, running_ms_total: 0, share: WHOLE, open: None,
+            };
+            let mut now = Timestamp(1_000);
+            meter.set_share(percent, now, None);
+            meter.start(now, None);
+            for cut_ms in &cuts {
+                now = now.plus_ms(*cut_ms);
+                meter.tick(now, None);
+            }
+            let whole_ms: u64 = cuts.iter().sum();
+            let paid_ms = meter.running_ms(now);
+            prop_assert!(paid_ms <= whole_ms * u64::from(percent) / 100, "the renter pays for more than it had");
+            // Each record rounds down by less than a millisecond.
+            prop_assert!(paid_ms + cuts.len() as u64 + 1 >= whole_ms * u64::from(percent) / 100);
         }
 
         #[test]

@@ -64,6 +64,14 @@ pub struct Sharing {
     pub power_limit_percent: u32,
 }
 
+impl Sharing {
+    /// What the tenant keeps of what it rented, and pays for: the least of what it is left.
+    #[must_use]
+    pub fn share_percent(&self) -> u32 {
+        self.cpu_percent.min(self.power_limit_percent).min(100)
+    }
+}
+
 impl Default for Sharing {
     fn default() -> Self {
         Self { cpu_percent: 25, power_limit_percent: 60 }

@@ -1,6 +1,6 @@
 //! Process 1 of the gateway: it puts up the fence before a tenant exists, and holds it.
 
-mod notice;
+mod board;
 mod proxy;
 mod rules;
 mod shaping;
@@ -33,7 +33,7 @@ fn serve() -> Result<End, End> {
     feed("nft", &["-f", "-"], &rules).map_err(|why| End::Failed { what: "netfilter", why })?;
     let shaper = shaping::Shaper::set_up(&route.device, boot.up_kbit, boot.down_kbit)
         .map_err(|why| End::Failed { what: "shaping", why })?;
-    let board = notice::serve(&boot)
+    let board = board::serve(&boot)
         .map_err(|error| End::Failed { what: "notice", why: format!("it cannot be served: {error}") })?;
 
     let mut services = Services::new()?;
@@ -56,7 +56,8 @@ fn serve() -> Result<End, End> {
                     .map_err(|why| End::Failed { what: "shaping", why })?;
                 board.set_bandwidth(up_kbit, down_kbit);
             }
-            Heard::Command(GuestCommand::Notice(notice)) => board.set_notice(&notice),
+            Heard::Command(GuestCommand::Notice(notice)) => board.set_notice(Some(notice)),
+            Heard::Command(GuestCommand::NoticeOver) => board.set_notice(None),
             Heard::Command(GuestCommand::Terminate) | Heard::Nothing => {}
         }
         services.tend()?;

@@ -3,6 +3,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`line`] | what the agent says on standard input, and its silence |
+//! | [`notice`] | what the tenant is told before its card is taken |
 //! | [`report`] | what is said to the agent on standard output |
 //! | [`services`] | programs that are kept running, their logs, the dead that are collected |
 //! | [`launch`] | the last step before a service's program: no capability, first to go when memory is short |
@@ -16,6 +17,8 @@ mod gateway;
 mod launch;
 #[cfg(target_os = "linux")]
 mod line;
+#[cfg(target_os = "linux")]
+mod notice;
 #[cfg(target_os = "linux")]
 mod report;
 #[cfg(target_os = "linux")]

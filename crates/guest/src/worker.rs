@@ -13,17 +13,17 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nightjar_core::settings::EgressMode;
-use nightjar_protocol::guest::{
-    GuestCommand, GuestEvent, JUPYTER_PORT, Notice, SSH_PORT, Service, WorkerBoot,
-};
+use nightjar_protocol::guest::{GuestCommand, GuestEvent, JUPYTER_PORT, SSH_PORT, Service, WorkerBoot};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::line::{End, Heard, Line};
-use crate::report;
 use crate::services::{Services, await_listening};
+use crate::{notice, report};
 
 /// What is made at each start lies in memory.
 const RUN_FOLDER: &str = "/run/nightjar";
+/// There while the tenant has a parting to expect.
+const NOTICE_FILE: &str = "/run/nightjar/notice.json";
 /// The tenant's volume and home.
 const WORKSPACE: &str = "/workspace";
 
@@ -68,7 +68,8 @@ fn attend(line: &mut Line, services: &mut Services, ssh_host_key: &str) -> Resul
                     report::event(&GuestEvent::WorkerReady { ssh_host_key: ssh_host_key.to_owned() });
                 }
             }
-            Heard::Command(GuestCommand::Notice(notice)) => show(&notice),
+            Heard::Command(GuestCommand::Notice(notice)) => notice::write(Path::new(NOTICE_FILE), &notice),
+            Heard::Command(GuestCommand::NoticeOver) => notice::remove(Path::new(NOTICE_FILE)),
             Heard::Command(GuestCommand::Terminate) => {
                 services.end_all();
                 line.hurry();
@@ -78,15 +79,6 @@ fn attend(line: &mut Line, services: &mut Services, ssh_host_key: &str) -> Resul
         if services.tend()? {
             return Ok(End::Asked);
         }
-    }
-}
-
-/// A reader sees the old notice or the new one and no part of either.
-fn show(notice: &Notice) {
-    let path = Path::new(RUN_FOLDER).join("notice.json");
-    let fresh = path.with_extension("new");
-    if let Ok(text) = serde_json::to_vec(notice) {
-        let _ = fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, &path));
     }
 }
 
@@ -115,7 +107,7 @@ fn greeting(boot: &WorkerBoot) -> String {
     format!(
         "\nNightjar, lease {}\n\
          This machine is lent by somebody who may take it back at any time: what is in {WORKSPACE} stays.\n\
-         Before that, /run/nightjar/notice.json says so. Network: {network}.\n",
+         Before that, {NOTICE_FILE} says so. Network: {network}.\n",
         boot.lease_id
     )
 }

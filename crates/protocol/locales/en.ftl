@@ -70,6 +70,32 @@ end-host-restarted = Nightjar was restarted on the host.
 end-host-lost = The host has not been heard of for too long.
 end-superseded = A newer placement took over.
 
+cause-owner-back = The card's owner is back.
+cause-game = The card's owner needs the whole card.
+cause-schedule-closed = The owner's hours for lending are over.
+cause-too-hot = The card is too hot.
+cause-owner-stopped = The card's owner stopped it.
+cause-host-closing = The owner's PC, or Nightjar on it, shuts down.
+cause-renter-stopped = You stopped it.
+cause-balance = Your balance is used up.
+cause-trouble = The owner's PC cannot lend its card now.
+parting-freeze = { $cause } This worker is frozen until that is over, free of charge; at the deadline it is ended.
+parting-end = { $cause } This worker is ended at the deadline: save what matters to /workspace now.
+
+rented-offered = offered to the host
+rented-accepted = the host took it
+rented-preparing = the host starts the worker and checks the card
+rented-ready = ready, not billed yet
+rented-running = running, billed by the second
+rented-frozen = frozen while the card's owner is there, free of charge
+rented-frozen-why = frozen, free of charge: { $cause }
+rented-ending = ending: { $reason }
+rented-over = over: { $reason }
+rented-continues = It goes on for lease { $lease }, which was interrupted.
+rented-goes-on-as = It went on as lease { $lease }.
+rented-waits = It goes on when its host is free again, from { $from } on any other that is enough and no dearer. Given up at { $until }.
+rented-waits-for-host = It goes on when its host is free again. Given up at { $until }.
+
 choice-earn-now = Earning although you are here, until { $time }.
 choice-earn-now-until-back = Earning until you come back, at the latest until { $time }.
 choice-snoozed-for-game = Left alone until { $name } ends.

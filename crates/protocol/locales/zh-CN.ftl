@@ -70,6 +70,32 @@ end-host-restarted = 主机上的 Nightjar 重启了。
 end-host-lost = 与主机失去联系太久。
 end-superseded = 已由新的安排接替。
 
+cause-owner-back = 显卡主人回来了。
+cause-game = 显卡主人需要整张显卡。
+cause-schedule-closed = 显卡主人设定的出租时段已结束。
+cause-too-hot = 显卡过热。
+cause-owner-stopped = 显卡主人结束了任务。
+cause-host-closing = 显卡主人的电脑或其上的 Nightjar 正在关闭。
+cause-renter-stopped = 你结束了任务。
+cause-balance = 你的余额已用完。
+cause-trouble = 显卡主人的电脑目前无法出租显卡。
+parting-freeze = { $cause }本环境先行冻结，期间不计费；若到截止时间仍未解除，环境将被结束。
+parting-end = { $cause }本环境将在截止时间结束：请立即把重要内容保存到 /workspace。
+
+rented-offered = 已向主机提出请求
+rented-accepted = 主机已接单
+rented-preparing = 主机正在启动环境并检查显卡
+rented-ready = 已就绪，尚未计费
+rented-running = 正在运行，按秒计费
+rented-frozen = 显卡主人在用电脑，已冻结，不计费
+rented-frozen-why = 已冻结，不计费：{ $cause }
+rented-ending = 正在结束：{ $reason }
+rented-over = 已结束：{ $reason }
+rented-continues = 接续此前被中断的租约 { $lease }。
+rented-goes-on-as = 已由租约 { $lease } 接续。
+rented-waits = 原主机空闲后会自动接续；{ $from } 起，其他满足要求且不更贵的主机也可以。等到 { $until } 为止。
+rented-waits-for-host = 原主机空闲后会自动接续，等到 { $until } 为止。
+
 choice-earn-now = 虽然你在用电脑，仍会赚钱到 { $time }。
 choice-earn-now-until-back = 在你回来之前继续赚钱，最晚到 { $time }。
 choice-snoozed-for-game = 在 { $name } 结束前不打扰你。

@@ -7,8 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use nightjar_core::settings::EgressMode;
+use nightjar_core::parting::{Cause, Parting, Step};
+use nightjar_core::settings::{EgressMode, Language};
+use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::text::Texts;
 
 /// Seconds without a byte after which a container ends itself. The agent writes once a second.
 pub const SILENCE_SECS: u32 = 5;
@@ -20,7 +24,7 @@ pub const SSH_PORT: u16 = 22;
 pub const JUPYTER_PORT: u16 = 8888;
 /// Forward proxy in the gateway, on the loopback address that both containers share.
 pub const PROXY_PORT: u16 = 3128;
-/// What the tenant may read of its lease, on the same address: `GET /` and `GET /notice`.
+/// What the tenant may read of its lease, on the same address: `GET /v1/lease` and `GET /v1/notice`.
 pub const NOTICE_PORT: u16 = 8008;
 /// Version of the self-check's result.
 pub const SELF_CHECK_VERSION: u32 = 1;
@@ -85,17 +89,47 @@ pub enum GuestCommand {
     SetBandwidth { up_kbit: u32, down_kbit: u32 },
     /// The tenant is told that its time ends: a file in the worker, an address in the gateway.
     Notice(Notice),
+    /// What the last notice said does not hold any more: the tenant goes on.
+    NoticeOver,
     /// Worker: SIGTERM to everything of the tenant's; the container ends when all of it has.
     Terminate,
 }
 
-/// What a tenant is told before its card is taken.
+/// What a tenant is told before its card is taken. Of the owner it says the class of the cause and no more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// A sentence.
-    pub reason: String,
-    /// When the tenant is ended, in milliseconds from now.
-    pub deadline_ms: u64,
+    pub step: Step,
+    pub cause: Cause,
+    /// What it means, by language: `en`, `zh-CN`.
+    pub sentences: BTreeMap<String, String>,
+    pub at_utc_ms: Timestamp,
+    /// When the tenant is ended at the latest.
+    pub deadline_utc_ms: Timestamp,
+}
+
+impl Notice {
+    #[must_use]
+    pub fn of(parting: &Parting) -> Self {
+        let languages = [("en", Language::English), ("zh-CN", Language::SimplifiedChinese)];
+        let sentences = languages.map(|(tag, language)| {
+            (tag.to_owned(), Texts::of(language).parting(parting.step, parting.cause))
+        });
+        Self {
+            step: parting.step,
+            cause: parting.cause,
+            sentences: BTreeMap::from(sentences),
+            at_utc_ms: parting.at,
+            deadline_utc_ms: parting.deadline,
+        }
+    }
+
+    /// As the tenant reads it: with the time that is left at `now`.
+    #[must_use]
+    pub fn shown(&self, now: Timestamp) -> serde_json::Value {
+        let mut shown = serde_json::to_value(self).unwrap_or_default();
+        shown["seconds_left"] = (self.deadline_utc_ms.since_ms(now) / 1_000).into();
+        shown
+    }
 }
 
 /// What a worker's process 1 runs for the tenant.
@@ -205,13 +239,22 @@ mod tests {
         let boot: GatewayBoot =
             serde_json::from_str(r#"{"lease_id":"l","up_kbit":1000,"down_kbit":2000}"#).unwrap();
         assert_eq!((boot.egress, boot.worker_ports.as_slice()), (EgressMode::Curated, &[22, 8888][..]));
-        let command: GuestCommand =
-            serde_json::from_str(r#"{"command":"notice","reason":"A game began.","deadline_ms":10000}"#)
-                .unwrap();
+        let parting =
+            Parting { step: Step::End, cause: Cause::Game, at: Timestamp(5), deadline: Timestamp(10_005) };
+        let notice = Notice::of(&parting);
+        let command = serde_json::to_string(&GuestCommand::Notice(notice.clone())).unwrap();
+        assert!(command.starts_with(r#"{"command":"notice","step":"end","cause":"game","#), "{command}");
+        assert!(command.len() < LINE_LIMIT_BYTES);
         assert_eq!(
-            command,
-            GuestCommand::Notice(Notice { reason: "A game began.".to_owned(), deadline_ms: 10_000 })
+            serde_json::from_str::<GuestCommand>(&command).unwrap(),
+            GuestCommand::Notice(notice.clone())
         );
+        let shown = notice.shown(Timestamp(4_000));
+        assert_eq!((&shown["deadline_utc_ms"], &shown["seconds_left"]), (&10_005.into(), &6.into()));
+        assert!(shown["sentences"]["en"].as_str().unwrap().contains("/workspace"), "{shown}");
+        assert_eq!(notice.shown(Timestamp(20_000))["seconds_left"], 0);
+        let over: GuestCommand = serde_json::from_str(r#"{"command":"notice_over"}"#).unwrap();
+        assert_eq!(over, GuestCommand::NoticeOver);
         let event = serde_json::to_string(&GuestEvent::Exited { service: Service::Ssh, code: 255 }).unwrap();
         assert_eq!(event, r#"{"event":"exited","service":"ssh","code":255}"#);
     }

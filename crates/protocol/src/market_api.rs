@@ -10,7 +10,7 @@
 //! | `POST /v1/leases` | [`RentRequest`] → [`Lease`] |
 //! | `GET /v1/leases` | → [`Leases`] |
 //! | `GET /v1/leases/{id}` (query `wait_ms`, and `state` known so far: long poll) | → [`Lease`] |
-//! | `POST /v1/leases/{id}/stop` | → [`Lease`] |
+//! | `POST /v1/leases/{id}/stop` (also: wait no more to go on) | → [`Lease`] |
 //! | `GET /v1/leases/{id}/statement` | → [`Statement`] |
 //!
 //! Every answer that is not a success is an [`crate::error::ErrorBody`].
@@ -18,8 +18,9 @@
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseState, WorkerAccess};
 use nightjar_core::ledger::Leg;
-use nightjar_core::market::{CardOffer, Requirements};
+use nightjar_core::market::{AfterInterruption, CardOffer, Requirements};
 use nightjar_core::money::{Currency, Money};
+use nightjar_core::parting::Cause;
 use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +115,25 @@ pub struct RentRequest {
     pub renter_key: String,
     /// One line in OpenSSH's format, at most 4 KiB.
     pub ssh_public_key: String,
+    #[serde(default)]
+    pub after_interruption: AfterInterruption,
+}
+
+/// Why a lease is frozen, is ending or has ended. Nothing of the host's owner is in it beyond the class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interruption {
+    pub cause: Cause,
+    pub since: Timestamp,
+}
+
+/// An interrupted lease that goes on as soon as there is a card for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    pub since: Timestamp,
+    /// Then it is given up.
+    pub until: Timestamp,
+    /// From then on another host will do; `None`: never.
+    pub any_host_from: Option<Timestamp>,
 }
 
 /// A lease as its renter sees it.
@@ -134,6 +154,18 @@ pub struct Lease {
     pub price_per_hour: Money,
     pub running_ms: u64,
     pub charged: Money,
+    #[serde(default)]
+    pub interruption: Option<Interruption>,
+    #[serde(default)]
+    pub after_interruption: AfterInterruption,
+    /// The interrupted lease that this one goes on for.
+    #[serde(default)]
+    pub continues: Option<LeaseId>,
+    /// The lease as which this one went on.
+    #[serde(default)]
+    pub continued_by: Option<LeaseId>,
+    #[serde(default)]
+    pub waits: Option<Waits>,
     /// Once the worker is ready.
     pub access: Option<WorkerAccess>,
     pub relay: Option<RelayInfo>,

@@ -1,11 +1,14 @@
 //! Every sentence that people read, in both languages, from `locales/*.ftl` (Fluent). The window reads the same files.
 
+mod renter;
+
 use std::sync::OnceLock;
 
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource};
 use nightjar_core::gpu::GpuTrouble;
 use nightjar_core::lease::{EndReason, LeaseState};
+use nightjar_core::parting::{Cause, Step};
 use nightjar_core::policy::BlockReason;
 use nightjar_core::settings::Language;
 use nightjar_core::signal::{SignalKind, Standing};
@@ -223,6 +226,32 @@ impl Texts {
                 self.with("lease-ending", &[("reason", self.end_reason(reason))])
             }
             LeaseState::Ended { reason } => self.with("lease-ended", &[("reason", self.end_reason(reason))]),
+        }
+    }
+
+    /// Why a card is taken back, for whoever rents it: the class, and nothing of the owner.
+    #[must_use]
+    pub fn cause(&self, cause: Cause) -> String {
+        self.plain(match cause {
+            Cause::OwnerBack => "cause-owner-back",
+            Cause::Game => "cause-game",
+            Cause::ScheduleClosed => "cause-schedule-closed",
+            Cause::TooHot => "cause-too-hot",
+            Cause::OwnerStopped => "cause-owner-stopped",
+            Cause::HostClosing => "cause-host-closing",
+            Cause::RenterStopped => "cause-renter-stopped",
+            Cause::BalanceExhausted => "cause-balance",
+            Cause::Trouble => "cause-trouble",
+        })
+    }
+
+    /// What the tenant itself reads before it is frozen or ended.
+    #[must_use]
+    pub fn parting(&self, step: Step, cause: Cause) -> String {
+        let cause = self.cause(cause);
+        match step {
+            Step::Freeze => self.with("parting-freeze", &[("cause", cause)]),
+            Step::End => self.with("parting-end", &[("cause", cause)]),
         }
     }
 

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use nightjar_core::host::{StopHow, WorkerEvent};
+use nightjar_core::host::WorkerEvent;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
+use nightjar_core::parting::Parting;
 use nightjar_core::settings::Settings;
 use nightjar_protocol::guest::{GuestCommand, GuestEvent, Notice};
 use tokio::sync::{mpsc, watch};
@@ -53,12 +54,24 @@ pub(crate) enum Begin {
 pub(crate) enum Order {
     Freeze {
         called: std::time::Instant,
+        parting: Parting,
     },
     Thaw,
     /// So many percent of so many cores at most.
     Restrain {
         cores: u32,
         percent: u32,
+    },
+}
+
+/// How a worker is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Kill,
+    /// The tenant is told, and has so long.
+    Soft {
+        grace: Duration,
+        parting: Parting,
     },
 }
 
@@ -70,7 +83,7 @@ pub(crate) struct LeaseTask {
     pub epoch: Epoch,
     pub reports: mpsc::UnboundedSender<WorkerReport>,
     pub orders: mpsc::UnboundedReceiver<Order>,
-    pub stop: watch::Receiver<Option<StopHow>>,
+    pub stop: watch::Receiver<Option<Ending>>,
     pub ports: Ports,
     /// An earlier placement of the same lease, which is over when this ends.
     pub predecessor: Option<watch::Receiver<bool>>,
@@ -78,7 +91,7 @@ pub(crate) struct LeaseTask {
 
 /// Why the serving of a lease is over.
 enum Over {
-    Stopped(StopHow),
+    Stopped(Ending),
     /// It failed or ended by itself; why.
     Ended(String),
 }
@@ -191,10 +204,14 @@ impl LeaseTask {
                 how = stopped(&mut stop) => return Over::Stopped(how),
                 order = self.orders.recv() => {
                     // All handles are gone with the program.
-                    let Some(order) = order else { return Over::Stopped(StopHow::Kill) };
+                    let Some(order) = order else { return Over::Stopped(Ending::Kill) };
+                    forewarn(lines, &order);
                     tokio::select! {
                         biased;
                         event = obey(&self.engine, &names, &mut alive.ice, order) => {
+                            if event == Some(WorkerEvent::Thawed) {
+                                tell(lines, &GuestCommand::NoticeOver);
+                            }
                             event.into_iter().for_each(|event| self.report(event));
                         }
                         how = stopped(&mut stop) => return Over::Stopped(how),
@@ -223,7 +240,7 @@ impl LeaseTask {
     /// line back.
     async fn line_lost(
         &self,
-        stop: &mut watch::Receiver<Option<StopHow>>,
+        stop: &mut watch::Receiver<Option<Ending>>,
         name: &str,
         who: &str,
         last_beat: Instant,
@@ -259,10 +276,10 @@ impl LeaseTask {
         let cause = match over {
             Over::Ended(cause) => cause,
             Over::Stopped(how) => {
-                if let (StopHow::Graceful { grace_ms }, Some(lines), false) =
+                if let (Ending::Soft { grace, parting }, Some(lines), false) =
                     (how, &mut alive.lines, alive.ice.is_frozen())
                 {
-                    self.part(lines, Duration::from_millis(grace_ms)).await;
+                    self.part(lines, grace, &parting).await;
                 }
                 "it was ended as it was told".to_owned()
             }
@@ -289,15 +306,11 @@ impl LeaseTask {
     }
 
     /// Asks the tenant's programs to end and waits for them, until the grace or a harder stop.
-    async fn part(&mut self, lines: &mut Lines, grace: Duration) {
-        let deadline_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        let reason = "This lease ends: save what matters to /workspace.".to_owned();
-        let notice = GuestCommand::Notice(Notice { reason, deadline_ms });
-        lines.gateway.send(&notice);
-        lines.worker.send(&notice);
+    async fn part(&mut self, lines: &mut Lines, grace: Duration, parting: &Parting) {
+        tell(lines, &GuestCommand::Notice(Notice::of(parting)));
         lines.worker.send(&GuestCommand::Terminate);
         let ended = async { while lines.worker.next().await.is_some() {} };
-        let harder = self.stop.wait_for(|how| *how == Some(StopHow::Kill));
+        let harder = self.stop.wait_for(|how| *how == Some(Ending::Kill));
         tokio::select! {
             () = ended => {}
             () = sleep(grace) => tracing::info!(lease = %self.lease, "the grace is over, the worker is killed"),
@@ -356,10 +369,23 @@ impl LeaseTask {
     }
 }
 
+/// Both containers hear it: one keeps the file, the other the address.
+fn tell(lines: &Lines, command: &GuestCommand) {
+    lines.gateway.send(command);
+    lines.worker.send(command);
+}
+
+/// On its way before the freeze, which does not wait for it: a worker that is frozen first reads it when it goes on.
+fn forewarn(lines: &Lines, order: &Order) {
+    if let Order::Freeze { parting, .. } = order {
+        tell(lines, &GuestCommand::Notice(Notice::of(parting)));
+    }
+}
+
 /// What is to be told of it.
 async fn obey(engine: &Engine, names: &Names, ice: &mut Ice, order: Order) -> Option<WorkerEvent> {
     match order {
-        Order::Freeze { called } => Some(ice.freeze(called).await),
+        Order::Freeze { called, .. } => Some(ice.freeze(called).await),
         Order::Thaw => Some(ice.thaw().await),
         Order::Restrain { cores, percent } => {
             let refused = engine.limit_cpus(&names.worker, cores, percent).await.err()?;
@@ -377,9 +403,9 @@ fn note(lease: &LeaseId, event: &GuestEvent) {
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<Option<StopHow>>) -> StopHow {
+async fn stopped(stop: &mut watch::Receiver<Option<Ending>>) -> Ending {
     match stop.wait_for(Option::is_some).await {
-        Ok(how) => how.unwrap_or(StopHow::Kill),
-        Err(_) => StopHow::Kill,
+        Ok(how) => how.unwrap_or(Ending::Kill),
+        Err(_) => Ending::Kill,
     }
 }

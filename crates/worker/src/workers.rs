@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nightjar_core::host::{StopHow, WorkerEvent, WorkerFate};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
+use nightjar_core::parting::Parting;
 use nightjar_core::policy::Runtime;
 use nightjar_core::settings::Settings;
 use tokio::sync::{mpsc, watch};
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, Ours, Standing};
-use crate::lease_task::{Begin, LeaseTask, Order, Ports};
+use crate::lease_task::{Begin, Ending, LeaseTask, Order, Ports};
 use crate::probe::Probe;
 use crate::removal::{epoch_of, is_worker, labels_of, lease_of, remove_all};
 use crate::second_road::SecondRoad;
@@ -59,7 +60,7 @@ struct Handle {
     /// Tells a task from its successor under the same lease.
     number: u64,
     orders: mpsc::UnboundedSender<Order>,
-    stop: watch::Sender<Option<StopHow>>,
+    stop: watch::Sender<Option<Ending>>,
     over: watch::Receiver<bool>,
     ports: Ports,
 }
@@ -115,8 +116,9 @@ impl Workers {
     }
 
     /// Freezes the worker now; reports `Frozen`, with the time from this call to the Engine's answer, or `FreezeFailed`.
-    pub fn freeze(&self, lease: &LeaseId) {
-        self.order(lease, Order::Freeze { called: Instant::now() });
+    /// The tenant is told why, without being waited for.
+    pub fn freeze(&self, lease: &LeaseId, parting: Parting) {
+        self.order(lease, Order::Freeze { called: Instant::now(), parting });
     }
 
     /// Lets a frozen worker go on; reports `Thawed` or `ThawFailed`.
@@ -140,12 +142,18 @@ impl Workers {
 
     /// Ends a worker, whatever it is doing; reports `Gone` when nothing of it is left. May be called again: a harder
     /// stop takes the place of a softer one.
-    pub fn stop(&self, lease: &LeaseId, how: StopHow) {
+    pub fn stop(&self, lease: &LeaseId, how: StopHow, parting: Parting) {
+        let ending = match how {
+            StopHow::Kill => Ending::Kill,
+            StopHow::Graceful { grace_ms } => {
+                Ending::Soft { grace: Duration::from_millis(grace_ms), parting }
+            }
+        };
         let tasks = self.inner.tasks();
         if let Some(handle) = tasks.get(lease) {
             handle.stop.send_modify(|now| {
-                if *now != Some(StopHow::Kill) {
-                    *now = Some(how);
+                if *now != Some(Ending::Kill) {
+                    *now = Some(ending);
                 }
             });
             return;
@@ -194,7 +202,7 @@ impl Workers {
         let handle = Handle { number, orders, stop, over, ports: ports.clone() };
         let earlier = inner.tasks().insert(lease.clone(), handle);
         let predecessor = earlier.map(|earlier| {
-            earlier.stop.send_replace(Some(StopHow::Kill));
+            earlier.stop.send_replace(Some(Ending::Kill));
             earlier.over
         });
         let task = LeaseTask {

@@ -7,7 +7,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nightjar_core::parting::{Cause, Parting, Step};
 use nightjar_core::settings::EgressMode;
+use nightjar_core::time::Timestamp;
 use nightjar_protocol::guest::{GatewayBoot, GuestCommand, GuestEvent, Notice, SelfCheck, WorkerBoot};
 use nightjar_sim::Daemon;
 use nightjar_testbed::engine::{Engine, EngineOptions};
@@ -206,12 +208,20 @@ fn a_tenant_lives_and_dies_by_the_line() {
     let check = rig.self_check("--uuid GPU-00000000-0000-0000-0000-000000000000");
     assert_eq!(check.failure().map(|step| step.step.as_str()), Some("devices"));
 
-    let notice = Notice { reason: "A game began.".to_owned(), deadline_ms: 9_000 };
+    let parting =
+        Parting { step: Step::End, cause: Cause::Game, at: Timestamp(0), deadline: Timestamp(9_000) };
+    let notice = Notice::of(&parting);
     worker.say(&GuestCommand::Notice(notice.clone()));
     gateway.say(&GuestCommand::Notice(notice));
     std::thread::sleep(Duration::from_millis(500));
-    let ask = "cat /run/nightjar/notice.json; curl --noproxy '*' -s http://127.0.0.1:8008/notice";
-    assert_eq!(rig.inside(ask).1.matches("A game began.").count(), 2);
+    let ask = "cat /run/nightjar/notice.json; curl --noproxy '*' -s http://127.0.0.1:8008/v1/notice";
+    assert_eq!(rig.inside(ask).1.matches("\"cause\":\"game\"").count(), 2);
+    worker.say(&GuestCommand::NoticeOver);
+    gateway.say(&GuestCommand::NoticeOver);
+    std::thread::sleep(Duration::from_millis(500));
+    let ask = "test ! -e /run/nightjar/notice.json && \
+               curl --noproxy '*' -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8008/v1/notice";
+    assert_eq!(rig.inside(ask), (true, "204".to_owned()));
 
     // Longer than a silence: the heartbeats wait in the pipe.
     rig.engine.ask(["pause", "worker"]).unwrap();

@@ -19,18 +19,23 @@ pub async fn find(market: &Market, named: Option<&str>) -> Result<Lease, Failure
     pick(market.leases().await?.leases, named)
 }
 
+/// It goes on, or waits to.
+pub fn is_active(lease: &Lease) -> bool {
+    !lease.state.is_over() || lease.waits.is_some()
+}
+
 fn pick(leases: Vec<Lease>, named: Option<&str>) -> Result<Lease, Failure> {
     let none = |what: String| Failure::new(Exit::NothingMatched, what);
     let fits = |lease: &Lease| match named {
         Some(name) => lease.lease.0.starts_with(name),
-        None => !lease.state.is_over(),
+        None => is_active(lease),
     };
     let mut fit: Vec<Lease> = leases.into_iter().filter(fits).collect();
     if fit.len() > 1 {
         // A beginning that fits one active lease and old ones means the active one.
-        let active = fit.iter().filter(|lease| !lease.state.is_over()).count();
+        let active = fit.iter().filter(|lease| is_active(lease)).count();
         if active == 1 {
-            fit.retain(|lease| !lease.state.is_over());
+            fit.retain(is_active);
         }
     }
     if fit.len() > 1 {

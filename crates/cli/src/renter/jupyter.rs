@@ -65,7 +65,7 @@ async fn watch(market: &Market, mut lease: Lease, quiet: bool) -> Result<(), Fai
             Err(failure) => return Err(failure),
         };
         if now.state != lease.state && !(quiet && now.state.is_reachable()) {
-            note(&show::state(&now.state));
+            note(&show::state(&now, show::texts()));
         }
         if matches!(now.state, LeaseState::Ending { .. } | LeaseState::Ended { .. }) {
             return Ok(());

@@ -108,9 +108,9 @@ pub async fn offers(state: &RenterState, filters: &Filters, output: Output) -> R
 /// When the market does not answer.
 pub async fn leases(state: &RenterState, arguments: &LeaseList, output: Output) -> Result<(), Failure> {
     let mut found = Market::of(&state.membership()?)?.leases().await?;
-    let over = found.leases.iter().filter(|lease| lease.state.is_over()).count();
+    let over = found.leases.iter().filter(|lease| !choice::is_active(lease)).count();
     if !arguments.all {
-        found.leases.retain(|lease| !lease.state.is_over());
+        found.leases.retain(choice::is_active);
     }
     let objects: Vec<_> = found.leases.iter().map(show::lease_object).collect();
     if found.leases.is_empty() && !output.json {
@@ -118,7 +118,7 @@ pub async fn leases(state: &RenterState, arguments: &LeaseList, output: Output) 
         note(&format!("you have no lease{hidden}"));
         return Ok(());
     }
-    output.print(&json!({ "leases": objects }), &show::leases(&found.leases))
+    output.print(&json!({ "leases": objects }), &show::leases(&found.leases, show::texts()))
 }
 
 /// # Errors
@@ -126,7 +126,7 @@ pub async fn leases(state: &RenterState, arguments: &LeaseList, output: Output) 
 pub async fn show(state: &RenterState, arguments: &OneLease, output: Output) -> Result<(), Failure> {
     let market = Market::of(&state.membership()?)?;
     let lease = choice::find(&market, arguments.lease.as_deref()).await?;
-    output.print(&show::lease_object(&lease), &show::lease(&lease, &clock))
+    output.print(&show::lease_object(&lease), &show::lease(&lease, &clock, show::texts()))
 }
 
 /// # Errors
@@ -134,7 +134,7 @@ pub async fn show(state: &RenterState, arguments: &OneLease, output: Output) -> 
 pub async fn stop(state: &RenterState, arguments: &Stop, output: Output) -> Result<(), Failure> {
     let market = Market::of(&state.membership()?)?;
     let lease = choice::find(&market, arguments.lease.lease.as_deref()).await?;
-    let mut lease = if lease.state.is_over() { lease } else { market.stop(&lease.lease).await? };
+    let mut lease = if !choice::is_active(&lease) { lease } else { market.stop(&lease.lease).await? };
     while arguments.wait && !lease.state.is_over() {
         lease = rent::next(&market, &lease).await?;
     }
@@ -144,7 +144,7 @@ pub async fn stop(state: &RenterState, arguments: &Stop, output: Output) -> Resu
     let words = format!(
         "{}: {}; ran {}, charged {}",
         show::short(&lease.lease.0),
-        show::state(&lease.state),
+        show::state(&lease, show::texts()),
         crate::quantity::spell_ms(lease.running_ms),
         lease.charged
     );

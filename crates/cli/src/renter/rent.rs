@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nightjar_core::lease::{EndReason, LeaseState};
+use nightjar_core::market::AfterInterruption;
 use nightjar_core::money::Money;
 use nightjar_protocol::market_api::{Lease, OfferQuery, RentRequest};
 
@@ -51,6 +52,11 @@ pub async fn rent(state: &RenterState, arguments: &Rent, output: Output) -> Resu
         image,
         renter_key: hex::encode(link_key.public().as_bytes()),
         ssh_public_key: ssh_key.public_line.clone(),
+        after_interruption: match (arguments.interruptible, arguments.wait_for_host) {
+            (_, true) => AfterInterruption::SameHostOnly,
+            (true, false) => AfterInterruption::SameHostFirst,
+            (false, false) => AfterInterruption::End,
+        },
     };
     let started = Instant::now();
     let lease = market.rent(&request).await.map_err(|failure| match failure.exit {
@@ -130,7 +136,7 @@ async fn give_up(market: &Market, lease: &Lease, why: &str) -> Failure {
 }
 
 fn progress(lease: &Lease) -> String {
-    let what = show::state(&lease.state);
+    let what = show::state(lease, show::texts());
     match lease.state {
         LeaseState::Offered => {
             let (model, region) = (printable(&lease.model), printable(&lease.region));
@@ -145,8 +151,7 @@ fn progress(lease: &Lease) -> String {
 }
 
 fn ended_early(reason: &EndReason) -> Failure {
-    let texts = nightjar_protocol::text::Texts::of(nightjar_core::settings::Language::English);
-    let why = printable(&texts.end_reason(reason));
+    let why = printable(&show::texts().end_reason(reason));
     match reason {
         EndReason::Declined | EndReason::OfferExpired => {
             Failure::new(Exit::NothingMatched, format!("no host took the job: {why}"))

@@ -2,6 +2,7 @@
 
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseState, WorkerAccess};
+use nightjar_core::market::AfterInterruption;
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::market_api::Lease;
@@ -23,6 +24,11 @@ pub(crate) fn lease(name: &str, state: LeaseState) -> Lease {
         price_per_hour: Money::new(1_500_000, Currency::CNY),
         running_ms: 90_000,
         charged: Money::new(37_500, Currency::CNY),
+        interruption: None,
+        after_interruption: AfterInterruption::End,
+        continues: None,
+        continued_by: None,
+        waits: None,
         access: reachable.then(|| WorkerAccess {
             ssh_host_key: "ssh-ed25519 AAAAC3Nza".into(),
             jupyter_token: "secret".into(),

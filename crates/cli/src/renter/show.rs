@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
-use nightjar_core::lease::LeaseState;
 use nightjar_core::ledger::Account as BookAccount;
 use nightjar_core::money::Money;
-use nightjar_core::settings::{EgressMode, Language};
+use nightjar_core::settings::EgressMode;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::market_api::{Account, Lease, OfferedCard, Statement};
 use nightjar_protocol::text::Texts;
@@ -22,21 +21,16 @@ pub fn short(name: &str) -> &str {
     name.get(..SHORT_NAME).unwrap_or(name)
 }
 
-/// What a state means for the renter.
+/// Sentences about leases, in the language of this account.
 #[must_use]
-pub fn state(state: &LeaseState) -> String {
-    let texts = Texts::of(Language::English);
-    let text = match state {
-        LeaseState::Offered => String::from("offered to the host"),
-        LeaseState::Accepted => String::from("the host took it"),
-        LeaseState::Preparing => String::from("the host starts the worker and checks the card"),
-        LeaseState::Ready => String::from("ready, not billed yet"),
-        LeaseState::Running => String::from("running, billed by the second"),
-        LeaseState::Yielded => String::from("frozen while the card's owner is there, free of charge"),
-        LeaseState::Ending { reason } => format!("ending: {}", texts.end_reason(reason)),
-        LeaseState::Ended { reason } => format!("over: {}", texts.end_reason(reason)),
-    };
-    printable(&text)
+pub fn texts() -> &'static Texts {
+    Texts::of(nightjar_agent::system_language())
+}
+
+/// What a lease's state means for the renter.
+#[must_use]
+pub fn state(lease: &Lease, texts: &Texts) -> String {
+    printable(&texts.rented(lease))
 }
 
 #[must_use]
@@ -66,7 +60,7 @@ fn egress(mode: EgressMode) -> &'static str {
 }
 
 #[must_use]
-pub fn leases(leases: &[Lease]) -> String {
+pub fn leases(leases: &[Lease], texts: &Texts) -> String {
     let mut table = Table::new(&["LEASE", "CARD", "PRICE/H", "RAN", "CHARGED", "STATE"]);
     for lease in leases {
         table.row(vec![
@@ -75,17 +69,17 @@ pub fn leases(leases: &[Lease]) -> String {
             lease.price_per_hour.to_string(),
             spell_ms(lease.running_ms),
             lease.charged.to_string(),
-            state(&lease.state),
+            state(lease, texts),
         ]);
     }
     table.to_string()
 }
 
 #[must_use]
-pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String) -> String {
+pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String, texts: &Texts) -> String {
     let mut table = Table::new(&["Lease", &lease.lease.0]);
     let mut add = |name: &str, value: String| table.row(vec![name.to_owned(), value]);
-    add("State", format!("{} (since {})", state(&lease.state), clock(lease.state_since)));
+    add("State", format!("{} (since {})", state(lease, texts), clock(lease.state_since)));
     let card = lease.access.as_ref().map_or(&lease.model, |access| &access.device_name);
     add("Card", card.clone());
     add("Image", lease.image.clone());
@@ -95,6 +89,9 @@ pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String) -> String {
     add("Charged", lease.charged.to_string());
     add("Rented", clock(lease.created_at));
     let mut text = table.to_string();
+    for sentence in texts.succession(lease, clock) {
+        let _ = write!(text, "\n{}", printable(&sentence));
+    }
     if lease.state.is_reachable() {
         let name = short(&lease.lease.0);
         let _ = write!(text, "\n\nnightjar ssh {name}\nnightjar jupyter {name}\nnightjar stop {name}");
@@ -151,11 +148,13 @@ pub fn lease_object(lease: &Lease) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use nightjar_core::lease::EndReason;
+    use nightjar_core::lease::{EndReason, LeaseId, LeaseState};
     use nightjar_core::ledger::Transfer;
     use nightjar_core::market::CardOffer;
     use nightjar_core::money::Currency;
-    use nightjar_protocol::market_api::Booking;
+    use nightjar_core::parting::Cause;
+    use nightjar_core::settings::Language;
+    use nightjar_protocol::market_api::{Booking, Interruption, Waits};
 
     use super::*;
     use crate::renter::sample;
@@ -191,7 +190,24 @@ mod tests {
             sample::lease("3f2a91bc-0000", LeaseState::Running),
             sample::lease("77", LeaseState::Ended { reason }),
         ];
-        insta::assert_snapshot!(format!("{}\n\n{}", leases(&all), lease(&all[0], &clock)));
+        let texts = Texts::of(Language::English);
+        insta::assert_snapshot!(format!("{}\n\n{}", leases(&all, texts), lease(&all[0], &clock, texts)));
+    }
+
+    #[test]
+    fn an_interruption_is_told_in_both_languages() {
+        let mut frozen = sample::lease("3f2a91bc-0000", LeaseState::Yielded);
+        frozen.interruption = Some(Interruption { cause: Cause::Game, since: Timestamp(60_000) });
+        frozen.continues = Some(LeaseId("12345678-0000".into()));
+        let reason = EndReason::OwnerReturned;
+        let mut over = sample::lease("77", LeaseState::Ended { reason });
+        over.interruption = Some(Interruption { cause: Cause::OwnerBack, since: Timestamp(60_000) });
+        over.waits =
+            Some(Waits { since: Timestamp(1), until: Timestamp(3), any_host_from: Some(Timestamp(2)) });
+        let told = [Language::English, Language::SimplifiedChinese]
+            .map(Texts::of)
+            .map(|texts| [lease(&frozen, &clock, texts), lease(&over, &clock, texts)].join("\n\n"));
+        insta::assert_snapshot!(told.join("\n\n"));
     }
 
     #[test]

@@ -18,6 +18,8 @@ use super::state::RenterState;
 
 /// Account in every image.
 const USER: &str = "nightjar";
+/// How far back the key of a lease is looked for, from one interruption to the one before.
+const MOST_INTERRUPTIONS: usize = 32;
 
 /// # Errors
 /// When the lease cannot be reached or ssh does not start. Otherwise this returns ssh's own exit code, where it
@@ -25,9 +27,9 @@ const USER: &str = "nightjar";
 pub async fn ssh(state: &RenterState, arguments: &Ssh) -> Result<u8, Failure> {
     let market = Market::of(&state.membership()?)?;
     let lease = choice::find(&market, arguments.lease.lease.as_deref()).await?;
-    let place = Place::of(state, &lease, arguments.ssh_key.as_deref())?;
+    let place = Place::of(state, &market, &lease, arguments.ssh_key.as_deref()).await?;
     if lease.state == LeaseState::Yielded {
-        note("the lease is frozen while the card's owner is there: the shell answers when it goes on");
+        note(&format!("{}; the shell answers when it goes on", show::state(&lease, show::texts())));
     }
     let mut ssh = Command::new("ssh");
     // ssh takes the first value it meets, so what the user asks for comes before ours.
@@ -65,7 +67,7 @@ fn no_ssh(error: &std::io::Error) -> Failure {
 pub async fn ssh_config(state: &RenterState, arguments: &SshConfig, output: Output) -> Result<(), Failure> {
     let market = Market::of(&state.membership()?)?;
     let lease = choice::find(&market, arguments.lease.lease.as_deref()).await?;
-    let place = Place::of(state, &lease, arguments.ssh_key.as_deref())?;
+    let place = Place::of(state, &market, &lease, arguments.ssh_key.as_deref()).await?;
     let name = arguments.alias.clone().unwrap_or_else(|| format!("nightjar-{}", show::short(&lease.lease.0)));
     let block = place.block(&name);
     output.print(&json!({ "lease": lease.lease, "host": name, "config": block }), &block)
@@ -81,13 +83,18 @@ struct Place {
 }
 
 impl Place {
-    fn of(state: &RenterState, lease: &Lease, ssh_key: Option<&Path>) -> Result<Self, Failure> {
+    async fn of(
+        state: &RenterState,
+        market: &Market,
+        lease: &Lease,
+        ssh_key: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let access = reachable(lease)?;
         let alias = format!("nightjar-{}", lease.lease);
         let known_hosts = state.known_hosts(&lease.lease, &alias, &access.ssh_host_key)?;
         let identity = match ssh_key {
             Some(given) => state.ssh_key(Some(given))?.identity,
-            None => state.identity_of(&lease.lease)?,
+            None => identity(state, market, lease).await?,
         };
         let this = std::env::current_exe()
             .map_err(|error| Failure::failed(format!("this program does not find its own file: {error}")))?;
@@ -129,6 +136,19 @@ impl Place {
     }
 }
 
+/// The key that a lease was rented with. One that goes on for an interrupted lease has that one's.
+async fn identity(state: &RenterState, market: &Market, lease: &Lease) -> Result<PathBuf, Failure> {
+    let mut lease = lease.clone();
+    for _ in 0..MOST_INTERRUPTIONS {
+        match (state.remembered_identity(&lease.lease)?, &lease.continues) {
+            (Some(remembered), _) => return Ok(remembered),
+            (None, Some(before)) => lease = market.lease(before).await?,
+            (None, None) => break,
+        }
+    }
+    state.identity_of(&lease.lease)
+}
+
 /// How the worker of a lease is reached, when it can be.
 ///
 /// # Errors
@@ -138,11 +158,18 @@ pub fn reachable(lease: &Lease) -> Result<&nightjar_core::lease::WorkerAccess, F
     match &lease.access {
         Some(access) if lease.state.is_reachable() => Ok(access),
         _ if matches!(lease.state, LeaseState::Ending { .. } | LeaseState::Ended { .. }) => {
-            Err(Failure::new(Exit::NothingMatched, format!("lease {name} is {}", show::state(&lease.state)))
-                .advise("`nightjar rent` gets another"))
+            let what = format!("lease {name} is {}", show::state(lease, show::texts()));
+            Err(Failure::new(Exit::NothingMatched, what).advise(match (&lease.continued_by, &lease.waits) {
+                (Some(after), _) => format!("it went on: `nightjar ssh {}`", show::short(&after.0)),
+                (None, Some(_)) => format!("it waits to go on: `nightjar show {name}` says for how long"),
+                (None, None) => String::from("`nightjar rent` gets another"),
+            }))
         }
-        _ => Err(Failure::failed(format!("lease {name} is not ready yet: {}", show::state(&lease.state)))
-            .advise("`nightjar show` tells when it is")),
+        _ => Err(Failure::failed(format!(
+            "lease {name} is not ready yet: {}",
+            show::state(lease, show::texts())
+        ))
+        .advise("`nightjar show` tells when it is")),
     }
 }
 

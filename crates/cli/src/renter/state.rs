@@ -158,8 +158,15 @@ impl RenterState {
     /// # Errors
     /// When what was remembered cannot be read.
     pub fn identity_of(&self, lease: &LeaseId) -> Result<PathBuf, Failure> {
-        let remembered = read(&self.lease_folder(lease)?.join("identity"))?;
-        Ok(remembered.map_or_else(|| self.folder.join("id_ed25519"), PathBuf::from))
+        Ok(self.remembered_identity(lease)?.unwrap_or_else(|| self.folder.join("id_ed25519")))
+    }
+
+    /// `None` where this PC did not rent it itself.
+    ///
+    /// # Errors
+    /// When what was remembered cannot be read.
+    pub fn remembered_identity(&self, lease: &LeaseId) -> Result<Option<PathBuf>, Failure> {
+        Ok(read(&self.lease_folder(lease)?.join("identity"))?.map(PathBuf::from))
     }
 
     /// Writes the file by which ssh knows the worker, and nothing else.

@@ -53,7 +53,9 @@ pub async fn over(market: &Market, lease: &Lease, error: LinkError) -> Result<St
         Ok::<_, Failure>(now)
     };
     match tokio::time::timeout(WORD_WITHIN, word).await {
-        Ok(Ok(now)) => Ok(format!("lease {} is {}", show::short(&now.lease.0), show::state(&now.state))),
+        Ok(Ok(now)) => {
+            Ok(format!("lease {} is {}", show::short(&now.lease.0), show::state(&now, show::texts())))
+        }
         _ => Err(failure(error)),
     }
 }

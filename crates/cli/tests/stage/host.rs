@@ -88,7 +88,12 @@ async fn serve(address: String, key: SecretKey, worker: Worker, held: Arc<Mutex<
                 take(&terms, &worker)
             }
             ToHost::Start { lease, epoch } => {
-                vec![ToCoordinator::Report(Report::Lease { lease, epoch, state: LeaseState::Running })]
+                vec![ToCoordinator::Report(Report::Lease {
+                    lease,
+                    epoch,
+                    state: LeaseState::Running,
+                    cause: None,
+                })]
             }
             ToHost::End { lease, epoch, reason } => {
                 *held.lock().unwrap() = None;
@@ -96,7 +101,14 @@ async fn serve(address: String, key: SecretKey, worker: Worker, held: Arc<Mutex<
                     link.close_lease(&lease.0);
                 }
                 [LeaseState::Ending { reason: reason.clone() }, LeaseState::Ended { reason }]
-                    .map(|state| ToCoordinator::Report(Report::Lease { lease: lease.clone(), epoch, state }))
+                    .map(|state| {
+                        ToCoordinator::Report(Report::Lease {
+                            lease: lease.clone(),
+                            epoch,
+                            state,
+                            cause: None,
+                        })
+                    })
                     .into()
             }
             ToHost::Refused { code, detail } => panic!("{code:?}: {detail}"),
@@ -137,7 +149,7 @@ fn offers() -> ToCoordinator {
 }
 
 fn take(terms: &LeaseTerms, worker: &Worker) -> Vec<ToCoordinator> {
-    let state = |state| Report::Lease { lease: terms.lease.clone(), epoch: terms.epoch, state };
+    let state = |state| Report::Lease { lease: terms.lease.clone(), epoch: terms.epoch, state, cause: None };
     let access = WorkerAccess {
         ssh_host_key: worker.ssh_host_key.clone(),
         jupyter_token: "ab".repeat(32),

@@ -16,10 +16,10 @@ use crate::bounds;
 use crate::registry::Listing;
 use crate::store::leases::{LeaseRecord, Placement};
 use crate::store::renters::Renter;
-use crate::store::{StoreError, books, leases, requests};
+use crate::store::{StoreError, books, continuations, leases, requests};
 
 /// Leases that one renter may hold at a time.
-const MOST_LEASES: usize = 8;
+pub(super) const MOST_LEASES: usize = 8;
 /// Cards that one request is offered to, one after the other.
 const MOST_PLACEMENTS: u64 = 5;
 /// Most cards in one answer.
@@ -50,7 +50,10 @@ impl Market {
     pub(crate) async fn rent(&self, renter: &Renter, request: RentRequest) -> Result<Lease, Failure> {
         let wanted = self.checked(&request)?;
         let now = self.clock.now();
+        let mut out = Consequences::default();
         let mut tx = self.store.write().await?;
+        // Who was interrupted comes first.
+        self.continue_waiting(tx.connection(), now, &mut out).await?;
         let open = leases::open_of_renter(tx.connection(), &renter.id).await?;
         if open.len() >= MOST_LEASES {
             return Err(Failure::refused(
@@ -65,6 +68,7 @@ impl Market {
         let Ok(Some(best)) = best else {
             requests::add(tx.connection(), &Request { at: now, wanted, winner: None }).await?;
             tx.commit().await?;
+            self.publish(out);
             let misses = best.err().unwrap_or_default();
             return Err(Failure::refused(ErrorCode::NoMatch, misses.to_string()));
         };
@@ -84,12 +88,18 @@ impl Market {
             closed_at: None,
             running_ms: 0,
             charged_micros: 0,
+            cause: None,
+            after_interruption: request.after_interruption,
+            continues: None,
+            continued_by: None,
+            waits: None,
         };
         leases::add(tx.connection(), &lease).await?;
         requests::add(tx.connection(), &asked(&lease)).await?;
         tx.commit().await?;
         tracing::info!(lease = %lease.id, host_id = lease.placement.host_id, "lease offered");
-        self.registry.send(&lease.placement.host_id, ToHost::Offer(lease.terms()));
+        out.order(&lease.placement.host_id, ToHost::Offer(lease.terms()));
+        self.publish(out);
         Ok(self.shown(&lease))
     }
 
@@ -127,7 +137,13 @@ impl Market {
         ))
     }
 
-    fn placement(&self, listing: Listing, host_key: String, epoch: Epoch, now: Timestamp) -> Placement {
+    pub(super) fn placement(
+        &self,
+        listing: Listing,
+        host_key: String,
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Placement {
         Placement {
             epoch,
             host_id: listing.host_id,
@@ -155,7 +171,8 @@ impl Market {
     ) -> Result<(), StoreError> {
         let Some(next) = self.next_candidate(db, lease).await? else {
             step(lease, LeaseEvent::End { reason }, now, out);
-            return leases::save(db, lease).await;
+            leases::save(db, lease).await?;
+            return self.after_end(db, lease, now).await;
         };
         let host_key = host_key(db, &next).await?;
         let epoch = Epoch(lease.placement.epoch.0 + 1);
@@ -173,7 +190,8 @@ impl Market {
         db: &mut SqliteConnection,
         lease: &LeaseRecord,
     ) -> Result<Option<Listing>, StoreError> {
-        if lease.placement.epoch.0 >= MOST_PLACEMENTS {
+        // Where a lease goes on is decided where it waits.
+        if lease.placement.epoch.0 >= MOST_PLACEMENTS || lease.continues.is_some() {
             return Ok(None);
         }
         let mut not_again = leases::busy_cards(db).await?;
@@ -192,7 +210,7 @@ impl Market {
         Ok(found.unwrap_or_default().into_iter().find(affordable))
     }
 
-    /// The renter wants no more. Asked again, or for a lease that is over, it changes nothing.
+    /// The renter wants no more. Asked again it changes nothing; one that is over and waits to go on waits no more.
     pub(crate) async fn stop(&self, renter: &Renter, id: &LeaseId) -> Result<Lease, Failure> {
         let now = self.clock.now();
         let mut out = Consequences::default();
@@ -203,6 +221,10 @@ impl Market {
             let placement = &lease.placement;
             out.end(&placement.host_id, &lease.id, placement.epoch, EndReason::RenterStopped);
         }
+        if continuations::give_up(tx.connection(), id).await? {
+            lease.waits = None;
+            out.changed.push(id.clone());
+        }
         tx.commit().await?;
         self.publish(out);
         Ok(self.shown(&lease))
@@ -210,7 +232,7 @@ impl Market {
 }
 
 /// What hosts whose cards were passed over can be told of this lease.
-fn asked(lease: &LeaseRecord) -> Request {
+pub(super) fn asked(lease: &LeaseRecord) -> Request {
     let winner = Winner {
         host_id: lease.placement.host_id.clone(),
         gpu: lease.placement.card.gpu.clone(),
@@ -219,7 +241,7 @@ fn asked(lease: &LeaseRecord) -> Request {
     Request { at: lease.created_at, wanted: lease.requirements.clone(), winner: Some(winner) }
 }
 
-async fn host_key(db: &mut SqliteConnection, listing: &Listing) -> Result<String, StoreError> {
+pub(super) async fn host_key(db: &mut SqliteConnection, listing: &Listing) -> Result<String, StoreError> {
     let key = sqlx::query_scalar("SELECT host_key FROM hosts WHERE id = ?").bind(&listing.host_id);
     Ok(key.fetch_one(db).await?)
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseEvent, LeaseId, LeaseState, WorkerAccess};
 use nightjar_core::ledger::Account;
+use nightjar_core::parting::Cause;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::host_session::ToHost;
 use sqlx::sqlite::SqliteConnection;
@@ -29,6 +30,7 @@ struct Told {
     epoch: Epoch,
     state: LeaseState,
     access: Option<WorkerAccess>,
+    cause: Option<Cause>,
     /// Part of the list after a reconnect: orders may have been lost and are given again.
     anew: bool,
 }
@@ -36,7 +38,8 @@ struct Told {
 impl Market {
     /// Takes one report. What a host says wrongly is logged and passed over; an error is the database's.
     pub(crate) async fn take_report(&self, teller: Teller<'_>, report: Report) -> Result<(), Failure> {
-        let told = |lease, epoch, state, access| Told { lease, epoch, state, access, anew: false };
+        let told =
+            |lease, epoch, state, access, cause| Told { lease, epoch, state, access, cause, anew: false };
         match report {
             Report::Offers { region, offers } => {
                 match bounds::offers(&region, &offers, self.currency) {
@@ -46,14 +49,14 @@ impl Market {
                         self.registry.set_offers(teller.host_id, teller.session, String::new(), Vec::new());
                     }
                 }
-                Ok(())
+                self.continue_those_that_wait(self.clock.now()).await
             }
             Report::Leases { leases } => self.take_list(teller, leases).await,
-            Report::Lease { lease, epoch, state } => {
-                self.take_one(teller, told(lease, epoch, state, None)).await
+            Report::Lease { lease, epoch, state, cause } => {
+                self.take_one(teller, told(lease, epoch, state, None, cause)).await
             }
             Report::Ready { lease, epoch, access } => {
-                self.take_one(teller, told(lease, epoch, LeaseState::Ready, Some(access))).await
+                self.take_one(teller, told(lease, epoch, LeaseState::Ready, Some(access), None)).await
             }
             Report::Declined { lease, epoch, reasons } => {
                 tracing::info!(%lease, epoch = epoch.0, ?reasons, "declined");
@@ -102,7 +105,7 @@ impl Market {
             listed.iter().map(|(lease, epoch, _)| (lease.clone(), *epoch)).collect();
         let mut tx = self.store.write().await?;
         for (lease, epoch, state) in listed {
-            let told = Told { lease, epoch, state, access: None, anew: true };
+            let told = Told { lease, epoch, state, access: None, cause: None, anew: true };
             self.take_told(tx.connection(), teller.host_id, told, now, &mut out).await?;
         }
         for mut lease in leases::open_on_host(tx.connection(), teller.host_id).await? {
@@ -118,6 +121,7 @@ impl Market {
                 step(&mut lease, LeaseEvent::End { reason: EndReason::HostRestarted }, now, &mut out);
                 step(&mut lease, LeaseEvent::Gone, now, &mut out);
                 leases::save(tx.connection(), &lease).await?;
+                self.after_end(tx.connection(), &lease, now).await?;
             }
         }
         tx.commit().await?;
@@ -152,6 +156,12 @@ impl Market {
         let state = bounds::reported_state(told.state);
         let before = lease.clone();
         self.follow(&mut lease, &state, now, out);
+        lease.cause = match lease.state {
+            LeaseState::Yielded | LeaseState::Ending { .. } | LeaseState::Ended { .. } => {
+                told.cause.map(bounds::reported_cause).or(lease.cause)
+            }
+            _ => None,
+        };
         let mut newly_ready = false;
         if let Some(access) = told.access.filter(|_| lease.state == LeaseState::Ready) {
             newly_ready = self.take_access(&mut lease, access, now, out);
@@ -168,6 +178,7 @@ impl Market {
         }
         if lease != before {
             leases::save(db, &lease).await?;
+            self.after_end(db, &lease, now).await?;
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ impl Market {
     async fn sweep(&self, now: Timestamp) -> Result<(), Failure> {
         let open = leases::open(&mut *self.store.reader().acquire().await?).await?;
         self.tell_waiting(now).await?;
+        self.continue_those_that_wait(now).await?;
         for lease in open.iter().filter(|lease| has_run_out(lease, now)) {
             self.expire(&lease.id, now).await?;
         }
@@ -66,6 +67,7 @@ impl Market {
             step(&mut lease, LeaseEvent::End { reason: EndReason::HostLost }, now, &mut out);
             step(&mut lease, LeaseEvent::Gone, now, &mut out);
             leases::save(tx.connection(), &lease).await?;
+            self.after_end(tx.connection(), &lease, now).await?;
         }
         tx.commit().await?;
         self.publish(out);
@@ -78,7 +80,7 @@ fn has_run_out(lease: &LeaseRecord, now: Timestamp) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use nightjar_core::gpu::GpuUuid;
     use nightjar_core::lease::Epoch;
@@ -94,9 +96,9 @@ mod tests {
     use crate::store::leases::Placement;
     use crate::store::renters::{self, Renter};
 
-    const START: Timestamp = Timestamp(1_000_000);
+    pub(in crate::market) const START: Timestamp = Timestamp(1_000_000);
 
-    async fn market(folder: &std::path::Path) -> Market {
+    pub(in crate::market) async fn market(folder: &std::path::Path) -> Market {
         Market {
             store: Store::open(folder).await.unwrap(),
             registry: Registry::default(),
@@ -110,7 +112,7 @@ mod tests {
         }
     }
 
-    fn lease_in(state: LeaseState, host_id: &str) -> LeaseRecord {
+    pub(in crate::market) fn lease_in(state: LeaseState, host_id: &str) -> LeaseRecord {
         LeaseRecord {
             id: LeaseId(format!("{state:?}")),
             renter: "r".into(),
@@ -146,6 +148,11 @@ mod tests {
             closed_at: None,
             running_ms: 0,
             charged_micros: 0,
+            cause: None,
+            after_interruption: Default::default(),
+            continues: None,
+            continued_by: None,
+            waits: None,
         }
     }
 

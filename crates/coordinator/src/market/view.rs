@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use nightjar_core::lease::{LeaseId, LeaseState};
+use nightjar_core::lease::{EndReason, LeaseId, LeaseState};
 use nightjar_core::ledger::Account as BookAccount;
 use nightjar_core::money::Money;
+use nightjar_core::parting::Cause;
 use nightjar_protocol::error::ErrorCode;
-use nightjar_protocol::market_api::{Account, Booking, Lease, Leases, Statement};
+use nightjar_protocol::market_api::{Account, Booking, Interruption, Lease, Leases, Statement, Waits};
 use sqlx::sqlite::SqliteConnection;
 
+use super::continuation::any_host_from;
 use super::{Failure, Market};
 use crate::store::leases::LeaseRecord;
 use crate::store::renters::Renter;
@@ -138,16 +140,48 @@ impl Market {
             price_per_hour: record.price_per_hour(),
             running_ms: record.running_ms,
             charged: Money::new(record.charged_micros, self.currency),
+            interruption: interruption(record),
+            after_interruption: record.after_interruption,
+            continues: record.continues.clone(),
+            continued_by: record.continued_by.clone(),
+            waits: record.waits.map(|(since, until)| Waits {
+                since,
+                until,
+                any_host_from: any_host_from(record.after_interruption, since),
+            }),
             access: placement.access.clone().filter(|_| record.state.is_reachable()),
             relay: self.relay.clone(),
         }
     }
 }
 
+/// Why it is frozen, or why it ended. A host's word counts for what hosts decide.
+fn interruption(record: &LeaseRecord) -> Option<Interruption> {
+    let ended = |reason: &EndReason| {
+        let told = match reason {
+            EndReason::OwnerStopped
+            | EndReason::OwnerReturned
+            | EndReason::FrozenTooLong
+            | EndReason::WorkerDied { .. } => record.cause,
+            _ => None,
+        };
+        Interruption {
+            cause: told.unwrap_or_else(|| Cause::of_end(reason)),
+            since: record.closed_at.unwrap_or(record.state_since),
+        }
+    };
+    match &record.state {
+        LeaseState::Yielded => {
+            Some(Interruption { cause: record.cause.unwrap_or(Cause::OwnerBack), since: record.state_since })
+        }
+        LeaseState::Ending { reason } | LeaseState::Ended { reason } => Some(ended(reason)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nightjar_core::lease::EndReason;
 
     #[test]
     fn states_are_named_as_on_the_wire() {

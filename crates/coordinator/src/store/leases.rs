@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
-use nightjar_core::market::{CardOffer, Requirements};
+use nightjar_core::market::{AfterInterruption, CardOffer, Requirements};
 use nightjar_core::money::Money;
+use nightjar_core::parting::Cause;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::host_session::SignedUsage;
 use serde::Serialize;
@@ -53,6 +54,15 @@ pub(crate) struct LeaseRecord {
     /// Over all placements.
     pub(crate) running_ms: u64,
     pub(crate) charged_micros: i64,
+    /// Why it is frozen or ends, as its host tells it.
+    pub(crate) cause: Option<Cause>,
+    pub(crate) after_interruption: AfterInterruption,
+    /// The lease that this one goes on for.
+    pub(crate) continues: Option<LeaseId>,
+    /// The lease as which it went on; as it was read.
+    pub(crate) continued_by: Option<LeaseId>,
+    /// Since when, and until when, it waits to go on; as it was read.
+    pub(crate) waits: Option<(Timestamp, Timestamp)>,
 }
 
 impl LeaseRecord {
@@ -79,7 +89,9 @@ impl LeaseRecord {
 macro_rules! select {
     ($which:literal) => {
         concat!(
-            "SELECT leases.*, hosts.host_key FROM leases JOIN hosts ON hosts.id = leases.host_id ",
+            "SELECT leases.*, hosts.host_key, c.successor, c.since AS waits_since, c.until AS waits_until
+             FROM leases JOIN hosts ON hosts.id = leases.host_id
+             LEFT JOIN continuations c ON c.lease = leases.id ",
             $which
         )
     };
@@ -91,6 +103,26 @@ fn json<T: Serialize>(what: &'static str, value: &T) -> Result<String, StoreErro
 
 fn parsed<T: DeserializeOwned>(row: &SqliteRow, what: &'static str) -> Result<T, StoreError> {
     serde_json::from_str(row.try_get(what)?).map_err(|error| StoreError::corrupt(what, error))
+}
+
+/// A value of a closed set, kept by its name on the wire.
+fn named<T: DeserializeOwned>(what: &'static str, name: String) -> Result<T, StoreError> {
+    serde_json::from_value(name.into()).map_err(|error| StoreError::corrupt(what, error))
+}
+
+fn name(what: &'static str, value: &impl Serialize) -> Result<String, StoreError> {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => Ok(name),
+        other => Err(StoreError::corrupt(what, format!("{other:?} is no name"))),
+    }
+}
+
+/// While it has no successor.
+fn waits(row: &SqliteRow) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+    let (since, until): (Option<i64>, Option<i64>) =
+        (row.try_get("waits_since")?, row.try_get("waits_until")?);
+    let waits = row.try_get::<Option<String>, _>("successor")?.is_none();
+    Ok(since.zip(until).filter(|_| waits).map(|(since, until)| (Timestamp(since), Timestamp(until))))
 }
 
 fn read(row: &SqliteRow) -> Result<LeaseRecord, StoreError> {
@@ -125,6 +157,11 @@ fn read(row: &SqliteRow) -> Result<LeaseRecord, StoreError> {
         closed_at: row.try_get::<Option<i64>, _>("closed_at")?.map(Timestamp),
         running_ms: count(row.try_get("running_ms")?)?,
         charged_micros: row.try_get("charged_micros")?,
+        cause: row.try_get::<Option<String>, _>("cause")?.map(|cause| named("cause", cause)).transpose()?,
+        after_interruption: named("after_interruption", row.try_get("after_interruption")?)?,
+        continues: row.try_get::<Option<String>, _>("continues")?.map(LeaseId),
+        continued_by: row.try_get::<Option<String>, _>("successor")?.map(LeaseId),
+        waits: waits(row)?,
     })
 }
 
@@ -134,8 +171,8 @@ pub(crate) async fn add(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resul
         "INSERT INTO leases (id, renter, image, requirements, renter_key, ssh_public_key, created_at,
             epoch, host_id, gpu, region, card, fee_basis_points, offered_at, started_at, access,
             last_sequence, running_ms_total, metered_to, state, state_since, closed_at, over, running_ms,
-            charged_micros)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 0, ?, ?, NULL, 0, 0, 0)",
+            charged_micros, after_interruption, continues)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 0, ?, ?, NULL, 0, 0, 0, ?, ?)",
     )
     .bind(&lease.id.0)
     .bind(&lease.renter)
@@ -153,6 +190,8 @@ pub(crate) async fn add(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resul
     .bind(lease.placement.offered_at.0)
     .bind(json("state", &lease.state)?)
     .bind(lease.state_since.0)
+    .bind(name("after_interruption", &lease.after_interruption)?)
+    .bind(lease.continues.as_ref().map(|id| &id.0))
     .execute(&mut *db)
     .await?;
     add_placement(db, lease).await
@@ -182,7 +221,7 @@ pub(crate) async fn save(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resu
     sqlx::query(
         "UPDATE leases SET epoch = ?, host_id = ?, gpu = ?, region = ?, card = ?, fee_basis_points = ?,
             offered_at = ?, started_at = ?, access = ?, last_sequence = ?, running_ms_total = ?, metered_to = ?,
-            state = ?, state_since = ?, closed_at = ?, over = ?, running_ms = ?, charged_micros = ?
+            state = ?, state_since = ?, closed_at = ?, over = ?, running_ms = ?, charged_micros = ?, cause = ?
          WHERE id = ?",
     )
     .bind(number(placement.epoch.0)?)
@@ -203,6 +242,7 @@ pub(crate) async fn save(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resu
     .bind(lease.state.is_over())
     .bind(number(lease.running_ms)?)
     .bind(lease.charged_micros)
+    .bind(lease.cause.map(Cause::as_str))
     .bind(&lease.id.0)
     .execute(db)
     .await?;

@@ -2,6 +2,7 @@
 //! it read is still true when it writes; readers are never in its way (WAL).
 
 pub(crate) mod books;
+pub(crate) mod continuations;
 pub(crate) mod hosts;
 pub(crate) mod leases;
 pub(crate) mod renters;

@@ -14,6 +14,7 @@ use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, Wo
 use nightjar_core::market::{CardOffer, WaitReason};
 use nightjar_core::meter::UsageRecord;
 use nightjar_core::money::{Currency, Money};
+use nightjar_core::parting::Cause;
 use nightjar_core::settings::EgressMode;
 use nightjar_protocol::error::{ErrorBody, ErrorCode};
 use nightjar_protocol::host_session::{
@@ -156,6 +157,7 @@ pub fn rent_request() -> RentRequest {
         image: IMAGE.into(),
         renter_key: hex::encode(SecretKey::generate().public().as_bytes()),
         ssh_public_key: SSH_KEY.into(),
+        after_interruption: Default::default(),
     }
 }
 
@@ -316,7 +318,13 @@ impl Host {
     pub async fn settle(&mut self) {
         let lease = LeaseId("00000000-0000-4000-8000-000000000000".into());
         let state = LeaseState::Running;
-        self.say(ToCoordinator::Report(Report::Lease { lease: lease.clone(), epoch: Epoch(9), state })).await;
+        self.say(ToCoordinator::Report(Report::Lease {
+            lease: lease.clone(),
+            epoch: Epoch(9),
+            state,
+            cause: None,
+        }))
+        .await;
         let heard = self.hear().await;
         let superseded = ToHost::End { lease, epoch: Epoch(9), reason: EndReason::Superseded };
         assert_eq!(heard, Some(superseded));
@@ -344,7 +352,14 @@ impl Host {
 
     pub async fn tell(&mut self, terms: &LeaseTerms, state: LeaseState) {
         let (lease, epoch) = (terms.lease.clone(), terms.epoch);
-        self.say(ToCoordinator::Report(Report::Lease { lease, epoch, state })).await;
+        self.say(ToCoordinator::Report(Report::Lease { lease, epoch, state, cause: None })).await;
+    }
+
+    /// It is frozen or ends for a cause.
+    pub async fn tell_why(&mut self, terms: &LeaseTerms, state: LeaseState, cause: Cause) {
+        let (lease, epoch) = (terms.lease.clone(), terms.epoch);
+        let report = Report::Lease { lease, epoch, state, cause: Some(cause) };
+        self.say(ToCoordinator::Report(report)).await;
     }
 
     pub async fn decline(&mut self, terms: &LeaseTerms) {

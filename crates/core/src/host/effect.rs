@@ -9,6 +9,7 @@ use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAcce
 use crate::market::{CardOffer, WaitReason};
 use crate::meter::UsageRecord;
 use crate::money::Money;
+use crate::parting::{Cause, Parting};
 use crate::policy::{BlockReason, Verdict};
 use crate::settings::{GiveBack, Settings, Sharing};
 use crate::time::Timestamp;
@@ -21,11 +22,13 @@ pub enum Effect {
     /// Pause the container now. Waits for nothing else.
     Freeze {
         lease: LeaseId,
+        parting: Parting,
     },
     /// End every process of the worker and remove its containers; `Gone` reports back.
     Stop {
         lease: LeaseId,
         how: StopHow,
+        parting: Parting,
     },
     Thaw {
         lease: LeaseId,
@@ -80,6 +83,26 @@ pub enum StopHow {
     Graceful {
         grace_ms: u64,
     },
+}
+
+impl StopHow {
+    /// What the tenant has left.
+    #[must_use]
+    pub fn grace_ms(self) -> u64 {
+        match self {
+            Self::Kill => 0,
+            Self::Graceful { grace_ms } => grace_ms,
+        }
+    }
+
+    /// With no more than this left.
+    #[must_use]
+    pub fn within(self, most_ms: u64) -> Self {
+        match self {
+            Self::Kill => Self::Kill,
+            Self::Graceful { grace_ms } => Self::Graceful { grace_ms: grace_ms.min(most_ms) },
+        }
+    }
 }
 
 /// A lease as the journal keeps it.
@@ -159,6 +182,9 @@ pub enum Report {
         lease: LeaseId,
         epoch: Epoch,
         state: LeaseState,
+        /// The class of what the owner needs the card for, while it is frozen or ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause>,
     },
     Ready {
         lease: LeaseId,

@@ -6,6 +6,7 @@ use crate::economics::{Account, account};
 use crate::energy::EnergySample;
 use crate::lease::{EndReason, LeaseEvent, LeaseState, LeaseTerms, WorkerAccess};
 use crate::meter::{Meter, UsageRecord, owed};
+use crate::parting::{Cause, Parting, Step};
 use crate::policy::{BlockReason, Impact, Verdict};
 use crate::settings::{GiveBack, Settings};
 use crate::tariff::Tariff;
@@ -21,6 +22,9 @@ const PREPARE_AT_MOST_MS: u64 = 300_000;
 const START_AT_MOST_MS: u64 = 60_000;
 /// A worker that was told to end is told again, harder, after its grace and this much more.
 const STOP_AGAIN_AFTER_MS: u64 = 15_000;
+
+/// What a tenant has left when the PC sleeps or shuts down: systems wait for a few seconds, then they do not.
+pub(super) const CLOSING_GRACE_MS: u64 = 3_000;
 
 /// Longer than any decision takes: the owner's task waits for nothing.
 const INPUT_TO_DECISION_AT_MOST_MS: u64 = 2_000;
@@ -63,6 +67,8 @@ pub(super) struct Job {
     leaves_softly: bool,
     /// When the owner's hand was seen, while it is.
     input_at: Option<Timestamp>,
+    /// Why it is frozen or ends.
+    cause: Option<Cause>,
 }
 
 impl Job {
@@ -79,6 +85,7 @@ impl Job {
             grace: false,
             leaves_softly: false,
             input_at: None,
+            cause: None,
             terms,
         };
         job.step(LeaseEvent::Accept, now, out);
@@ -109,10 +116,12 @@ impl Job {
             grace: false,
             leaves_softly: false,
             input_at: None,
+            cause: None,
             terms: stored.terms,
         };
         let was_used = matches!(job.state, LeaseState::Running | LeaseState::Yielded);
         if was_used && fate == WorkerFate::Running {
+            job.cause = Some(Cause::HostClosing);
             if job.state == LeaseState::Running {
                 job.step(LeaseEvent::Yield, now, out);
             }
@@ -204,7 +213,7 @@ impl Job {
         let (lease, epoch) = (self.terms.lease.clone(), self.terms.epoch);
         Effect::Tell(match (&self.state, &self.access) {
             (LeaseState::Ready, Some(access)) => Report::Ready { lease, epoch, access: access.clone() },
-            _ => Report::Lease { lease, epoch, state: self.state.clone() },
+            _ => Report::Lease { lease, epoch, state: self.state.clone(), cause: self.cause },
         })
     }
 
@@ -253,20 +262,42 @@ impl Job {
         now: Timestamp,
         out: &mut Outbox,
     ) {
+        // Who was frozen for too long was frozen for something.
+        let known = self.cause.filter(|_| reason == EndReason::FrozenTooLong);
+        self.end_for(known.unwrap_or_else(|| Cause::of_end(&reason)), reason, how, energy, now, out);
+    }
+
+    /// As [`Job::end`], where more is known than the reason says.
+    pub(super) fn end_for(
+        &mut self,
+        cause: Cause,
+        reason: EndReason,
+        how: StopHow,
+        energy: Option<u64>,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
         if matches!(self.worker, Worker::Stopping { .. }) || self.state.is_over() {
             return;
         }
         self.leaves_softly = reason == EndReason::OwnerReturned && matches!(how, StopHow::Graceful { .. });
         self.grace = how != StopHow::Kill;
-        out.push(Effect::Stop { lease: self.terms.lease.clone(), how });
+        self.cause = Some(cause);
+        self.stop(how, now, out);
         out.push(Effect::CloseGate { lease: self.terms.lease.clone() });
         self.meter_stop(energy, now, out);
-        let grace_ms = match how {
-            StopHow::Kill => 0,
-            StopHow::Graceful { grace_ms } => grace_ms,
-        };
+        let grace_ms = how.grace_ms();
         self.worker = Worker::Stopping { again_at: now.plus_ms(grace_ms + STOP_AGAIN_AFTER_MS) };
         self.step(LeaseEvent::End { reason }, now, out);
+    }
+
+    fn stop(&self, how: StopHow, now: Timestamp, out: &mut Outbox) {
+        let parting = self.parting(Step::End, now, now.plus_ms(how.grace_ms()));
+        out.push(Effect::Stop { lease: self.terms.lease.clone(), how, parting });
+    }
+
+    fn parting(&self, step: Step, at: Timestamp, deadline: Timestamp) -> Parting {
+        Parting { step, cause: self.cause.unwrap_or(Cause::OwnerBack), at, deadline }
     }
 
     pub(super) fn take(
@@ -342,7 +373,7 @@ impl Job {
                 self.grace = false;
             }
             if (hurry || now >= again_at) && !self.state.is_over() {
-                out.push(Effect::Stop { lease: self.terms.lease.clone(), how: StopHow::Kill });
+                self.stop(StopHow::Kill, now, out);
                 self.worker = Worker::Stopping { again_at: now.plus_ms(STOP_AGAIN_AFTER_MS) };
             }
             return;
@@ -351,12 +382,14 @@ impl Job {
             self.end(reason, StopHow::Kill, energy, now, out);
         } else if verdict.impact(settings.give_back) == Some(Impact::Evict) {
             let (reason, how) = eviction(verdict, settings, self.gentle(settings));
-            self.end(reason, how, energy, now, out);
+            self.end_for(verdict.cause(settings.give_back), reason, how, energy, now, out);
         } else if verdict.allows_running(settings.give_back) {
             self.go_on(energy, now, out);
-            self.restrain(verdict.impact(settings.give_back) == Some(Impact::Restrain), settings, out);
+            let restrain = verdict.impact(settings.give_back) == Some(Impact::Restrain);
+            self.restrain(restrain, settings, energy, now, out);
         } else {
-            self.hold(energy, now, out);
+            let cause = verdict.cause(settings.give_back);
+            self.hold(cause, settings.frozen_at_most_ms, energy, now, out);
         }
     }
 
@@ -367,6 +400,7 @@ impl Job {
                 self.store(record, now, out);
             }
             (LeaseState::Yielded, Worker::Up) => {
+                self.cause = None;
                 self.step(LeaseEvent::Resume, now, out);
                 self.meter.start(now, energy);
                 out.push(Effect::Notify(Notice::JobResumed { image: self.terms.image.clone() }));
@@ -380,33 +414,51 @@ impl Job {
     }
 
     /// Narrows what a running tenant may use, or gives it back.
-    fn restrain(&mut self, restrain: bool, settings: &Settings, out: &mut Outbox) {
+    fn restrain(
+        &mut self,
+        restrain: bool,
+        settings: &Settings,
+        energy: Option<u64>,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
         if self.state == LeaseState::Running && self.restrained != restrain {
             self.restrained = restrain;
+            let percent = if restrain { settings.sharing.share_percent() } else { 100 };
+            let record = self.meter.set_share(percent, now, energy);
+            self.store(record, now, out);
             let (lease, sharing) = (self.terms.lease.clone(), restrain.then_some(settings.sharing));
             out.push(Effect::Restrain { lease, gpu: self.terms.gpu.clone(), sharing });
         }
     }
 
-    fn hold(&mut self, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
+    fn hold(&mut self, cause: Cause, at_most_ms: u64, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
+        if self.state == LeaseState::Yielded && self.cause != Some(cause) {
+            self.cause = Some(cause);
+            out.push(self.report());
+        }
         match (&self.state, self.worker) {
             (LeaseState::Running, _) => {
-                self.freeze(out);
+                self.cause = Some(cause);
+                self.freeze(now.plus_ms(at_most_ms), now, out);
                 self.meter_stop(energy, now, out);
                 self.step(LeaseEvent::Yield, now, out);
                 out.push(Effect::Notify(Notice::JobFrozen { image: self.terms.image.clone() }));
             }
-            (LeaseState::Yielded, Worker::Up | Worker::Thawing) => self.freeze(out),
+            (LeaseState::Yielded, Worker::Up | Worker::Thawing) => {
+                self.freeze(self.state_since.plus_ms(at_most_ms), now, out);
+            }
             (LeaseState::Accepted | LeaseState::Preparing | LeaseState::Ready, _) => {
-                self.end(EndReason::OwnerReturned, StopHow::Kill, energy, now, out);
+                self.end_for(cause, EndReason::OwnerReturned, StopHow::Kill, energy, now, out);
             }
             _ => {}
         }
     }
 
-    fn freeze(&mut self, out: &mut Outbox) {
+    fn freeze(&mut self, deadline: Timestamp, now: Timestamp, out: &mut Outbox) {
         self.worker = Worker::Freezing;
-        out.push(Effect::Freeze { lease: self.terms.lease.clone() });
+        let parting = self.parting(Step::Freeze, now, deadline);
+        out.push(Effect::Freeze { lease: self.terms.lease.clone(), parting });
     }
 
     fn overdue(&self, settings: &Settings, now: Timestamp) -> Option<EndReason> {
@@ -481,9 +533,9 @@ fn eviction(verdict: &Verdict, settings: &Settings, gentle: StopHow) -> (EndReas
         BlockReason::TurnedOff
         | BlockReason::Snoozed { .. }
         | BlockReason::SettingsUnreadable { .. }
-        | BlockReason::Suspending
         | BlockReason::CardNotLent
         | BlockReason::OutsideSchedule { .. } => (EndReason::OwnerStopped, gentle),
+        BlockReason::Suspending => (EndReason::OwnerStopped, gentle.within(CLOSING_GRACE_MS)),
         BlockReason::NoDocker { detail } => {
             let cause = format!("the Docker Engine does not answer: {detail}");
             (EndReason::WorkerDied { cause }, StopHow::Kill)

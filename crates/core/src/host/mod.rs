@@ -32,8 +32,10 @@ pub use view::{CardView, HostState, HostView, JobView};
 
 use crate::energy::EnergySample;
 use crate::gpu::{GpuReading, GpuUuid};
+use crate::gpu_use::Strangers;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms};
 use crate::market::{CardOffer, WaitReason};
+use crate::parting::Cause;
 use crate::policy::{
     self, EarnNow, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide,
 };
@@ -44,7 +46,7 @@ use crate::thermal::Thermal;
 use crate::time::Timestamp;
 use effect::Outbox;
 use hours::Hours;
-use job::Job;
+use job::{CLOSING_GRACE_MS, Job};
 use memory::Reclaim;
 
 /// Longest snooze that is taken: a week.
@@ -75,6 +77,26 @@ struct Card {
     peak_watts: Option<f64>,
     /// What the market says of a card that waits.
     waiting: Option<WaitReason>,
+    /// Who uses it beside us.
+    strangers: Strangers,
+}
+
+impl Card {
+    fn new(reading: GpuReading, present: bool) -> Self {
+        Self {
+            reading,
+            present,
+            verdict: undecided(),
+            job: None,
+            told_watts: None,
+            found_watts: None,
+            thermal: Thermal::default(),
+            reclaim: None,
+            peak_watts: None,
+            waiting: None,
+            strangers: Strangers::default(),
+        }
+    }
 }
 
 /// See the module's text.
@@ -229,6 +251,12 @@ impl Host {
         self.cards.get(gpu).map_or(0, |card| card.reading.index)
     }
 
+    /// Some card was busy in one look, which is not enough to say that somebody uses it: it is worth another one soon.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.cards.values().any(|card| card.present && card.strangers.is_in_doubt())
+    }
+
     /// Some lease is not over yet.
     #[must_use]
     pub fn has_jobs(&self) -> bool {
@@ -265,18 +293,11 @@ impl Host {
                     card.present = false;
                 }
                 for reading in cards {
-                    let card = self.cards.entry(reading.uuid.clone()).or_insert_with(|| Card {
-                        reading: reading.clone(),
-                        present: true,
-                        verdict: undecided(),
-                        job: None,
-                        told_watts: None,
-                        found_watts: None,
-                        thermal: Thermal::default(),
-                        reclaim: None,
-                        peak_watts: None,
-                        waiting: None,
-                    });
+                    let card = self
+                        .cards
+                        .entry(reading.uuid.clone())
+                        .or_insert_with(|| Card::new(reading.clone(), true));
+                    card.strangers.look(&reading, &self.settings, now);
                     let peak = reading.power_watts.into_iter().chain(card.peak_watts).reduce(f64::max);
                     card.peak_watts = peak;
                     if let Some(job) = &mut card.job {
@@ -350,6 +371,7 @@ impl Host {
                     lease,
                     epoch,
                     state: LeaseState::Ended { reason },
+                    cause: None,
                 })),
             },
         }
@@ -399,15 +421,16 @@ impl Host {
         if !image_is_here {
             return Some(vec![]);
         }
-        let verdict = self.verdict_for(&card.reading, JobPresence::None, now);
+        let verdict = self.verdict_for(card, JobPresence::None, now);
         match heat::with_heat(verdict, &card.thermal, &card.reading, &self.settings) {
             Verdict::Earn => None,
             Verdict::Blocked { reasons, .. } => Some(reasons),
         }
     }
 
-    fn verdict_for(&self, reading: &GpuReading, job: JobPresence, now: Timestamp) -> Verdict {
-        decide(&self.snapshot, &self.settings, &self.overrides, Some(reading), job, now)
+    fn verdict_for(&self, card: &Card, job: JobPresence, now: Timestamp) -> Verdict {
+        let (reading, stranger) = (Some(&card.reading), card.strangers.counted());
+        decide(&self.snapshot, &self.settings, &self.overrides, reading, stranger, job, now)
     }
 
     fn take_worker(
@@ -495,20 +518,9 @@ impl Host {
             let gpu = survivor.stored.terms.gpu.clone();
             let job = Job::recover(survivor, now, out);
             if let Some(job) = job {
-                let card = self.cards.entry(gpu.clone()).or_insert_with(|| Card {
-                    // The driver has not listed it yet.
-                    reading: GpuReading::unread(gpu),
-                    present: false,
-                    verdict: undecided(),
-                    job: None,
-                    told_watts: None,
-                    found_watts: None,
-                    thermal: Thermal::default(),
-                    reclaim: None,
-                    peak_watts: None,
-                    waiting: None,
-                });
-                card.job = Some(job);
+                // The driver may not have listed it yet.
+                let unseen = || Card::new(GpuReading::unread(gpu.clone()), false);
+                self.cards.entry(gpu.clone()).or_insert_with(unseen).job = Some(job);
             }
         }
         self.recovered = true;
@@ -532,12 +544,18 @@ impl Host {
             let presence = if card.job.is_some() { JobPresence::Held } else { JobPresence::None };
             let seen = card.present.then_some(&card.reading);
             card.thermal.tick(now);
-            let verdict = decide(&self.snapshot, &self.settings, &self.overrides, seen, presence, now);
+            let (settings, stranger) = (&self.settings, seen.and(card.strangers.counted()));
+            let verdict = decide(&self.snapshot, settings, &self.overrides, seen, stranger, presence, now);
             let verdict = heat::with_heat(verdict, &card.thermal, &card.reading, &self.settings);
             if let Some(job) = &mut card.job {
                 if self.closing || broke.contains(&card.reading.uuid) {
-                    let how = job.gentle(&self.settings);
-                    job.end(EndReason::OwnerStopped, how, card.reading.energy_millijoules, now, out);
+                    let gentle = job.gentle(&self.settings);
+                    let (cause, how) = match self.closing {
+                        true => (Cause::HostClosing, gentle.within(CLOSING_GRACE_MS)),
+                        false => (Cause::OwnerStopped, gentle),
+                    };
+                    let energy = card.reading.energy_millijoules;
+                    job.end_for(cause, EndReason::OwnerStopped, how, energy, now, out);
                 }
                 job.reconcile(&verdict, &self.settings, card.reading.energy_millijoules, now, out);
                 let is_over = job.state().is_over();

@@ -162,6 +162,7 @@ impl Host {
                     settings,
                     overrides,
                     None,
+                    None,
                     crate::policy::Job::None,
                     now,
                 )

@@ -11,7 +11,6 @@ pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};
 
 use crate::gpu::{GpuReading, GpuTrouble};
-use crate::gpu_use::stranger_on;
 use crate::schedule::schedule_says;
 use crate::settings::Settings;
 use crate::signal::SignalKind;
@@ -27,13 +26,14 @@ pub enum Job {
     Held,
 }
 
-/// Decides for one card. `card` is `None` when no card can be read at all.
+/// Decides for one card. `card` is `None` when no card can be read at all; `stranger` is who uses it beside us.
 #[must_use]
 pub fn decide(
     snapshot: &Snapshot,
     settings: &Settings,
     overrides: &Overrides,
     card: Option<&GpuReading>,
+    stranger: Option<&str>,
     job: Job,
     now: Timestamp,
 ) -> Verdict {
@@ -48,8 +48,8 @@ pub fn decide(
     if !apart {
         use_of_the_pc(snapshot, settings, overrides, card, job, now, &mut found);
     }
-    if let Some(stranger) = card.and_then(|card| stranger_on(card, settings)) {
-        found.add(BlockReason::GpuBusy { process: stranger.label() });
+    if let Some(stranger) = stranger {
+        found.add(BlockReason::GpuBusy { process: stranger.to_owned() });
     }
     surroundings(snapshot, &mut found);
     fitness(snapshot, settings, card, &mut found);

@@ -6,6 +6,7 @@ use ts_rs::TS;
 use super::UnsafeVersion;
 use crate::gpu::GpuTrouble;
 use crate::money::Money;
+use crate::parting::Cause;
 use crate::settings::GiveBack;
 use crate::thermal::Doubt;
 use crate::time::Timestamp;
@@ -200,6 +201,15 @@ impl Verdict {
             Self::Earn => None,
             Self::Blocked { reasons, .. } => reasons.iter().map(|reason| reason.impact(give_back)).max(),
         }
+    }
+
+    /// The class of the first of its gravest reasons: for this a job is frozen or ends.
+    #[must_use]
+    pub fn cause(&self, give_back: GiveBack) -> Cause {
+        let Self::Blocked { reasons, .. } = self else { return Cause::OwnerBack };
+        let gravest = self.impact(give_back);
+        let first = reasons.iter().find(|reason| Some(reason.impact(give_back)) == gravest);
+        first.map_or(Cause::OwnerBack, Cause::of_block)
     }
 
     /// A job that runs may go on.

@@ -18,7 +18,7 @@ fn idle_pc() -> (Snapshot, GpuReading) {
 }
 
 fn verdict(snapshot: &Snapshot, card: Option<&GpuReading>) -> Verdict {
-    decide(snapshot, &Settings::default(), &Overrides::default(), card, Job::None, NOW)
+    decide(snapshot, &Settings::default(), &Overrides::default(), card, None, Job::None, NOW)
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn an_accepted_version_no_longer_blocks() {
     snapshot.runtime = Runtime::Ready { unsafe_versions: vec![version], images: vec![] };
     assert_eq!(verdict(&snapshot, Some(&card)).impact(GiveBack::Instant), Some(Impact::HoldNew));
     let settings = Settings { accepted_versions: vec!["runc 1.1.5".into()], ..Settings::default() };
-    let with = decide(&snapshot, &settings, &Overrides::default(), Some(&card), Job::None, NOW);
+    let with = decide(&snapshot, &settings, &Overrides::default(), Some(&card), None, Job::None, NOW);
     assert_eq!(with, Verdict::Earn);
 }
 
@@ -71,19 +71,19 @@ fn without_a_presence_sensor_nothing_is_lent_unless_the_owner_says_so() {
     snapshot.presence = Presence::Unknown { detail: "no display".into() };
     assert_eq!(verdict(&snapshot, Some(&card)).impact(GiveBack::Instant), Some(Impact::Freeze));
     let settings = Settings { without_presence: true, ..Settings::default() };
-    let with = decide(&snapshot, &settings, &Overrides::default(), Some(&card), Job::None, NOW);
+    let with = decide(&snapshot, &settings, &Overrides::default(), Some(&card), None, Job::None, NOW);
     assert_eq!(with, Verdict::Earn);
 }
 
 #[test]
 fn a_stranger_on_the_card_is_named_and_takes_it() {
-    use crate::gpu::GpuProcess;
-    let (snapshot, mut card) = idle_pc();
-    let game = GpuProcess { sm_percent: Some(70), ..GpuProcess::listed(42, Some(2 << 30), true) };
-    card.processes = vec![GpuProcess { name: Some("factorio".into()), ..game.clone() }];
-    let Verdict::Blocked { reasons, .. } = verdict(&snapshot, Some(&card)) else { panic!("not blocked") };
+    let (snapshot, card) = idle_pc();
+    let with = |stranger| {
+        let (settings, overrides) = (Settings::default(), Overrides::default());
+        decide(&snapshot, &settings, &overrides, Some(&card), stranger, Job::None, NOW)
+    };
+    let Verdict::Blocked { reasons, .. } = with(Some("factorio")) else { panic!("not blocked") };
     assert_eq!(reasons, [BlockReason::GpuBusy { process: "factorio".into() }]);
-    assert_eq!(verdict(&snapshot, Some(&card)).impact(GiveBack::default()), Some(Impact::Evict));
-    card.processes = vec![GpuProcess { ours: true, ..game }];
-    assert_eq!(verdict(&snapshot, Some(&card)), Verdict::Earn);
+    assert_eq!(with(Some("factorio")).impact(GiveBack::default()), Some(Impact::Evict));
+    assert_eq!(with(None), Verdict::Earn);
 }

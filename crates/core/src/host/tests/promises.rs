@@ -79,7 +79,7 @@ fn peers_04_a_game_gets_the_memory_and_not_a_frozen_tenant() {
     let mut world = running_world();
     let effects = effects_of(&mut world, game(true));
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Freeze { .. })), "{effects:?}");
-    assert_eq!(effects[0], Effect::Stop { lease: LeaseId("lease-0".into()), how: StopHow::Kill });
+    assert!(matches!(&effects[0], Effect::Stop { how: StopHow::Kill, .. }), "{effects:?}");
     // Also when it was frozen already, since then it still holds its memory.
     let mut world = running_world();
     world.put(Step::Active);
@@ -160,7 +160,12 @@ fn a_shared_card_is_bounded_while_its_owner_is_there_and_given_to_a_game_at_once
     };
     let effects = owner_comes(&mut world);
     assert_eq!(restraints(&effects), [Some(Sharing::default())]);
+    let ran = |world: &World| world.host.job(&LeaseId("lease-0".into())).unwrap().running_ms(world.now);
     assert_eq!(world.host.job(&LeaseId("lease-0".into())).unwrap().state(), &LeaseState::Running);
+    // The renter pays for the share that it keeps.
+    let before = ran(&world);
+    world.wait(100_000);
+    assert_eq!(ran(&world) - before, 100_000 * u64::from(Sharing::default().share_percent()) / 100);
     world.put(Step::Idle);
     let effects = {
         world.now = world.now.plus_ms(Settings::default().idle_after_ms);

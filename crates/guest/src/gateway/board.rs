@@ -1,4 +1,4 @@
-//! What a tenant may ask of its lease, on the loopback address: `GET /` and `GET /notice`.
+//! What a tenant may ask of its lease, on the loopback address: `GET /v1/lease` and `GET /v1/notice`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use nightjar_protocol::guest::{GatewayBoot, NOTICE_PORT, Notice};
 use serde_json::{Value, json};
+
+use crate::notice::now;
 
 const REQUEST_LIMIT_BYTES: u64 = 4 * 1024;
 /// A caller that dawdles keeps others waiting for no longer.
@@ -18,7 +20,7 @@ pub struct Board(Arc<Mutex<Shown>>);
 
 struct Shown {
     lease: Value,
-    notice: Option<Value>,
+    notice: Option<Notice>,
 }
 
 impl Board {
@@ -28,19 +30,18 @@ impl Board {
         shown.lease["down_kbit"] = down_kbit.into();
     }
 
-    pub fn set_notice(&self, notice: &Notice) {
-        let notice = json!({ "reason": notice.reason, "deadline_ms": notice.deadline_ms });
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).notice = Some(notice);
+    pub fn set_notice(&self, notice: Option<Notice>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).notice = notice;
     }
 
     /// Status line and body for a path.
     fn answer(&self, path: &str) -> (&'static str, String) {
         let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (path, &shown.notice) {
-            ("/", _) => ("200 OK", shown.lease.to_string()),
-            ("/notice", Some(notice)) => ("200 OK", notice.to_string()),
-            ("/notice", None) => ("204 No Content", String::new()),
-            _ => ("404 Not Found", json!({ "paths": ["/", "/notice"] }).to_string()),
+            ("/v1/lease", _) => ("200 OK", shown.lease.to_string()),
+            ("/v1/notice", Some(notice)) => ("200 OK", notice.shown(now()).to_string()),
+            ("/v1/notice", None) => ("204 No Content", String::new()),
+            _ => ("404 Not Found", json!({ "paths": ["/v1/lease", "/v1/notice"] }).to_string()),
         }
     }
 }
@@ -83,4 +84,32 @@ fn reply(board: &Board, mut stream: &TcpStream) -> std::io::Result<()> {
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use nightjar_core::parting::{Cause, Parting, Step};
+
+    use super::*;
+
+    #[test]
+    fn there_is_a_notice_only_while_something_is_to_be_told() {
+        let board = Board(Arc::new(Mutex::new(Shown { lease: json!({ "up_kbit": 1 }), notice: None })));
+        board.set_bandwidth(64, 128);
+        assert_eq!(board.answer("/v1/lease").1, r#"{"down_kbit":128,"up_kbit":64}"#);
+        assert_eq!(board.answer("/v1/notice"), ("204 No Content", String::new()));
+        let at = now();
+        let parting = Parting { step: Step::End, cause: Cause::TooHot, at, deadline: at.plus_ms(60_000) };
+        board.set_notice(Some(Notice::of(&parting)));
+        let (status, body) = board.answer("/v1/notice");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (status, body["cause"].as_str(), body["step"].as_str()),
+            ("200 OK", Some("too_hot"), Some("end"))
+        );
+        assert!((50..=60).contains(&body["seconds_left"].as_u64().unwrap()), "{body}");
+        board.set_notice(None);
+        assert_eq!(board.answer("/v1/notice").0, "204 No Content");
+        assert_eq!(board.answer("/notice").0, "404 Not Found");
+    }
 }

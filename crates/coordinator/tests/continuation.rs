@@ -1,0 +1,161 @@
+//! A lease that the owner interrupts: what its renter is told, and how it goes on.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod rig;
+
+use nightjar_core::lease::{EndReason, Epoch, LeaseState, LeaseTerms};
+use nightjar_core::market::AfterInterruption;
+use nightjar_core::parting::Cause;
+use nightjar_protocol::error::ErrorCode;
+use nightjar_protocol::market_api::{Lease, RentRequest};
+use rig::{Host, Renter, Rig, card, code, rent_request};
+
+fn ended(reason: EndReason) -> LeaseState {
+    LeaseState::Ended { reason }
+}
+
+async fn rent(rig: &Rig, renter: &Renter, after_interruption: AfterInterruption) -> (Lease, RentRequest) {
+    let request = RentRequest { after_interruption, ..rent_request() };
+    (renter.post(rig, "/v1/leases", &request).await.unwrap(), request)
+}
+
+/// The owner takes the card for a game; nothing is on offer then.
+async fn evict(host: &mut Host, terms: &LeaseTerms) {
+    host.offer(vec![]).await;
+    host.tell_why(terms, LeaseState::Ending { reason: EndReason::OwnerReturned }, Cause::Game).await;
+    host.tell_why(terms, ended(EndReason::OwnerReturned), Cause::Game).await;
+    host.settle().await;
+}
+
+#[tokio::test]
+async fn a_renter_is_told_why_and_since_when() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut host = rig.host("a", 600_000).await;
+    let lease = alice.rent(&rig).await.lease;
+    let terms = host.run().await;
+    let running = alice.sees_state(&rig, &lease, LeaseState::Running).await;
+    assert_eq!(running.interruption, None);
+    host.tell_why(&terms, LeaseState::Yielded, Cause::OwnerBack).await;
+    let frozen = alice.sees_state(&rig, &lease, LeaseState::Yielded).await;
+    let why = frozen.interruption.unwrap();
+    assert_eq!((why.cause, why.since), (Cause::OwnerBack, frozen.state_since));
+    // It stays frozen for another reason.
+    host.tell_why(&terms, LeaseState::Yielded, Cause::TooHot).await;
+    alice.sees(&rig, &lease, |lease| lease.interruption.is_some_and(|why| why.cause == Cause::TooHot)).await;
+    host.tell(&terms, LeaseState::Running).await;
+    assert_eq!(alice.sees_state(&rig, &lease, LeaseState::Running).await.interruption, None);
+    // A host cannot speak for the renter here either.
+    let ending = LeaseState::Ending { reason: EndReason::OwnerReturned };
+    host.tell_why(&terms, ending.clone(), Cause::RenterStopped).await;
+    let told = alice.sees_state(&rig, &lease, ending).await;
+    assert_eq!(told.interruption.unwrap().cause, Cause::Trouble);
+    host.tell_why(&terms, ended(EndReason::OwnerReturned), Cause::Game).await;
+    let over = alice.sees_state(&rig, &lease, ended(EndReason::OwnerReturned)).await;
+    let why = over.interruption.unwrap();
+    assert_eq!((why.cause, why.since), (Cause::Game, told.interruption.unwrap().since));
+    assert_eq!((over.waits, over.continued_by), (None, None), "nobody asked for more");
+}
+
+#[tokio::test]
+async fn an_interrupted_lease_goes_on_where_it_was_and_before_everybody_else() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut host = rig.host("a", 600_000).await;
+    let (lease, asked) = rent(&rig, &alice, AfterInterruption::SameHostFirst).await;
+    let lease = lease.lease;
+    let terms = host.run().await;
+    evict(&mut host, &terms).await;
+    let over = alice.sees(&rig, &lease, |lease| lease.waits.is_some()).await;
+    let waits = over.waits.unwrap();
+    assert!(waits.any_host_from.is_some_and(|from| from < waits.until), "{waits:?}");
+
+    // Another host is there, and cheaper; the one that it was on comes first.
+    let mut other = rig.host("other", 300_000).await;
+    let bob = rig.renter("bob", "20.00").await;
+    let _bobs = bob.rent(&rig).await;
+    other.hears_offer().await;
+    // Dearer than before it is not taken.
+    host.offer(vec![card("a", 600_001)]).await;
+    assert!(alice.lease(&rig, &lease).await.waits.is_some());
+    host.offer(vec![]).await;
+    host.say(nightjar_protocol::host_session::ToCoordinator::Report(nightjar_core::host::Report::Offers {
+        region: "home".into(),
+        offers: vec![card("a", 500_000)],
+    }))
+    .await;
+    let again = host.run().await;
+    assert_eq!((&again.image, &again.renter_key), (&terms.image, &terms.renter_key));
+    assert_eq!(
+        (again.ssh_public_key.as_str(), again.price_per_hour.micros),
+        (asked.ssh_public_key.as_str(), 500_000)
+    );
+    assert_ne!(again.lease, lease);
+    let successor = alice.sees_state(&rig, &again.lease, LeaseState::Running).await;
+    assert_eq!((&successor.continues, successor.epoch), (&Some(lease.clone()), Epoch(1)));
+    let before = alice.lease(&rig, &lease).await;
+    assert_eq!((before.continued_by, before.waits), (Some(again.lease.clone()), None));
+    // Nobody else got the card in between.
+    assert_eq!(code(bob.post::<Lease>(&rig, "/v1/leases", &rent_request()).await), ErrorCode::NoMatch);
+
+    // The successor is interruptible as its predecessor was, and its price is the new bound.
+    evict(&mut host, &again).await;
+    alice.sees(&rig, &again.lease, |lease| lease.waits.is_some()).await;
+    host.offer(vec![card("a", 600_000)]).await;
+    assert!(alice.lease(&rig, &again.lease).await.waits.is_some(), "it went on dearer");
+    // Who wants no more says so.
+    assert_eq!(alice.stop(&rig, &again.lease).await.waits, None);
+    host.offer(vec![card("a", 500_000)]).await;
+    host.hears_nothing_for(std::time::Duration::from_millis(1_200)).await;
+    rig.ledger_is_right().await;
+}
+
+#[tokio::test]
+async fn a_host_that_says_no_is_asked_again_later_and_not_at_once() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut host = rig.host("a", 600_000).await;
+    let (lease, _) = rent(&rig, &alice, AfterInterruption::SameHostOnly).await;
+    let terms = host.run().await;
+    evict(&mut host, &terms).await;
+    let waits = alice.sees(&rig, &lease.lease, |lease| lease.waits.is_some()).await.waits.unwrap();
+    assert_eq!(waits.any_host_from, None);
+    let mut other = rig.host("other", 300_000).await;
+    host.say(nightjar_protocol::host_session::ToCoordinator::Report(nightjar_core::host::Report::Offers {
+        region: "home".into(),
+        offers: vec![card("a", 600_000)],
+    }))
+    .await;
+    let again = host.hears_offer().await;
+    host.decline(&again).await;
+    alice.sees_state(&rig, &again.lease, ended(EndReason::Declined)).await;
+    let waiting = alice.sees(&rig, &lease.lease, |lease| lease.waits.is_some()).await;
+    assert_eq!((waiting.waits, waiting.continued_by), (Some(waits), None));
+    let a_while = std::time::Duration::from_millis(1_200);
+    tokio::join!(host.hears_nothing_for(a_while), other.hears_nothing_for(a_while));
+    // It survives the coordinator.
+    let rig = rig.restart().await;
+    assert_eq!(alice.lease(&rig, &lease.lease).await.waits, Some(waits));
+}
+
+#[tokio::test]
+async fn what_the_owner_did_not_end_does_not_go_on() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut host = rig.host("a", 600_000).await;
+    let (stopped, _) = rent(&rig, &alice, AfterInterruption::SameHostFirst).await;
+    let terms = host.run().await;
+    alice.stop(&rig, &stopped.lease).await;
+    host.hear().await;
+    host.tell(&terms, ended(EndReason::RenterStopped)).await;
+    host.settle().await;
+    host.offer(vec![card("a", 600_000)]).await;
+    let (never_ran, _) = rent(&rig, &alice, AfterInterruption::SameHostFirst).await;
+    let terms = host.hears_offer().await;
+    host.tell(&terms, LeaseState::Accepted).await;
+    host.tell(&terms, ended(EndReason::OwnerReturned)).await;
+    alice.sees_state(&rig, &never_ran.lease, ended(EndReason::OwnerReturned)).await;
+    for lease in [&stopped.lease, &never_ran.lease] {
+        assert_eq!(alice.lease(&rig, lease).await.waits, None);
+    }
+}
