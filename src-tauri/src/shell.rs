@@ -1,13 +1,17 @@
 //! Tauri's side of the app: built once, run until the agent has ended.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
-use tauri::{AppHandle, RunEvent};
+use tauri::{AppHandle, Manager, RunEvent};
 
 use crate::engine::{self, Engine};
 use crate::options::{Asked, Options};
 use crate::window::{self, Window};
+
+/// Windows kills about five seconds after it has told that a session ends.
+const ENDS_WITHIN: Duration = Duration::from_millis(4_500);
 
 /// Runs until the owner quits, or the host could not be started and its window was closed.
 ///
@@ -27,15 +31,28 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         })
         .build(context())
         .context("the desktop shell cannot be built")?;
-    let code = app.run_return(|_, event| {
+    let code = app.run_return(|app, event| match event {
         // Without a code nobody has asked for the end: the tray stays.
-        if let RunEvent::ExitRequested { code: None, api, .. } = event {
-            api.prevent_exit();
-        }
+        RunEvent::ExitRequested { code: None, api, .. } => api.prevent_exit(),
+        // The end of a Windows session comes here without having been asked for: the program is over when this returns.
+        RunEvent::Exit => end_host(app),
+        _ => {}
     });
     // What still runs has nothing left to do; a blocked notification must not hold the end up.
     runtime.shutdown_background();
     Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Ends jobs and host where that has not happened yet.
+fn end_host(app: &AppHandle) {
+    if let Some(host) = app.state::<Engine>().host_now() {
+        let ended = tauri::async_runtime::block_on(async {
+            tokio::time::timeout(ENDS_WITHIN, host.shutdown()).await
+        });
+        if ended.is_err() {
+            tracing::warn!("the session ends before the last job has; what is left of it ends by itself");
+        }
+    }
 }
 
 /// For the app and for its window.

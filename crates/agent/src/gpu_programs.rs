@@ -11,9 +11,6 @@ use tokio::runtime::Handle;
 
 /// How long the Engine may take to say which containers are ours; readings wait for it.
 const ENGINE_WITHIN: Duration = Duration::from_secs(1);
-/// Digits of a container's id.
-#[cfg(any(target_os = "linux", test))]
-const ID_DIGITS: usize = 64;
 
 /// Remembers the containers that it has asked for.
 pub(crate) struct GpuPrograms {
@@ -62,37 +59,16 @@ impl GpuPrograms {
     }
 }
 
-/// The container that a process is in, from its control groups: `…/docker/ID` or `docker-ID.scope`.
-#[cfg(any(target_os = "linux", test))]
-fn container_of(cgroups: &str) -> Option<String> {
-    cgroups
-        .split(|c: char| !c.is_ascii_hexdigit())
-        .find(|part| part.len() == ID_DIGITS)
-        .map(str::to_ascii_lowercase)
-}
-
 #[cfg(target_os = "linux")]
 mod platform {
-    use std::fs::File;
-    use std::io::Read;
-
     use super::GpuProcess;
 
-    /// More than any list of control groups.
-    const LONGEST: u64 = 64 * 1024;
-
     pub(super) fn describe(process: &mut GpuProcess) -> Option<String> {
-        let read = |file: &str| {
-            let mut text = String::new();
-            let path = format!("/proc/{}/{file}", process.pid);
-            File::open(path).ok()?.take(LONGEST).read_to_string(&mut text).ok()?;
-            Some(text)
-        };
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", process.pid)).ok();
         let name: Option<String> =
-            read("comm").map(|name| name.trim_end().chars().filter(|c| !c.is_control()).collect());
-        let container = read("cgroup").and_then(|groups| super::container_of(&groups));
+            name.map(|name| name.trim_end().chars().filter(|c| !c.is_control()).collect());
         process.name = name.filter(|name| !name.is_empty());
-        container
+        nightjar_presence::container_of(process.pid)
     }
 }
 
@@ -118,22 +94,10 @@ mod platform {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_container_is_found_in_either_layout() {
-        let id = "0123456789abcdef".repeat(4);
-        let first = format!("12:freezer:/docker/{id}\n11:pids:/docker/{id}\n");
-        let second = format!("0::/system.slice/docker-{id}.scope\n");
-        assert_eq!(container_of(&first), Some(id.clone()));
-        assert_eq!(container_of(&second), Some(id));
-        assert_eq!(container_of("0::/user.slice/user-1000.slice/session-2.scope\n"), None);
-        assert_eq!(container_of(&format!("0::/docker/{}", "a".repeat(65))), None);
-    }
-
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_process_has_a_name_and_one_that_is_gone_has_none() {
         let mut own = GpuProcess::listed(std::process::id(), None, false);

@@ -5,6 +5,29 @@
 pub struct Signals {
     #[cfg(unix)]
     kinds: Vec<tokio::signal::unix::Signal>,
+    #[cfg(windows)]
+    kinds: Vec<Console>,
+}
+
+/// What Windows tells a program with a console: Ctrl-C, its window closed, a logoff, a shutdown.
+#[cfg(windows)]
+enum Console {
+    C(tokio::signal::windows::CtrlC),
+    Close(tokio::signal::windows::CtrlClose),
+    Logoff(tokio::signal::windows::CtrlLogoff),
+    Shutdown(tokio::signal::windows::CtrlShutdown),
+}
+
+#[cfg(windows)]
+impl Console {
+    fn poll_recv(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<()>> {
+        match self {
+            Self::C(signal) => signal.poll_recv(context),
+            Self::Close(signal) => signal.poll_recv(context),
+            Self::Logoff(signal) => signal.poll_recv(context),
+            Self::Shutdown(signal) => signal.poll_recv(context),
+        }
+    }
 }
 
 impl Signals {
@@ -18,7 +41,6 @@ impl Signals {
     }
 
     /// Returns once the program was asked to end.
-    #[cfg(unix)]
     pub async fn wait(&mut self) {
         std::future::poll_fn(|context| {
             let came = self.kinds.iter_mut().any(|kind| kind.poll_recv(context).is_ready());
@@ -31,14 +53,13 @@ impl Signals {
     #[cfg(windows)]
     #[must_use]
     pub fn listen() -> Self {
-        Self {}
-    }
-
-    /// As on Unix, for Ctrl-C.
-    #[cfg(windows)]
-    pub async fn wait(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        use tokio::signal::windows::{ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
+        let wanted = [
+            ctrl_c().map(Console::C),
+            ctrl_close().map(Console::Close),
+            ctrl_logoff().map(Console::Logoff),
+            ctrl_shutdown().map(Console::Shutdown),
+        ];
+        Self { kinds: wanted.into_iter().filter_map(Result::ok).collect() }
     }
 }

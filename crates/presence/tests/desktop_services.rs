@@ -112,7 +112,7 @@ impl Login {
     }
 
     fn inhibit(&self, what: &str, who: &str, why: &str, mode: &str) -> OwnedFd {
-        assert_eq!((what, who, mode), ("sleep", "Nightjar", "delay"));
+        assert_eq!((what, who, mode), ("shutdown:sleep", "Nightjar", "delay"));
         assert!(!why.is_empty());
         let (reader, writer) = std::io::pipe().unwrap();
         self.0.lock().unwrap().delays.push(reader);
@@ -173,7 +173,12 @@ impl FakeLogind {
     }
 
     fn prepare_for_sleep(&self, begins: bool) {
-        self.connection.emit_signal(None::<&str>, LOGIND, MANAGER, "PrepareForSleep", &(begins,)).unwrap();
+        self.prepare_for("Sleep", begins);
+    }
+
+    fn prepare_for(&self, what: &str, begins: bool) {
+        let signal = format!("PrepareFor{what}");
+        self.connection.emit_signal(None::<&str>, LOGIND, MANAGER, signal.as_str(), &(begins,)).unwrap();
     }
 
     /// Waits until the delay that was asked for first is given up.
@@ -245,6 +250,12 @@ fn sleep_waits_for_its_guard_on_a_fake_logind_and_the_guard_is_taken_again() {
         logind.prepare_for_sleep(false);
         heard.until(kind, source, &Standing::Quiet);
     }
+    // Point 24 of the peers' complaints: a shutdown lost work. It waits as sleep does.
+    logind.prepare_for("Shutdown", true);
+    heard.until(kind, source, &seen("shutdown"));
+    assert!(heard.sleep.is_held());
+    logind.prepare_for("Shutdown", false);
+    heard.until(kind, source, &Standing::Quiet);
     // The agent may keep the guard; nothing waits for one whose sensor has ended.
     let Heard { _signals: sensors, sleep, .. } = heard;
     drop(sensors);

@@ -1,4 +1,4 @@
-//! The PC is about to sleep. logind tells of it, and waits for those who asked it to: [`SleepGuard`].
+//! The PC is about to sleep or to shut down. logind tells of it, and waits for those who asked it to: [`SleepGuard`].
 
 use futures_util::StreamExt as _;
 use nightjar_core::signal::{SignalKind, Standing};
@@ -10,7 +10,7 @@ use super::logind;
 use crate::signals::{HeldSleep, Sink, SleepGuard, tell};
 
 const SOURCE: &str = "logind";
-const WHY: &str = "Stops the renter's job before the PC sleeps";
+const WHY: &str = "Stops the renter's job before the PC sleeps or shuts down";
 
 pub(super) const SENSOR: BusSensor = BusSensor {
     bus: Bus::System,
@@ -22,16 +22,22 @@ pub(super) const SENSOR: BusSensor = BusSensor {
 async fn listen(connection: Connection, guard: SleepGuard, sink: Sink) -> zbus::Result<()> {
     let guard = guard.held_by_new_sensor();
     let manager = logind::manager(&connection).await?;
-    let mut signals = manager.receive_signal("PrepareForSleep").await?;
+    let sleeps = manager.receive_signal("PrepareForSleep").await?.map(|signal| (signal, None));
+    let ends = manager.receive_signal("PrepareForShutdown").await?.map(|signal| (signal, Some("shutdown")));
+    let mut signals = futures_util::stream::select(sleeps, ends);
     hold(&manager, &guard).await;
     tell(&sink, SignalKind::Suspending, SOURCE, Standing::Quiet);
     loop {
-        let signal = signals.next().await.ok_or_else(gone)?;
+        let (signal, cause_of_end) = signals.next().await.ok_or_else(gone)?;
         let begins: bool = signal.body().deserialize()?;
         // Before it is told: whoever hears of it may be ready at once.
         guard.set_preparing(begins);
         let standing = if begins {
-            Standing::Seen { name: cause(&manager).await.into() }
+            let cause = match cause_of_end {
+                Some(cause) => cause,
+                None => cause(&manager).await,
+            };
+            Standing::Seen { name: cause.into() }
         } else {
             hold(&manager, &guard).await;
             Standing::Quiet
@@ -43,10 +49,12 @@ async fn listen(connection: Connection, guard: SleepGuard, sink: Sink) -> zbus::
 /// Asks logind to wait. It may refuse, which costs no more than a job that is frozen asleep and ended at the next start.
 async fn hold(manager: &Proxy<'_>, guard: &HeldSleep) {
     let asked: zbus::Result<OwnedFd> =
-        manager.call("Inhibit", &("sleep", super::OURSELVES, WHY, "delay")).await;
+        manager.call("Inhibit", &("shutdown:sleep", super::OURSELVES, WHY, "delay")).await;
     match asked {
         Ok(delay) => guard.hold(Box::new(delay)),
-        Err(error) => tracing::warn!(%error, "the PC will not wait for a job to stop before it sleeps"),
+        Err(error) => {
+            tracing::warn!(%error, "the PC will not wait for a job to stop before it sleeps or shuts down")
+        }
     }
 }
 
