@@ -29,8 +29,10 @@ fn serve() -> Result<End, End> {
     shaping::check(boot.up_kbit, boot.down_kbit).map_err(|why| End::Failed { what: "configuration", why })?;
     check_ports(&boot)?;
     let route = DefaultRoute::read()?;
-    let rules = rules::ruleset(&boot, route.by, &resolvers());
-    feed("nft", &["-f", "-"], &rules).map_err(|why| End::Failed { what: "netfilter", why })?;
+    let [best, second] = rules::rulesets(&boot, route.by, &resolvers());
+    feed("nft", &["-f", "-"], &best)
+        .or_else(|_| feed("nft", &["-f", "-"], &second))
+        .map_err(|why| End::Failed { what: "netfilter", why })?;
     let shaper = shaping::Shaper::set_up(&route.device, boot.up_kbit, boot.down_kbit)
         .map_err(|why| End::Failed { what: "shaping", why })?;
     let board = board::serve(&boot)

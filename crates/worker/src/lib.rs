@@ -10,6 +10,7 @@
 //! | [`SecondRoad`] | freezing where the Engine does not answer; which road froze thaws |
 //! | `removal` | ending containers so that nothing of them is left |
 //! | `spec` | terms and settings to container configurations; pure |
+//! | `own_networks` | what of the internet is this home |
 //! | `engine` | the Engine's calls that are used, each bounded in time, errors in words |
 //! | `probe` | is there an Engine, is it safe, which images has it |
 //! | [`catalogue`], [`floors`], [`config`] | data that is shipped, checked when read |
@@ -20,6 +21,7 @@ mod engine;
 pub mod floors;
 mod lease_task;
 mod line;
+mod own_networks;
 mod preparation;
 mod probe;
 mod removal;

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, Output, how_it_ended, published};
 use crate::line::Line;
+use crate::own_networks;
 use crate::spec::{Surroundings, UnusableTerms, WorkerSpec};
 
 /// Rules, shaping and proxy of the gateway stand in well under a second.
@@ -84,12 +85,14 @@ impl Preparation<'_> {
     pub async fn run(self) -> Result<Prepared, Unready> {
         let jupyter_token = hex::encode(rand::random::<[u8; TOKEN_BYTES]>());
         let info = self.engine.info().await?;
+        let own_networks = tokio::task::spawn_blocking(own_networks::find).await.unwrap_or_default();
         let around = Surroundings {
             host: &self.config.host,
             catalogue: &self.config.catalogue,
             egress: &self.config.egress,
             seccomp: &self.config.seccomp,
             settings: self.settings,
+            own_networks: &own_networks,
             engine_cores: info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX),
         };
         let spec = WorkerSpec::new(self.terms, self.gpu_index, jupyter_token.clone(), &around)?;

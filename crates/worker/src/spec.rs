@@ -38,6 +38,9 @@ const WORKER_OPEN_FILES: i64 = 16_384;
 /// Scratch space is memory of the worker; none of these may use all of it.
 const LARGEST_TMP_MIB: u64 = 4_096;
 const RUN_MIB: u64 = 64;
+/// Each file in memory is memory of the kernel's beside its content: enough for building a large package.
+const TMP_FILES: u64 = 131_072;
+const RUN_FILES: u64 = 16_384;
 /// Longest authorised key: RSA with 16384 bits is below.
 const LONGEST_KEY: usize = 4_096;
 
@@ -94,6 +97,8 @@ pub(crate) struct Surroundings<'a> {
     pub egress: &'a Egress,
     pub seccomp: &'a str,
     pub settings: &'a Settings,
+    /// Networks that this PC is in and that are not out of reach in any case, as `address/prefix`.
+    pub own_networks: &'a [String],
     /// Cores of the machine that runs the Engine, which refuses to give more.
     pub engine_cores: u32,
 }
@@ -123,7 +128,7 @@ impl WorkerSpec {
                 down_kbit: limits.download_kbit,
                 worker_ports: vec![SSH_PORT, JUPYTER_PORT],
                 allow_proxy_domains: around.egress.domains().to_vec(),
-                blocked_networks: Vec::new(),
+                blocked_networks: around.own_networks.to_vec(),
             },
             worker: worker(&names, terms, gpu_index, image, around),
             worker_boot: WorkerBoot {
@@ -189,8 +194,8 @@ fn gateway(names: &Names, around: &Surroundings<'_>, labels: HashMap<String, Str
         sysctls: Some(HashMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())])),
         readonly_rootfs: Some(true),
         tmpfs: Some(HashMap::from([
-            ("/run".to_owned(), tmpfs(RUN_MIB, "0755", None)),
-            ("/tmp".to_owned(), tmpfs(RUN_MIB, "1777", None)),
+            ("/run".to_owned(), tmpfs(RUN_MIB, RUN_FILES, "0755", None)),
+            ("/tmp".to_owned(), tmpfs(RUN_MIB, RUN_FILES, "1777", None)),
         ])),
         memory: Some(bytes(GATEWAY_MEMORY_MIB)),
         memory_swap: Some(bytes(GATEWAY_MEMORY_MIB)),
@@ -270,16 +275,16 @@ fn with_line() -> ContainerCreateBody {
 fn scratch(limits: &WorkerLimits) -> HashMap<String, String> {
     let tmp_mib = (limits.memory_mib / 4).clamp(RUN_MIB, LARGEST_TMP_MIB);
     HashMap::from([
-        ("/tmp".to_owned(), tmpfs(tmp_mib, "1777", Some("exec"))),
-        ("/var/tmp".to_owned(), tmpfs(tmp_mib, "1777", Some("exec"))),
-        ("/run".to_owned(), tmpfs(RUN_MIB, "1777", None)),
+        ("/tmp".to_owned(), tmpfs(tmp_mib, TMP_FILES, "1777", Some("exec"))),
+        ("/var/tmp".to_owned(), tmpfs(tmp_mib, TMP_FILES, "1777", Some("exec"))),
+        ("/run".to_owned(), tmpfs(RUN_MIB, RUN_FILES, "1777", None)),
     ])
 }
 
 /// The Engine adds `noexec`, which package builds in `/tmp` cannot live with, unless told otherwise.
-fn tmpfs(size_mib: u64, mode: &str, exec: Option<&str>) -> String {
+fn tmpfs(size_mib: u64, files: u64, mode: &str, exec: Option<&str>) -> String {
     let exec = exec.unwrap_or("noexec");
-    format!("rw,nosuid,nodev,{exec},size={size_mib}m,mode={mode}")
+    format!("rw,nosuid,nodev,{exec},size={size_mib}m,nr_inodes={files},mode={mode}")
 }
 
 /// What a renter keeps between leases on this host. Named by the key that opens the tunnel, so that nobody else's

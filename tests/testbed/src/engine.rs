@@ -330,7 +330,7 @@ fn alive(child: &mut Child, name: &str, log: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ping(socket: &Path) -> anyhow::Result<()> {
+pub(crate) fn ping(socket: &Path) -> anyhow::Result<()> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")?;

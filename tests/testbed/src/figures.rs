@@ -54,8 +54,24 @@ impl Figures {
 
     /// A figure of which less is better.
     pub fn lower(&mut self, name: &str, unit: &'static str, value: f64, aim: Option<f64>) -> &mut Figure {
+        self.add(name, unit, value, aim, Better::Lower)
+    }
+
+    /// A figure of which more is better.
+    pub fn higher(&mut self, name: &str, unit: &'static str, value: f64, aim: Option<f64>) -> &mut Figure {
+        self.add(name, unit, value, aim, Better::Higher)
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        unit: &'static str,
+        value: f64,
+        aim: Option<f64>,
+        better: Better,
+    ) -> &mut Figure {
         let peers = BTreeMap::new();
-        self.figures.push(Figure { name: name.to_owned(), unit, value, aim, better: Better::Lower, peers });
+        self.figures.push(Figure { name: name.to_owned(), unit, value, aim, better, peers });
         let last = self.figures.len() - 1;
         &mut self.figures[last]
     }

@@ -37,6 +37,12 @@ impl Flavour {
         }
     }
 
+    /// The image's name in a lease.
+    #[must_use]
+    pub fn catalogue_name(self) -> String {
+        format!("pytorch-cuda:{}", self.name())
+    }
+
     /// The image's name in the Engine.
     #[must_use]
     pub fn reference(self) -> String {

@@ -6,6 +6,7 @@ pub mod boinc;
 pub mod desktop;
 pub mod energy;
 pub mod engine;
+pub mod escapes;
 pub mod figures;
 pub mod footprint;
 pub mod freezer;

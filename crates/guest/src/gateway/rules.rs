@@ -28,6 +28,12 @@ const BLOCKED: &[&str] = &[
 const MAIL_PORTS: &str = "25, 465, 587";
 /// The Engine's own name server, which stands in each network that a user makes.
 const ENGINE_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+/// A home's router and the PC itself keep a line for each connection, of which there are some ten thousand for all. A
+/// kernel without counting of connections holds back how fast they are made, which comes to nearly the same.
+const CONNECTION_LIMITS: [&str; 2] = [
+    "ct state new ct count over 4096 reject",
+    "ct state new limit rate over 100/second burst 4096 packets reject",
+];
 const MOST_NETWORKS: usize = 64;
 const MOST_DOMAINS: usize = 2_000;
 const MOST_PORTS: usize = 16;
@@ -59,14 +65,22 @@ pub fn check(boot: &GatewayBoot) -> Result<(), String> {
     Ok(())
 }
 
+/// The rules for each way of limiting connections, the best first.
+pub fn rulesets(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr]) -> [String; 2] {
+    CONNECTION_LIMITS.map(|limit| ruleset(boot, bridge, resolvers, limit))
+}
+
 /// All rules, as `nft -f -` reads them.
+///
+/// What a tenant's own programs say to each other is not followed: it would fill the table of connections, which is the
+/// kernel's memory. Only the Engine's name server needs it, since it is reached by a changed address.
 ///
 /// User 0 is the gateway alone: the tenant's container has neither root nor a way to become it. Process 1 connects to
 /// nothing, so what leaves as user 0 is the proxy, and the Engine's name server, which asks from within this network.
 ///
 /// IPv6 goes nowhere, since the machines of a home have public addresses there, which no rule could tell from the
 /// internet's.
-pub fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr]) -> String {
+fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr], connection_limit: &str) -> String {
     let ports = boot.worker_ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let own = boot.blocked_networks.iter().map(String::as_str);
     let blocked = BLOCKED.iter().copied().chain(own).collect::<Vec<_>>().join(", ");
@@ -103,6 +117,10 @@ pub fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr]) -> 
         auto-merge
         elements = {{ {blocked} }}
     }}
+    chain unfollowed {{
+        type filter hook output priority raw; policy accept;
+        oif lo ip saddr != {ENGINE_RESOLVER} ip daddr != {ENGINE_RESOLVER} notrack
+    }}
     chain input {{
         type filter hook input priority 0; policy drop;
         iif lo accept
@@ -119,6 +137,7 @@ pub fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr]) -> 
         oif lo accept
         meta nfproto ipv6 reject
         ct state established,related accept
+        {connection_limit}
         {names}
         ip daddr @blocked reject
         tcp dport {{ {MAIL_PORTS} }} reject
@@ -147,10 +166,26 @@ mod tests {
         }
     }
 
+    fn whole(egress: EgressMode, resolvers: &[Ipv4Addr]) -> String {
+        rulesets(&boot(egress), BRIDGE, resolvers)[0].clone()
+    }
+
+    #[test]
+    fn connections_are_limited_before_any_is_let_out() {
+        for egress in [EgressMode::Off, EgressMode::Curated, EgressMode::Open] {
+            for rules in rulesets(&boot(egress), BRIDGE, &[]) {
+                let limit = rules.find("ct state new ").unwrap();
+                assert!(rules.find("oif lo accept").unwrap() < limit, "{rules}");
+                assert!(limit < rules.find("ip daddr @blocked reject").unwrap(), "{rules}");
+                assert!(rules.find("dport 53 accept").is_none_or(|names| limit < names), "{rules}");
+            }
+        }
+    }
+
     #[test]
     fn private_networks_are_refused_before_anything_is_allowed() {
         for egress in [EgressMode::Off, EgressMode::Curated, EgressMode::Open] {
-            let rules = ruleset(&boot(egress), BRIDGE, &[Ipv4Addr::new(192, 168, 1, 1)]);
+            let rules = whole(egress, &[Ipv4Addr::new(192, 168, 1, 1)]);
             let refused = rules.find("ip daddr @blocked reject").unwrap();
             let tail = &rules[refused..];
             assert!(!rules[..refused].contains("dport { 80, 443 } accept"), "{rules}");
@@ -162,13 +197,12 @@ mod tests {
 
     #[test]
     fn only_open_lets_the_tenant_out() {
-        let open =
-            ruleset(&boot(EgressMode::Open), BRIDGE, &[Ipv4Addr::new(192, 168, 1, 1), ENGINE_RESOLVER]);
+        let open = whole(EgressMode::Open, &[Ipv4Addr::new(192, 168, 1, 1), ENGINE_RESOLVER]);
         assert!(open.contains("reject\n        accept\n    }"), "{open}");
         assert!(open.contains("ip daddr { 192.168.1.1 } meta l4proto"), "{open}");
-        let curated = ruleset(&boot(EgressMode::Curated), BRIDGE, &[]);
+        let curated = whole(EgressMode::Curated, &[]);
         assert!(curated.contains("meta skuid 0 tcp dport { 80, 443 } accept\n        reject\n"), "{curated}");
-        let off = ruleset(&boot(EgressMode::Off), BRIDGE, &[]);
+        let off = whole(EgressMode::Off, &[]);
         assert!(!off.contains("skuid") && !off.contains("dport 53"), "{off}");
     }
 
