@@ -13,6 +13,7 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, InspectContainerO
 use nightjar_core::host::{StopHow, WorkerEvent};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::money::{Currency, Money};
+use nightjar_core::parting::{Cause, Parting, Step};
 use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::guest::PROXY_PORT;
@@ -98,7 +99,7 @@ impl<'a> Cell<'a> {
     }
 
     pub(super) fn freeze(&mut self, from: From) -> anyhow::Result<WorkerEvent> {
-        self.workers.freeze(&lease(from));
+        self.workers.freeze(&lease(from), parting(Step::Freeze));
         self.hear(from, SAYS_WITHIN)
     }
 
@@ -319,7 +320,7 @@ impl<'a> Cell<'a> {
     pub fn unlock(mut self) -> anyhow::Result<()> {
         for from in [From::Open, From::Curated] {
             let _inside = self.runtime.enter();
-            self.workers.stop(&lease(from), StopHow::Kill);
+            self.workers.stop(&lease(from), StopHow::Kill, parting(Step::End));
         }
         let mut left = vec![lease(From::Open), lease(From::Curated)];
         let reports = &mut self.reports;
@@ -394,6 +395,10 @@ pub(super) fn lease(from: From) -> LeaseId {
         From::Curated => 2,
     };
     LeaseId(format!("e5ca9e00-0000-4000-8000-{last:012}"))
+}
+
+fn parting(step: Step) -> Parting {
+    Parting { step, cause: Cause::OwnerBack, at: Timestamp(0), deadline: Timestamp(0) }
 }
 
 fn egress(from: From) -> EgressMode {
