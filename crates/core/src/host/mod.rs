@@ -4,6 +4,8 @@
 //! a tenant off the card come first in the list: nothing else may delay them.
 
 mod bill;
+mod card;
+mod command;
 mod effect;
 mod heat;
 mod hours;
@@ -13,6 +15,7 @@ mod limit;
 mod memory;
 #[cfg(test)]
 mod money_tests;
+mod offers;
 mod price;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -24,6 +27,7 @@ mod waiting;
 use std::collections::BTreeMap;
 
 pub use bill::Bill;
+pub use command::MAX_OVERRIDE_MS;
 pub use effect::{Effect, JournalEntry, Notice, Report, StopHow, StoredLease};
 pub use input::{
     CommandError, GpuReport, Input, MarketInput, PowerWish, Survivor, UserCommand, WorkerEvent, WorkerFate,
@@ -32,72 +36,22 @@ pub use view::{CardView, HostState, HostView, JobView};
 
 use crate::energy::EnergySample;
 use crate::gpu::{GpuReading, GpuUuid};
-use crate::gpu_use::Strangers;
-use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms};
-use crate::market::{CardOffer, WaitReason};
+use crate::lease::{EndReason, Epoch, LeaseId, LeaseState};
+use crate::market::CardOffer;
 use crate::parting::Cause;
-use crate::policy::{
-    self, EarnNow, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide,
-};
+use crate::policy::{self, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide};
 use crate::power::HelperStanding;
 use crate::settings::Settings;
 use crate::signal::SignalKind;
-use crate::thermal::Thermal;
 use crate::time::Timestamp;
+use card::Card;
 use effect::Outbox;
 use hours::Hours;
 use job::{CLOSING_GRACE_MS, Job};
 use memory::Reclaim;
 
-/// Longest snooze that is taken: a week.
-pub const MAX_OVERRIDE_MS: u64 = 7 * 86_400_000;
-
-/// A snooze for a game ends with it, and after this in any case.
-const LONGEST_GAME_MS: u64 = 86_400_000;
-
 /// So many ends are kept for a market that is away; a lease that is not listed is over in any case.
 const MOST_UNTOLD: usize = 64;
-
-/// One card and what runs on it.
-#[derive(Clone, Debug)]
-struct Card {
-    reading: GpuReading,
-    /// The driver still lists it. A card with a job is kept until the job is over.
-    present: bool,
-    verdict: Verdict,
-    job: Option<Job>,
-    /// The power limit that the helper was told, and holds.
-    told_watts: Option<u32>,
-    /// The limit that was there while the helper held none.
-    found_watts: Option<f64>,
-    thermal: Thermal,
-    /// A tenant's memory that is waited for.
-    reclaim: Option<Reclaim>,
-    /// Highest power that was seen.
-    peak_watts: Option<f64>,
-    /// What the market says of a card that waits.
-    waiting: Option<WaitReason>,
-    /// Who uses it beside us.
-    strangers: Strangers,
-}
-
-impl Card {
-    fn new(reading: GpuReading, present: bool) -> Self {
-        Self {
-            reading,
-            present,
-            verdict: undecided(),
-            job: None,
-            told_watts: None,
-            found_watts: None,
-            thermal: Thermal::default(),
-            reclaim: None,
-            peak_watts: None,
-            waiting: None,
-            strangers: Strangers::default(),
-        }
-    }
-}
 
 /// See the module's text.
 #[derive(Clone, Debug)]
@@ -211,40 +165,6 @@ impl Host {
         by_time.min_by_key(|(at, _)| *at)
     }
 
-    /// Whether a command would be taken, for the answer to whoever gave it.
-    ///
-    /// # Errors
-    /// Why it is not taken; nothing has changed.
-    pub fn check_command(&self, command: &UserCommand) -> Result<(), CommandError> {
-        match command {
-            UserCommand::SetEarning { .. } if self.snapshot.settings_trouble.is_some() => {
-                Err(CommandError::SettingsUnreadable)
-            }
-            UserCommand::Snooze { for_ms }
-            | UserCommand::LastJob { for_ms }
-            | UserCommand::EarnNow { for_ms, .. }
-                if *for_ms == 0 || *for_ms > MAX_OVERRIDE_MS =>
-            {
-                Err(CommandError::Duration { most_ms: MAX_OVERRIDE_MS })
-            }
-            UserCommand::SnoozeForGame if self.game().is_none() => Err(CommandError::NoGame),
-            UserCommand::SetPowerLimit { .. } if self.snapshot.settings_trouble.is_some() => {
-                Err(CommandError::SettingsUnreadable)
-            }
-            UserCommand::SetPowerLimit { gpu, limit } => self.check_limit(gpu.as_ref(), *limit),
-            UserCommand::ApplyPreset { .. } if self.snapshot.settings_trouble.is_some() => {
-                Err(CommandError::SettingsUnreadable)
-            }
-            UserCommand::StopJob { lease } if self.job(lease).is_none() => {
-                Err(CommandError::NoSuchJob { lease: lease.clone() })
-            }
-            UserCommand::Save { settings } => {
-                settings.check().map_err(|error| CommandError::Settings { detail: error.to_string() })
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// The driver's index of a card, as the container runtime wants it; 0 for one that is not listed.
     #[must_use]
     pub fn gpu_index(&self, gpu: &GpuUuid) -> u32 {
@@ -329,105 +249,6 @@ impl Host {
         out.push(Effect::Sweep { keep: keep.map(|job| job.terms().lease.clone()).collect() });
     }
 
-    fn take_market(&mut self, input: MarketInput, now: Timestamp, out: &mut Outbox) {
-        match input {
-            MarketInput::Connected => {
-                self.snapshot.market = Market::Connected;
-                self.told_offers = None;
-                self.take_waiting(&[], now, out);
-                let jobs = self.cards.values().filter_map(|card| card.job.as_ref());
-                let leases =
-                    jobs.map(|job| (job.terms().lease.clone(), job.terms().epoch, job.state().clone()));
-                let leases = leases.chain(std::mem::take(&mut self.untold)).collect();
-                out.push(Effect::Tell(Report::Leases { leases }));
-                // What a renter needs to reach a worker may not have arrived before the line broke.
-                for job in self.cards.values().filter_map(|card| card.job.as_ref()) {
-                    if *job.state() == LeaseState::Ready {
-                        out.push(job.report());
-                    }
-                }
-            }
-            MarketInput::Unreachable { detail } => {
-                let since = match &self.snapshot.market {
-                    Market::Unreachable { since, .. } => *since,
-                    _ => now,
-                };
-                self.snapshot.market = Market::Unreachable { since, detail };
-            }
-            MarketInput::NotEnrolled => self.snapshot.market = Market::NotEnrolled,
-            MarketInput::Waiting { cards } => self.take_waiting(&cards, now, out),
-            MarketInput::Offer(terms) => self.take_offer(terms, now, out),
-            MarketInput::Start { lease, epoch } => {
-                if let Some((job, reading, _)) = self.job_mut(&lease, epoch) {
-                    job.start(reading.energy_millijoules, now, out);
-                }
-            }
-            MarketInput::End { lease, epoch, reason } => match self.job_mut(&lease, epoch) {
-                Some((job, reading, settings)) => {
-                    job.end(reason, job.gentle(settings), reading.energy_millijoules, now, out);
-                }
-                // Nothing of it is here (any more): say so, or the coordinator would ask for ever.
-                None => out.push(Effect::Tell(Report::Lease {
-                    lease,
-                    epoch,
-                    state: LeaseState::Ended { reason },
-                    cause: None,
-                })),
-            },
-        }
-    }
-
-    fn take_offer(&mut self, terms: LeaseTerms, now: Timestamp, out: &mut Outbox) {
-        if let Some(job) = self.job(&terms.lease) {
-            let held = job.terms().epoch;
-            if held == terms.epoch {
-                out.push(job.report());
-                return;
-            }
-            if held < terms.epoch
-                && let Some((old, reading, _)) = self.job_mut(&terms.lease, held)
-            {
-                old.end(EndReason::Superseded, StopHow::Kill, reading.energy_millijoules, now, out);
-            }
-            out.push(Effect::Tell(Report::Declined {
-                lease: terms.lease,
-                epoch: terms.epoch,
-                reasons: vec![],
-            }));
-            return;
-        }
-        self.fee_basis_points = terms.fee_basis_points;
-        let reasons = self.objections(&terms, now);
-        match (reasons, self.cards.get_mut(&terms.gpu)) {
-            (None, Some(card)) => card.job = Some(Job::accept(terms, now, out)),
-            (reasons, _) => out.push(Effect::Tell(Report::Declined {
-                lease: terms.lease,
-                epoch: terms.epoch,
-                reasons: reasons.unwrap_or_default(),
-            })),
-        }
-    }
-
-    /// Why an offer is not taken; `None` when it is.
-    fn objections(&self, terms: &LeaseTerms, now: Timestamp) -> Option<Vec<policy::BlockReason>> {
-        let card = self.cards.get(&terms.gpu).filter(|card| card.present && card.job.is_none());
-        let Some(card) = card.filter(|_| !self.closing) else { return Some(vec![]) };
-        let minimum = self.least_price(card, terms.fee_basis_points);
-        if terms.price_per_hour.currency != minimum.currency || terms.price_per_hour.micros < minimum.micros {
-            return Some(vec![policy::BlockReason::BelowMinimumPrice { minimum }]);
-        }
-        let image_is_here = matches!(&self.snapshot.runtime,
-            Runtime::Ready { images, .. } if images.contains(&terms.image));
-        if !image_is_here {
-            return Some(vec![]);
-        }
-        let verdict = self.verdict_for(card, JobPresence::None, now);
-        match heat::with_heat(verdict, &card.thermal, &card.reading, &self.settings) {
-            Verdict::Earn => None,
-            Verdict::Blocked { reasons, .. } => Some(reasons),
-        }
-    }
-
     fn verdict_for(&self, card: &Card, job: JobPresence, now: Timestamp) -> Verdict {
         let (reading, stranger) = (Some(&card.reading), card.strangers.counted());
         decide(&self.snapshot, &self.settings, &self.overrides, reading, stranger, job, now)
@@ -449,67 +270,6 @@ impl Host {
             let how = job.gentle(settings);
             job.note_input(input_at);
             job.take(event, how, reading.energy_millijoules, now, out);
-        }
-    }
-
-    fn take_command(&mut self, command: UserCommand, now: Timestamp, out: &mut Outbox) {
-        if self.check_command(&command).is_err() {
-            return;
-        }
-        match command {
-            UserCommand::SetEarning { on } => {
-                self.settings.earn_while_idle = on;
-                out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
-                if on {
-                    self.overrides = Overrides::default();
-                    self.allow_heat();
-                }
-            }
-            UserCommand::Snooze { for_ms } => {
-                self.overrides.snoozed_until = Some(now.plus_ms(for_ms));
-                (self.overrides.snoozed_for_game, self.overrides.earn_now) = (None, None);
-            }
-            UserCommand::SnoozeForGame => {
-                self.overrides.snoozed_for_game = self.game().map(str::to_owned);
-                self.overrides.snoozed_until = Some(now.plus_ms(LONGEST_GAME_MS));
-                self.overrides.earn_now = None;
-            }
-            UserCommand::EarnNow { for_ms, until_back } => {
-                let until = now.plus_ms(for_ms);
-                self.overrides = Overrides {
-                    earn_now: Some(EarnNow { until, until_back, has_left: false }),
-                    ..Overrides::default()
-                };
-                self.allow_heat();
-            }
-            UserCommand::ApplyPreset { preset } => {
-                preset.apply(&mut self.settings);
-                out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
-            }
-            UserCommand::SetPowerLimit { gpu, limit } => {
-                self.choose_limit(gpu, limit);
-                out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
-            }
-            UserCommand::LastJob { for_ms } => self.overrides.last_job_until = Some(now.plus_ms(for_ms)),
-            UserCommand::EndOverrides => {
-                self.overrides = Overrides::default();
-                self.allow_heat();
-            }
-            UserCommand::StopJob { lease } => {
-                let Some(epoch) = self.job(&lease).map(|job| job.terms().epoch) else { return };
-                if let Some((job, reading, settings)) = self.job_mut(&lease, epoch) {
-                    let how = job.gentle(settings);
-                    job.end(EndReason::OwnerStopped, how, reading.energy_millijoules, now, out);
-                }
-            }
-            UserCommand::Save { settings } => {
-                // Settings that were chosen in full replace a file that could not be read.
-                self.snapshot.settings_trouble = None;
-                self.settings = (*settings).clone();
-                self.hours.forget();
-                self.told_offers = None;
-                out.push(Effect::SaveSettings(settings));
-            }
         }
     }
 
@@ -591,43 +351,6 @@ impl Host {
             stays
         });
     }
-
-    fn tell_offers(&mut self, out: &mut Outbox) {
-        if self.snapshot.market != Market::Connected {
-            return;
-        }
-        let (Runtime::Ready { images, .. }, Some(driver)) = (&self.snapshot.runtime, &self.snapshot.driver)
-        else {
-            return;
-        };
-        let free = self
-            .cards
-            .values()
-            .filter(|card| !self.closing && card.job.is_none() && card.verdict == Verdict::Earn);
-        let offers: Vec<CardOffer> = free
-            .map(|card| CardOffer {
-                gpu: card.reading.uuid.clone(),
-                model: card.reading.name.clone(),
-                vram_mib: card.reading.vram_total_bytes >> 20,
-                driver: driver.version.clone(),
-                price_per_hour: self.least_price(card, self.fee_basis_points),
-                images: images.clone(),
-                egress: self.settings.egress,
-            })
-            .collect();
-        if self.told_offers.as_ref() != Some(&offers) {
-            out.push(Effect::Tell(Report::Offers {
-                region: self.settings.region.clone(),
-                offers: offers.clone(),
-            }));
-            self.told_offers = Some(offers);
-        }
-    }
-}
-
-/// Of a card that was not looked at yet. It differs from every verdict, so the first one is always written down.
-fn undecided() -> Verdict {
-    Verdict::Blocked { reasons: Vec::new(), next_change: None }
 }
 
 /// Two verdicts that differ only by numbers that count up (idle time, degrees) are one entry in the journal.

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use super::sample::{card, driver, terms};
 use super::*;
 use crate::gpu::PowerLimits;
-use crate::lease::WorkerAccess;
+use crate::lease::{LeaseTerms, WorkerAccess};
 use crate::money::{Currency, Money};
 use crate::policy::{BlockReason, Presence};
 use crate::tariff::{Tariff, TariffWindow};

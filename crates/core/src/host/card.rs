@@ -1,0 +1,56 @@
+//! What the host knows of one card.
+
+use crate::gpu::GpuReading;
+use crate::gpu_use::Strangers;
+use crate::market::WaitReason;
+use crate::policy::Verdict;
+use crate::thermal::Thermal;
+
+use super::job::Job;
+use super::memory::Reclaim;
+
+/// One card and what runs on it.
+#[derive(Clone, Debug)]
+pub(super) struct Card {
+    pub(super) reading: GpuReading,
+    /// The driver still lists it. A card with a job is kept until the job is over.
+    pub(super) present: bool,
+    pub(super) verdict: Verdict,
+    pub(super) job: Option<Job>,
+    /// The power limit that the helper was told, and holds.
+    pub(super) told_watts: Option<u32>,
+    /// The limit that was there while the helper held none.
+    pub(super) found_watts: Option<f64>,
+    pub(super) thermal: Thermal,
+    /// A tenant's memory that is waited for.
+    pub(super) reclaim: Option<Reclaim>,
+    /// Highest power that was seen.
+    pub(super) peak_watts: Option<f64>,
+    /// What the market says of a card that waits.
+    pub(super) waiting: Option<WaitReason>,
+    /// Who uses it beside us.
+    pub(super) strangers: Strangers,
+}
+
+impl Card {
+    pub(super) fn new(reading: GpuReading, present: bool) -> Self {
+        Self {
+            reading,
+            present,
+            verdict: undecided(),
+            job: None,
+            told_watts: None,
+            found_watts: None,
+            thermal: Thermal::default(),
+            reclaim: None,
+            peak_watts: None,
+            waiting: None,
+            strangers: Strangers::default(),
+        }
+    }
+}
+
+/// Of a card that was not looked at yet. It differs from every verdict, so the first one is always written down.
+fn undecided() -> Verdict {
+    Verdict::Blocked { reasons: Vec::new(), next_change: None }
+}

@@ -1,0 +1,111 @@
+//! What the owner says.
+
+use super::Host;
+use super::effect::{Effect, Outbox};
+use super::input::{CommandError, UserCommand};
+use crate::lease::EndReason;
+use crate::policy::{EarnNow, Overrides};
+use crate::time::Timestamp;
+
+/// Longest snooze that is taken: a week.
+pub const MAX_OVERRIDE_MS: u64 = 7 * 86_400_000;
+
+/// A snooze for a game ends with it, and after this in any case.
+const LONGEST_GAME_MS: u64 = 86_400_000;
+
+impl Host {
+    /// Whether a command would be taken, for the answer to whoever gave it.
+    ///
+    /// # Errors
+    /// Why it is not taken; nothing has changed.
+    pub fn check_command(&self, command: &UserCommand) -> Result<(), CommandError> {
+        match command {
+            UserCommand::SetEarning { .. } if self.snapshot.settings_trouble.is_some() => {
+                Err(CommandError::SettingsUnreadable)
+            }
+            UserCommand::Snooze { for_ms }
+            | UserCommand::LastJob { for_ms }
+            | UserCommand::EarnNow { for_ms, .. }
+                if *for_ms == 0 || *for_ms > MAX_OVERRIDE_MS =>
+            {
+                Err(CommandError::Duration { most_ms: MAX_OVERRIDE_MS })
+            }
+            UserCommand::SnoozeForGame if self.game().is_none() => Err(CommandError::NoGame),
+            UserCommand::SetPowerLimit { .. } if self.snapshot.settings_trouble.is_some() => {
+                Err(CommandError::SettingsUnreadable)
+            }
+            UserCommand::SetPowerLimit { gpu, limit } => self.check_limit(gpu.as_ref(), *limit),
+            UserCommand::ApplyPreset { .. } if self.snapshot.settings_trouble.is_some() => {
+                Err(CommandError::SettingsUnreadable)
+            }
+            UserCommand::StopJob { lease } if self.job(lease).is_none() => {
+                Err(CommandError::NoSuchJob { lease: lease.clone() })
+            }
+            UserCommand::Save { settings } => {
+                settings.check().map_err(|error| CommandError::Settings { detail: error.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn take_command(&mut self, command: UserCommand, now: Timestamp, out: &mut Outbox) {
+        if self.check_command(&command).is_err() {
+            return;
+        }
+        match command {
+            UserCommand::SetEarning { on } => {
+                self.settings.earn_while_idle = on;
+                out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
+                if on {
+                    self.overrides = Overrides::default();
+                    self.allow_heat();
+                }
+            }
+            UserCommand::Snooze { for_ms } => {
+                self.overrides.snoozed_until = Some(now.plus_ms(for_ms));
+                (self.overrides.snoozed_for_game, self.overrides.earn_now) = (None, None);
+            }
+            UserCommand::SnoozeForGame => {
+                self.overrides.snoozed_for_game = self.game().map(str::to_owned);
+                self.overrides.snoozed_until = Some(now.plus_ms(LONGEST_GAME_MS));
+                self.overrides.earn_now = None;
+            }
+            UserCommand::EarnNow { for_ms, until_back } => {
+                let until = now.plus_ms(for_ms);
+                self.overrides = Overrides {
+                    earn_now: Some(EarnNow { until, until_back, has_left: false }),
+                    ..Overrides::default()
+                };
+                self.allow_heat();
+            }
+            UserCommand::ApplyPreset { preset } => {
+                preset.apply(&mut self.settings);
+                out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
+            }
+            UserCommand::SetPowerLimit { gpu, limit } => {
+                self.choose_limit(gpu, limit);
+                out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
+            }
+            UserCommand::LastJob { for_ms } => self.overrides.last_job_until = Some(now.plus_ms(for_ms)),
+            UserCommand::EndOverrides => {
+                self.overrides = Overrides::default();
+                self.allow_heat();
+            }
+            UserCommand::StopJob { lease } => {
+                let Some(epoch) = self.job(&lease).map(|job| job.terms().epoch) else { return };
+                if let Some((job, reading, settings)) = self.job_mut(&lease, epoch) {
+                    let how = job.gentle(settings);
+                    job.end(EndReason::OwnerStopped, how, reading.energy_millijoules, now, out);
+                }
+            }
+            UserCommand::Save { settings } => {
+                // Settings that were chosen in full replace a file that could not be read.
+                self.snapshot.settings_trouble = None;
+                self.settings = (*settings).clone();
+                self.hours.forget();
+                self.told_offers = None;
+                out.push(Effect::SaveSettings(settings));
+            }
+        }
+    }
+}

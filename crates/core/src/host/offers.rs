@@ -1,0 +1,143 @@
+//! What the market and the host say to one another: offers out, leases in.
+
+use super::effect::{Effect, Outbox, Report, StopHow};
+use super::input::MarketInput;
+use super::job::Job;
+use super::{Host, heat};
+use crate::lease::{EndReason, LeaseState, LeaseTerms};
+use crate::market::CardOffer;
+use crate::policy::{self, Job as JobPresence, Market, Runtime, Verdict};
+use crate::time::Timestamp;
+
+impl Host {
+    pub(super) fn take_market(&mut self, input: MarketInput, now: Timestamp, out: &mut Outbox) {
+        match input {
+            MarketInput::Connected => {
+                self.snapshot.market = Market::Connected;
+                self.told_offers = None;
+                self.take_waiting(&[], now, out);
+                let jobs = self.cards.values().filter_map(|card| card.job.as_ref());
+                let leases =
+                    jobs.map(|job| (job.terms().lease.clone(), job.terms().epoch, job.state().clone()));
+                let leases = leases.chain(std::mem::take(&mut self.untold)).collect();
+                out.push(Effect::Tell(Report::Leases { leases }));
+                // What a renter needs to reach a worker may not have arrived before the line broke.
+                for job in self.cards.values().filter_map(|card| card.job.as_ref()) {
+                    if *job.state() == LeaseState::Ready {
+                        out.push(job.report());
+                    }
+                }
+            }
+            MarketInput::Unreachable { detail } => {
+                let since = match &self.snapshot.market {
+                    Market::Unreachable { since, .. } => *since,
+                    _ => now,
+                };
+                self.snapshot.market = Market::Unreachable { since, detail };
+            }
+            MarketInput::NotEnrolled => self.snapshot.market = Market::NotEnrolled,
+            MarketInput::Waiting { cards } => self.take_waiting(&cards, now, out),
+            MarketInput::Offer(terms) => self.take_offer(terms, now, out),
+            MarketInput::Start { lease, epoch } => {
+                if let Some((job, reading, _)) = self.job_mut(&lease, epoch) {
+                    job.start(reading.energy_millijoules, now, out);
+                }
+            }
+            MarketInput::End { lease, epoch, reason } => match self.job_mut(&lease, epoch) {
+                Some((job, reading, settings)) => {
+                    job.end(reason, job.gentle(settings), reading.energy_millijoules, now, out);
+                }
+                // Nothing of it is here (any more): say so, or the coordinator would ask for ever.
+                None => out.push(Effect::Tell(Report::Lease {
+                    lease,
+                    epoch,
+                    state: LeaseState::Ended { reason },
+                    cause: None,
+                })),
+            },
+        }
+    }
+
+    fn take_offer(&mut self, terms: LeaseTerms, now: Timestamp, out: &mut Outbox) {
+        if let Some(job) = self.job(&terms.lease) {
+            let held = job.terms().epoch;
+            if held == terms.epoch {
+                out.push(job.report());
+                return;
+            }
+            if held < terms.epoch
+                && let Some((old, reading, _)) = self.job_mut(&terms.lease, held)
+            {
+                old.end(EndReason::Superseded, StopHow::Kill, reading.energy_millijoules, now, out);
+            }
+            out.push(Effect::Tell(Report::Declined {
+                lease: terms.lease,
+                epoch: terms.epoch,
+                reasons: vec![],
+            }));
+            return;
+        }
+        self.fee_basis_points = terms.fee_basis_points;
+        let reasons = self.objections(&terms, now);
+        match (reasons, self.cards.get_mut(&terms.gpu)) {
+            (None, Some(card)) => card.job = Some(Job::accept(terms, now, out)),
+            (reasons, _) => out.push(Effect::Tell(Report::Declined {
+                lease: terms.lease,
+                epoch: terms.epoch,
+                reasons: reasons.unwrap_or_default(),
+            })),
+        }
+    }
+
+    /// Why an offer is not taken; `None` when it is.
+    fn objections(&self, terms: &LeaseTerms, now: Timestamp) -> Option<Vec<policy::BlockReason>> {
+        let card = self.cards.get(&terms.gpu).filter(|card| card.present && card.job.is_none());
+        let Some(card) = card.filter(|_| !self.closing) else { return Some(vec![]) };
+        let minimum = self.least_price(card, terms.fee_basis_points);
+        if terms.price_per_hour.currency != minimum.currency || terms.price_per_hour.micros < minimum.micros {
+            return Some(vec![policy::BlockReason::BelowMinimumPrice { minimum }]);
+        }
+        let image_is_here = matches!(&self.snapshot.runtime,
+            Runtime::Ready { images, .. } if images.contains(&terms.image));
+        if !image_is_here {
+            return Some(vec![]);
+        }
+        let verdict = self.verdict_for(card, JobPresence::None, now);
+        match heat::with_heat(verdict, &card.thermal, &card.reading, &self.settings) {
+            Verdict::Earn => None,
+            Verdict::Blocked { reasons, .. } => Some(reasons),
+        }
+    }
+
+    pub(super) fn tell_offers(&mut self, out: &mut Outbox) {
+        if self.snapshot.market != Market::Connected {
+            return;
+        }
+        let (Runtime::Ready { images, .. }, Some(driver)) = (&self.snapshot.runtime, &self.snapshot.driver)
+        else {
+            return;
+        };
+        let free = self
+            .cards
+            .values()
+            .filter(|card| !self.closing && card.job.is_none() && card.verdict == Verdict::Earn);
+        let offers: Vec<CardOffer> = free
+            .map(|card| CardOffer {
+                gpu: card.reading.uuid.clone(),
+                model: card.reading.name.clone(),
+                vram_mib: card.reading.vram_total_bytes >> 20,
+                driver: driver.version.clone(),
+                price_per_hour: self.least_price(card, self.fee_basis_points),
+                images: images.clone(),
+                egress: self.settings.egress,
+            })
+            .collect();
+        if self.told_offers.as_ref() != Some(&offers) {
+            out.push(Effect::Tell(Report::Offers {
+                region: self.settings.region.clone(),
+                offers: offers.clone(),
+            }));
+            self.told_offers = Some(offers);
+        }
+    }
+}
