@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod packages;
 mod shell;
 mod steps;
@@ -23,6 +24,7 @@ Usage: cargo xtask COMMAND
   bench NAME [--json] [--quick]
                                measures: first; giveback (input to frozen, game to free memory, beside BOINC); idle (what
                                the app costs while nothing happens, beside BOINC)
+  dist                         the Debian package of app, command line and helper, checked by lintian
   bindings                     writes the TypeScript types of ui/src/bindings
   ui                           builds the window's page
   setup                        installs what the other commands need, and nothing else
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         ["windows"] => windows::check(false),
         ["windows", "--all"] => windows::check(true),
         ["bench", name, flags @ ..] => bench::bench(name, flags),
+        ["dist", flags @ ..] => dist::dist(flags),
         ["bindings"] => steps::bindings(),
         ["ui"] => steps::ui(),
         ["setup"] => packages::everything(),

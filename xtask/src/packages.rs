@@ -52,6 +52,9 @@ const DESKTOP: &[&str] = &[
 /// What the benches compare with.
 const PEERS: &[&str] = &["boinc-client", "boinc-manager"];
 
+/// To make and to judge a package.
+const DIST: &[&str] = &["dpkg-dev", "lintian"];
+
 const WINDOWS: &[&str] =
     &["rustc-web", "rust-web-src", "libstd-rust-web-dev", "gcc-mingw-w64-x86-64", "g++-mingw-w64-x86-64"];
 
@@ -76,6 +79,10 @@ pub(crate) fn desktop() -> Done {
 
 pub(crate) fn peers() -> Done {
     install(PEERS)
+}
+
+pub(crate) fn dist() -> Done {
+    install(DIST)
 }
 
 pub(crate) fn windows() -> Done {

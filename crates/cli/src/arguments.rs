@@ -158,6 +158,11 @@ pub enum Command {
     },
     /// Host: end the host that runs on this PC, and its jobs
     Quit(HostPlace),
+    /// Print what your shell needs to complete commands, e.g. `nightjar completions bash`
+    Completions { shell: clap_complete::Shell },
+    /// Write a manual page for each command into a folder, for packages
+    #[command(hide = true)]
+    Manual { folder: PathBuf },
 }
 
 #[derive(Debug, Args)]

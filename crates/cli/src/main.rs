@@ -3,6 +3,7 @@
 mod arguments;
 mod failure;
 mod host;
+mod manual;
 mod moment;
 mod output;
 mod quantity;
@@ -93,6 +94,8 @@ async fn perform(command: Command, output: Output) -> Result<u8, Failure> {
         Command::StopJob(arguments) => host::stop_job(arguments, output).await,
         Command::Schedule { command } => host::schedule(command, output).await,
         Command::Quit(place) => host::quit(place, output).await,
+        Command::Completions { shell } => manual::completions(*shell),
+        Command::Manual { folder } => manual::pages(folder),
     };
     done.map(|()| 0)
 }

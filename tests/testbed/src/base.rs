@@ -25,16 +25,22 @@ pub fn ensure_base(engine: &Engine, told: &mut dyn FnMut(&str)) -> anyhow::Resul
     let started = Instant::now();
     told(&format!("making a minimal Debian {SUITE} by debootstrap: about a minute"));
     let folder = Scratch(crate::place::cache().join(format!("debootstrap-{}", std::process::id())));
-    let mut command = as_root("debootstrap");
-    command.args(["--variant=minbase", SUITE]).arg(&folder.0);
-    command.args(std::env::var_os("NIGHTJAR_DEBIAN_MIRROR"));
-    output(&mut command)
-        .context("debootstrap failed: are debootstrap and debian-archive-keyring installed?")?;
+    debootstrap(&folder.0)?;
     // Its package files are of no use in an image.
     output(as_root("find").arg(folder.0.join("var/cache/apt/archives")).args(["-name", "*.deb", "-delete"]))?;
     import(engine, &folder.0)?;
     told(&format!("{BASE}: made in {:.0} s", started.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// A minimal Debian in a folder.
+pub(crate) fn debootstrap(folder: &Path) -> anyhow::Result<()> {
+    let mut command = as_root("debootstrap");
+    command.args(["--variant=minbase", SUITE]).arg(folder);
+    command.args(std::env::var_os("NIGHTJAR_DEBIAN_MIRROR"));
+    output(&mut command)
+        .context("debootstrap failed: are debootstrap and debian-archive-keyring installed?")
+        .map(drop)
 }
 
 fn import(engine: &Engine, folder: &Path) -> anyhow::Result<()> {
@@ -50,7 +56,7 @@ fn import(engine: &Engine, folder: &Path) -> anyhow::Result<()> {
 }
 
 /// A folder of root's that goes away also after a failure.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {

@@ -129,6 +129,12 @@ impl Desktop {
             .env_remove("WAYLAND_DISPLAY");
     }
 
+    /// Where its sockets lie.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     #[must_use]
     pub fn display(&self) -> &str {
         &self.display

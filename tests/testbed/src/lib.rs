@@ -17,6 +17,7 @@ pub mod images;
 pub mod market;
 pub mod night;
 pub mod notebook;
+pub mod package;
 pub mod place;
 pub mod process;
 pub mod renter;

@@ -1,0 +1,80 @@
+//! The Debian package, in a clean Debian of its own: installed, used, upgraded, removed and purged.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use nightjar_testbed::desktop::Desktop;
+use nightjar_testbed::package::{CleanRoot, debian_package};
+use nightjar_testbed::process::{Process, output, wait_for};
+
+const SOON: Duration = Duration::from_secs(60);
+const INSIDE: &str = "/tmp/nightjar.deb";
+
+fn install(root: &CleanRoot) -> String {
+    root.run(&["apt-get", "install", "-qq", "-y", "--no-install-recommends", "--reinstall", INSIDE]).unwrap()
+}
+
+/// The app's window comes, and the command line reaches the app.
+fn use_it(root: &CleanRoot, desktop: &Desktop, folder: &std::path::Path) {
+    let mut command = root.command_on(desktop, &["nightjar-desktop"]);
+    let mut app = Process::start(folder, "app", &mut command).unwrap();
+    let window = wait_for("the app's window", SOON, || Ok(desktop.windows("Nightjar").into_iter().next()));
+    window.unwrap_or_else(|error| panic!("{error:#}\n{}", app.log()));
+    let asked = output(&mut root.command_on(desktop, &["nightjar", "--json", "status"])).unwrap();
+    let view: serde_json::Value = serde_json::from_str(&asked).unwrap();
+    // There is no driver in there, and it says so instead of pretending.
+    assert!(view["sentence"].as_str().is_some_and(|sentence| !sentence.is_empty()), "{view}");
+    output(&mut root.command_on(desktop, &["nightjar", "quit"])).unwrap();
+    wait_for("the app to end", SOON, || Ok((!app.is_running()).then_some(()))).unwrap();
+}
+
+#[test]
+fn the_package_installs_runs_upgrades_and_leaves_nothing() {
+    let package = debian_package().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let root = CleanRoot::make().unwrap();
+    output(nightjar_testbed::engine::as_root("cp").arg(&package).arg(root.path("tmp/nightjar.deb"))).unwrap();
+    root.run(&["apt-get", "-qq", "update"]).unwrap();
+    // What it needs stays when it goes, so it is there before the files are counted.
+    let needs =
+        output(std::process::Command::new("dpkg-deb").arg("--field").arg(&package).arg("Depends")).unwrap();
+    root.run(&["apt-get", "satisfy", "-qq", "-y", "--no-install-recommends", needs.trim()]).unwrap();
+    let before = root.files().unwrap();
+
+    install(&root);
+    assert!(root.run(&["nightjar", "--version"]).unwrap().starts_with("nightjar "));
+    assert!(root.run(&["nightjar-desktop", "--version"]).unwrap().starts_with("nightjar-desktop "));
+    assert!(root.run(&["getent", "group", "nightjar"]).unwrap().starts_with("nightjar:"));
+    for file in [
+        "usr/libexec/nightjar/nightjar-helper",
+        "usr/share/applications/nightjar.desktop",
+        "usr/share/icons/hicolor/scalable/apps/nightjar.svg",
+        "usr/share/bash-completion/completions/nightjar",
+        "usr/share/man/man1/nightjar-rent.1.gz",
+        "lib/systemd/system/nightjar-helper.service",
+        // The socket is enabled: it is there after the next start of the system.
+        "etc/systemd/system/sockets.target.wants/nightjar-helper.socket",
+    ] {
+        assert!(root.path(file).symlink_metadata().is_ok(), "{file} is missing");
+    }
+
+    let desktop = Desktop::start(scratch.path()).unwrap();
+    use_it(&root, &desktop, scratch.path());
+    // An administrator's choice and the helper's file outlive an upgrade.
+    root.write("var/lib/nightjar-helper/limits.json", "{}").unwrap();
+    root.run(&["deb-systemd-helper", "disable", "nightjar-helper.socket"]).unwrap();
+    install(&root);
+    assert!(root.path("var/lib/nightjar-helper/limits.json").exists());
+    let enabled = "etc/systemd/system/sockets.target.wants/nightjar-helper.socket";
+    assert!(root.path(enabled).symlink_metadata().is_err(), "an upgrade enables what was disabled");
+    use_it(&root, &desktop, scratch.path());
+
+    let said = root.run(&["apt-get", "remove", "-y", "nightjar"]).unwrap();
+    assert!(said.contains("volumes in Docker are kept"), "{said}");
+    assert!(root.path("var/lib/nightjar-helper/limits.json").exists(), "removing is not purging");
+    assert!(!root.path("usr/bin/nightjar").exists());
+    let said = root.run(&["apt-get", "purge", "-y", "nightjar"]).unwrap();
+    assert!(said.contains("renters' volumes stay"), "there is no Docker in there, and it says so: {said}");
+    let left: Vec<String> = root.files().unwrap().difference(&before).cloned().collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
