@@ -62,10 +62,11 @@ fn the_package_installs_runs_upgrades_and_leaves_nothing() {
     use_it(&root, &desktop, scratch.path());
     // An administrator's choice and the helper's file outlive an upgrade.
     root.write("var/lib/nightjar-helper/limits.json", "{}").unwrap();
-    root.run(&["deb-systemd-helper", "disable", "nightjar-helper.socket"]).unwrap();
+    // What `systemctl disable` does.
+    let enabled = "etc/systemd/system/sockets.target.wants/nightjar-helper.socket";
+    root.run(&["rm", &format!("/{enabled}")]).unwrap();
     install(&root);
     assert!(root.path("var/lib/nightjar-helper/limits.json").exists());
-    let enabled = "etc/systemd/system/sockets.target.wants/nightjar-helper.socket";
     assert!(root.path(enabled).symlink_metadata().is_err(), "an upgrade enables what was disabled");
     use_it(&root, &desktop, scratch.path());
 

@@ -12,8 +12,10 @@ use crate::engine::as_root;
 use crate::place::{cache, checkout, programs};
 use crate::process::output;
 
-/// What the system keeps of any package: its own books, caches and logs, and groups, which Debian never takes away.
-const BOOKS: [&str; 6] = ["var/lib/dpkg", "var/lib/apt", "var/cache", "var/log", "etc/group", "etc/gshadow"];
+/// What the system keeps of any package: its own books, caches and logs, what is passing, and groups, which Debian never
+/// takes away.
+const BOOKS: [&str; 8] =
+    ["tmp", "run", "var/lib/dpkg", "var/lib/apt", "var/cache", "var/log", "etc/group", "etc/gshadow"];
 
 /// What is mounted before a program of the root is started, in a mount namespace that ends with it.
 const ENTER: &str = r#"
