@@ -11,7 +11,7 @@ use crate::process::output;
 
 /// What the images are built on where no other base is named.
 pub const BASE: &str = "nightjar/base:bookworm";
-const SUITE: &str = "bookworm";
+pub(crate) const SUITE: &str = "bookworm";
 
 /// Makes [`BASE`] unless the Engine has it: `debootstrap` into a folder, and that into the Engine. `told` hears of each
 /// step. `NIGHTJAR_DEBIAN_MIRROR` names another mirror than debootstrap's own.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::base::{Scratch, debootstrap};
+use crate::base::{SUITE, Scratch, debootstrap};
 use crate::desktop::Desktop;
 use crate::engine::as_root;
 use crate::place::{cache, checkout, programs};
@@ -42,16 +42,26 @@ impl CleanRoot {
         let folder = Scratch(cache().join(format!("clean-root-{}", std::process::id())));
         debootstrap(&folder.0)?;
         let root = Self { folder };
-        // The system's own sources, with the proxy and the keys that they may need here; nothing in it starts a service.
-        for part in ["sources.list", "sources.list.d", "apt.conf.d", "keyrings", "auth.conf.d"] {
-            let from = Path::new("/etc/apt").join(part);
-            if from.exists() {
-                output(as_root("cp").arg("-a").arg(&from).arg(root.path("etc/apt")))?;
-            }
+        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+        if release.contains(&format!("VERSION_CODENAME={SUITE}")) {
+            root.takes_sources()?;
         }
+        // Nothing in it starts a service.
         root.write("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n")?;
         output(as_root("chmod").arg("755").arg(root.path("usr/sbin/policy-rc.d")))?;
         Ok(root)
+    }
+
+    /// Those of the system outside, which is of the same suite, with the proxy and the keys that they may need here.
+    fn takes_sources(&self) -> anyhow::Result<()> {
+        output(as_root("rm").arg("-f").arg(self.path("etc/apt/sources.list")))?;
+        for part in ["sources.list", "sources.list.d", "apt.conf.d", "keyrings", "auth.conf.d"] {
+            let from = Path::new("/etc/apt").join(part);
+            if from.exists() {
+                output(as_root("cp").arg("-a").arg(&from).arg(self.path("etc/apt")))?;
+            }
+        }
+        Ok(())
     }
 
     #[must_use]
