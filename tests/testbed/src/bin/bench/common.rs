@@ -3,14 +3,22 @@
 use std::time::{Duration, Instant};
 
 use nightjar_core::lease::LeaseState;
+use nightjar_core::settings::Settings;
 use nightjar_testbed::desktop::Desktop;
 use nightjar_testbed::freezer::Freezer;
-use nightjar_testbed::host::{Host, Watch, job_state, text};
+use nightjar_testbed::host::{Host, Watch, job_state, quick_settings, text};
 use nightjar_testbed::process::wait_for;
 use nightjar_testbed::stage::Stage;
 
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 pub(crate) const IMAGE: &str = "pytorch-cuda:lite";
+
+/// A host that is soon free again, on a machine whose other work is no sign of its owner.
+pub(crate) fn bench_settings() -> Settings {
+    let mut settings = Settings { idle_after_ms: 1_000, resume_after_ms: 1_000, ..quick_settings() };
+    settings.signals.foreign_cpu.on = false;
+    settings
+}
 
 /// Times from an input to the freeze.
 pub(crate) struct Freezes {

@@ -3,21 +3,19 @@
 use std::time::Duration;
 
 use nightjar_core::host::HostState;
-use nightjar_core::settings::Settings;
 use nightjar_testbed::boinc::Boinc;
 use nightjar_testbed::figures::{Figures, percentile_ms};
-use nightjar_testbed::host::quick_settings;
 use nightjar_testbed::process::wait_for;
 use nightjar_testbed::renter::Renter;
 use nightjar_testbed::stage::{Stage, Wish};
 
-use crate::common::{Freezes, IMAGE, SOON, freezes_of};
+use crate::common::{Freezes, IMAGE, SOON, bench_settings, freezes_of};
 use crate::memory;
 
 pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
     let (times, peer_times, game_times) = if quick { (20, 5, 3) } else { (200, 30, 30) };
     let stage = Stage::set(&Wish::default(), &mut |step| eprintln!("{step}"))?;
-    let settings = Settings { idle_after_ms: 1_000, resume_after_ms: 1_000, ..quick_settings() };
+    let settings = bench_settings();
     let (host, _) = stage.host("host", &settings)?;
     let watch = host.watch()?;
     let renter = Renter::log_in(stage.folder(), &stage.market, "1000.00")?;

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use nightjar_core::host::HostState;
 use nightjar_core::settings::{GiveBack, Settings};
-use nightjar_core::signal::{SignalRule, SignalRules};
 use nightjar_testbed::figures::{Figures, percentile_ms};
-use nightjar_testbed::host::{Host, quick_settings};
+use nightjar_testbed::host::Host;
 use nightjar_testbed::night::{HELD_MIB, start_work};
 use nightjar_testbed::process::{Process, wait_for};
 use nightjar_testbed::renter::Renter;
 use nightjar_testbed::stage::Stage;
 
-use crate::common::{IMAGE, SOON};
+use crate::common::{IMAGE, SOON, bench_settings};
 
 const GAME: &str = "nightjar-bench-game";
 /// From the start of the game to free memory where the tenant is killed.
@@ -47,18 +46,9 @@ pub(crate) fn run(figures: &mut Figures, stage: &Stage, renter: &Renter, times: 
 }
 
 fn settings(give_back: GiveBack) -> Settings {
-    let signals = SignalRules {
-        game: SignalRule { linger_ms: 0, ..SignalRules::default().game },
-        ..SignalRules::default()
-    };
-    Settings {
-        idle_after_ms: 1_000,
-        resume_after_ms: 1_000,
-        games: vec![GAME.to_owned()],
-        give_back,
-        signals,
-        ..quick_settings()
-    }
+    let mut settings = bench_settings();
+    settings.signals.game.linger_ms = 0;
+    Settings { games: vec![GAME.to_owned()], give_back, ..settings }
 }
 
 /// Any program with a name of its own: what counts is that it is on the owner's list.
