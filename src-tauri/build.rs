@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    let commands = tauri_build::AppManifest::new().commands(&["view", "command", "enrol"]);
+    let commands = tauri_build::AppManifest::new().commands(&["view", "command", "enrol", "ask"]);
     let windows = tauri_build::WindowsAttributes::new().window_icon_path("../icons/app.ico");
     let attributes = tauri_build::Attributes::new().app_manifest(commands).windows_attributes(windows);
     match tauri_build::try_build(attributes) {

@@ -3,7 +3,7 @@
 use nightjar_core::host::UserCommand;
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::view::ViewModel;
-use nightjar_protocol::window::{EnrolRefusal, StartFailure};
+use nightjar_protocol::window::{EnrolRefusal, Question, QuestionRefusal, Reply, StartFailure};
 use tauri::State;
 
 use crate::page::HostLine;
@@ -35,5 +35,16 @@ pub async fn enrol(
         Ok(Answer::Enrol(answer)) => answer,
         Ok(other) => Err(EnrolRefusal::Failed { detail: format!("not an answer to a pairing: {other:?}") }),
         Err(error) => Err(EnrolRefusal::Failed { detail: format!("{error:#}") }),
+    }
+}
+
+#[tauri::command]
+pub async fn ask(host: State<'_, HostLine>, question: Question) -> Result<Reply, QuestionRefusal> {
+    match host.ask(Ask::Question(question)).await {
+        Ok(Answer::Question(answer)) => answer,
+        Ok(other) => {
+            Err(QuestionRefusal::Failed { detail: format!("not an answer to a question: {other:?}") })
+        }
+        Err(error) => Err(QuestionRefusal::Failed { detail: format!("{error:#}") }),
     }
 }

@@ -9,9 +9,9 @@ use tauri::{AppHandle, Manager};
 use tokio::sync::watch;
 
 use crate::options::Options;
-use crate::tray::Tray;
+use crate::tray::{self, Tray};
 use crate::window::Window;
-use crate::{notifications, window};
+use crate::{log, notifications, window};
 
 type Outcome = Option<Result<AgentHandle, StartFailure>>;
 
@@ -75,13 +75,18 @@ pub async fn run(app: AppHandle, options: Options) {
             None
         }
     };
-    if !options.hidden || tray.is_none() {
+    let is_shown = tray.is_some() && tray::has_panel().await;
+    if !is_shown {
+        tracing::warn!("no panel shows the tray icon; the window stands in for it");
+    }
+    if !options.hidden || !is_shown {
         window::open(&app);
     }
     if let Some(tray) = tray {
         tokio::spawn(show(host.view(), tray));
     }
-    tokio::spawn(notifications::run(host.clone()));
+    tokio::spawn(notifications::run(app.clone(), host.clone()));
+    tokio::spawn(follow_log_level(host.view()));
     tokio::spawn(async move {
         ending.wait().await;
         tracing::info!("asked to end by a signal");
@@ -99,6 +104,21 @@ pub async fn run(app: AppHandle, options: Options) {
         tray.remove_pictures();
     }
     app.exit(code);
+}
+
+/// The owner may choose it while the app runs.
+async fn follow_log_level(mut views: watch::Receiver<Arc<ViewModel>>) {
+    let mut known = None;
+    loop {
+        let level = views.borrow_and_update().settings.as_ref().map(|settings| settings.log_level);
+        if let Some(level) = level.filter(|level| known != Some(*level)) {
+            log::set_level(level);
+            known = Some(level);
+        }
+        if views.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn start() -> Result<(Agent, std::path::PathBuf), StartFailure> {

@@ -9,8 +9,11 @@
 //! ```
 #![cfg_attr(all(windows, not(debug_assertions)), windows_subsystem = "windows")]
 
+mod answers;
+mod autostart;
 mod commands;
 mod engine;
+mod log;
 mod notifications;
 mod options;
 mod page;
@@ -29,13 +32,7 @@ fn main() -> ExitCode {
         println!("{text}");
         return ExitCode::SUCCESS;
     }
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("NIGHTJAR_LOG").unwrap_or_else(|_| "info".into()),
-        )
-        .init();
+    log::start();
     let ended = match asked {
         Asked::Run(options) => shell::run(options),
         Asked::Window => page::run(),

@@ -1,31 +1,123 @@
-//! Desktop notifications: what happens to a job, and what the owner asked for in vain.
+//! Desktop notifications: what happens to a job, trouble that lasts, and what the owner asked for in vain. Which are shown
+//! is `core::notify`'s word. None is urgent, so that a desktop that is told not to disturb holds them back.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use nightjar_agent::AgentHandle;
-use nightjar_core::host::CommandError;
+use nightjar_core::host::{CommandError, Notice, UserCommand};
+use nightjar_core::notify::{Gate, NoticeKind, NoticeRules, TroubleWatch, screen_is_taken};
 use nightjar_core::settings::Language;
+use nightjar_core::signal::Sign;
+use nightjar_core::time::Timestamp;
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::text::Texts;
-use nightjar_protocol::view::notification;
+use nightjar_protocol::view::{ViewModel, notification};
 use nightjar_protocol::window::StartFailure;
+use tauri::AppHandle;
 use tokio::sync::broadcast::error::RecvError;
 
-/// Shows every notice of the host until it ends.
-pub async fn run(host: AgentHandle) {
+use crate::window;
+
+const SNOOZE_MS: u64 = 3_600_000;
+/// How long a notification's buttons are listened to.
+#[cfg(target_os = "linux")]
+const BUTTONS_FOR: Duration = Duration::from_secs(600);
+
+/// Shows what is worth it until the host ends.
+pub async fn run(app: AppHandle, host: AgentHandle) {
     let mut notices = host.notices();
-    let views = host.view();
+    let mut views = host.view();
+    let mut gate = Gate::default();
+    let mut trouble = TroubleWatch::default();
     loop {
-        match notices.recv().await {
-            Ok(notice) => {
-                let language = views.borrow().language;
-                let (title, body) = notification(&notice, language);
-                show(title, body).await;
-            }
-            Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "notifications came too fast to be shown")
-            }
-            Err(RecvError::Closed) => return,
+        let wait = trouble.due_at().map(|due| Duration::from_millis(due.since_ms(host.now())));
+        tokio::select! {
+            notice = notices.recv() => match notice {
+                Ok(notice) => {
+                    let view = views.borrow().clone();
+                    if opens(&mut gate, kind_of(&notice), &view, host.now()) {
+                        let (title, body) = notification(&notice, view.language);
+                        offer(&app, &host, &view, title, body);
+                    }
+                }
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "notifications came too fast to be shown");
+                }
+                Err(RecvError::Closed) => return,
+            },
+            changed = views.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+        }
+        let view = views.borrow_and_update().clone();
+        if trouble.take(view.reason.as_ref(), host.now())
+            && opens(&mut gate, NoticeKind::Trouble, &view, host.now())
+        {
+            let title = Texts::of(view.language).plain("notice-trouble-title");
+            offer(&app, &host, &view, title, view.sentence.clone());
         }
     }
+}
+
+fn opens(gate: &mut Gate, kind: NoticeKind, view: &ViewModel, now: Timestamp) -> bool {
+    let rules = view.settings.as_ref().map_or_else(NoticeRules::default, |settings| settings.notices);
+    let signs: Vec<Sign> = view.sensors.iter().map(|sensor| sensor.sign.clone()).collect();
+    gate.opens(kind, &rules, screen_is_taken(&signs), now)
+}
+
+fn kind_of(notice: &Notice) -> NoticeKind {
+    match notice {
+        Notice::JobArrived { .. } => NoticeKind::Arrived,
+        Notice::JobFrozen { .. } => NoticeKind::Frozen,
+        Notice::JobResumed { .. } => NoticeKind::Resumed,
+        Notice::JobEnded { .. } => NoticeKind::Ended,
+        Notice::WeekOver { .. } => NoticeKind::Weekly,
+    }
+}
+
+/// With buttons to open the window and to snooze.
+#[cfg(target_os = "linux")]
+fn offer(app: &AppHandle, host: &AgentHandle, view: &Arc<ViewModel>, title: String, body: String) {
+    let texts = Texts::of(view.language);
+    let (open, snooze) = (texts.plain("tray-open"), texts.plain("tray-snooze"));
+    let (app, host) = (app.clone(), host.clone());
+    tokio::spawn(async move {
+        let shown = notify_rust::Notification::new()
+            .appname("Nightjar")
+            .icon("nightjar")
+            .summary(&title)
+            .body(&body)
+            .action("default", &open)
+            .action("open", &open)
+            .action("snooze", &snooze)
+            .show_async()
+            .await;
+        let handle = match shown {
+            Ok(handle) => handle,
+            Err(error) => return tracing::warn!("a notification was not shown: {error}"),
+        };
+        // The library waits on a thread of its own; one that nobody answers is left after a while.
+        let (chosen, answer) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            handle.wait_for_action(|action| drop(chosen.send(action.to_owned())));
+        });
+        let Ok(Ok(action)) = tokio::time::timeout(BUTTONS_FOR, answer).await else { return };
+        match action.as_str() {
+            "default" | "open" => window::open(&app),
+            "snooze" => {
+                if let Err(refusal) = host.command(UserCommand::Snooze { for_ms: SNOOZE_MS }).await {
+                    tracing::warn!(?refusal, "the snooze from a notification was refused");
+                }
+            }
+            _ => {}
+        }
+    });
+}
+
+/// Windows' own toasts take no buttons from a program without an installer's registration.
+#[cfg(not(target_os = "linux"))]
+fn offer(_app: &AppHandle, _host: &AgentHandle, _view: &Arc<ViewModel>, title: String, body: String) {
+    tokio::spawn(show(title, body));
 }
 
 /// A command from the tray was not carried out, and there may be no window to say so.

@@ -81,7 +81,12 @@ pub fn run() -> anyhow::Result<ExitCode> {
     let runtime = shell::runtime()?;
     let app = tauri::Builder::default()
         .manage(HostLine::default())
-        .invoke_handler(tauri::generate_handler![commands::view, commands::command, commands::enrol])
+        .invoke_handler(tauri::generate_handler![
+            commands::view,
+            commands::command,
+            commands::enrol,
+            commands::ask
+        ])
         .setup(|app| {
             let app = app.handle().clone();
             tauri::async_runtime::spawn(async move {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tauri::{AppHandle, Manager, RunEvent};
 
+use crate::answers::LastReport;
 use crate::engine::{self, Engine};
 use crate::options::{Asked, Options};
 use crate::window::{self, Window};
@@ -25,6 +26,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         .plugin(tauri_plugin_single_instance::init(|app, words, _folder| second_start(app, words)))
         .manage(Engine::default())
         .manage(Window::default())
+        .manage(LastReport::default())
         .setup(move |app| {
             tauri::async_runtime::spawn(engine::run(app.handle().clone(), options));
             Ok(())

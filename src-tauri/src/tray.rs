@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
-use nightjar_core::host::{HostState, UserCommand};
-use nightjar_protocol::view::{TrayMenu, ViewModel};
+use nightjar_core::host::{HostState, PowerWish, UserCommand};
+use nightjar_protocol::tray::TrayMenu;
+use nightjar_protocol::view::ViewModel;
 use tauri::image::Image;
-use tauri::menu::{CheckMenuItem, Menu, MenuEvent, MenuItem, PredefinedMenuItem};
+use tauri::menu::{CheckMenuItem, IsMenuItem, Menu, MenuEvent, MenuItem, PredefinedMenuItem, Submenu};
 use tauri::tray::{MouseButton, MouseButtonState, TrayIcon, TrayIconBuilder, TrayIconEvent};
 use tauri::{AppHandle, Manager};
 
@@ -15,6 +16,8 @@ use crate::engine::Engine;
 use crate::{notifications, window};
 
 const SNOOZE_MS: u64 = 3_600_000;
+/// No other job for the rest of the day.
+const LAST_JOB_MS: u64 = 12 * 3_600_000;
 
 /// What stands in the tray now.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,15 +36,52 @@ impl Shown {
 #[derive(Clone, Debug, PartialEq)]
 enum Change {
     Icon(HostState),
-    Status(String),
-    Earn(String),
-    EarnOn(bool),
-    Snooze(String),
-    Stop(String),
-    CanStop(bool),
-    Today(String),
-    Open(String),
-    Quit(String),
+    Tooltip(String),
+    Label(Line, String),
+    Enabled(Line, bool),
+    Checked(Line, bool),
+}
+
+/// A line of the menu that changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Status,
+    Today,
+    Earn,
+    SnoozeMenu,
+    Snooze,
+    SnoozeTomorrow,
+    SnoozeGame,
+    Finish,
+    Stop,
+    PowerMenu,
+    /// By its place.
+    Power(usize),
+    Open,
+    Quit,
+}
+
+/// Every line with its words, whether it can be clicked, and its check mark.
+fn lines(menu: &TrayMenu) -> Vec<(Line, &str, bool, bool)> {
+    let mut lines = vec![
+        (Line::Status, menu.status.as_str(), false, false),
+        (Line::Today, menu.today.as_str(), false, false),
+        (Line::Earn, menu.earn_while_idle.as_str(), true, menu.earn_while_idle_on),
+        (Line::SnoozeMenu, menu.snooze_menu.as_str(), true, false),
+        (Line::Snooze, menu.snooze.as_str(), true, false),
+        (Line::SnoozeTomorrow, menu.snooze_tomorrow.as_str(), true, false),
+        (Line::SnoozeGame, menu.snooze_game.as_str(), menu.can_snooze_game, false),
+        (Line::Finish, menu.finish_job.as_str(), menu.can_finish_job, false),
+        (Line::Stop, menu.stop_job.as_str(), menu.can_stop_job, false),
+        (Line::PowerMenu, menu.power_menu.as_str(), menu.can_set_power, false),
+        (Line::Open, menu.open.as_str(), true, false),
+        (Line::Quit, menu.quit.as_str(), true, false),
+    ];
+    let choices = menu.power.iter().enumerate();
+    lines.extend(choices.map(|(place, choice)| {
+        (Line::Power(place), choice.label.as_str(), menu.can_set_power, choice.is_on)
+    }));
+    lines
 }
 
 fn changes(old: &Shown, new: &Shown) -> Vec<Change> {
@@ -49,24 +89,21 @@ fn changes(old: &Shown, new: &Shown) -> Vec<Change> {
     if old.state != new.state {
         changes.push(Change::Icon(new.state));
     }
-    let (old, new) = (&old.menu, &new.menu);
-    let mut label = |was: &str, is: &str, change: fn(String) -> Change| {
-        if was != is {
-            changes.push(change(is.to_owned()));
-        }
-    };
-    label(&old.status, &new.status, Change::Status);
-    label(&old.earn_while_idle, &new.earn_while_idle, Change::Earn);
-    label(&old.snooze, &new.snooze, Change::Snooze);
-    label(&old.stop_job, &new.stop_job, Change::Stop);
-    label(&old.today, &new.today, Change::Today);
-    label(&old.open, &new.open, Change::Open);
-    label(&old.quit, &new.quit, Change::Quit);
-    if old.earn_while_idle_on != new.earn_while_idle_on {
-        changes.push(Change::EarnOn(new.earn_while_idle_on));
+    if old.menu.tooltip != new.menu.tooltip {
+        changes.push(Change::Tooltip(new.menu.tooltip.clone()));
     }
-    if old.can_stop_job != new.can_stop_job {
-        changes.push(Change::CanStop(new.can_stop_job));
+    let before = lines(&old.menu);
+    for (line, label, enabled, checked) in lines(&new.menu) {
+        let was = before.iter().find(|(was, ..)| *was == line);
+        if was.is_none_or(|was| was.1 != label) {
+            changes.push(Change::Label(line, label.to_owned()));
+        }
+        if was.is_none_or(|was| was.2 != enabled) {
+            changes.push(Change::Enabled(line, enabled));
+        }
+        if was.is_none_or(|was| was.3 != checked) {
+            changes.push(Change::Checked(line, checked));
+        }
     }
     changes
 }
@@ -87,77 +124,187 @@ fn literal(text: &str) -> String {
     text.replace('&', "&&")
 }
 
+type Item = MenuItem<tauri::Wry>;
+type CheckItem = CheckMenuItem<tauri::Wry>;
+
 struct Items {
     icon: TrayIcon,
-    status: MenuItem<tauri::Wry>,
-    earn: CheckMenuItem<tauri::Wry>,
-    snooze: MenuItem<tauri::Wry>,
-    stop: MenuItem<tauri::Wry>,
-    today: MenuItem<tauri::Wry>,
-    open: MenuItem<tauri::Wry>,
-    quit: MenuItem<tauri::Wry>,
+    status: Item,
+    today: Item,
+    earn: CheckItem,
+    snooze_menu: Submenu<tauri::Wry>,
+    snooze: Item,
+    snooze_tomorrow: Item,
+    snooze_game: Item,
+    finish: Item,
+    stop: Item,
+    power_menu: Submenu<tauri::Wry>,
+    power: Vec<CheckItem>,
+    open: Item,
+    quit: Item,
+}
+
+fn item(app: &AppHandle, id: &str, text: &str, enabled: bool) -> tauri::Result<Item> {
+    MenuItem::with_id(app, id, literal(text), enabled, None::<&str>)
+}
+
+fn check(app: &AppHandle, id: &str, text: &str, enabled: bool, on: bool) -> tauri::Result<CheckItem> {
+    CheckMenuItem::with_id(app, id, literal(text), enabled, on, None::<&str>)
 }
 
 impl Items {
     fn build(app: &AppHandle, shown: &Shown, folder: &Path) -> tauri::Result<Self> {
         let menu = &shown.menu;
-        let item = |id: &str, text: &str, enabled: bool| {
-            MenuItem::with_id(app, id, literal(text), enabled, None::<&str>)
+        let power_menu = Submenu::new(app, literal(&menu.power_menu), menu.can_set_power)?;
+        let mut power = Vec::new();
+        for (place, choice) in menu.power.iter().enumerate() {
+            let id = format!("power-{place}");
+            let choice = check(app, &id, &choice.label, menu.can_set_power, choice.is_on)?;
+            power_menu.append(&choice)?;
+            power.push(choice);
+        }
+        let snooze = item(app, "snooze", &menu.snooze, true)?;
+        let snooze_tomorrow = item(app, "snooze-tomorrow", &menu.snooze_tomorrow, true)?;
+        let snooze_game = item(app, "snooze-game", &menu.snooze_game, menu.can_snooze_game)?;
+        let snoozes: [&dyn IsMenuItem<tauri::Wry>; 3] = [&snooze, &snooze_tomorrow, &snooze_game];
+        let items = Self {
+            icon: TrayIconBuilder::with_id("nightjar")
+                .icon(icon(shown.state)?)
+                .tooltip(&menu.tooltip)
+                .temp_dir_path(folder)
+                // A click opens the window and a right click the menu; on Linux the desktop decides.
+                .show_menu_on_left_click(false)
+                .on_menu_event(clicked)
+                .on_tray_icon_event(icon_clicked)
+                .build(app)?,
+            status: item(app, "status", &menu.status, false)?,
+            today: item(app, "today", &menu.today, false)?,
+            earn: check(app, "earn", &menu.earn_while_idle, true, menu.earn_while_idle_on)?,
+            snooze_menu: Submenu::with_items(app, literal(&menu.snooze_menu), true, &snoozes)?,
+            snooze,
+            snooze_tomorrow,
+            snooze_game,
+            finish: item(app, "finish", &menu.finish_job, menu.can_finish_job)?,
+            stop: item(app, "stop", &menu.stop_job, menu.can_stop_job)?,
+            power_menu,
+            power,
+            open: item(app, "open", &menu.open, true)?,
+            quit: item(app, "quit", &menu.quit, true)?,
         };
-        let status = item("status", &menu.status, false)?;
-        let earn = CheckMenuItem::with_id(
-            app,
-            "earn",
-            literal(&menu.earn_while_idle),
-            true,
-            menu.earn_while_idle_on,
-            None::<&str>,
-        )?;
-        let snooze = item("snooze", &menu.snooze, true)?;
-        let stop = item("stop", &menu.stop_job, menu.can_stop_job)?;
-        let today = item("today", &menu.today, false)?;
-        let open = item("open", &menu.open, true)?;
-        let quit = item("quit", &menu.quit, true)?;
+        items.icon.set_menu(Some(items.whole(app)?))?;
+        Ok(items)
+    }
+
+    fn whole(&self, app: &AppHandle) -> tauri::Result<Menu<tauri::Wry>> {
         let line = || PredefinedMenuItem::separator(app);
-        let whole = Menu::with_items(
+        Menu::with_items(
             app,
-            &[&status, &today, &line()?, &earn, &snooze, &stop, &line()?, &open, &quit],
-        )?;
-        let icon = TrayIconBuilder::with_id("nightjar")
-            .icon(icon(shown.state)?)
-            .temp_dir_path(folder)
-            .menu(&whole)
-            // A click opens the window and a right click the menu; on Linux the desktop decides.
-            .show_menu_on_left_click(false)
-            .on_menu_event(clicked)
-            .on_tray_icon_event(|tray, event| {
-                if let TrayIconEvent::Click {
-                    button: MouseButton::Left,
-                    button_state: MouseButtonState::Up,
-                    ..
-                } = event
-                {
-                    window::open(tray.app_handle());
-                }
-            })
-            .build(app)?;
-        Ok(Self { icon, status, earn, snooze, stop, today, open, quit })
+            &[
+                &self.status,
+                &self.today,
+                &line()?,
+                &self.earn,
+                &self.snooze_menu,
+                &self.finish,
+                &self.stop,
+                &self.power_menu,
+                &line()?,
+                &self.open,
+                &self.quit,
+            ],
+        )
+    }
+
+    /// The plain items; the check items and submenus are other types.
+    fn item(&self, line: Line) -> Option<&Item> {
+        Some(match line {
+            Line::Status => &self.status,
+            Line::Today => &self.today,
+            Line::Snooze => &self.snooze,
+            Line::SnoozeTomorrow => &self.snooze_tomorrow,
+            Line::SnoozeGame => &self.snooze_game,
+            Line::Finish => &self.finish,
+            Line::Stop => &self.stop,
+            Line::Open => &self.open,
+            Line::Quit => &self.quit,
+            Line::Earn | Line::SnoozeMenu | Line::PowerMenu | Line::Power(_) => return None,
+        })
+    }
+
+    fn check_item(&self, line: Line) -> Option<&CheckItem> {
+        match line {
+            Line::Earn => Some(&self.earn),
+            Line::Power(place) => self.power.get(place),
+            _ => None,
+        }
+    }
+
+    fn submenu(&self, line: Line) -> Option<&Submenu<tauri::Wry>> {
+        match line {
+            Line::SnoozeMenu => Some(&self.snooze_menu),
+            Line::PowerMenu => Some(&self.power_menu),
+            _ => None,
+        }
     }
 
     fn apply(&self, change: &Change) -> tauri::Result<()> {
         match change {
             Change::Icon(state) => self.icon.set_icon(Some(icon(*state)?)),
-            Change::Status(text) => self.status.set_text(literal(text)),
-            Change::Earn(text) => self.earn.set_text(literal(text)),
-            Change::EarnOn(on) => self.earn.set_checked(*on),
-            Change::Snooze(text) => self.snooze.set_text(literal(text)),
-            Change::Stop(text) => self.stop.set_text(literal(text)),
-            Change::CanStop(can) => self.stop.set_enabled(*can),
-            Change::Today(text) => self.today.set_text(literal(text)),
-            Change::Open(text) => self.open.set_text(literal(text)),
-            Change::Quit(text) => self.quit.set_text(literal(text)),
+            Change::Tooltip(text) => self.icon.set_tooltip(Some(text)),
+            Change::Label(line, text) => {
+                let text = literal(text);
+                if let Some(item) = self.item(*line) {
+                    return item.set_text(text);
+                }
+                if let Some(item) = self.check_item(*line) {
+                    return item.set_text(text);
+                }
+                self.submenu(*line).map_or(Ok(()), |menu| menu.set_text(text))
+            }
+            Change::Enabled(line, enabled) => {
+                if let Some(item) = self.item(*line) {
+                    return item.set_enabled(*enabled);
+                }
+                if let Some(item) = self.check_item(*line) {
+                    return item.set_enabled(*enabled);
+                }
+                self.submenu(*line).map_or(Ok(()), |menu| menu.set_enabled(*enabled))
+            }
+            Change::Checked(line, on) => self.check_item(*line).map_or(Ok(()), |item| item.set_checked(*on)),
         }
     }
+}
+
+fn icon_clicked(tray: &TrayIcon, event: TrayIconEvent) {
+    if let TrayIconEvent::Click { button: MouseButton::Left, button_state: MouseButtonState::Up, .. } = event
+    {
+        window::open(tray.app_handle());
+    }
+}
+
+/// Whether a panel shows the icon: where none does, the window has to do.
+pub async fn is_shown(app: &AppHandle) -> bool {
+    app.try_state::<Tray>().is_some() && has_panel().await
+}
+
+/// On Linux an icon is shown by whoever owns this name on the session's bus, if anybody does.
+#[cfg(target_os = "linux")]
+pub async fn has_panel() -> bool {
+    let ask = async {
+        let bus = zbus::Connection::session().await?;
+        let proxy = zbus::fdo::DBusProxy::new(&bus).await?;
+        let watcher = zbus::names::BusName::try_from("org.kde.StatusNotifierWatcher")?;
+        zbus::Result::Ok(proxy.name_has_owner(watcher).await?)
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), ask)
+        .await
+        .is_ok_and(|answer| answer.unwrap_or(false))
+}
+
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unused_async, reason = "it asks over a bus where there is one")]
+pub async fn has_panel() -> bool {
+    true
 }
 
 /// The tray icon; it is gone when the app is.
@@ -211,10 +358,12 @@ impl Tray {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 
-    /// A click turns the check mark by itself; the truth is what the host says, also where it refused.
-    fn restore_check(&self) {
-        let on = self.shown.lock().unwrap_or_else(PoisonError::into_inner).menu.earn_while_idle_on;
-        self.apply(vec![Change::EarnOn(on)]);
+    /// A click turns a check mark by itself; the truth is what the host says, also where it refused.
+    fn restore_checks(&self) {
+        let menu = self.shown.lock().unwrap_or_else(PoisonError::into_inner).menu.clone();
+        let checks =
+            lines(&menu).into_iter().filter(|(line, ..)| matches!(line, Line::Earn | Line::Power(_)));
+        self.apply(checks.map(|(line, _, _, on)| Change::Checked(line, on)).collect());
     }
 
     fn apply(&self, changes: Vec<Change>) {
@@ -238,10 +387,18 @@ impl Tray {
 
 /// What a click on each item asks of the host.
 fn asked(id: &str, view: &ViewModel) -> Vec<UserCommand> {
+    if let Some(place) = id.strip_prefix("power-").and_then(|place| place.parse::<usize>().ok()) {
+        let Some(choice) = view.tray.power.get(place) else { return Vec::new() };
+        let limit = choice.percent.map(|percent| PowerWish::Percent { percent });
+        return vec![UserCommand::SetPowerLimit { gpu: None, limit }];
+    }
     match id {
         "earn" => vec![UserCommand::SetEarning { on: !view.tray.earn_while_idle_on }],
         "snooze" if view.tray.snoozed => vec![UserCommand::EndOverrides],
         "snooze" => vec![UserCommand::Snooze { for_ms: SNOOZE_MS }],
+        "snooze-tomorrow" => vec![UserCommand::Snooze { for_ms: view.tray.snooze_tomorrow_ms }],
+        "snooze-game" => vec![UserCommand::SnoozeForGame],
+        "finish" => vec![UserCommand::LastJob { for_ms: LAST_JOB_MS }],
         // With several cards at work, the one item stands for all of their jobs.
         "stop" => {
             let jobs = view.cards.iter().filter_map(|tile| tile.card.job.as_ref());
@@ -270,7 +427,7 @@ fn clicked(app: &AppHandle, event: MenuEvent) {
                 }
                 if let Some(tray) = app.try_state::<Tray>() {
                     tray.show(&host.view().borrow());
-                    tray.restore_check();
+                    tray.restore_checks();
                 }
             });
         }

@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
-use crate::options;
 use crate::wire::{Answer, Ask, FromWindow, ToWindow, line};
+use crate::{answers, options};
 
 /// How long a window may take to go once its line is cut.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
@@ -65,9 +65,9 @@ impl Window {
         {
             return Ok(());
         }
-        let talk = Talk::start()?;
+        let talk = Talk::start(app)?;
         let orders = talk.orders.clone();
-        *open = Some(Open { orders, ended: tokio::spawn(talk.run(app.clone())) });
+        *open = Some(Open { orders, ended: tokio::spawn(talk.run()) });
         Ok(())
     }
 
@@ -91,20 +91,30 @@ struct Talk {
     orders: mpsc::UnboundedSender<Order>,
     inbox: mpsc::UnboundedReceiver<Order>,
     host: Option<AgentHandle>,
+    app: AppHandle,
 }
 
 impl Talk {
-    fn start() -> anyhow::Result<Self> {
+    fn start(app: &AppHandle) -> anyhow::Result<Self> {
         let mut command = Command::new(own_program()?);
         command.arg(options::WINDOW).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().context("its process does not start")?;
         let to = child.stdin.take().context("it has no standard input")?;
         let from = child.stdout.take().context("it has no standard output")?;
         let (orders, inbox) = mpsc::unbounded_channel();
-        Ok(Self { child, to, from: BufReader::new(from).lines(), orders, inbox, host: None })
+        Ok(Self {
+            child,
+            to,
+            from: BufReader::new(from).lines(),
+            orders,
+            inbox,
+            host: None,
+            app: app.clone(),
+        })
     }
 
-    async fn run(mut self, app: AppHandle) {
+    async fn run(mut self) {
+        let app = self.app.clone();
         match app.state::<Engine>().host().await {
             Ok(host) => {
                 host.window_open(true);
@@ -168,10 +178,10 @@ impl Talk {
             return tracing::debug!("the window printed: {asked}");
         };
         let Some(host) = self.host.clone() else { return };
-        let orders = self.orders.clone();
+        let (orders, app) = (self.orders.clone(), self.app.clone());
         // A market may take its time, and the view goes on in between.
         tokio::spawn(async move {
-            let answer = answer(&host, ask).await;
+            let answer = answer(&app, &host, ask).await;
             let _ = orders.send(Order::Say(ToWindow::Answer { number, answer }));
         });
     }
@@ -184,12 +194,13 @@ async fn next(views: &mut Option<watch::Receiver<std::sync::Arc<ViewModel>>>) ->
     Some(Box::new((**views.borrow_and_update()).clone()))
 }
 
-async fn answer(host: &AgentHandle, ask: Ask) -> Answer {
+async fn answer(app: &AppHandle, host: &AgentHandle, ask: Ask) -> Answer {
     match ask {
         Ask::Command(command) => Answer::Command(host.command(command).await),
         Ask::Enrol { coordinator_url, pairing_code } => {
             Answer::Enrol(host.enrol(&coordinator_url, &pairing_code).await.map_err(refusal))
         }
+        Ask::Question(question) => Answer::Question(answers::answer(app, host, question).await),
     }
 }
 

@@ -4,7 +4,7 @@
 use nightjar_core::host::UserCommand;
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::view::ViewModel;
-use nightjar_protocol::window::{EnrolRefusal, StartFailure};
+use nightjar_protocol::window::{EnrolRefusal, Question, QuestionRefusal, Reply, StartFailure};
 use serde::{Deserialize, Serialize};
 
 /// To the window. The first is a view or a failure; the end of the line is the end of the window.
@@ -32,12 +32,14 @@ pub struct FromWindow {
 pub enum Ask {
     Command(UserCommand),
     Enrol { coordinator_url: String, pairing_code: String },
+    Question(Question),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     Command(Result<(), Refusal>),
     Enrol(Result<(), EnrolRefusal>),
+    Question(Result<Reply, QuestionRefusal>),
 }
 
 /// As one line with its end.

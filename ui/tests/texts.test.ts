@@ -1,27 +1,99 @@
 import { expect, test } from "vitest";
 
-import { textsOf } from "../src/lib/texts";
+import english from "../../crates/protocol/locales/en.ftl?raw";
+import simplifiedChinese from "../../crates/protocol/locales/zh-CN.ftl?raw";
 import { refusalSentence } from "../src/lib/refusals";
+import { textsOf } from "../src/lib/texts";
 
-const sources = import.meta.glob("../src/**/*.{ts,svelte}", { query: "?raw", import: "default", eager: true });
+const pages = import.meta.glob("../src/**/*.{ts,svelte}", { query: "?raw", import: "default", eager: true });
+const programs = import.meta.glob(
+  ["../../crates/{protocol,agent,cli,core}/src/**/*.rs", "../../src-tauri/src/**/*.rs"],
+  { query: "?raw", import: "default", eager: true },
+);
 
-/** Keys that the source names, also those that end in a value, by their beginning. */
-function keys(): string[] {
-  const found = new Set<string>();
-  for (const source of Object.values(sources) as string[]) {
-    for (const call of source.matchAll(/\.say\(([^;]*?)\)/gs)) {
-      for (const key of (call[1] ?? "").matchAll(/"([a-z]+(?:-[a-z]+)+)"/g)) if (key[1]) found.add(key[1]);
-    }
-  }
-  return [...found];
+function keysOf(source: string): string[] {
+  return [...source.matchAll(/^([a-z][a-zA-Z0-9-]*) =/gm)].map((match) => match[1] ?? "");
 }
 
+const KEYS = keysOf(english);
+
+interface Named {
+  whole: Set<string>;
+  /** Keys that are put together, as what they begin and end with. */
+  parts: [string, string][];
+}
+
+/** What the window's source names. */
+function named(): Named {
+  const whole = new Set<string>();
+  const parts: [string, string][] = [];
+  for (const source of Object.values(pages) as string[]) {
+    for (const match of source.matchAll(/"([a-z]+(?:-[a-zA-Z0-9]+)+)"/g)) if (match[1]) whole.add(match[1]);
+    for (const match of source.matchAll(/`([a-z][a-z-]*-)\$\{[^`}]*\}([a-z-]*)`/g)) parts.push([match[1] ?? "", match[2] ?? ""]);
+    // A setting's name stands for its label, its sentence and its choices.
+    for (const match of source.matchAll(/<Setting(\w+)[^<]*?name="([a-z-]+)"([^<]*?)\/>/gs)) {
+      const [, kind, name] = match;
+      whole.add(`set-${name}`).add(`set-${name}-hint`);
+      if (kind !== "Choice") continue;
+      for (const option of (match[3] ?? "").match(/options=\{\[(.*?)\]/s)?.[1]?.matchAll(/"([a-z_]+)"/g) ?? []) {
+        whole.add(`set-${name}-${option[1]?.replaceAll("_", "-")}`);
+      }
+    }
+    for (const match of source.matchAll(/name="([a-z]+)-\{kind\}"/g)) parts.push([`set-${match[1]}-`, ""]);
+  }
+  return { whole, parts };
+}
+
+test("both languages have the same keys, each once", () => {
+  expect(KEYS.length).toBeGreaterThan(400);
+  expect(keysOf(simplifiedChinese).toSorted()).toEqual(KEYS.toSorted());
+  expect(new Set(KEYS).size).toBe(KEYS.length);
+});
+
 test("every message that the window names is there in both languages", () => {
-  expect(keys().length).toBeGreaterThan(25);
-  const states = ["earning", "waiting", "yours", "trouble"].map((state) => `ui-state-${state}`);
+  const beginnings = new Set(KEYS.map((key) => key.split("-")[0]));
+  const said: string[] = [];
+  for (const source of Object.values(pages) as string[]) {
+    for (const call of source.matchAll(/\.say\(\s*([^;]*?)\)/gs)) {
+      for (const key of (call[1] ?? "").matchAll(/"([a-z]+(?:-[a-zA-Z0-9]+)+)"/g)) if (key[1]) said.push(key[1]);
+    }
+  }
+  const settings = [...named().whole].filter((key) => key.startsWith("set-"));
+  const wanted = [...said, ...settings].filter((key) => beginnings.has(key.split("-")[0]));
+  expect(wanted.length).toBeGreaterThan(200);
   for (const language of ["en", "zh-CN"] as const) {
-    const missing = [...keys(), ...states].filter((key) => !textsOf(language).has(key));
-    expect(missing, language).toEqual([]);
+    expect(wanted.filter((key) => !textsOf(language).has(key)), language).toEqual([]);
+  }
+});
+
+test("every put-together key has at least one message", () => {
+  for (const [begins, ends] of named().parts.filter(([begins]) => begins !== "set-")) {
+    const found = KEYS.filter((key) => key.startsWith(begins) && key.endsWith(ends));
+    expect(found.length, `${begins}…${ends}`).toBeGreaterThan(0);
+  }
+});
+
+test("no message is unused", () => {
+  const { whole, parts } = named();
+  const rust = (Object.values(programs) as string[]).join("\n");
+  const inRust = new Set([...rust.matchAll(/"([a-z]+(?:-[a-zA-Z0-9]+)+)"/g)].map((match) => match[1]));
+  const rustParts = [...rust.matchAll(/"([a-z]+-)\{\w*\}([a-z-]*)"/g)].map((match) => [match[1], match[2]] as const);
+  const unused = KEYS.filter(
+    (key) =>
+      !whole.has(key) &&
+      !inRust.has(key) &&
+      !parts.some(([begins, ends]) => begins !== "set-" && key.startsWith(begins) && key.endsWith(ends)) &&
+      !rustParts.some(([begins = "", ends = ""]) => key.startsWith(begins) && key.endsWith(ends)),
+  );
+  expect(unused).toEqual([]);
+});
+
+test("every message can be said in both languages", () => {
+  for (const language of ["en", "zh-CN"] as const) {
+    const texts = textsOf(language);
+    const values = new Proxy({}, { get: () => 2, has: () => true });
+    const empty = KEYS.filter((key) => texts.say(key, values).trim() === "" || texts.say(key, values).includes("{"));
+    expect(empty, language).toEqual([]);
   }
 });
 

@@ -26,7 +26,7 @@ test("a running job is drawn with its card and its money", async () => {
   await open();
   expect(text("sentence")).toBe("Earning: a job is running.");
   expect(screen.getByTestId("state").dataset.value).toBe("earning");
-  expect(text("earned-today")).toBe("CN¥12.34");
+  expect(text("earned-today")).toBe("CN¥10.21");
   expect(text("earned-all")).toBe("CN¥1,234.56");
   expect(text("gpu-name")).toBe("NVIDIA GeForce RTX 4090 (simulated)");
   expect(text("temperature-value")).toBe("62 °C");
@@ -41,7 +41,7 @@ test("a running job is drawn with its card and its money", async () => {
 
 test("the same in Chinese, from the language of the view", async () => {
   await open({ ...recordedView(), language: "zh-CN" });
-  expect(text("earned-today")).toBe("¥12.34");
+  expect(text("earned-today")).toBe("¥10.21");
   expect(screen.getByTestId("earn-switch").textContent).toContain("空闲时赚钱");
   expect(text("stop-job")).toBe("结束当前任务");
   expect(document.documentElement.lang).toBe("zh-CN");
@@ -97,6 +97,8 @@ test("snooze, end snooze and stop send their commands", async () => {
   expect(text("snooze")).toBe("End snooze");
   await fireEvent.click(screen.getByTestId("snooze"));
   await fireEvent.click(screen.getByTestId("stop-job"));
+  expect(backend.sent).toHaveLength(2);
+  await fireEvent.click(screen.getByTestId("confirm-yes"));
   expect(backend.sent).toEqual([
     { command: "snooze", for_ms: 3_600_000 },
     { command: "end_overrides" },

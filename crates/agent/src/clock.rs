@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nightjar_core::books::Span;
 use nightjar_core::time::Timestamp;
+use nightjar_core::week::{beginning, wall_date};
 use nightjar_protocol::view::LocalTime;
 
 /// Moments made from one wall-clock anchor and a clock that never goes back and counts on through suspend, so that a
@@ -84,6 +86,38 @@ pub fn local_midnight(at: Timestamp) -> Timestamp {
     midnight_in(jiff::tz::TimeZone::system(), at)
 }
 
+/// When a span on the wall began that holds `at`.
+#[must_use]
+pub(crate) fn span_start(span: Span, at: Timestamp) -> Timestamp {
+    let zone = jiff::tz::TimeZone::system();
+    let Some(today) = wall_date(at, &zone) else { return at };
+    let back = match span {
+        Span::All => return Timestamp(0),
+        Span::Today => 0,
+        Span::Week => today.weekday().to_monday_zero_offset(),
+        Span::Month => today.day() - 1,
+    };
+    let first = today.saturating_sub(jiff::Span::new().days(i64::from(back)));
+    beginning(first.at(0, 0, 0, 0), &zone).unwrap_or(at)
+}
+
+/// The noons between which the nights of a month lie, up to the night that lasts at `at`; in order.
+#[must_use]
+pub(crate) fn nights_of_month(at: Timestamp, months_ago: u32) -> Vec<Timestamp> {
+    nights_in(&jiff::tz::TimeZone::system(), at, months_ago)
+}
+
+fn nights_in(zone: &jiff::tz::TimeZone, at: Timestamp, months_ago: u32) -> Vec<Timestamp> {
+    let Some(today) = wall_date(at, zone) else { return Vec::new() };
+    let month = today.first_of_month().saturating_sub(jiff::Span::new().months(i64::from(months_ago)));
+    let noons =
+        month.series(jiff::Span::new().days(1)).take(usize::from(month.days_in_month().unsigned_abs()) + 1);
+    let noons: Vec<Timestamp> = noons.filter_map(|day| beginning(day.at(12, 0, 0, 0), zone)).collect();
+    // A night that has not begun is no night yet.
+    let begun = noons.iter().filter(|noon| **noon <= at).count();
+    noons.into_iter().take(begun + 1).collect()
+}
+
 /// Midnight before `at` in `zone`.
 pub(crate) fn midnight_in(zone: jiff::tz::TimeZone, at: Timestamp) -> Timestamp {
     jiff::Timestamp::from_millisecond(at.0)
@@ -148,5 +182,18 @@ mod tests {
         assert!(clock.now() > first);
         let midnight = local_midnight(first);
         assert!(midnight <= first && first.since_ms(midnight) < 25 * 3_600_000);
+    }
+
+    #[test]
+    fn nights_lie_between_noons_and_end_with_the_one_that_lasts() {
+        let zone = jiff::tz::TimeZone::get("Europe/Berlin").unwrap();
+        // The clock went forward on 29 March 2026: that night is an hour shorter.
+        let at = Timestamp(1_774_872_000_000);
+        let noons = nights_in(&zone, at, 0);
+        assert_eq!(noons.len(), 31, "30 March, 14:00: the night of the 30th lasts");
+        let hours: Vec<u64> = noons.windows(2).map(|w| w[1].since_ms(w[0]) / 3_600_000).collect();
+        assert_eq!(hours.iter().filter(|hours| **hours == 23).count(), 1);
+        assert!(noons[noons.len() - 2] <= at && at < noons[noons.len() - 1]);
+        assert_eq!(nights_in(&zone, at, 1).len(), 29, "all 28 nights of February");
     }
 }

@@ -1,5 +1,6 @@
 //! What must outlive a crash, in SQLite. Only the journal's task writes; the host's loop never waits for it.
 
+pub(crate) mod books;
 pub(crate) mod night;
 
 use std::path::Path;

@@ -6,6 +6,7 @@
 //! control ─┘                     └─> scribe (journal, settings), view model
 //! ```
 
+mod answers;
 mod clock;
 mod config;
 pub mod control;

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use nightjar_core::host::{Effect, Host, Input, Notice, Report, UserCommand};
 use nightjar_core::lease::LeaseId;
 use nightjar_core::night::Account;
+use nightjar_core::policy::Runtime;
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
 use nightjar_presence::{Attention, SleepGuard};
 use nightjar_protocol::control::Refusal;
+use nightjar_protocol::doctor::{Check, checks};
 use nightjar_protocol::relay::RelayInfo;
 use nightjar_protocol::view::{Earnings, Surroundings, ViewModel, view_model};
 use nightjar_worker::{WorkerReport, Workers};
@@ -30,6 +32,12 @@ pub(crate) enum Message {
     Command(UserCommand, oneshot::Sender<Result<(), Refusal>>),
     /// `None`: the file cannot be read.
     Settings(oneshot::Sender<Option<Box<Settings>>>),
+    /// Something that is no change of the host's.
+    Notice(Notice),
+    /// What the doctor says.
+    Checks(oneshot::Sender<Vec<Check>>),
+    /// The images that are here.
+    Images(oneshot::Sender<Vec<String>>),
     Relay(Option<RelayInfo>),
     Earned(Earnings),
     /// Where the time since local midnight went.
@@ -136,6 +144,15 @@ impl Owner {
                 let _ = answer.send(readable.then(|| Box::new(self.host.settings().clone())));
                 return;
             }
+            Message::Notice(notice) => return self.perform(Effect::Notify(notice)),
+            Message::Checks(answer) => return drop(answer.send(self.checks())),
+            Message::Images(answer) => {
+                let present = match &self.host.snapshot().runtime {
+                    Runtime::Ready { images, .. } => images.clone(),
+                    _ => Vec::new(),
+                };
+                return drop(answer.send(present));
+            }
             Message::Relay(relay) => {
                 let _ = self.hands.link.send(LinkOrder::Relay(relay));
                 return;
@@ -159,6 +176,13 @@ impl Owner {
             }
         }
         self.show();
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        let view = self.host.view(self.clock.now());
+        let language = view.settings.language.unwrap_or(self.around.system_language);
+        let local_time = self.around.local_time;
+        checks(self.host.snapshot(), &view.helper, &view.settings, language, &|at| local_time.clock(at))
     }
 
     fn take(&mut self, input: Input) {

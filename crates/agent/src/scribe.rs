@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightjar_core::host::JournalEntry;
+use nightjar_core::books::{Books, Span, Takings};
+use nightjar_core::host::{JournalEntry, Notice};
 use nightjar_core::lease::{Epoch, LeaseId};
 use nightjar_core::money::Currency;
 use nightjar_core::settings::Settings;
@@ -13,7 +14,7 @@ use nightjar_protocol::view::Earnings;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use crate::clock::{Awake, Clock, local_midnight};
+use crate::clock::{Awake, Clock, local_midnight, span_start};
 use crate::journal::Journal;
 use crate::journal::night::BEAT_MS;
 use crate::owner::Message;
@@ -63,6 +64,8 @@ impl Scribe {
     pub(crate) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Writing>) {
         self.tell_earnings().await;
         let mut midnight = local_midnight(self.clock.now());
+        let mut seen_before = self.journal.seen_before().await.unwrap_or_default();
+        let mut has_begun = false;
         let mut awake = Awake::start(&self.clock);
         let mut minute = tokio::time::interval(Duration::from_millis(BEAT_MS));
         minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -86,6 +89,13 @@ impl Scribe {
                         self.begin_day().await;
                     }
                     self.tell_today(midnight).await;
+                    // The first beat is the start itself: nobody listens yet.
+                    if std::mem::replace(&mut has_begun, true) {
+                        if let Some(seen) = seen_before {
+                            self.tell_week(seen).await;
+                        }
+                        seen_before = Some(self.clock.now());
+                    }
                 }
             }
         }
@@ -108,6 +118,27 @@ impl Scribe {
         self.tell_earnings().await;
         if let Err(error) = self.journal.drop_old(self.clock.now()).await {
             tracing::warn!("old entries of the journal were not dropped: {error:#}");
+        }
+    }
+
+    /// Once a week: at the first beat after Monday began, also where no host ran at that moment.
+    async fn tell_week(&self, seen_before: Timestamp) {
+        let monday = span_start(Span::Week, self.clock.now());
+        if seen_before >= monday {
+            return;
+        }
+        // Whatever the clock on the wall did: a moment of the Monday before.
+        let last = span_start(Span::Week, Timestamp(monday.0 - 3 * 86_400_000));
+        match self.journal.slices(last, monday).await {
+            Ok(slices) => {
+                let books = Books::of(&slices, last, monday, self.currency, usize::MAX);
+                let jobs = u32::try_from(books.jobs.len()).unwrap_or(u32::MAX);
+                let Takings { net, running_ms, .. } = books.total;
+                if jobs > 0 {
+                    let _ = self.owner.send(Message::Notice(Notice::WeekOver { net, running_ms, jobs }));
+                }
+            }
+            Err(error) => tracing::warn!("last week's books cannot be read: {error:#}"),
         }
     }
 
@@ -164,14 +195,18 @@ impl Scribe {
     }
 
     async fn tell_earnings(&self) {
-        let midnight = local_midnight(self.clock.now());
-        let today = self.journal.earned_since(midnight, self.currency).await;
-        let all = self.journal.earned_since(Timestamp(0), self.currency).await;
-        match (today, all) {
-            (Ok(today), Ok(all)) => {
-                let _ = self.owner.send(Message::Earned(Earnings { today, all }));
-            }
-            (Err(error), _) | (_, Err(error)) => tracing::warn!("earnings cannot be read: {error:#}"),
+        let now = self.clock.now();
+        let midnight = local_midnight(now);
+        let read = async {
+            let today = self.journal.earned_since(midnight, self.currency).await?;
+            let all = self.journal.earned_since(Timestamp(0), self.currency).await?;
+            let slices = self.journal.slices(midnight, now).await?;
+            let net = Books::of(&slices, midnight, now, self.currency, 0).total.net;
+            anyhow::Ok(Earnings { today, today_net: net, all })
+        };
+        match read.await {
+            Ok(earnings) => drop(self.owner.send(Message::Earned(earnings))),
+            Err(error) => tracing::warn!("earnings cannot be read: {error:#}"),
         }
     }
 }

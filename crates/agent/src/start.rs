@@ -129,7 +129,7 @@ impl Parts {
     fn surroundings(&self) -> Surroundings {
         let nothing = Money::new(0, self.settings.price_per_hour.currency);
         Surroundings {
-            earnings: Earnings { today: nothing, all: nothing },
+            earnings: Earnings { today: nothing, today_net: nothing, all: nothing },
             identity: Shown {
                 app_version: env!("CARGO_PKG_VERSION").to_owned(),
                 coordinator: self.coordinator.clone(),

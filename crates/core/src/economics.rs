@@ -6,7 +6,7 @@ use ts_rs::TS;
 
 use crate::energy::Energy;
 use crate::gpu::GpuReading;
-use crate::meter::Split;
+use crate::meter::{Split, owed};
 use crate::money::{Currency, Money};
 use crate::tariff::Tariff;
 use crate::time::Timestamp;
@@ -114,10 +114,54 @@ pub fn price_floor(watts: u32, per_kwh_micros: i64, fee_basis_points: u32) -> Op
     i64::try_from((cost * FULL_FEE + divisor - 1) / divisor).ok()
 }
 
+/// What an hour of a job would bring: an estimate, with what it assumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct HourEstimate {
+    /// The most that the card may draw; `None` where it does not tell, and no electricity is counted for it.
+    pub watts: Option<u32>,
+    /// What the rest of the PC draws because a job runs is in it.
+    pub total_watts: u32,
+    #[ts(type = "number")]
+    pub per_kwh_micros: i64,
+    pub fee_basis_points: u32,
+    /// The price at which nothing would be left.
+    pub floor: Money,
+    pub gross: Money,
+    pub fee: Money,
+    pub electricity: Money,
+    pub net: Money,
+}
+
+/// See [`HourEstimate`]. Electricity is rounded up.
+#[must_use]
+pub fn hour_estimate(
+    price: Money,
+    floor: Money,
+    watts: Option<u32>,
+    total_watts: u32,
+    per_kwh_micros: i64,
+    fee_basis_points: u32,
+) -> HourEstimate {
+    let split = owed(price, fee_basis_points, 3_600_000);
+    let cost = i128::from(total_watts) * i128::from(per_kwh_micros.max(0));
+    let electricity = i64::try_from((cost + 999) / 1_000).unwrap_or(i64::MAX);
+    let money = |micros| Money::new(micros, price.currency);
+    HourEstimate {
+        watts,
+        total_watts,
+        per_kwh_micros,
+        fee_basis_points,
+        floor,
+        gross: split.gross,
+        fee: split.fee,
+        electricity: money(electricity),
+        net: money(split.host.micros.saturating_sub(electricity)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meter::owed;
     use crate::schedule::tests::zones;
     use crate::tariff::TariffWindow;
     use crate::week::Window;
@@ -130,6 +174,14 @@ mod tests {
         assert_eq!(price_floor(210, 0, 500), Some(0));
         assert_eq!(price_floor(210, 600_000, 10_000), None);
         assert_eq!(price_floor(0, 600_000, 10_000), Some(0));
+    }
+
+    #[test]
+    fn an_hour_at_the_floor_leaves_nothing() {
+        let floor = Money::new(price_floor(210, 600_000, 500).unwrap(), Currency::CNY);
+        let hour = hour_estimate(floor, floor, Some(170), 210, 600_000, 500);
+        assert_eq!((hour.electricity.micros, hour.net.micros), (126_000, 1));
+        assert_eq!(hour.gross.micros, hour.fee.micros + hour.electricity.micros + hour.net.micros);
     }
 
     fn any_tariff() -> impl Strategy<Value = Tariff> {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::gpu::GpuUuid;
 use crate::money::{Currency, Money};
+use crate::notify::NoticeRules;
 use crate::power::PowerSettings;
 use crate::schedule::{HoursError, Schedule};
 use crate::signal::SignalRules;
@@ -53,6 +54,30 @@ pub enum GiveBack {
     /// While the desktop is used lightly the tenant goes on within [`Sharing`]; a game ends it at once.
     Share,
 }
+
+/// How the window looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Theme {
+    /// As the desktop is.
+    #[default]
+    System,
+    Dark,
+    Light,
+}
+
+/// How much the app writes into its log. `NIGHTJAR_LOG` comes before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    Warn,
+    #[default]
+    Info,
+    Debug,
+}
+
+/// How many screens the first run has.
+pub const INTRODUCTION_SCREENS: u32 = 3;
 
 /// What a tenant may use while it shares the PC with its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -127,6 +152,12 @@ pub struct Settings {
     pub version: u32,
     /// `None` follows the system.
     pub language: Option<Language>,
+    pub theme: Theme,
+    pub log_level: LogLevel,
+    /// Which notifications are shown.
+    pub notices: NoticeRules,
+    /// Screens of the first run that the owner has passed; it is not shown again after the last.
+    pub introduced: u32,
     pub earn_while_idle: bool,
     /// No input for this long before a job may start.
     #[ts(type = "number")]
@@ -188,6 +219,10 @@ impl Default for Settings {
         Self {
             version: SETTINGS_VERSION,
             language: None,
+            theme: Theme::System,
+            log_level: LogLevel::Info,
+            notices: NoticeRules::default(),
+            introduced: 0,
             earn_while_idle: true,
             idle_after_ms: 600_000,
             resume_after_ms: 180_000,
@@ -258,15 +293,12 @@ impl Settings {
         self.cards.get(uuid).copied().unwrap_or_default()
     }
 
-    /// # Errors
-    /// The first field that is out of its bounds.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        if self.version > SETTINGS_VERSION {
-            return Err(SettingsError::Newer { found: self.version });
-        }
+    /// Every number that has fixed bounds: its name, its value, the least and the most.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<(&'static str, u64, u64, u64)> {
         let price = u64::try_from(self.price_per_hour.micros).unwrap_or(u64::MAX);
         let limits = &self.limits;
-        for (field, given, least, most) in [
+        let mut numbers = vec![
             ("idle_after_ms", self.idle_after_ms, 1_000, 86_400_000),
             ("resume_after_ms", self.resume_after_ms, 1_000, 86_400_000),
             ("frozen_at_most_ms", self.frozen_at_most_ms, 1_000, 86_400_000),
@@ -288,17 +320,24 @@ impl Settings {
             ("limits.pids", u64::from(limits.pids), 64, 65_536),
             ("limits.upload_kbit", u64::from(limits.upload_kbit), 64, 10_000_000),
             ("limits.download_kbit", u64::from(limits.download_kbit), 64, 10_000_000),
-        ] {
+            ("introduced", u64::from(self.introduced), 0, u64::from(INTRODUCTION_SCREENS)),
+        ];
+        numbers.extend(self.heat.numbers());
+        for (field, rule) in self.signals.named() {
+            numbers.extend([rule.grace_ms, rule.linger_ms].map(|given| (field, given, 0, LONGEST_WAIT_MS)));
+        }
+        numbers
+    }
+
+    /// # Errors
+    /// The first field that is out of its bounds.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.version > SETTINGS_VERSION {
+            return Err(SettingsError::Newer { found: self.version });
+        }
+        for (field, given, least, most) in self.numbers() {
             if given < least || given > most {
                 return Err(OutOfBounds { field, given, least, most }.into());
-            }
-        }
-        self.heat.check()?;
-        for (field, rule) in self.signals.named() {
-            for given in [rule.grace_ms, rule.linger_ms] {
-                if given > LONGEST_WAIT_MS {
-                    return Err(OutOfBounds { field, given, least: 0, most: LONGEST_WAIT_MS }.into());
-                }
             }
         }
         self.power.check()?;

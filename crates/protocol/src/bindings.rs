@@ -4,11 +4,13 @@
 use std::path::Path;
 
 use nightjar_core::host::UserCommand;
+use nightjar_core::schedule::{MOST_OVERHEAD_WATTS, MOST_PER_KWH_MICROS};
+use nightjar_core::settings::Settings;
 use ts_rs::{Config, ExportError, TS};
 
 use crate::control::Refusal;
 use crate::view::ViewModel;
-use crate::window::{EnrolRefusal, StartFailure};
+use crate::window::{EnrolRefusal, Question, QuestionRefusal, Reply, StartFailure};
 
 /// Writes all bindings into `folder`.
 ///
@@ -20,5 +22,34 @@ pub fn export(folder: &Path) -> Result<(), ExportError> {
     UserCommand::export_all(&config)?;
     Refusal::export_all(&config)?;
     StartFailure::export_all(&config)?;
-    EnrolRefusal::export_all(&config)
+    EnrolRefusal::export_all(&config)?;
+    Question::export_all(&config)?;
+    Reply::export_all(&config)?;
+    QuestionRefusal::export_all(&config)?;
+    std::fs::write(folder.join("defaults.ts"), defaults()?).map_err(ExportError::from)
+}
+
+/// The settings of a fresh host and the bounds of every number in them, for forms and for recorded views.
+fn defaults() -> Result<String, ExportError> {
+    let written = |value: &serde_json::Value| {
+        serde_json::to_string_pretty(value).map_err(|error| ExportError::from(std::io::Error::other(error)))
+    };
+    let settings = Settings::default();
+    let value = serde_json::to_value(&settings).map_err(std::io::Error::other)?;
+    let tariff = [
+        ("tariff.price_per_kwh", 0, 0, MOST_PER_KWH_MICROS.unsigned_abs()),
+        ("tariff.overhead_watts", 0, 0, MOST_OVERHEAD_WATTS.into()),
+    ];
+    let bounds: serde_json::Map<String, serde_json::Value> = settings
+        .numbers()
+        .into_iter()
+        .chain(tariff)
+        .map(|(field, _, least, most)| (field.to_owned(), serde_json::json!([least, most])))
+        .collect();
+    Ok(format!(
+        "// Written by `cargo xtask bindings` from the Rust types.\nimport type {{ Settings }} from \"./Settings\";\n\n\
+         export const DEFAULTS: Settings = {};\n\nexport const BOUNDS: Record<string, [number, number]> = {};\n",
+        written(&value)?,
+        written(&bounds.into())?
+    ))
 }

@@ -9,11 +9,13 @@
 //! | [`helper`] | the host and the privileged helper (local socket) |
 //! | [`night`] | the journal and whoever asks where the time went |
 //! | [`view`] | the agent and everything that is shown |
+//! | [`doctor`], [`report`], [`tray`] | parts of what is shown |
 //! | [`window`] | the app and its window, beside the two above |
 //! | [`relay`] | where the tunnel's relay is |
 
 pub mod bindings;
 pub mod control;
+pub mod doctor;
 pub mod error;
 pub mod guest;
 pub mod helper;
@@ -21,6 +23,8 @@ pub mod host_session;
 pub mod market_api;
 pub mod night;
 pub mod relay;
+pub mod report;
 pub mod text;
+pub mod tray;
 pub mod view;
 pub mod window;

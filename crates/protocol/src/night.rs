@@ -32,7 +32,7 @@ pub struct Summary {
 }
 
 /// One card's time, where there are several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct CardSummary {
     pub gpu: GpuUuid,
     pub sentence: String,
@@ -40,7 +40,7 @@ pub struct CardSummary {
 }
 
 /// A line of the timeline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct TimelineEntry {
     pub from: Timestamp,
     pub to: Timestamp,
@@ -50,25 +50,28 @@ pub struct TimelineEntry {
 }
 
 /// A card that was given back, with what was measured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct GivenBack {
     pub lease: LeaseId,
     pub at: Timestamp,
     /// From the decision to the frozen container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(type = "number | null")]
     pub frozen_us: Option<u64>,
     /// From the owner's input to the frozen container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(type = "number | null")]
     pub input_ms: Option<u64>,
     /// From the decision to end the tenant to its memory being free, as the driver says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(type = "number | null")]
     pub vram_free_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<GiveBack>,
 }
 
 /// The answer to "why?".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Night {
     pub summary: Summary,
     /// Left empty where there is one card: it is the summary.

@@ -9,7 +9,7 @@ use nightjar_core::night::Account;
 use nightjar_core::policy::{BlockReason, Overrides, Verdict};
 use nightjar_core::power::{HelperStanding, PowerSettings};
 use nightjar_core::preset::Preset;
-use nightjar_core::settings::Language;
+use nightjar_core::settings::{Language, Settings};
 use nightjar_core::signal::Sign;
 use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,12 +17,15 @@ use ts_rs::TS;
 
 use crate::night::Summary;
 use crate::text::Texts;
+use crate::tray::{TrayMenu, tray_menu};
 
 /// Money of the host, from its own journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Earnings {
-    /// Since local midnight.
+    /// Since local midnight, after the market's part.
     pub today: Money,
+    /// After electricity too, where the tariff is told.
+    pub today_net: Money,
     pub all: Money,
 }
 
@@ -33,6 +36,15 @@ pub struct LocalTime {
 }
 
 impl LocalTime {
+    /// Until six in the morning of the next day on the wall.
+    #[must_use]
+    pub fn ms_until_tomorrow(self, at: Timestamp) -> u64 {
+        const DAY_MS: i64 = 86_400_000;
+        const SIX_MS: i64 = 6 * 3_600_000;
+        let since_midnight = (at.0 + i64::from(self.utc_offset_minutes) * 60_000).rem_euclid(DAY_MS);
+        u64::try_from(DAY_MS - since_midnight + SIX_MS).unwrap_or(0)
+    }
+
     /// `HH:MM` on the wall.
     #[must_use]
     pub fn clock(self, at: Timestamp) -> String {
@@ -78,21 +90,6 @@ impl SensorLine {
     }
 }
 
-/// The tray's menu in words; what is `None` is not shown, or shown as not to be clicked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
-pub struct TrayMenu {
-    pub status: String,
-    pub earn_while_idle: String,
-    pub earn_while_idle_on: bool,
-    pub snooze: String,
-    pub snoozed: bool,
-    pub stop_job: String,
-    pub can_stop_job: bool,
-    pub today: String,
-    pub open: String,
-    pub quit: String,
-}
-
 /// Whether the power limit can be set here, and what is chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct PowerNote {
@@ -128,6 +125,8 @@ pub struct ViewModel {
     pub cards: Vec<CardTile>,
     pub power: PowerNote,
     pub tray: TrayMenu,
+    /// What the owner has chosen, as it is in force; `None` where the file cannot be read and nothing can be changed.
+    pub settings: Option<Box<Settings>>,
     pub identity: Identity,
 }
 
@@ -151,23 +150,8 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
     let clock = |at: Timestamp| around.local_time.clock(at);
     let cards: Vec<CardTile> = host.cards.iter().map(|card| tile(card, texts, &clock)).collect();
     let sentence = headline(host, texts, &clock);
-    let can_stop_job = host.cards.iter().any(|card| card.job.is_some());
     let on = host.settings.earn_while_idle && host.settings_readable;
-    let tray = TrayMenu {
-        status: menu_line(&sentence),
-        earn_while_idle: texts.plain("tray-earn-while-idle"),
-        earn_while_idle_on: on,
-        snooze: match host.overrides.snoozed_until {
-            Some(until) => texts.with("tray-end-snooze", &[("time", clock(until))]),
-            None => texts.plain("tray-snooze"),
-        },
-        snoozed: host.overrides.snoozed_until.is_some(),
-        stop_job: texts.plain("tray-stop-job"),
-        can_stop_job,
-        today: texts.with("tray-today", &[("amount", around.earnings.today.to_string())]),
-        open: texts.plain("tray-open"),
-        quit: texts.plain("tray-quit"),
-    };
+    let tray = tray_menu(host, around, &sentence, texts);
     ViewModel {
         at: host.at,
         language,
@@ -183,20 +167,21 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         earnings: around.earnings,
         today: around.today.as_ref().map(|account| Summary::of(account, language)),
         cards,
-        power: power_note(host, texts),
+        power: power_note(&host.helper, &host.settings, texts),
         tray,
+        settings: host.settings_readable.then(|| Box::new(host.settings.clone())),
         identity: around.identity.clone(),
     }
 }
 
-fn power_note(host: &HostView, texts: &Texts) -> PowerNote {
+pub(crate) fn power_note(helper: &HelperStanding, settings: &Settings, texts: &Texts) -> PowerNote {
     let note = |key: &str, command: Option<&str>| PowerNote {
         can_be_set: false,
         sentence: texts.plain(key),
         command: command.map(str::to_owned),
-        chosen: host.settings.power.clone(),
+        chosen: settings.power.clone(),
     };
-    match &host.helper {
+    match helper {
         HelperStanding::Available { .. } => PowerNote { can_be_set: true, ..note("power-available", None) },
         HelperStanding::Unknown => note("power-unknown", None),
         HelperStanding::NotInstalled => {
@@ -211,18 +196,6 @@ fn power_note(host: &HostView, texts: &Texts) -> PowerNote {
         },
         HelperStanding::Unsupported => note("power-unsupported", None),
     }
-}
-
-/// Longest line of a menu, in characters: a menu is as wide as its widest line.
-const MENU_LINE: usize = 90;
-
-/// As much of a sentence as a menu has room for; the window has all of it.
-fn menu_line(sentence: &str) -> String {
-    if sentence.chars().count() <= MENU_LINE {
-        return sentence.to_owned();
-    }
-    let cut: String = sentence.chars().take(MENU_LINE - 1).collect();
-    format!("{}…", cut.trim_end())
 }
 
 fn choice(overrides: &Overrides, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> Option<String> {
@@ -300,18 +273,10 @@ pub fn notification(notice: &Notice, language: Language) -> (String, String) {
             ];
             (texts.plain("notice-ended-title"), texts.with(body, &values))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_menu_line_is_no_wider_than_a_menu() {
-        assert_eq!(menu_line("The card is yours."), "The card is yours.");
-        let long = "没有找到驱动 ".repeat(40);
-        let line = menu_line(&long);
-        assert!(line.chars().count() <= MENU_LINE && line.ends_with('…') && !line.contains(" …"), "{line}");
+        Notice::WeekOver { net, running_ms, jobs } => {
+            let values =
+                [("net", net.to_string()), ("time", texts.duration(*running_ms)), ("jobs", jobs.to_string())];
+            (texts.plain("notice-week-title"), texts.with("notice-week-body", &values))
+        }
     }
 }

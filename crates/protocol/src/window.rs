@@ -1,10 +1,102 @@
 //! What the desktop window is told beside the view model and the answers to commands: closed codes, whose sentences the
 //! window makes from the message table.
 
+use nightjar_core::books::{Books, NightTakings, Span};
+use nightjar_core::history::CardHistory;
+use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::doctor::Check;
 use crate::error::ErrorCode;
+use crate::night::Night;
+
+/// What a page asks for when it is opened, beside the view that is always there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "question", rename_all = "snake_case")]
+pub enum Question {
+    /// The cards' past: so long up to now, at most so many points of each card.
+    History {
+        #[ts(type = "number")]
+        since_ms: u64,
+        points: u32,
+    },
+    Books {
+        span: Span,
+    },
+    /// The nights of a month on the wall; 0 is this one.
+    Nights {
+        months_ago: u32,
+    },
+    /// Where the time of a span went.
+    Night {
+        since: Timestamp,
+        until: Timestamp,
+    },
+    /// Writes the table of a span into the folder for downloads.
+    SaveBooks {
+        span: Span,
+    },
+    Checks,
+    Images,
+    /// What a report of a problem would hold. It goes nowhere by itself.
+    Report,
+    /// Writes the report that was shown last into the folder for downloads.
+    SaveReport,
+    /// What only the desktop knows.
+    Desktop,
+    SetAutostart {
+        on: bool,
+    },
+    /// Ends the app: jobs end, the power limit goes back.
+    Quit,
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(tag = "reply", content = "data", rename_all = "snake_case")]
+pub enum Reply {
+    History(Vec<CardHistory>),
+    Books(Books),
+    Nights(Vec<NightTakings>),
+    Night(Box<Night>),
+    Checks(Vec<Check>),
+    Images(Vec<ImageLine>),
+    Report { text: String },
+    Saved { path: String },
+    Desktop(DesktopFacts),
+    Done,
+}
+
+/// An image that this host may start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ImageLine {
+    /// E.g. `pytorch-cuda:lite`.
+    pub name: String,
+    /// In English, from the catalogue.
+    pub title: String,
+    #[ts(type = "number")]
+    pub size_mib: u64,
+    pub licence: String,
+    pub is_present: bool,
+}
+
+/// What only the desktop knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct DesktopFacts {
+    /// There is a panel that shows the tray icon.
+    pub has_tray: bool,
+    /// The app starts at login; `None` where this system has no such thing that Nightjar knows.
+    pub starts_at_login: Option<bool>,
+}
+
+/// Why a question was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum QuestionRefusal {
+    /// In English, with the chain of causes.
+    Failed { detail: String },
+}
 
 /// Why there is no host behind the window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]

@@ -127,12 +127,10 @@ impl TrayItem<'_> {
         self.call("AboutToShow", &(0_i32,))?;
         let reply = self.call("GetLayout", &(0_i32, -1_i32, Vec::<&str>::new()))?;
         let body = reply.body();
-        let (_, (_, _, lines)): (u32, Node) = body.deserialize()?;
-        lines
-            .into_iter()
-            .map(line)
-            .filter(|line| line.as_ref().map_or(true, |l| !l.label.is_empty()))
-            .collect()
+        let (_, (_, _, nodes)): (u32, Node) = body.deserialize()?;
+        let mut lines = Vec::new();
+        collect(nodes, &mut lines)?;
+        Ok(lines)
     }
 
     /// The line whose label begins with `label`.
@@ -162,24 +160,37 @@ impl TrayItem<'_> {
     }
 }
 
-fn line(value: OwnedValue) -> anyhow::Result<MenuLine> {
+/// Every line with a label, those of a submenu right after its own.
+fn collect(nodes: Vec<OwnedValue>, lines: &mut Vec<MenuLine>) -> anyhow::Result<()> {
+    for node in nodes {
+        let (line, children) = line(node)?;
+        if !line.label.is_empty() {
+            lines.push(line);
+        }
+        collect(children, lines)?;
+    }
+    Ok(())
+}
+
+fn line(value: OwnedValue) -> anyhow::Result<(MenuLine, Vec<OwnedValue>)> {
     let value = Value::from(value);
     let structure: Structure<'_> = match value {
         Value::Value(inner) => (*inner).try_into()?,
         other => other.try_into()?,
     };
-    let (id, properties, _): Node = structure.try_into()?;
+    let (id, properties, children): Node = structure.try_into()?;
     let text = |name: &str| match properties.get(name).map(|value| &**value) {
         Some(Value::Str(text)) => text.to_string(),
         _ => String::new(),
     };
     let is_check = text("toggle-type") == "checkmark";
-    Ok(MenuLine {
+    let line = MenuLine {
         id,
         // An underscore marks the letter for the keyboard; two are one that is shown.
         label: text("label").split("__").map(|part| part.replace('_', "")).collect::<Vec<_>>().join("_"),
         is_enabled: !matches!(properties.get("enabled").map(|value| &**value), Some(Value::Bool(false))),
         is_checked: is_check
             .then(|| matches!(properties.get("toggle-state").map(|value| &**value), Some(Value::I32(1)))),
-    })
+    };
+    Ok((line, children))
 }

@@ -6,6 +6,10 @@ import type { Money } from "./Money";
  */
 export type Earnings = { 
 /**
- * Since local midnight.
+ * Since local midnight, after the market's part.
  */
-today: Money, all: Money, };
+today: Money, 
+/**
+ * After electricity too, where the tariff is told.
+ */
+today_net: Money, all: Money, };

@@ -5,12 +5,15 @@ import type { GiveBack } from "./GiveBack";
 import type { GpuUuid } from "./GpuUuid";
 import type { HeatSettings } from "./HeatSettings";
 import type { Language } from "./Language";
+import type { LogLevel } from "./LogLevel";
 import type { Money } from "./Money";
+import type { NoticeRules } from "./NoticeRules";
 import type { PowerSettings } from "./PowerSettings";
 import type { Schedule } from "./Schedule";
 import type { Sharing } from "./Sharing";
 import type { SignalRules } from "./SignalRules";
 import type { Tariff } from "./Tariff";
+import type { Theme } from "./Theme";
 import type { WorkerLimits } from "./WorkerLimits";
 
 /**
@@ -20,7 +23,15 @@ export type Settings = { version: number,
 /**
  * `None` follows the system.
  */
-language: Language | null, earn_while_idle: boolean, 
+language: Language | null, theme: Theme, log_level: LogLevel, 
+/**
+ * Which notifications are shown.
+ */
+notices: NoticeRules, 
+/**
+ * Screens of the first run that the owner has passed; it is not shown again after the last.
+ */
+introduced: number, earn_while_idle: boolean, 
 /**
  * No input for this long before a job may start.
  */

@@ -9,6 +9,7 @@ import type { Overrides } from "./Overrides";
 import type { PowerNote } from "./PowerNote";
 import type { Preset } from "./Preset";
 import type { SensorLine } from "./SensorLine";
+import type { Settings } from "./Settings";
 import type { Summary } from "./Summary";
 import type { Timestamp } from "./Timestamp";
 import type { TrayMenu } from "./TrayMenu";
@@ -36,4 +37,8 @@ preset: Preset | null, sensors: Array<SensorLine>, earnings: Earnings,
 /**
  * Where the time since local midnight went; `None` until the journal was read.
  */
-today: Summary | null, cards: Array<CardTile>, power: PowerNote, tray: TrayMenu, identity: Identity, };
+today: Summary | null, cards: Array<CardTile>, power: PowerNote, tray: TrayMenu, 
+/**
+ * What the owner has chosen, as it is in force; `None` where the file cannot be read and nothing can be changed.
+ */
+settings: Settings | null, identity: Identity, };

@@ -1,6 +1,7 @@
 import type { Language } from "../bindings/Language";
 import type { Money } from "../bindings/Money";
 import type { Timestamp } from "../bindings/Timestamp";
+import type { Texts } from "./texts";
 
 const GIB = 2 ** 30;
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -48,4 +49,32 @@ export function watts(value: number, language: Language): string {
 /** Enough of a key to tell it from another by eye. */
 export function shortKey(key: string): string {
   return key.length > 16 ? `${key.slice(0, 8)}…${key.slice(-8)}` : key;
+}
+
+/** "5 h 12 min", "20 min", "40 s". */
+export function duration(ms: number, texts: Texts): string {
+  const [hours, minutes, seconds] = [Math.floor(ms / 3_600_000), Math.floor(ms / 60_000) % 60, Math.floor(ms / 1_000) % 60];
+  if (hours === 0 && minutes === 0) return texts.say("night-seconds", { a: seconds });
+  if (hours === 0) return texts.say("night-minutes", { a: minutes });
+  if (minutes === 0) return texts.say("night-hours", { a: hours });
+  return texts.say("night-hours-minutes", { a: hours, b: minutes });
+}
+
+/** A day of the calendar, "Mon, 1 Jun". */
+export function day(at: Timestamp, language: Language): string {
+  return new Intl.DateTimeFormat(language, { weekday: "short", day: "numeric", month: "short" }).format(at);
+}
+
+export function dayAndClock(at: Timestamp, language: Language): string {
+  return new Intl.DateTimeFormat(language, {
+    day: "numeric",
+    month: "short",
+    hour: "2-digit",
+    minute: "2-digit",
+    hourCycle: "h23",
+  }).format(at);
+}
+
+export function number(value: number, language: Language, digits = 0): string {
+  return new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
 }

@@ -93,7 +93,7 @@ fn card(card: &CardView) -> String {
 
 #[cfg(test)]
 mod tests {
-    use nightjar_core::economics::{Consumption, account};
+    use nightjar_core::economics::{Consumption, account, hour_estimate};
     use nightjar_core::gpu::{GpuReading, GpuUuid};
     use nightjar_core::host::{HostState, JobView};
     use nightjar_core::lease::{LeaseId, LeaseState};
@@ -102,13 +102,15 @@ mod tests {
     use nightjar_core::policy::Verdict;
     use nightjar_core::settings::Language;
     use nightjar_core::time::Timestamp;
-    use nightjar_protocol::view::{CardTile, Earnings, Identity, TrayMenu};
+    use nightjar_protocol::tray::TrayMenu;
+    use nightjar_protocol::view::{CardTile, Earnings, Identity};
 
     use super::*;
     use nightjar_core::power::PowerSettings;
     use nightjar_protocol::view::PowerNote;
 
     fn tile(asleep: bool, job: Option<JobView>) -> CardTile {
+        let nothing = Money::new(0, Currency::CNY);
         let reading = GpuReading {
             name: "NVIDIA GeForce RTX 4090".into(),
             pci_bus_id: "00000000:01:00.0".into(),
@@ -124,6 +126,7 @@ mod tests {
                 reading,
                 verdict: Verdict::Earn,
                 asking: Money::new(0, Currency::CNY),
+                hour: hour_estimate(nothing, nothing, None, 0, 0, 0),
                 job,
                 waiting: None,
             },
@@ -164,7 +167,7 @@ mod tests {
             overrides: nightjar_core::policy::Overrides::default(),
             preset: None,
             sensors: Vec::new(),
-            earnings: Earnings { today: nothing, all: nothing },
+            earnings: Earnings { today: nothing, today_net: nothing, all: nothing },
             today: None,
             cards: vec![tile(false, Some(job)), tile(true, None)],
             power: PowerNote {
@@ -175,16 +178,28 @@ mod tests {
             },
             tray: TrayMenu {
                 status: word(),
+                tooltip: word(),
                 earn_while_idle: word(),
                 earn_while_idle_on: true,
                 snooze: "End snooze (until 14:00)".into(),
                 snoozed: true,
+                snooze_menu: word(),
+                snooze_tomorrow: word(),
+                snooze_tomorrow_ms: 1,
+                snooze_game: word(),
+                can_snooze_game: false,
+                finish_job: word(),
+                can_finish_job: true,
+                power_menu: word(),
+                can_set_power: false,
+                power: Vec::new(),
                 stop_job: word(),
                 can_stop_job: true,
                 today: "Today: 0.04 CNY".into(),
                 open: word(),
                 quit: word(),
             },
+            settings: None,
             identity: Identity {
                 app_version: "0.1.0".into(),
                 coordinator: Some("https://market.example".into()),

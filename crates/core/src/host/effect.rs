@@ -202,10 +202,30 @@ pub enum Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Notice {
-    JobArrived { image: String, renter: String },
-    JobFrozen { image: String },
-    JobResumed { image: String },
-    JobEnded { image: String, reason: EndReason, earned: Money, electricity: Money, net: Money },
+    JobArrived {
+        image: String,
+        renter: String,
+    },
+    JobFrozen {
+        image: String,
+    },
+    JobResumed {
+        image: String,
+    },
+    JobEnded {
+        image: String,
+        reason: EndReason,
+        earned: Money,
+        electricity: Money,
+        net: Money,
+    },
+    /// The week that ended with Sunday.
+    WeekOver {
+        net: Money,
+        #[ts(type = "number")]
+        running_ms: u64,
+        jobs: u32,
+    },
 }
 
 /// Collects effects; what takes a tenant off the card goes to the front.

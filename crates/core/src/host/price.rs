@@ -1,6 +1,6 @@
 //! Never out of pocket: what a card asks for at least, and when a job has used up what it brought.
 
-use crate::economics::{draw_watts, price_floor};
+use crate::economics::{HourEstimate, draw_watts, hour_estimate, price_floor};
 use crate::money::Money;
 
 use super::{Card, Host};
@@ -22,6 +22,15 @@ impl Host {
     pub(super) fn least_price(&self, card: &Card, fee_basis_points: u32) -> Money {
         let floor = self.floor(card, fee_basis_points);
         Money::new(self.settings.price_per_hour.micros.max(floor.micros), floor.currency)
+    }
+
+    /// What an hour of a job would bring `card` now, at what it asks for and at the most that it may draw.
+    pub(super) fn hour_estimate(&self, card: &Card) -> HourEstimate {
+        let watts = draw_watts(&card.reading, card.peak_watts);
+        let total = watts.unwrap_or(0).saturating_add(self.settings.tariff.overhead_watts);
+        let price = self.least_price(card, self.fee_basis_points);
+        let floor = self.floor(card, self.fee_basis_points);
+        hour_estimate(price, floor, watts, total, self.hours.per_kwh_micros(), self.fee_basis_points)
     }
 
     /// The job on `card` has used up what it brought, and at this hour each further one costs the owner money.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::economics::Account;
+use crate::economics::{Account, HourEstimate};
 use crate::gpu::GpuReading;
 use crate::lease::{LeaseId, LeaseState};
 use crate::market::WaitReason;
@@ -59,6 +59,8 @@ pub struct CardView {
     pub verdict: Verdict,
     /// What it takes a job for now: the owner's price, and never less than a job would cost.
     pub asking: Money,
+    /// What an hour at that price would bring at this hour's tariff.
+    pub hour: HourEstimate,
     pub job: Option<JobView>,
     /// Why no job comes, while nothing stands against one and the market says so.
     pub waiting: Option<WaitReason>,
@@ -83,6 +85,8 @@ pub struct HostView {
     pub settings: Settings,
     pub settings_readable: bool,
     pub helper: HelperStanding,
+    /// The game that a snooze could end with.
+    pub game: Option<String>,
 }
 
 impl Host {
@@ -96,6 +100,7 @@ impl Host {
                 reading: card.reading.clone(),
                 verdict: card.verdict.clone(),
                 asking: self.least_price(card, self.fee_basis_points),
+                hour: self.hour_estimate(card),
                 waiting: card.waiting.filter(|_| card.verdict == Verdict::Earn && card.job.is_none()),
                 job: card.job.as_ref().map(|job| JobView {
                     lease: job.terms().lease.clone(),
@@ -131,6 +136,7 @@ impl Host {
             settings: self.settings.clone(),
             settings_readable: self.snapshot.settings_trouble.is_none(),
             helper: self.helper.clone(),
+            game: self.game().map(str::to_owned),
         }
     }
 

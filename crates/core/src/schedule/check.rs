@@ -11,8 +11,8 @@ const MOST_WINDOWS: usize = 336;
 const MOST_EXCEPTIONS: usize = 366;
 const MOST_HOURS_A_DAY: usize = 48;
 /// A thousand of any currency for a kilowatt-hour.
-const MOST_PER_KWH_MICROS: i64 = 1_000_000_000;
-const MOST_OVERHEAD_WATTS: u32 = 2_000;
+pub const MOST_PER_KWH_MICROS: i64 = 1_000_000_000;
+pub const MOST_OVERHEAD_WATTS: u32 = 2_000;
 
 /// Why a schedule or a tariff is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

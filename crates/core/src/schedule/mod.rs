@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-pub use check::HoursError;
+pub use check::{HoursError, MOST_OVERHEAD_WATTS, MOST_PER_KWH_MICROS};
 pub use says::schedule_says;
 pub use why::Why;
 

@@ -60,9 +60,9 @@ impl Default for HeatSettings {
 }
 
 impl HeatSettings {
-    /// # Errors
-    /// The first field that is out of its bounds.
-    pub fn check(&self) -> Result<(), OutOfBounds> {
+    /// Every number with its name and bounds.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<(&'static str, u64, u64, u64)> {
         let windows = u64::try_from(self.quiet_hours.len()).unwrap_or(u64::MAX);
         let fixed = [
             ("heat.target_celsius", u64::from(self.target_celsius), 45, 93),
@@ -79,7 +79,13 @@ impl HeatSettings {
                 ("heat.quiet_hours.limit_percent", u64::from(window.limit_percent), 10, 100),
             ]
         });
-        for (field, given, least, most) in fixed.into_iter().chain(of_windows) {
+        fixed.into_iter().chain(of_windows).collect()
+    }
+
+    /// # Errors
+    /// The first field that is out of its bounds.
+    pub fn check(&self) -> Result<(), OutOfBounds> {
+        for (field, given, least, most) in self.numbers() {
             if given < least || given > most {
                 return Err(OutOfBounds { field, given, least, most });
             }

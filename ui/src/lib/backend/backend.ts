@@ -1,5 +1,7 @@
 import type { EnrolRefusal } from "../../bindings/EnrolRefusal";
+import type { Question } from "../../bindings/Question";
 import type { Refusal } from "../../bindings/Refusal";
+import type { Reply } from "../../bindings/Reply";
 import type { StartFailure } from "../../bindings/StartFailure";
 import type { UserCommand } from "../../bindings/UserCommand";
 import type { ViewModel } from "../../bindings/ViewModel";
@@ -25,6 +27,9 @@ export class NotStarted extends Error {
   }
 }
 
+/** A question without an answer; the detail is in English. */
+export class Unanswered extends Error {}
+
 /** Everything that the window asks of the app. */
 export interface Backend {
   /** @throws {NotStarted} */
@@ -33,6 +38,8 @@ export interface Backend {
   command(command: UserCommand): Promise<void>;
   /** @throws {EnrolRefused} */
   enrol(coordinatorUrl: string, pairingCode: string): Promise<void>;
+  /** @throws {Unanswered} */
+  ask(question: Question): Promise<Reply>;
   /** Calls `draw` after each change until the returned function is called. */
   onView(draw: (view: ViewModel) => void): Promise<() => void>;
 }

@@ -1,12 +1,15 @@
+import type { Question } from "../../bindings/Question";
+import type { Reply } from "../../bindings/Reply";
 import type { UserCommand } from "../../bindings/UserCommand";
 import type { ViewModel } from "../../bindings/ViewModel";
 import type { Backend } from "./backend";
-import { recordedView } from "./fixture";
+import { recordedReply, recordedView } from "./fixture";
 
 /** A backend without an app around it: for development in a browser and for component tests. */
 export class BrowserBackend implements Backend {
   readonly sent: UserCommand[] = [];
   readonly enrolled: [string, string][] = [];
+  readonly asked: Question[] = [];
   #draws = new Set<(view: ViewModel) => void>();
 
   constructor(private current: ViewModel = recordedView()) {}
@@ -18,10 +21,16 @@ export class BrowserBackend implements Backend {
   async command(command: UserCommand): Promise<void> {
     this.sent.push(command);
     if (command.command === "set_earning") this.show({ ...this.current, earn_while_idle: command.on });
+    if (command.command === "save") this.show({ ...this.current, settings: command.settings });
   }
 
   async enrol(coordinatorUrl: string, pairingCode: string): Promise<void> {
     this.enrolled.push([coordinatorUrl, pairingCode]);
+  }
+
+  async ask(question: Question): Promise<Reply> {
+    this.asked.push(question);
+    return recordedReply(question, this.current);
   }
 
   async onView(draw: (view: ViewModel) => void): Promise<() => void> {

@@ -1,7 +1,15 @@
 import type { CardTile } from "../../bindings/CardTile";
+import { DEFAULTS } from "../../bindings/defaults";
 import type { JobView } from "../../bindings/JobView";
+import type { Question } from "../../bindings/Question";
+import type { Reply } from "../../bindings/Reply";
+import type { SignalKind } from "../../bindings/SignalKind";
+import type { Spent } from "../../bindings/Spent";
+import type { Takings } from "../../bindings/Takings";
 import type { Money } from "../../bindings/Money";
 import type { ViewModel } from "../../bindings/ViewModel";
+
+import { INTRODUCTION_SCREENS } from "../pages";
 
 const GIB = 2 ** 30;
 const AT = Date.UTC(2026, 5, 1, 20, 0);
@@ -64,6 +72,17 @@ export function recordedCard(): CardTile {
       },
       verdict: { verdict: "earn" },
       asking: cny(1_500_000),
+      hour: {
+        watts: 450,
+        total_watts: 490,
+        per_kwh_micros: 600_000,
+        fee_basis_points: 500,
+        floor: cny(309_474),
+        gross: cny(1_500_000),
+        fee: cny(75_000),
+        electricity: cny(294_000),
+        net: cny(1_131_000),
+      },
       job: recordedJob(),
       waiting: null,
     },
@@ -85,8 +104,8 @@ export function recordedView(): ViewModel {
     choice: null,
     overrides: { snoozed_until: null, snoozed_for_game: null, last_job_until: null, earn_now: null },
     preset: "balanced",
-    sensors: [],
-    earnings: { today: cny(12_340_000), all: cny(1_234_560_000) },
+    sensors: recordedSensors(),
+    earnings: { today: cny(12_340_000), today_net: cny(10_210_000), all: cny(1_234_560_000) },
     today: null,
     cards: [recordedCard()],
     power: {
@@ -99,18 +118,188 @@ export function recordedView(): ViewModel {
       status: "Earning: a job is running.",
       earn_while_idle: "Earn while idle",
       earn_while_idle_on: true,
+      tooltip: "Nightjar\nEarning: a job is running.",
+      snooze_menu: "Snooze",
       snooze: "Snooze for 1 hour",
       snoozed: false,
+      snooze_tomorrow: "Snooze until tomorrow morning",
+      snooze_tomorrow_ms: 36_000_000,
+      snooze_game: "Snooze until the game ends",
+      can_snooze_game: false,
+      finish_job: "Finish this job, then stop",
+      can_finish_job: true,
+      power_menu: "Power limit for renting",
+      can_set_power: true,
+      power: [],
       stop_job: "Stop this job",
       can_stop_job: true,
       today: "Today: 12.34 CNY",
       open: "Open Nightjar",
       quit: "Quit",
     },
+    settings: { ...structuredClone(DEFAULTS), introduced: INTRODUCTION_SCREENS },
     identity: {
       app_version: "0.1.0",
       coordinator: "https://market.example",
       host_key: "5f0a".repeat(16),
     },
   };
+}
+
+/** What an address of the development server asks for: `?lang=zh-CN&theme=light&first=0`. */
+export function developerView(wanted: URLSearchParams): ViewModel {
+  const view = recordedView();
+  const theme = wanted.get("theme");
+  if (view.settings) {
+    if (theme === "dark" || theme === "light") view.settings.theme = theme;
+    view.settings.introduced = Number(wanted.get("first") ?? view.settings.introduced);
+    view.settings.schedule.windows = [{ days: ["mon", "tue", "wed", "thu", "fri"], from: "22:00", to: "08:00" }];
+  }
+  return { ...view, language: wanted.get("lang") === "zh-CN" ? "zh-CN" : "en" };
+}
+
+function recordedSensors(): ViewModel["sensors"] {
+  const quiet = (kind: SignalKind, source: string, what: string) => ({
+    sign: { kind, source, standing: { kind: "quiet" } as const },
+    what,
+    sentence: "nothing seen",
+  });
+  return [
+    quiet("game", "gamemode", "Games"),
+    quiet("full_screen", "x11", "Full screen"),
+    quiet("idle_inhibitor", "logind", "Films and calls"),
+    quiet("controller", "evdev", "Controllers"),
+    quiet("foreign_cpu", "proc", "Load of the processor"),
+    {
+      sign: { kind: "on_battery", source: "upower", standing: { kind: "unavailable", detail: "no battery" } },
+      what: "Battery",
+      sentence: "cannot be seen here: no battery",
+    },
+  ];
+}
+
+function takings(hours: number): Takings {
+  return {
+    gross: cny(Math.round(hours * 1_500_000)),
+    fee: cny(Math.round(hours * 75_000)),
+    electricity: cny(Math.round(hours * 294_000)),
+    net: cny(Math.round(hours * 1_500_000) - Math.round(hours * 75_000) - Math.round(hours * 294_000)),
+    running_ms: hours * 3_600_000,
+  };
+}
+
+const DAY_MS = 86_400_000;
+const SPANS = { today: 6.5, week: 38, month: 151, all: 804 } as const;
+const GPU = "GPU-00000000-0000-4000-8000-000000000000";
+
+/** What a running app would answer, of about the same size. */
+export function recordedReply(question: Question, view: ViewModel): Reply {
+  switch (question.question) {
+    case "history": {
+      const span_ms = Math.max(1_000, Math.ceil(question.since_ms / question.points));
+      const points = Array.from({ length: Math.min(question.points, 400) }, (_, index, count = 400) => {
+        const swing = Math.sin(index / 9) * 8 + Math.sin(index / 2.3) * 3;
+        const spread = (mean: number) => ({ min: mean - 3, mean, max: mean + 3 });
+        return {
+          at: view.at - (count - index) * span_ms,
+          temperature_celsius: spread(60 + swing),
+          power_watts: spread(280 + swing * 9),
+          utilisation_percent: spread(85 + swing),
+          vram_used_mib: spread(6_100 + swing * 30),
+          power_limit_watts: spread(450),
+        };
+      });
+      return { reply: "history", data: [{ uuid: GPU, name: "NVIDIA GeForce RTX 4090 (simulated)", span_ms, points }] };
+    }
+    case "books": {
+      const hours = SPANS[question.span];
+      const jobs = [0, 1, 2].map((index) => ({
+        lease: `0b5e8f1c-0000-4000-8000-00000000000${index}`,
+        image: index === 1 ? "pytorch-cuda:full" : "pytorch-cuda:lite",
+        renter: ["quiet-heron", "grey-owl", "small-wren"][index] ?? "",
+        gpu: GPU,
+        from: view.at - (index + 1) * 9 * 3_600_000,
+        to: view.at - (index + 1) * 9 * 3_600_000 + 5_400_000,
+        takings: takings(1.5),
+      }));
+      return {
+        reply: "books",
+        data: {
+          since: view.at - hours * 2 * 3_600_000,
+          until: view.at,
+          total: takings(hours),
+          cards: [{ gpu: GPU, takings: takings(hours) }],
+          jobs,
+          jobs_left_out: 0,
+          jobs_in_other_currencies: 0,
+        },
+      };
+    }
+    case "nights": {
+      const noon = view.at - (view.at % DAY_MS) - 31 * DAY_MS * question.months_ago - 8 * 3_600_000;
+      const nights = Array.from({ length: 30 }, (_, index) => ({
+        since: noon - (29 - index) * DAY_MS,
+        until: noon - (28 - index) * DAY_MS,
+        takings: takings(index % 5 === 0 ? 0 : 3 + ((index * 7) % 6)),
+      }));
+      return { reply: "nights", data: nights };
+    }
+    case "night": {
+      const parts: [Spent, number, string, string][] = [
+        [{ spent: "blocked", by: "user_here" }, 7, "you were here", "7 h you were here"],
+        [{ spent: "waiting", why: null }, 2, "waited for a job", "waited 2 h for a job"],
+        [{ spent: "earned" }, 9, "earned", "earned 9 h"],
+        [{ spent: "blocked", by: "game_running" }, 2, "a game was running", "2 h a game was running"],
+        [{ spent: "not_running", why: "asleep" }, 4, "this PC slept", "4 h this PC slept"],
+      ];
+      let from = question.since;
+      const timeline = parts.map(([spent, hours, text]) => {
+        const entry = { from, to: from + hours * 3_600_000, ...spent, text };
+        from = entry.to;
+        return entry;
+      });
+      return {
+        reply: "night",
+        data: {
+          summary: {
+            since: question.since,
+            until: question.until,
+            sentence: "earned 9 h, 7 h you were here, 4 h this PC slept",
+            parts: parts.map(([spent, hours, , text]) => ({ spent, ms: hours * 3_600_000, text })),
+          },
+          cards: [],
+          timeline,
+          timeline_is_cut: false,
+          give_backs: [],
+        },
+      };
+    }
+    case "checks":
+      return {
+        reply: "checks",
+        data: [
+          { id: "driver", standing: "good", title: "Graphics driver", sentence: "The NVIDIA driver 550.54 answers.", command: null },
+          { id: "engine", standing: "bad", title: "Docker Engine", sentence: "The Docker Engine does not answer.", command: "sudo systemctl enable --now docker" },
+          { id: "helper", standing: "optional", title: "Power limit", sentence: "The helper is not installed.", command: "sudo systemctl enable --now nightjar-helper.socket" },
+        ],
+      };
+    case "images":
+      return {
+        reply: "images",
+        data: [
+          { name: "pytorch-cuda:full", title: "PyTorch 2.8 with CUDA 12.8", size_mib: 7_700, licence: "BSD-3-Clause", is_present: false },
+          { name: "pytorch-cuda:lite", title: "The PyTorch image without PyTorch", size_mib: 540, licence: "BSD-3-Clause", is_present: true },
+        ],
+      };
+    case "report":
+      return { reply: "report", data: { text: "Nightjar 0.1.0 on linux x86_64\n[ok] Graphics driver\n" } };
+    case "save_books":
+    case "save_report":
+      return { reply: "saved", data: { path: "Downloads/nightjar.txt" } };
+    case "desktop":
+      return { reply: "desktop", data: { has_tray: true, starts_at_login: false } };
+    case "set_autostart":
+    case "quit":
+      return { reply: "done" };
+  }
 }

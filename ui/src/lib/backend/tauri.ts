@@ -2,11 +2,14 @@ import { invoke } from "@tauri-apps/api/core";
 import { listen } from "@tauri-apps/api/event";
 
 import type { EnrolRefusal } from "../../bindings/EnrolRefusal";
+import type { Question } from "../../bindings/Question";
+import type { QuestionRefusal } from "../../bindings/QuestionRefusal";
 import type { Refusal } from "../../bindings/Refusal";
+import type { Reply } from "../../bindings/Reply";
 import type { StartFailure } from "../../bindings/StartFailure";
 import type { UserCommand } from "../../bindings/UserCommand";
 import type { ViewModel } from "../../bindings/ViewModel";
-import { type Backend, EnrolRefused, NotStarted, Refused } from "./backend";
+import { type Backend, EnrolRefused, NotStarted, Refused, Unanswered } from "./backend";
 
 /** What a command of the app rejects with is its serialised error; anything else is a fault of the bridge itself. */
 function rejected<T>(error: unknown, wrap: (value: T) => Error): Error {
@@ -37,6 +40,14 @@ export class TauriBackend implements Backend {
       await invoke("enrol", { coordinatorUrl, pairingCode });
     } catch (error) {
       throw rejected<EnrolRefusal>(error, (refusal) => new EnrolRefused(refusal));
+    }
+  }
+
+  async ask(question: Question): Promise<Reply> {
+    try {
+      return await invoke<Reply>("ask", { question });
+    } catch (error) {
+      throw rejected<QuestionRefusal>(error, (refusal) => new Unanswered(refusal.detail));
     }
   }
 

@@ -1,0 +1,317 @@
+//! What leases brought in a span of time. A lease is cut by its running time, and every cut is made from totals, so that
+//! the parts of adjoining spans add up to the whole to the last micro-unit.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::gpu::GpuUuid;
+use crate::lease::{LeaseId, LeaseTerms};
+use crate::meter::owed;
+use crate::money::{Currency, Money};
+use crate::time::Timestamp;
+
+/// What was taken, and what is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Takings {
+    pub gross: Money,
+    pub fee: Money,
+    pub electricity: Money,
+    pub net: Money,
+    #[ts(type = "number")]
+    pub running_ms: u64,
+}
+
+impl Takings {
+    #[must_use]
+    pub fn none(currency: Currency) -> Self {
+        let nothing = Money::new(0, currency);
+        Self { gross: nothing, fee: nothing, electricity: nothing, net: nothing, running_ms: 0 }
+    }
+
+    /// Both together; they are of one currency.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let sum = |a: Money, b: Money| Money::new(a.micros.saturating_add(b.micros), self.gross.currency);
+        Self {
+            gross: sum(self.gross, other.gross),
+            fee: sum(self.fee, other.fee),
+            electricity: sum(self.electricity, other.electricity),
+            net: sum(self.net, other.net),
+            running_ms: self.running_ms.saturating_add(other.running_ms),
+        }
+    }
+}
+
+/// One lease's part in a span.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct JobTakings {
+    pub lease: LeaseId,
+    pub image: String,
+    pub renter: String,
+    pub gpu: GpuUuid,
+    /// Its first and last running moment in the span.
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub takings: Takings,
+}
+
+/// One card's part in a span.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct CardTakings {
+    pub gpu: GpuUuid,
+    pub takings: Takings,
+}
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Span {
+    /// Since midnight on the wall.
+    Today,
+    /// Since Monday.
+    Week,
+    /// Since the first of the month.
+    Month,
+    All,
+}
+
+/// A span's account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Books {
+    pub since: Timestamp,
+    pub until: Timestamp,
+    pub total: Takings,
+    /// The best first.
+    pub cards: Vec<CardTakings>,
+    /// The latest first, and no more than are asked for.
+    pub jobs: Vec<JobTakings>,
+    pub jobs_left_out: u32,
+    /// Jobs that were paid in another currency; they are in no sum.
+    pub jobs_in_other_currencies: u32,
+}
+
+/// A night: from noon to noon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct NightTakings {
+    pub since: Timestamp,
+    pub until: Timestamp,
+    pub takings: Takings,
+}
+
+/// What a lease did in a span, as usage records tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    pub terms: LeaseTerms,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// Its running time before the span, and with it.
+    pub before_ms: u64,
+    pub with_ms: u64,
+    /// Over its whole life.
+    pub life_ms: u64,
+    pub life_electricity_micros: i64,
+}
+
+impl Slice {
+    /// What the span is worth.
+    #[must_use]
+    pub fn takings(&self) -> Takings {
+        let LeaseTerms { price_per_hour, fee_basis_points, .. } = self.terms;
+        let split = |ms| owed(price_per_hour, fee_basis_points, ms);
+        let (before, with) = (split(self.before_ms), split(self.with_ms));
+        let electricity = self.electricity_until(self.with_ms) - self.electricity_until(self.before_ms);
+        let money = |micros| Money::new(micros, price_per_hour.currency);
+        let (gross, fee) = (with.gross.micros - before.gross.micros, with.fee.micros - before.fee.micros);
+        Takings {
+            gross: money(gross),
+            fee: money(fee),
+            electricity: money(electricity),
+            net: money(gross - fee - electricity),
+            running_ms: self.with_ms.saturating_sub(self.before_ms),
+        }
+    }
+
+    /// Spread evenly over the running time.
+    fn electricity_until(&self, running_ms: u64) -> i64 {
+        if self.life_ms == 0 {
+            return 0;
+        }
+        let part = i128::from(self.life_electricity_micros) * i128::from(running_ms.min(self.life_ms))
+            / i128::from(self.life_ms);
+        i64::try_from(part).unwrap_or(i64::MAX)
+    }
+
+    fn job(&self) -> JobTakings {
+        JobTakings {
+            lease: self.terms.lease.clone(),
+            image: self.terms.image.clone(),
+            renter: self.terms.renter.clone(),
+            gpu: self.terms.gpu.clone(),
+            from: self.from,
+            to: self.to,
+            takings: self.takings(),
+        }
+    }
+}
+
+impl Books {
+    /// Sums up. `slices` hold each lease once.
+    #[must_use]
+    pub fn of(
+        slices: &[Slice],
+        since: Timestamp,
+        until: Timestamp,
+        currency: Currency,
+        most_jobs: usize,
+    ) -> Self {
+        let (ours, others): (Vec<_>, Vec<_>) =
+            slices.iter().partition(|slice| slice.terms.price_per_hour.currency == currency);
+        let mut jobs: Vec<JobTakings> = ours.into_iter().map(Slice::job).collect();
+        jobs.sort_by(|a, b| b.to.cmp(&a.to).then_with(|| a.lease.0.cmp(&b.lease.0)));
+        let mut cards: Vec<CardTakings> = Vec::new();
+        for job in &jobs {
+            match cards.iter_mut().find(|card| card.gpu == job.gpu) {
+                Some(card) => card.takings = card.takings.plus(job.takings),
+                None => cards.push(CardTakings { gpu: job.gpu.clone(), takings: job.takings }),
+            }
+        }
+        cards.sort_by_key(|card| std::cmp::Reverse(card.takings.net.micros));
+        let total = cards.iter().fold(Takings::none(currency), |sum, card| sum.plus(card.takings));
+        let left_out = jobs.len().saturating_sub(most_jobs);
+        jobs.truncate(most_jobs);
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Self {
+            since,
+            until,
+            total,
+            cards,
+            jobs,
+            jobs_left_out: count(left_out),
+            jobs_in_other_currencies: count(others.len()),
+        }
+    }
+
+    /// As a table for a spreadsheet: one line a job, amounts as decimal numbers.
+    #[must_use]
+    pub fn csv(&self) -> String {
+        let mut text =
+            String::from("lease,image,renter,card,from,to,seconds,gross,fee,electricity,net,currency\r\n");
+        for job in &self.jobs {
+            let taken = &job.takings;
+            let texts = [&job.lease.0, &job.image, &job.renter, &job.gpu.0].map(|text| cell(text));
+            let moments = [job.from, job.to].map(moment);
+            let amounts = [taken.gross, taken.fee, taken.electricity, taken.net].map(|m| decimal(m.micros));
+            let seconds = (taken.running_ms / 1_000).to_string();
+            let line: Vec<String> = texts
+                .into_iter()
+                .chain(moments)
+                .chain([seconds])
+                .chain(amounts)
+                .chain([taken.gross.currency.code().to_owned()])
+                .collect();
+            text.push_str(&line.join(","));
+            text.push_str("\r\n");
+        }
+        text
+    }
+}
+
+/// A renter's name must be no formula where the table is opened.
+fn cell(text: &str) -> String {
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    format!("\"{guard}{}\"", text.replace('"', "\"\""))
+}
+
+fn moment(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.0}"))
+}
+
+fn decimal(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    let whole = micros.unsigned_abs();
+    format!("{sign}{}.{:06}", whole / 1_000_000, whole % 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::Epoch;
+    use proptest::prelude::*;
+
+    fn slice(price: i64, fee: u32, before_ms: u64, with_ms: u64, life_ms: u64, electricity: i64) -> Slice {
+        let terms = LeaseTerms {
+            lease: LeaseId("l".into()),
+            epoch: Epoch(1),
+            gpu: GpuUuid("GPU-0".into()),
+            image: "pytorch-cuda:lite".into(),
+            renter: "=cmd()\"".into(),
+            renter_key: "00".repeat(32),
+            ssh_public_key: "ssh-ed25519 AAAA".into(),
+            price_per_hour: Money::new(price, Currency::CNY),
+            fee_basis_points: fee,
+            offered_at: Timestamp(0),
+        };
+        Slice {
+            terms,
+            from: Timestamp(0),
+            to: Timestamp(1_000),
+            before_ms,
+            with_ms,
+            life_ms,
+            life_electricity_micros: electricity,
+        }
+    }
+
+    #[test]
+    fn a_job_is_one_line_of_a_table_and_no_formula() {
+        let books = Books::of(
+            &[slice(3_600_000, 1_000, 0, 3_600_000, 3_600_000, 240_000)],
+            Timestamp(0),
+            Timestamp(9),
+            Currency::CNY,
+            10,
+        );
+        let csv = books.csv();
+        let line = csv.lines().nth(1).unwrap();
+        assert_eq!(
+            line,
+            "\"l\",\"pytorch-cuda:lite\",\"'=cmd()\"\"\",\"GPU-0\",1970-01-01T00:00:00Z,1970-01-01T00:00:01Z,3600,\
+             3.600000,0.360000,0.240000,3.000000,CNY"
+        );
+        assert_eq!(books.total.net.micros, 3_000_000);
+    }
+
+    #[test]
+    fn another_currency_is_counted_and_in_no_sum() {
+        let mut other = slice(3_600_000, 0, 0, 3_600_000, 3_600_000, 0);
+        other.terms.price_per_hour.currency = Currency::new("USD").unwrap();
+        let jobs = [slice(3_600_000, 0, 0, 3_600_000, 3_600_000, 0), other];
+        let books = Books::of(&jobs, Timestamp(0), Timestamp(9), Currency::CNY, 0);
+        assert_eq!((books.total.gross.micros, books.jobs_in_other_currencies), (3_600_000, 1));
+        assert_eq!((books.jobs.len(), books.jobs_left_out), (0, 1));
+    }
+
+    proptest! {
+        /// However a lease's life is cut, its parts add up to what the whole is worth.
+        #[test]
+        fn parts_add_up_to_the_whole(
+            price in 0_i64..100_000_000,
+            fee in 0_u32..=10_000,
+            electricity in 0_i64..1_000_000_000,
+            life in 1_u64..1_000_000_000,
+            cuts in prop::collection::vec(0.0_f64..1.0, 0..12),
+        ) {
+            #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss,
+                reason = "any cut will do")]
+            let mut at: Vec<u64> = cuts.iter().map(|part| (life as f64 * part) as u64).collect();
+            at.extend([0, life]);
+            at.sort_unstable();
+            let parts = at.windows(2).map(|w| slice(price, fee, w[0], w[1], life, electricity).takings());
+            let sum = parts.fold(Takings::none(Currency::CNY), Takings::plus);
+            let whole = slice(price, fee, 0, life, life, electricity).takings();
+            prop_assert_eq!(sum, whole);
+            prop_assert_eq!(whole.electricity.micros, electricity);
+            prop_assert_eq!(whole.gross.micros, whole.fee.micros + whole.electricity.micros + whole.net.micros);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What the doctor says of this PC: each thing that lending needs, whether it is there, and how to mend it.
+
+use nightjar_core::policy::{BlockReason, MIN_DRIVER_MAJOR, Market, Presence, Runtime, Snapshot};
+use nightjar_core::power::HelperStanding;
+use nightjar_core::settings::{Language, Settings};
+use nightjar_core::signal::Standing;
+use nightjar_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::text::Texts;
+use crate::view::power_note;
+
+/// How one thing stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckStanding {
+    Good,
+    /// Nothing is lent until it is mended.
+    Bad,
+    /// Lending works without it.
+    Optional,
+    /// It was not looked at yet.
+    Unknown,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Check {
+    /// Short and stable, e.g. `driver`.
+    pub id: String,
+    pub standing: CheckStanding,
+    pub title: String,
+    pub sentence: String,
+    /// The command that mends it, for a terminal.
+    pub command: Option<String>,
+}
+
+/// All of it, in the order in which a PC is set up.
+#[must_use]
+pub fn checks(
+    snapshot: &Snapshot,
+    helper: &HelperStanding,
+    settings: &Settings,
+    language: Language,
+    clock: &dyn Fn(Timestamp) -> String,
+) -> Vec<Check> {
+    let texts = Texts::of(language);
+    let doctor = Doctor { texts, clock };
+    let mut checks = vec![doctor.driver(snapshot), doctor.engine(&snapshot.runtime)];
+    checks.extend(doctor.versions(&snapshot.runtime, settings));
+    checks.push(doctor.images(&snapshot.runtime));
+    checks.push(doctor.presence(snapshot, settings));
+    checks.extend(doctor.signs(snapshot));
+    checks.push(doctor.disk(snapshot, settings));
+    checks.push(doctor.market(&snapshot.market));
+    checks.push(doctor.helper(helper, settings));
+    if let Some(detail) = &snapshot.settings_trouble {
+        let reason = BlockReason::SettingsUnreadable { detail: detail.clone() };
+        checks.insert(0, doctor.blocked("settings", &reason));
+    }
+    checks
+}
+
+struct Doctor<'a> {
+    texts: &'a Texts,
+    clock: &'a dyn Fn(Timestamp) -> String,
+}
+
+impl Doctor<'_> {
+    fn check(&self, id: &str, standing: CheckStanding, sentence: String) -> Check {
+        let title = self.texts.plain(&format!("check-{id}"));
+        Check { id: id.to_owned(), standing, title, sentence, command: None }
+    }
+
+    fn blocked(&self, id: &str, reason: &BlockReason) -> Check {
+        self.check(id, CheckStanding::Bad, self.texts.reason(reason, self.clock))
+    }
+
+    fn driver(&self, snapshot: &Snapshot) -> Check {
+        if let Some(trouble) = &snapshot.gpu_trouble {
+            return self.blocked("driver", &BlockReason::NoGpu { trouble: trouble.clone() });
+        }
+        let Some(driver) = &snapshot.driver else {
+            return self.check("driver", CheckStanding::Unknown, self.texts.plain("check-not-yet"));
+        };
+        let major = driver.version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        if major.is_some_and(|major| major < MIN_DRIVER_MAJOR) {
+            let reason =
+                BlockReason::DriverTooOld { found: driver.version.clone(), needed: MIN_DRIVER_MAJOR };
+            return self.blocked("driver", &reason);
+        }
+        let sentence = self.texts.with("check-driver-good", &[("version", driver.version.clone())]);
+        self.check("driver", CheckStanding::Good, sentence)
+    }
+
+    fn engine(&self, runtime: &Runtime) -> Check {
+        match runtime {
+            Runtime::Unknown => {
+                self.check("engine", CheckStanding::Unknown, self.texts.plain("check-not-yet"))
+            }
+            Runtime::Missing { detail } => {
+                let check = self.blocked("engine", &BlockReason::NoDocker { detail: detail.clone() });
+                let command =
+                    cfg!(target_os = "linux").then(|| "sudo systemctl enable --now docker".to_owned());
+                Check { command, ..check }
+            }
+            Runtime::Ready { .. } => {
+                self.check("engine", CheckStanding::Good, self.texts.plain("check-engine-good"))
+            }
+        }
+    }
+
+    fn versions(&self, runtime: &Runtime, settings: &Settings) -> Vec<Check> {
+        let Runtime::Ready { unsafe_versions, .. } = runtime else { return Vec::new() };
+        if unsafe_versions.is_empty() {
+            return vec![self.check(
+                "versions",
+                CheckStanding::Good,
+                self.texts.plain("check-versions-good"),
+            )];
+        }
+        let found = unsafe_versions.iter().map(|version| {
+            let check = self.blocked("versions", &BlockReason::UnsafeVersion { version: version.clone() });
+            if settings.accepted_versions.contains(&version.key()) {
+                let values = [("name", version.key())];
+                let sentence = self.texts.with("check-versions-accepted", &values);
+                return Check { standing: CheckStanding::Optional, sentence, ..check };
+            }
+            check
+        });
+        found.collect()
+    }
+
+    fn images(&self, runtime: &Runtime) -> Check {
+        match runtime {
+            Runtime::Ready { images, .. } if images.is_empty() => {
+                self.check("images", CheckStanding::Bad, self.texts.plain("check-images-none"))
+            }
+            Runtime::Ready { images, .. } => {
+                let sentence = self.texts.with("check-images-good", &[("list", images.join(", "))]);
+                self.check("images", CheckStanding::Good, sentence)
+            }
+            _ => self.check("images", CheckStanding::Unknown, self.texts.plain("check-not-yet")),
+        }
+    }
+
+    fn presence(&self, snapshot: &Snapshot, settings: &Settings) -> Check {
+        match &snapshot.presence {
+            _ if settings.without_presence => {
+                self.check("presence", CheckStanding::Optional, self.texts.plain("check-presence-without"))
+            }
+            Presence::Unknown { detail } if detail.is_empty() => {
+                self.check("presence", CheckStanding::Unknown, self.texts.plain("check-not-yet"))
+            }
+            Presence::Unknown { detail } => {
+                self.blocked("presence", &BlockReason::PresenceUnknown { detail: detail.clone() })
+            }
+            _ => self.check("presence", CheckStanding::Good, self.texts.plain("check-presence-good")),
+        }
+    }
+
+    /// Those that this desktop does not tell, in one line.
+    fn signs(&self, snapshot: &Snapshot) -> Option<Check> {
+        let mut names: Vec<String> = Vec::new();
+        for sign in snapshot.signs.list() {
+            let name = self.texts.signal(sign.kind);
+            let seen_elsewhere = || {
+                let others = snapshot.signs.list();
+                others.iter().any(|other| {
+                    other.kind == sign.kind && !matches!(other.standing, Standing::Unavailable { .. })
+                })
+            };
+            if matches!(sign.standing, Standing::Unavailable { .. })
+                && !seen_elsewhere()
+                && !names.contains(&name)
+            {
+                names.push(name);
+            }
+        }
+        if names.is_empty() {
+            return None;
+        }
+        let sentence = self.texts.with("check-signs-missing", &[("list", names.join(", "))]);
+        Some(self.check("signs", CheckStanding::Optional, sentence))
+    }
+
+    fn disk(&self, snapshot: &Snapshot, settings: &Settings) -> Check {
+        match snapshot.disk_free_mib {
+            None => self.check("disk", CheckStanding::Unknown, self.texts.plain("check-not-yet")),
+            Some(free_mib) if free_mib < settings.disk_reserve_mib => {
+                let needed_mib = settings.disk_reserve_mib;
+                self.blocked("disk", &BlockReason::DiskLow { free_mib, needed_mib })
+            }
+            Some(free_mib) => {
+                let values = [("free", (free_mib / 1_024).to_string())];
+                self.check("disk", CheckStanding::Good, self.texts.with("check-disk-good", &values))
+            }
+        }
+    }
+
+    fn market(&self, market: &Market) -> Check {
+        match market {
+            Market::Connected => {
+                self.check("market", CheckStanding::Good, self.texts.plain("check-market-good"))
+            }
+            Market::NotEnrolled => self.blocked("market", &BlockReason::NotEnrolled),
+            Market::Unreachable { since, detail } => {
+                let (since, detail) = (*since, detail.clone());
+                self.blocked("market", &BlockReason::CoordinatorUnreachable { since, detail })
+            }
+        }
+    }
+
+    fn helper(&self, helper: &HelperStanding, settings: &Settings) -> Check {
+        let note = power_note(helper, settings, self.texts);
+        let standing = if note.can_be_set { CheckStanding::Good } else { CheckStanding::Optional };
+        Check { command: note.command, ..self.check("helper", standing, note.sentence) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightjar_core::gpu::GpuTrouble;
+
+    fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
+        let helper = HelperStanding::NotInstalled;
+        checks(snapshot, &helper, &Settings::default(), language, &|_| String::from("12:00"))
+    }
+
+    #[test]
+    fn a_bare_pc_is_told_what_it_lacks_in_both_languages() {
+        let bare = Snapshot {
+            gpu_trouble: Some(GpuTrouble::LibraryMissing),
+            runtime: Runtime::Missing { detail: "no socket".into() },
+            disk_free_mib: Some(1_024),
+            ..Snapshot::default()
+        };
+        for language in [Language::English, Language::SimplifiedChinese] {
+            let found = look(&bare, language);
+            let bad: Vec<&str> = found
+                .iter()
+                .filter(|check| check.standing == CheckStanding::Bad)
+                .map(|check| check.id.as_str())
+                .collect();
+            assert_eq!(bad, ["driver", "engine", "disk", "market"]);
+            for check in &found {
+                assert!(
+                    !check.title.starts_with("check-") && !check.sentence.starts_with("check-"),
+                    "{check:?}"
+                );
+            }
+            let helper = found.iter().find(|check| check.id == "helper").unwrap();
+            assert!(helper.standing == CheckStanding::Optional && helper.command.is_some());
+        }
+    }
+
+    #[test]
+    fn what_works_is_good() {
+        let runtime =
+            Runtime::Ready { unsafe_versions: Vec::new(), images: vec!["pytorch-cuda:lite".into()] };
+        let ready = Snapshot {
+            runtime,
+            market: Market::Connected,
+            presence: Presence::Active { since: Timestamp(0) },
+            disk_free_mib: Some(1_000_000),
+            ..Snapshot::default()
+        };
+        let found = look(&ready, Language::English);
+        assert!(found.iter().all(|check| check.standing != CheckStanding::Bad), "{found:?}");
+        assert!(
+            found.iter().any(|check| check.id == "images" && check.sentence.contains("pytorch-cuda:lite"))
+        );
+    }
+}

@@ -1,0 +1,272 @@
+// Written by `cargo xtask bindings` from the Rust types.
+import type { Settings } from "./Settings";
+
+export const DEFAULTS: Settings = {
+  "accepted_versions": [],
+  "cards": {},
+  "cpu_busy_percent": 50,
+  "disk_reserve_mib": 10240,
+  "earn_while_idle": true,
+  "egress": "curated",
+  "friendly_grace_ms": 10000,
+  "frozen_at_most_ms": 900000,
+  "games": [],
+  "give_back": "instant",
+  "gpu_busy_percent": 20,
+  "gpu_busy_vram_mib": 512,
+  "heat": {
+    "cool_at_least_ms": 20000,
+    "quiet_hours": [],
+    "resume_below_kelvin": 8,
+    "target_celsius": 81,
+    "trips_per_hour": 3
+  },
+  "idle_after_ms": 600000,
+  "ignored_controllers": [],
+  "introduced": 0,
+  "language": null,
+  "limits": {
+    "cpu_cores": 2,
+    "download_kbit": 50000,
+    "memory_mib": 8192,
+    "pids": 2048,
+    "shm_mib": 1024,
+    "upload_kbit": 20000
+  },
+  "locked_idle_after_ms": 15000,
+  "log_level": "info",
+  "metrics_port": null,
+  "notices": {
+    "arrived": true,
+    "ended": true,
+    "frozen": true,
+    "resumed": true,
+    "trouble": true,
+    "weekly": true
+  },
+  "power": {
+    "limit_percent": null,
+    "limit_watts": {}
+  },
+  "price_per_hour": {
+    "currency": "CNY",
+    "micros": 1500000
+  },
+  "region": "unknown",
+  "resume_after_ms": 180000,
+  "schedule": {
+    "even_if_here": [],
+    "exceptions": [],
+    "only_below_per_kwh_micros": null,
+    "windows": []
+  },
+  "sharing": {
+    "cpu_percent": 25,
+    "power_limit_percent": 60
+  },
+  "signals": {
+    "controller": {
+      "grace_ms": 0,
+      "linger_ms": 120000,
+      "on": true
+    },
+    "foreign_cpu": {
+      "grace_ms": 15000,
+      "linger_ms": 30000,
+      "on": true
+    },
+    "full_screen": {
+      "grace_ms": 0,
+      "linger_ms": 10000,
+      "on": true
+    },
+    "game": {
+      "grace_ms": 0,
+      "linger_ms": 60000,
+      "on": true
+    },
+    "idle_inhibitor": {
+      "grace_ms": 5000,
+      "linger_ms": 5000,
+      "on": true
+    },
+    "metered_network": {
+      "grace_ms": 0,
+      "linger_ms": 5000,
+      "on": true
+    },
+    "on_battery": {
+      "grace_ms": 0,
+      "linger_ms": 5000,
+      "on": true
+    },
+    "remote_session": {
+      "grace_ms": 0,
+      "linger_ms": 10000,
+      "on": true
+    }
+  },
+  "ssh_counts": false,
+  "tariff": {
+    "currency": "CNY",
+    "overhead_watts": 0,
+    "price_per_kwh_micros": 0,
+    "windows": []
+  },
+  "temperature_ceiling_celsius": 83,
+  "theme": "system",
+  "version": 1,
+  "vram_reserve_mib": 512,
+  "without_presence": false
+};
+
+export const BOUNDS: Record<string, [number, number]> = {
+  "cpu_busy_percent": [
+    5,
+    100
+  ],
+  "disk_reserve_mib": [
+    0,
+    10485760
+  ],
+  "friendly_grace_ms": [
+    100,
+    120000
+  ],
+  "frozen_at_most_ms": [
+    1000,
+    86400000
+  ],
+  "gpu_busy_percent": [
+    1,
+    100
+  ],
+  "gpu_busy_vram_mib": [
+    1,
+    1048576
+  ],
+  "heat.cool_at_least_ms": [
+    1000,
+    600000
+  ],
+  "heat.quiet_hours": [
+    0,
+    16
+  ],
+  "heat.resume_below_kelvin": [
+    2,
+    30
+  ],
+  "heat.target_celsius": [
+    45,
+    93
+  ],
+  "heat.trips_per_hour": [
+    1,
+    60
+  ],
+  "idle_after_ms": [
+    1000,
+    86400000
+  ],
+  "introduced": [
+    0,
+    3
+  ],
+  "limits.cpu_cores": [
+    1,
+    1024
+  ],
+  "limits.download_kbit": [
+    64,
+    10000000
+  ],
+  "limits.memory_mib": [
+    256,
+    16777216
+  ],
+  "limits.pids": [
+    64,
+    65536
+  ],
+  "limits.shm_mib": [
+    16,
+    1048576
+  ],
+  "limits.upload_kbit": [
+    64,
+    10000000
+  ],
+  "locked_idle_after_ms": [
+    1000,
+    86400000
+  ],
+  "metrics_port": [
+    1024,
+    65535
+  ],
+  "price_per_hour": [
+    0,
+    1000000000000
+  ],
+  "resume_after_ms": [
+    1000,
+    86400000
+  ],
+  "sharing.cpu_percent": [
+    1,
+    100
+  ],
+  "sharing.power_limit_percent": [
+    1,
+    100
+  ],
+  "signals.controller": [
+    0,
+    3600000
+  ],
+  "signals.foreign_cpu": [
+    0,
+    3600000
+  ],
+  "signals.full_screen": [
+    0,
+    3600000
+  ],
+  "signals.game": [
+    0,
+    3600000
+  ],
+  "signals.idle_inhibitor": [
+    0,
+    3600000
+  ],
+  "signals.metered_network": [
+    0,
+    3600000
+  ],
+  "signals.on_battery": [
+    0,
+    3600000
+  ],
+  "signals.remote_session": [
+    0,
+    3600000
+  ],
+  "tariff.overhead_watts": [
+    0,
+    2000
+  ],
+  "tariff.price_per_kwh": [
+    0,
+    1000000000
+  ],
+  "temperature_ceiling_celsius": [
+    50,
+    95
+  ],
+  "vram_reserve_mib": [
+    0,
+    1048576
+  ]
+};

@@ -1,0 +1,239 @@
+import { fireEvent, render, screen, within } from "@testing-library/svelte";
+import axe from "axe-core";
+import { tick } from "svelte";
+import { describe, expect, test, vi } from "vitest";
+
+import type { Settings } from "../src/bindings/Settings";
+import type { ViewModel } from "../src/bindings/ViewModel";
+import { Unanswered } from "../src/lib/backend/backend";
+import { BrowserBackend } from "../src/lib/backend/browser";
+import { recordedView } from "../src/lib/backend/fixture";
+import { Board } from "../src/lib/board.svelte";
+import { PAGES, type Page } from "../src/lib/pages";
+import App from "../src/views/App.svelte";
+
+async function open(page: Page, view: ViewModel = recordedView(), change?: (backend: BrowserBackend) => void) {
+  const backend = new BrowserBackend(view);
+  change?.(backend);
+  const board = new Board(backend);
+  const shown = render(App, { board });
+  await fireEvent.click(await screen.findByTestId(`nav-${page}`));
+  await settled();
+  return { backend, board, shown };
+}
+
+async function settled() {
+  for (let round = 0; round < 5; round += 1) {
+    await tick();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+}
+
+/** The settings that were saved last. */
+function saved(backend: BrowserBackend): Settings {
+  const last = backend.sent.findLast((command) => command.command === "save");
+  if (last?.command !== "save") throw new Error("nothing was saved");
+  return last.settings;
+}
+
+describe.each(["en", "zh-CN"] as const)("in %s", (language) => {
+  test.each(PAGES)("%s is drawn, has no key for a text, and axe finds nothing", async (page) => {
+    const { shown } = await open(page, { ...recordedView(), language });
+    expect(screen.getByTestId(`nav-${page}`).getAttribute("aria-current")).toBe("page");
+    const words = shown.container.textContent ?? "";
+    expect(words).not.toMatch(/\b(ui|set|nav|when|card|earnings|network|work|market|help|estimate|unit)-[a-z]{3,}/);
+    // Colours are computed by contrast.test.ts; jsdom lays nothing out.
+    const found = await axe.run(shown.container, { rules: { "color-contrast": { enabled: false } } });
+    expect(found.violations.map((one) => `${one.id}: ${one.nodes[0]?.html ?? ""}`)).toEqual([]);
+  });
+});
+
+test("a change is saved at once and can be taken back", async () => {
+  const { backend } = await open("card");
+  const field = screen.getByTestId<HTMLInputElement>("set-ceiling");
+  expect(field.value).toBe("83");
+  await fireEvent.input(field, { target: { value: "75" } });
+  await fireEvent.blur(field);
+  await settled();
+  expect(saved(backend).temperature_ceiling_celsius).toBe(75);
+  await fireEvent.click(screen.getByTestId("undo"));
+  await settled();
+  expect(saved(backend).temperature_ceiling_celsius).toBe(83);
+  expect(screen.queryByTestId("saved")).toBeNull();
+});
+
+test("a number out of its bounds is told and not saved", async () => {
+  const { backend } = await open("card");
+  const field = screen.getByTestId<HTMLInputElement>("set-ceiling");
+  for (const wrong of ["96", "49", "", "1e9"]) {
+    await fireEvent.input(field, { target: { value: wrong } });
+    await fireEvent.blur(field);
+    expect(field.getAttribute("aria-invalid"), wrong).toBe("true");
+  }
+  expect(backend.sent).toEqual([]);
+  await fireEvent.keyDown(field, { key: "Escape" });
+  expect(field.value).toBe("83");
+});
+
+test("the week is painted with the keyboard", async () => {
+  const view = recordedView();
+  if (view.settings) view.settings.schedule.windows = [{ days: ["mon"], from: "22:00", to: "23:00" }];
+  const { backend } = await open("when", view);
+  const week = screen.getByTestId("week");
+  const cell = (day: number, slot: number) => week.querySelector(`[data-cell="${day}-${slot}"]`) as HTMLElement;
+  expect(cell(0, 44).getAttribute("aria-selected")).toBe("true");
+  await fireEvent.keyDown(cell(0, 0), { key: " " });
+  await settled();
+  expect(saved(backend).schedule.windows).toEqual([
+    { days: ["mon"], from: "00:00", to: "00:30" },
+    { days: ["mon"], from: "22:00", to: "23:00" },
+  ]);
+  await fireEvent.keyDown(cell(0, 0), { key: "ArrowRight", shiftKey: true });
+  await fireEvent.keyUp(cell(0, 1), { key: "Shift" });
+  await settled();
+  expect(saved(backend).schedule.windows[0]).toEqual({ days: ["mon"], from: "00:00", to: "01:00" });
+});
+
+test("the mouse paints what it passes, and a week without an open hour is refused", async () => {
+  const view = recordedView();
+  if (view.settings) view.settings.schedule.windows = [{ days: ["tue"], from: "00:00", to: "01:00" }];
+  const { backend } = await open("when", view);
+  const cell = (slot: number) => screen.getByTestId("week").querySelector(`[data-cell="1-${slot}"]`) as HTMLElement;
+  await fireEvent.pointerDown(cell(0), { button: 0, buttons: 1 });
+  await fireEvent.pointerEnter(cell(1), { buttons: 1 });
+  await fireEvent.pointerUp(window);
+  await settled();
+  expect(backend.sent).toEqual([]);
+  expect(screen.getByTestId("alert").textContent).toContain("No hour would be open");
+});
+
+test("each sign says what it sees now, and can be switched", async () => {
+  const { backend } = await open("when");
+  expect(screen.getByTestId("sees-controller").dataset.standing).toBe("quiet");
+  const view = recordedView();
+  const sensors = view.sensors.map((line) =>
+    line.sign.kind === "controller"
+      ? { ...line, sign: { ...line.sign, standing: { kind: "seen", name: "Pad" } as const }, sentence: "seen: Pad" }
+      : line,
+  );
+  backend.show({ ...view, sensors });
+  await settled();
+  expect(screen.getByTestId("sees-controller").textContent).toContain("seen: Pad");
+  await fireEvent.click(screen.getByTestId("signal-controller"));
+  await settled();
+  expect(saved(backend).signals.controller.on).toBe(false);
+});
+
+test("presets, games and the power limit send what was chosen", async () => {
+  const { backend } = await open("when");
+  await fireEvent.click(screen.getByTestId("preset-careful"));
+  await settled();
+  await fireEvent.input(screen.getByTestId("set-games"), { target: { value: " my game.exe " } });
+  await fireEvent.click(screen.getByTestId("set-games-add"));
+  await settled();
+  expect(backend.sent[0]).toEqual({ command: "apply_preset", preset: "careful" });
+  expect(saved(backend).games).toEqual(["my game.exe"]);
+  await fireEvent.click(screen.getByTestId("nav-card"));
+  await settled();
+  const slider = screen.getByTestId<HTMLInputElement>("power-slider");
+  expect([slider.min, slider.max]).toEqual(["150", "600"]);
+  await fireEvent.input(slider, { target: { value: "300" } });
+  expect(screen.getByTestId("power-chosen").textContent).toContain("300 W");
+  await fireEvent.change(slider);
+  expect(backend.sent.at(-1)).toMatchObject({ command: "set_power_limit", limit: { unit: "watts", watts: 300 } });
+});
+
+test("the books, a night that adds up to a day, and the table", async () => {
+  const { backend } = await open("earnings");
+  expect(screen.getByTestId("books-net").textContent).toContain("42.98");
+  expect(within(screen.getByTestId("jobs")).getAllByRole("row")).toHaveLength(4);
+  await fireEvent.click(screen.getAllByTestId("calendar-night")[3] as HTMLElement);
+  await settled();
+  expect(screen.getByTestId("night-sum").textContent).toContain("24 h");
+  await fireEvent.click(screen.getByTestId("span-month"));
+  await settled();
+  await fireEvent.click(screen.getByTestId("save-books"));
+  await settled();
+  expect(backend.asked).toContainEqual({ question: "save_books", span: "month" });
+  expect(screen.getByTestId("books-saved").textContent).toContain("Downloads");
+});
+
+test("a question that cannot be answered is told", async () => {
+  await open("earnings", recordedView(), (backend) => {
+    backend.ask = async () => {
+      throw new Unanswered("the journal is gone");
+    };
+  });
+  expect(screen.getAllByRole("alert")[0]?.textContent).toContain("the journal is gone");
+});
+
+test("a report is read before it is saved", async () => {
+  const { backend } = await open("help");
+  expect(screen.queryByTestId("save-report")).toBeNull();
+  await fireEvent.click(screen.getByTestId("write-report"));
+  await settled();
+  expect(screen.getByTestId<HTMLTextAreaElement>("report-text").value).toContain("Nightjar 0.1.0");
+  await fireEvent.click(screen.getByTestId("save-report"));
+  await settled();
+  expect(backend.asked.at(-1)).toEqual({ question: "save_report" });
+});
+
+test("language and theme take effect in the window", async () => {
+  const { backend } = await open("help");
+  await fireEvent.click(screen.getByTestId("set-theme-light"));
+  await settled();
+  expect(document.documentElement.dataset.theme).toBe("light");
+  await fireEvent.click(screen.getByTestId("set-language-zh-CN"));
+  await settled();
+  expect(saved(backend).language).toBe("zh-CN");
+});
+
+test("settings that cannot be read are said, and nothing can be changed", async () => {
+  const { backend } = await open("when", { ...recordedView(), settings: null });
+  expect(screen.getByTestId("settings-unreadable")).toBeTruthy();
+  expect(screen.queryByTestId("week")).toBeNull();
+  expect(backend.sent).toEqual([]);
+});
+
+test("the first run has three screens, goes on where it was left, and can be skipped", async () => {
+  const view = recordedView();
+  if (view.settings) view.settings.introduced = 0;
+  const backend = new BrowserBackend(view);
+  render(App, { board: new Board(backend) });
+  await settled();
+  expect(screen.getByTestId("first-run").dataset.screen).toBe("0");
+  await fireEvent.click(screen.getByTestId("first-next"));
+  await settled();
+  expect(saved(backend).introduced).toBe(1);
+  expect(screen.getByTestId("first-verdict").textContent).toContain("Docker Engine");
+  await fireEvent.click(screen.getByTestId("first-back"));
+  await settled();
+  expect(screen.getByTestId("first-run").dataset.screen).toBe("0");
+  await fireEvent.click(screen.getByTestId("first-next"));
+  await fireEvent.click(screen.getByTestId("first-next"));
+  await settled();
+  expect(screen.getByTestId("first-run").dataset.screen).toBe("2");
+  await fireEvent.click(screen.getByTestId("first-skip"));
+  await settled();
+  expect(saved(backend).introduced).toBe(3);
+  expect(screen.queryByTestId("first-run")).toBeNull();
+});
+
+test("nothing is drawn while the window is hidden, and the newest when it is seen again", async () => {
+  const { backend } = await open("now");
+  const hidden = vi.spyOn(document, "hidden", "get").mockReturnValue(true);
+  backend.show({ ...recordedView(), sentence: "unseen" });
+  await settled();
+  expect(screen.getByTestId("sentence").textContent).toBe("Earning: a job is running.");
+  hidden.mockReturnValue(false);
+  document.dispatchEvent(new Event("visibilitychange"));
+  await settled();
+  expect(screen.getByTestId("sentence").textContent).toBe("unseen");
+  hidden.mockRestore();
+});
+
+test("Alt and a digit open a page", async () => {
+  const { board } = await open("now");
+  await fireEvent.keyDown(window, { key: "4", altKey: true });
+  expect(board.page).toBe("when");
+});
