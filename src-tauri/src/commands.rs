@@ -48,3 +48,46 @@ pub async fn ask(host: State<'_, HostLine>, question: Question) -> Result<Reply,
         Err(error) => Err(QuestionRefusal::Failed { detail: format!("{error:#}") }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    /// What the page may do is listed here once more, so that nothing is added unseen.
+    #[test]
+    fn the_one_window_has_these_rights_and_no_others() {
+        let capability: Value = serde_json::from_str(include_str!("../capabilities/main.json")).unwrap();
+        assert_eq!(capability["windows"], serde_json::json!(["main"]));
+        assert!(capability.get("remote").is_none(), "no page from elsewhere has any right");
+        assert_eq!(
+            capability["permissions"],
+            serde_json::json!([
+                "core:event:allow-listen",
+                "core:event:allow-unlisten",
+                "allow-view",
+                "allow-command",
+                "allow-enrol",
+                "allow-ask"
+            ])
+        );
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/capabilities")).unwrap();
+        assert_eq!(files.count(), 1);
+    }
+
+    #[test]
+    fn the_page_can_ask_nothing_of_a_network() {
+        let settings: Value = serde_json::from_str(include_str!("../tauri.conf.json")).unwrap();
+        let security = &settings["app"]["security"];
+        assert_eq!(security["capabilities"], serde_json::json!(["main"]));
+        assert_eq!(settings["app"]["withGlobalTauri"], false);
+        let policy = security["csp"].as_object().unwrap();
+        assert_eq!(policy["default-src"], "'none'");
+        for (directive, sources) in policy {
+            for source in sources.as_str().unwrap().split(' ') {
+                // The page's own files, pictures in a document, and the bridge to the app.
+                let own = ["'none'", "'self'", "data:", "ipc:", "http://ipc.localhost"].contains(&source);
+                assert!(own, "{directive} lets in {source}");
+            }
+        }
+    }
+}

@@ -197,6 +197,7 @@ test("settings that cannot be read are said, and nothing can be changed", async 
 
 test("the first run has three screens, goes on where it was left, and can be skipped", async () => {
   const view = recordedView();
+  view.identity.coordinator = null;
   if (view.settings) view.settings.introduced = 0;
   const backend = new BrowserBackend(view);
   render(App, { board: new Board(backend) });

@@ -136,7 +136,6 @@ notice-ended-body-net = { $reason } You earned { $earned }; electricity was { $e
 
 ui-title = Nightjar
 ui-earn-while-idle = Earn while idle
-ui-earned-today = Earned today
 ui-earned-all = Earned in all
 ui-next-change = Next change at { $time }
 ui-cards = Graphics cards
@@ -147,10 +146,8 @@ ui-power-of = { $now } of { $limit } W
 ui-vram = Video memory
 ui-vram-of = { $used } of { $total } GiB
 ui-utilisation = Load
-ui-fan = Fan
 ui-not-supported = not reported by this card
 ui-asleep = asleep
-ui-job = Job
 ui-job-image = Image
 ui-job-renter = Renter
 ui-job-since = Since
@@ -594,9 +591,10 @@ first-back = Back
 first-next = Next
 first-done = Done
 notice-week-title = Your week
-notice-week-body = { $net } is left of last week: { $jobs ->
+notice-week-body = { $net } is left of last week, from { $time } of work in { $jobs ->
     [one] one job
    *[other] { $jobs } jobs
-   } in { $time }.
+   }.
 set-notice-weekly = Weekly summary
 set-notice-weekly-hint = What last week left you, on Monday.
+card-time = Time

@@ -70,16 +70,9 @@ pub fn write(facts: &Facts<'_>, secrets: &Secrets) -> String {
 /// Takes out names of this PC and its owner, addresses, and what looks like a key.
 #[must_use]
 pub fn redact(text: &str, secrets: &Secrets) -> String {
-    let mut text = text.to_owned();
-    let known = [(&secrets.home, "~"), (&secrets.account, "[account]"), (&secrets.computer, "[computer]")];
-    for (secret, instead) in known {
-        if let Some(secret) = secret.as_deref().filter(|secret| secret.len() > 2) {
-            text = text.replace(secret, instead);
-        }
-    }
     let is_word = |c: char| c.is_ascii_alphanumeric() || ".:-_@%".contains(c);
     let mut out = String::with_capacity(text.len());
-    let mut rest = text.as_str();
+    let mut rest = text;
     while let Some(start) = rest.find(is_word) {
         let (before, word) = rest.split_at(start);
         let end = word.find(|c| !is_word(c)).unwrap_or(word.len());
@@ -89,6 +82,13 @@ pub fn redact(text: &str, secrets: &Secrets) -> String {
         rest = after;
     }
     out.push_str(rest);
+    // After the addresses, whose parts these names may be.
+    let known = [(&secrets.home, "~"), (&secrets.account, "[account]"), (&secrets.computer, "[computer]")];
+    for (secret, instead) in known {
+        if let Some(secret) = secret.as_deref().filter(|secret| secret.len() > 2) {
+            out = out.replace(secret, instead);
+        }
+    }
     out
 }
 

@@ -98,7 +98,7 @@ fn every_picture_is_seen_on_dark_and_on_light_panels() {
             for panel in [luminance([0.1, 0.1, 0.1]), luminance([0.94, 0.94, 0.94])] {
                 let (low, high) = if own < panel { (own, panel) } else { (panel, own) };
                 let contrast = (high + 0.05) / (low + 0.05);
-                assert!(contrast >= 2.4, "{state:?}: {pixel:?} has {contrast:.1}:1");
+                assert!(contrast >= 3.0, "{state:?}: {pixel:?} has {contrast:.1}:1");
             }
         }
     }

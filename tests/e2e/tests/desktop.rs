@@ -126,19 +126,78 @@ fn the_host_key_is_in_the_keyring() {
     assert_eq!(app.around.view().unwrap().identity.host_key, shown, "the key changed between two starts");
 }
 
-#[test]
-fn the_window_draws_the_view_and_its_switch_works() {
-    let Some(driver) =
-        std::env::var_os("NIGHTJAR_TAURI_DRIVER").map(PathBuf::from).filter(|path| path.exists())
-    else {
+fn driver() -> Option<PathBuf> {
+    let driver = std::env::var_os("NIGHTJAR_TAURI_DRIVER").map(PathBuf::from).filter(|path| path.exists());
+    if driver.is_none() {
         println!("SKIPPED: NIGHTJAR_TAURI_DRIVER names no tauri-driver; `cargo xtask test` installs one");
-        return;
-    };
+    }
+    driver
+}
+
+/// Through the first run, as its owner skips it.
+fn skip_introduction(window: &Window) {
+    wait_until("the first run is shown", || window.text("first-run").is_ok());
+    window.click("first-skip").unwrap();
+    wait_until("the first page is shown", || window.text("sentence").is_ok());
+}
+
+#[test]
+fn every_page_is_drawn_in_both_languages_and_themes() {
+    let Some(driver) = driver() else { return };
     let room = Room::set().unwrap();
     let around = room.place().unwrap();
     let app = program("nightjar-desktop").unwrap();
     let window =
         Window::open(room.folder(), &room.desktop, &driver, &app, |command| around.enter(command)).unwrap();
+    skip_introduction(&window);
+    // Where pictures are wanted, they go there.
+    let pictures = std::env::var_os("NIGHTJAR_SCREENSHOTS").map(PathBuf::from);
+    for (language, earnings) in [("en", "Earnings"), ("zh-CN", "收益")] {
+        for theme in ["dark", "light"] {
+            window.click("nav-help").unwrap();
+            window.click(&format!("set-language-{language}")).unwrap();
+            wait_until("the other language", || {
+                window.text("nav-earnings").is_ok_and(|text| text.trim() == earnings)
+            });
+            wait_until("it can be changed again", || window.click(&format!("set-theme-{theme}")).is_ok());
+            wait_until("the theme", || {
+                let shown = window.run("return document.documentElement.dataset.theme").unwrap();
+                shown == theme
+            });
+            for page in ["now", "earnings", "card", "when", "network", "work", "market", "help"] {
+                window.resize(720, 480).unwrap();
+                window.click(&format!("nav-{page}")).unwrap();
+                std::thread::sleep(Duration::from_millis(700));
+                let wide = window
+                    .run("const m = document.querySelector('main'); return m.scrollWidth - m.clientWidth")
+                    .unwrap();
+                assert!(wide.as_i64().unwrap() <= 1, "{page} is {wide} px too wide at 720 px");
+                let alerts = window.run("return document.querySelectorAll('[role=alert]').length").unwrap();
+                assert_eq!(alerts, 0, "{page} complains");
+                if let Some(pictures) = &pictures {
+                    window.resize(960, 1400).unwrap();
+                    std::thread::sleep(Duration::from_millis(500));
+                    window.screenshot(&pictures.join(format!("{page}-{language}-{theme}.png"))).unwrap();
+                }
+            }
+        }
+    }
+    let settings = std::fs::read_to_string(around.settings_path()).unwrap();
+    assert!(
+        settings.contains("language = \"zh-CN\"") && settings.contains("theme = \"light\""),
+        "{settings}"
+    );
+}
+
+#[test]
+fn the_window_draws_the_view_and_its_switch_works() {
+    let Some(driver) = driver() else { return };
+    let room = Room::set().unwrap();
+    let around = room.place().unwrap();
+    let app = program("nightjar-desktop").unwrap();
+    let window =
+        Window::open(room.folder(), &room.desktop, &driver, &app, |command| around.enter(command)).unwrap();
+    skip_introduction(&window);
     wait_until("the sentence is drawn", || {
         let (Ok(view), Ok(drawn)) = (around.view(), window.text("sentence")) else { return false };
         drawn.trim() == view.sentence
@@ -147,6 +206,8 @@ fn the_window_draws_the_view_and_its_switch_works() {
     window.click("earn-switch").unwrap();
     wait_until("earning is off", || !around.view().unwrap().earn_while_idle);
     wait_until("the window says so", || window.text("sentence").unwrap().contains("turned off"));
+    window.click("nav-card").unwrap();
+    wait_until("the card's page is drawn", || window.text("past").is_ok());
     let requests = window.run("return performance.getEntriesByType('resource').map(e => e.name)").unwrap();
     for request in requests.as_array().unwrap() {
         let address = request.as_str().unwrap();

@@ -97,6 +97,25 @@ impl Window {
         self.ask(reqwest::Method::POST, &path, Some(&json!({}))).map(drop)
     }
 
+    /// The page as it is drawn, as PNG.
+    ///
+    /// # Errors
+    /// When it cannot be taken or written.
+    pub fn screenshot(&self, path: &Path) -> anyhow::Result<()> {
+        let taken = self.ask(reqwest::Method::GET, &format!("/session/{}/screenshot", self.session), None)?;
+        let picture =
+            data_encoding::BASE64.decode(taken.as_str().context("the driver gave no picture")?.as_bytes())?;
+        std::fs::write(path, picture).with_context(|| format!("{} cannot be written", path.display()))
+    }
+
+    /// # Errors
+    /// When the driver does not answer.
+    pub fn resize(&self, width: u32, height: u32) -> anyhow::Result<()> {
+        let path = format!("/session/{}/window/rect", self.session);
+        let size = json!({"width": width, "height": height});
+        self.ask(reqwest::Method::POST, &path, Some(&size)).map(drop)
+    }
+
     fn ask(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         self.runtime.block_on(async {
             let mut request = self.client.request(method, format!("{}{path}", self.base));

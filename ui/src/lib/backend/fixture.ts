@@ -155,6 +155,7 @@ export function developerView(wanted: URLSearchParams): ViewModel {
     view.settings.introduced = Number(wanted.get("first") ?? view.settings.introduced);
     view.settings.schedule.windows = [{ days: ["mon", "tue", "wed", "thu", "fri"], from: "22:00", to: "08:00" }];
   }
+  if (wanted.has("first")) view.identity.coordinator = null;
   return { ...view, language: wanted.get("lang") === "zh-CN" ? "zh-CN" : "en" };
 }
 
