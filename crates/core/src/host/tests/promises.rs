@@ -222,3 +222,23 @@ fn peers_04_memory_is_back_when_the_driver_says_so_and_not_before() {
     assert_eq!(freed(&effects_of(&mut world, reading(false))), Some((140, GiveBack::Instant)));
     assert!(!world.host.awaits_memory());
 }
+
+#[test]
+fn memory_that_a_tenant_gives_back_before_its_end_comes_back_once() {
+    let mut world = running_world();
+    world.host.settings.give_back = GiveBack::Friendly;
+    let free =
+        || Input::Gpus(GpuReport::Readings { driver: driver(), cards: vec![card("GPU-0"), card("GPU-1")] });
+    effects_of(&mut world, game(true));
+    let mut times = Vec::new();
+    for _ in 0..10 {
+        world.now = world.now.plus_ms(50);
+        times.extend(effects_of(&mut world, free()).into_iter().filter_map(|effect| match effect {
+            Effect::Journal(JournalEntry::VramFree { took_ms, .. }) => Some(took_ms),
+            _ => None,
+        }));
+    }
+    assert_eq!(times, [50]);
+    assert!(!world.host.awaits_memory());
+    assert!(world.host.has_jobs(), "the tenant still has its grace");
+}
