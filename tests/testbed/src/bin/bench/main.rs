@@ -3,6 +3,8 @@
 mod common;
 mod first;
 mod giveback;
+mod gpu;
+mod gpu_sample;
 mod idle;
 mod memory;
 
@@ -12,10 +14,14 @@ use nightjar_testbed::figures::Figures;
 
 type Bench = fn(&mut Figures, bool) -> anyhow::Result<()>;
 
-const BENCHES: &[(&str, Bench)] = &[("first", first::run), ("giveback", giveback::run), ("idle", idle::run)];
+const BENCHES: &[(&str, Bench)] =
+    &[("first", first::run), ("giveback", giveback::run), ("gpu", gpu::run), ("idle", idle::run)];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|arg| arg == gpu_sample::PART) {
+        return gpu_sample::main(&args);
+    }
     let has = |flag: &str| args.iter().any(|arg| arg == flag);
     let Some((name, bench)) = BENCHES.iter().find(|(name, _)| has(name)) else {
         let names: Vec<&str> = BENCHES.iter().map(|(name, _)| *name).collect();
