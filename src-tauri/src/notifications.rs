@@ -132,6 +132,8 @@ pub async fn refused(refusal: &Refusal, language: Language) {
         }
         Refusal::Command(CommandError::NoSuchCard { .. }) => texts.plain("refusal-no-such-card"),
         Refusal::Command(CommandError::NoPowerLimit) => texts.plain("refusal-no-power-limit"),
+        Refusal::Command(CommandError::NoHelper) => texts.plain("refusal-no-helper"),
+        Refusal::Command(CommandError::SweepRuns) => texts.plain("refusal-sweep-runs"),
         Refusal::Command(CommandError::PowerLimit { least, most }) => {
             let values = [("least", least.to_string()), ("most", most.to_string())];
             texts.with("refusal-power-limit", &values)

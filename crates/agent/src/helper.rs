@@ -262,7 +262,42 @@ async fn open(socket: &std::path::Path) -> Result<Box<dyn Io>, HelperStanding> {
     }
 }
 
-#[cfg(not(unix))]
+/// What the service's access list gives to who sits at this PC: reading and writing, and no further end of the pipe.
+#[cfg(windows)]
+const PIPE_RIGHTS: u32 = 0x0012_019b;
+
+/// Opened by hand, because the ordinary ways ask for more than the list gives. The service may learn who asks, and may
+/// not act in their name.
+#[cfg(windows)]
+#[expect(unsafe_code, reason = "a pipe that the standard library has opened becomes one of Tokio's")]
+async fn open(socket: &std::path::Path) -> Result<Box<dyn Io>, HelperStanding> {
+    use std::io::ErrorKind;
+    use std::os::windows::fs::OpenOptionsExt;
+    use std::os::windows::io::IntoRawHandle;
+    use tokio::net::windows::named_pipe::NamedPipeClient;
+
+    const FILE_FLAG_OVERLAPPED: u32 = 0x4000_0000;
+    const SECURITY_IDENTIFICATION: u32 = 0x0001_0000;
+    let opened = std::fs::OpenOptions::new()
+        .access_mode(PIPE_RIGHTS)
+        .custom_flags(FILE_FLAG_OVERLAPPED)
+        .security_qos_flags(SECURITY_IDENTIFICATION)
+        .open(socket);
+    let pipe = opened.and_then(|file| {
+        // SAFETY: the handle is of a pipe that was opened for overlapped use, and nobody else owns it.
+        unsafe { NamedPipeClient::from_raw_handle(file.into_raw_handle()) }
+    });
+    match pipe {
+        Ok(pipe) => Ok(Box::new(pipe)),
+        Err(error) => Err(match error.kind() {
+            ErrorKind::NotFound => HelperStanding::NotInstalled,
+            ErrorKind::PermissionDenied => HelperStanding::NotAllowed,
+            _ => HelperStanding::NotAnswering { detail: error.to_string() },
+        }),
+    }
+}
+
+#[cfg(not(any(unix, windows)))]
 async fn open(_: &std::path::Path) -> Result<Box<dyn Io>, HelperStanding> {
     Err(HelperStanding::Unsupported)
 }

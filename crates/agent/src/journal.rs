@@ -3,14 +3,17 @@
 pub(crate) mod books;
 pub(crate) mod night;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
 use nightjar_core::economics::Account;
+use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::{Bill, JournalEntry, StoredLease};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseState, LeaseTerms};
 use nightjar_core::meter::{UsageRecord, owed};
 use nightjar_core::money::{Currency, Money};
+use nightjar_core::sweep::{Curve, Curves, WorkKind};
 use nightjar_core::time::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::{
@@ -131,8 +134,39 @@ impl Journal {
                     .execute(&self.pool)
                     .await?;
             }
+            JournalEntry::Curve { gpu, kind, curve } => self.write_curve(gpu, *kind, curve).await?,
         }
         Ok(())
+    }
+
+    async fn write_curve(&self, gpu: &GpuUuid, kind: WorkKind, curve: &Curve) -> anyhow::Result<()> {
+        sqlx::query(
+            "INSERT INTO curves (gpu, work, measured_at, points) VALUES (?, ?, ?, ?)
+             ON CONFLICT (gpu, work) DO UPDATE
+                 SET measured_at = excluded.measured_at, points = excluded.points",
+        )
+        .bind(&gpu.0)
+        .bind(serde_json::to_string(&kind)?)
+        .bind(curve.measured_at.0)
+        .bind(serde_json::to_string(&curve.points)?)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// What sweeps have measured of each card.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn curves(&self) -> anyhow::Result<Vec<(GpuUuid, Curves)>> {
+        let rows: Vec<(String, String, i64, String)> =
+            sqlx::query_as("SELECT gpu, work, measured_at, points FROM curves").fetch_all(&self.pool).await?;
+        let mut curves: BTreeMap<GpuUuid, Curves> = BTreeMap::new();
+        for (gpu, work, measured_at, points) in rows {
+            let curve = Curve { measured_at: Timestamp(measured_at), points: serde_json::from_str(&points)? };
+            curves.entry(GpuUuid(gpu)).or_default().0.insert(serde_json::from_str(&work)?, curve);
+        }
+        Ok(curves.into_iter().collect())
     }
 
     async fn write_account(

@@ -3,18 +3,20 @@
 
 use std::sync::Arc;
 
+use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::{Effect, Host, Input, Notice, Report, UserCommand};
 use nightjar_core::lease::LeaseId;
 use nightjar_core::night::Account;
 use nightjar_core::policy::Runtime;
 use nightjar_core::settings::Settings;
+use nightjar_core::sweep::WorkKind;
 use nightjar_core::time::Timestamp;
 use nightjar_presence::{Attention, SleepGuard};
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::doctor::{Check, checks};
 use nightjar_protocol::relay::RelayInfo;
 use nightjar_protocol::view::{Earnings, Surroundings, ViewModel, view_model};
-use nightjar_worker::{WorkerReport, Workers};
+use nightjar_worker::{LoadWish, WorkerReport, Workers};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock, local_time};
@@ -76,6 +78,8 @@ pub(crate) struct Hands {
     pub metrics_port: watch::Sender<Option<u16>>,
     pub coordinator: watch::Sender<Option<String>>,
     pub power: mpsc::UnboundedSender<PowerOrder>,
+    /// Back to the owner itself. Weak: the owner ends when nobody else can reach it.
+    pub own: mpsc::WeakUnboundedSender<Message>,
 }
 
 pub(crate) struct Owner {
@@ -216,6 +220,8 @@ impl Owner {
             }
             Effect::SetPowerLimit { gpu, watts } => drop(hands.power.send(PowerOrder::Set { gpu, watts })),
             Effect::RestorePowerLimit { gpu } => drop(hands.power.send(PowerOrder::Restore { gpu })),
+            Effect::StartLoad { gpu, kind, image } => self.start_load(gpu, kind, image),
+            Effect::StopLoad { gpu } => hands.workers.stop_load(&gpu.0),
             Effect::Prepare { terms } => {
                 let gpu_index = self.host.gpu_index(&terms.gpu);
                 hands.workers.prepare(terms, gpu_index, self.host.settings());
@@ -239,6 +245,16 @@ impl Owner {
                 drop(hands.scribe.send(Writing::Settings(settings)));
             }
         }
+    }
+
+    fn start_load(&self, gpu: GpuUuid, kind: WorkKind, image: String) {
+        let wish = LoadWish { card: gpu.0.clone(), gpu_index: self.host.gpu_index(&gpu), kind, image };
+        let own = self.hands.own.clone();
+        self.hands.workers.start_load(wish, move |event| {
+            if let Some(own) = own.upgrade() {
+                let _ = own.send(Message::Input(Input::Load { gpu: gpu.clone(), event }));
+            }
+        });
     }
 
     /// A laptop travels. The clock counts on through sleep, so the first input after it looks too.

@@ -186,6 +186,7 @@ impl Parts {
                 metrics_port,
                 coordinator,
                 power,
+                own: messages.downgrade(),
             },
             around,
             view,
@@ -343,6 +344,7 @@ async fn first_inputs(parts: &Parts, programs: &mut GpuPrograms) -> anyhow::Resu
     let mut reading = reading?;
     programs.mark(&mut reading).await;
     inputs.push(Input::Gpus(reading));
+    inputs.push(Input::Curves(journal.curves().await?));
     inputs.push(Input::Runtime(runtime));
     let alive = survivors.unwrap_or_else(|error| {
         tracing::warn!("workers of an earlier run cannot be looked for: {error:#}");

@@ -31,7 +31,8 @@ pub struct UsageRecord {
     /// Running time of the lease up to and with this record. What is owed follows from this alone.
     #[ts(type = "number")]
     pub running_ms_total: u64,
-    /// Energy of the card during this record; 0 where the card has no counter.
+    /// Energy of the card during this record, by its counter, or by its power where it has none: how far that may be off
+    /// stands in the lease's account. 0 where the card tells neither.
     #[ts(type = "number")]
     pub millijoules: u64,
 }

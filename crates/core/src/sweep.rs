@@ -38,6 +38,9 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// As many as show the bend of a curve in two minutes.
+    pub const USUAL_LIMITS: u32 = 9;
+
     /// `count` limits from the card's least to its most, both among them. `None` for bounds that hold no whole step.
     #[must_use]
     pub fn new(limits: &PowerLimits, count: u32) -> Option<Self> {
@@ -167,6 +170,12 @@ impl Sweep {
     pub fn points(&self) -> &[Point] {
         &self.points
     }
+
+    /// The limit counts now: it has settled.
+    #[must_use]
+    pub fn is_measuring(&self) -> bool {
+        matches!(self.phase, Phase::Measure { .. })
+    }
 }
 
 /// What an hour brings and costs, in micro-units of one currency.
@@ -236,18 +245,17 @@ fn lowest_of_the_best(judged: &[Judged], worth: fn(&Judged) -> f64) -> Option<us
     judged.iter().enumerate().max_by(|(_, a), (_, b)| better(a, b)).map(|(index, _)| index)
 }
 
-/// What was measured of one card, each kind of work for itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, TS)]
-#[serde(transparent)]
-pub struct Curves(pub BTreeMap<WorkKind, Vec<Point>>);
-
-impl Curves {
-    /// What to offer for each kind of work that was measured.
-    #[must_use]
-    pub fn judge(&self, economics: &Economics) -> BTreeMap<WorkKind, Judgement> {
-        self.0.iter().filter_map(|(kind, points)| Some((*kind, judge(points, economics)?))).collect()
-    }
+/// What was measured of one card at one kind of work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    pub measured_at: Timestamp,
+    pub points: Vec<Point>,
 }
+
+/// All that was measured of one card, each kind of work for itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Curves(pub BTreeMap<WorkKind, Curve>);
 
 #[cfg(test)]
 mod tests {

@@ -9,14 +9,20 @@
 //! | [`launch`] | the last step before a service's program: no capability, first to go when memory is short |
 //! | [`worker`] | the tenant's container: OpenSSH and JupyterLab |
 //! | [`gateway`] | its fence: netfilter, shaping, proxy, notice |
+//! | [`driver`] | CUDA's driver API |
+//! | [`load`] | a steady load, counted, by which power limits are compared |
 //! | [`self_check`] | does the card compute? By CUDA's driver API, so that it is the same in every image |
 
+#[cfg(target_os = "linux")]
+mod driver;
 #[cfg(target_os = "linux")]
 mod gateway;
 #[cfg(target_os = "linux")]
 mod launch;
 #[cfg(target_os = "linux")]
 mod line;
+#[cfg(target_os = "linux")]
+mod load;
 #[cfg(target_os = "linux")]
 mod notice;
 #[cfg(target_os = "linux")]
@@ -36,9 +42,10 @@ Process 1 of Nightjar's containers, and the self-check of a card.
   nightjar-guest gateway                    process 1 of its gateway
   nightjar-guest self-check [--json] [--min-driver 525] [--devices 1] [--uuid GPU-...]
                                             does the card compute? Exit code 0: yes, 1: no
+  nightjar-guest load                       a steady load on the card; says how much it has done
   nightjar-guest launch -- PROGRAM [ARG...] start a program without capabilities
 
-The first two read their configuration, a line of JSON, from standard input, and end when standard input
+All but self-check and launch read their configuration, a line of JSON, from standard input, and end when standard input
 stays silent for five seconds. Exit codes: 0 ended as asked, 1 failed, 2 usage, 4 the line was cut.";
 
 #[cfg(target_os = "linux")]
@@ -48,6 +55,7 @@ fn main() -> std::process::ExitCode {
     match arguments.first().map(String::as_str) {
         Some("worker") => line::exit_code(worker::run()),
         Some("gateway") => line::exit_code(gateway::run()),
+        Some("load") => line::exit_code(load::run()),
         Some("self-check") => self_check::run(rest),
         Some("launch") => launch::run(rest),
         Some("--help" | "help") => {

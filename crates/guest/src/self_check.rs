@@ -1,6 +1,5 @@
 //! Does the card compute? The same steps on every machine, through the CUDA driver that the loader finds.
 
-mod driver;
 mod matmul;
 mod steps;
 

@@ -1,6 +1,7 @@
 //! Which containers end with which connection.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,13 +17,15 @@ const MOST_GUARDED: usize = 256;
 #[derive(Clone)]
 pub struct Guards {
     cgroups: Cgroups,
+    /// `/proc` on a real system.
+    proc: PathBuf,
     owners: Arc<Mutex<BTreeMap<ContainerId, Connection>>>,
 }
 
 impl Guards {
     #[must_use]
-    pub fn new(cgroups: Cgroups) -> Self {
-        Self { cgroups, owners: Arc::default() }
+    pub fn new(cgroups: Cgroups, proc: &Path) -> Self {
+        Self { cgroups, proc: proc.to_owned(), owners: Arc::default() }
     }
 
     fn owners(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Connection>> {
@@ -32,11 +35,17 @@ impl Guards {
     /// From now on it ends with this connection, and with no earlier one.
     ///
     /// # Errors
-    /// When there is no such container of Docker's, or too many are guarded.
+    /// When there is no such container of Docker's, it is none of Nightjar's, or too many are guarded.
     pub fn guard(&self, id: ContainerId, by: Connection) -> Result<(), HelperRefusal> {
         if !self.cgroups.exists(&id) {
             let text = format!("there is no running container {id} among Docker's control groups");
             return Err(HelperRefusal::new(HelperErrorCode::NoSuchContainer, text));
+        }
+        if !self.cgroups.is_ours(&id, &self.proc) {
+            let text = format!(
+                "the container {id} is none of Nightjar's: its first program is another one's; nothing was done to it"
+            );
+            return Err(HelperRefusal::new(HelperErrorCode::NotYours, text));
         }
         let mut owners = self.owners();
         if owners.len() >= MOST_GUARDED && !owners.contains_key(&id) {

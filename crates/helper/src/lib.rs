@@ -9,7 +9,9 @@
 //! | `cgroup` | a container's processes by their cgroup, version 1 or 2 |
 //! | `guards` | which containers end with which connection |
 //! | `desk` | the cards: the book of limits and the driver, in one hand |
-//! | `server` | connections and their requests |
+//! | `conversation` | the requests of one connection and their answers, whatever carries them |
+//! | `server` | connections on Linux |
+//! | `windows` | connections on Windows, where there are no containers to reach |
 //!
 //! It knows no path and no process id from outside: a container is found by its id in the folders that Docker uses, a
 //! card by its UUID.
@@ -20,7 +22,9 @@ pub mod peer;
 
 #[cfg(target_os = "linux")]
 pub mod cgroup;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
+pub mod conversation;
+#[cfg(any(target_os = "linux", windows))]
 pub mod desk;
 #[cfg(target_os = "linux")]
 pub mod guards;
@@ -28,3 +32,5 @@ pub mod guards;
 pub mod listen;
 #[cfg(target_os = "linux")]
 pub mod server;
+#[cfg(windows)]
+pub mod windows;

@@ -2,7 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
     use clap::Parser;
@@ -45,8 +45,8 @@ mod linux {
         };
         let listener = listener(arguments.socket.as_deref())?;
         let desk = Arc::new(Desk::open(Box::new(Driver), Memory::open(&arguments.state_dir)?));
-        let server =
-            Server::new(desk.clone(), Guards::new(Cgroups::at(&arguments.cgroups)), PathBuf::from("/"));
+        let guards = Guards::new(Cgroups::at(&arguments.cgroups), Path::new("/proc"));
+        let server = Server::new(desk.clone(), guards, PathBuf::from("/"));
         let keeping = desk.clone();
         let keeper = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeping.keep())?;
         let (failed, failure) = tokio::sync::oneshot::channel();
@@ -73,9 +73,156 @@ fn main() -> anyhow::Result<()> {
     linux::main()
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+mod windows {
+    use std::ffi::OsString;
+    use std::fs::File;
+    use std::path::PathBuf;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use anyhow::Context;
+    use clap::{Parser, Subcommand};
+    use nightjar_helper::desk::{Desk, Driver};
+    use nightjar_helper::memory::Memory;
+    use nightjar_helper::windows::{SERVICE, serve, state_dir};
+    use tokio::sync::Notify;
+    use windows_service::service::{
+        ServiceAccess, ServiceControl, ServiceControlAccept, ServiceErrorControl, ServiceExitCode,
+        ServiceInfo, ServiceStartType, ServiceState, ServiceStatus, ServiceType,
+    };
+    use windows_service::service_control_handler::{ServiceControlHandlerResult, register};
+    use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
+    use windows_service::{define_windows_service, service_dispatcher};
+
+    /// Sets power limits for Nightjar and puts them back. Without a command it is the service itself.
+    #[derive(Parser, Debug)]
+    #[command(name = "nightjar-helper", version)]
+    struct Arguments {
+        #[command(subcommand)]
+        command: Option<Command>,
+    }
+
+    #[derive(Subcommand, Debug)]
+    enum Command {
+        /// Make the service and start it; an administrator's command
+        Install,
+        /// Stop the service and remove it; what it has set is put back
+        Uninstall,
+    }
+
+    pub fn main() -> anyhow::Result<()> {
+        match Arguments::parse().command {
+            None => service_dispatcher::start(SERVICE, service_main).context(
+                "Windows starts this program as a service; `nightjar-helper install` makes one of it",
+            ),
+            Some(Command::Install) => install(),
+            Some(Command::Uninstall) => uninstall(),
+        }
+    }
+
+    fn install() -> anyhow::Result<()> {
+        let access = ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE;
+        let manager = ServiceManager::local_computer(None::<&str>, access)
+            .context("services are an administrator's to make: run this in an administrator's terminal")?;
+        let info = ServiceInfo {
+            name: OsString::from(SERVICE),
+            display_name: OsString::from("Nightjar's helper"),
+            service_type: ServiceType::OWN_PROCESS,
+            // Before anybody has logged in, so that nobody else can take the pipe's name.
+            start_type: ServiceStartType::AutoStart,
+            error_control: ServiceErrorControl::Normal,
+            executable_path: std::env::current_exe()?,
+            launch_arguments: Vec::new(),
+            dependencies: Vec::new(),
+            // LocalSystem.
+            account_name: None,
+            account_password: None,
+        };
+        let service = manager.create_service(&info, ServiceAccess::CHANGE_CONFIG | ServiceAccess::START)?;
+        service
+            .set_description("Sets a card's power limit while it is rented, and puts back what was there.")?;
+        service.start::<&str>(&[])?;
+        println!("the service {SERVICE} is installed and runs");
+        Ok(())
+    }
+
+    fn uninstall() -> anyhow::Result<()> {
+        let manager = ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT)?;
+        let access = ServiceAccess::QUERY_STATUS | ServiceAccess::STOP | ServiceAccess::DELETE;
+        let service = manager.open_service(SERVICE, access).context("there is no such service to remove")?;
+        service.delete()?;
+        if service.query_status()?.current_state != ServiceState::Stopped {
+            service.stop()?;
+        }
+        println!("the service {SERVICE} is removed");
+        Ok(())
+    }
+
+    define_windows_service!(service_main, in_service);
+
+    fn in_service(_: Vec<OsString>) {
+        // A service has no terminal: what it says goes to a file beside its state.
+        let log = state_dir().and_then(|folder| {
+            std::fs::create_dir_all(&folder)?;
+            File::create(folder.join("helper.log")).map(|file| (folder, file))
+        });
+        let Ok((folder, file)) = log else { return };
+        tracing_subscriber::fmt().with_writer(Mutex::new(file)).with_ansi(false).init();
+        if let Err(error) = run(folder) {
+            tracing::error!("the service ended: {error:#}");
+        }
+    }
+
+    fn run(folder: PathBuf) -> anyhow::Result<()> {
+        let asked = Arc::new(Notify::new());
+        let ending = asked.clone();
+        let status = register(SERVICE, move |control| match control {
+            ServiceControl::Stop | ServiceControl::Shutdown => {
+                ending.notify_one();
+                ServiceControlHandlerResult::NoError
+            }
+            ServiceControl::Interrogate => ServiceControlHandlerResult::NoError,
+            _ => ServiceControlHandlerResult::NotImplemented,
+        })?;
+        let say = |state: ServiceState, code: u32| {
+            status.set_service_status(ServiceStatus {
+                service_type: ServiceType::OWN_PROCESS,
+                current_state: state,
+                controls_accepted: ServiceControlAccept::STOP | ServiceControlAccept::SHUTDOWN,
+                exit_code: ServiceExitCode::Win32(code),
+                checkpoint: 0,
+                wait_hint: Duration::from_secs(15),
+                process_id: None,
+            })
+        };
+        let desk = Arc::new(Desk::open(Box::new(Driver), Memory::open(&folder)?));
+        let keeping = desk.clone();
+        let keeper = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeping.keep())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        say(ServiceState::Running, 0)?;
+        let ended = runtime.block_on(async {
+            tokio::select! {
+                () = asked.notified() => Ok(()),
+                served = serve(desk.clone()) => served,
+            }
+        });
+        desk.close();
+        let _ = keeper.join();
+        tracing::info!("every limit is put back; ended");
+        say(ServiceState::Stopped, u32::from(ended.is_err()))?;
+        Ok(ended?)
+    }
+}
+
+#[cfg(windows)]
+fn main() -> anyhow::Result<()> {
+    windows::main()
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
 fn main() -> anyhow::Result<()> {
     anyhow::bail!(
-        "nightjar-helper is a service of Linux; on this system Nightjar lends a card with the power limit that it has"
+        "nightjar-helper is a service of Linux and Windows; on this system Nightjar lends a card with the power limit that it has"
     )
 }

@@ -64,6 +64,8 @@ impl Memory {
         file.write_all(&serde_json::to_vec(remembered)?)?;
         file.sync_all()?;
         fs::rename(&fresh, self.file())?;
+        // Elsewhere the name is as durable as the file.
+        #[cfg(unix)]
         File::open(&self.folder)?.sync_all()?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Connections and their requests: one thread each, one answer a request. The first frame must be a `Hello`.
+//! Connections on Linux: a socket, the kernel's word on who is at its other end, a thread each.
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nightjar_protocol::helper::{
-    FrameError, HELPER_VERSION, HelperAnswer, HelperErrorCode, HelperRefusal, HelperRequest, read_frame,
+    ContainerId, FrameError, HelperAnswer, HelperErrorCode, HelperRefusal, HelperRequest, read_frame,
     write_frame,
 };
 use rustix::net::sockopt::socket_peercred;
 
+use crate::conversation::{Containers, Conversation};
 use crate::desk::Desk;
 use crate::guards::Guards;
 use crate::limits::Connection;
@@ -105,7 +106,8 @@ impl Server {
 
     /// Why it ended.
     fn converse(&self, stream: &mut UnixStream, by: Connection, peer: Peer) -> String {
-        let mut is_greeted = false;
+        let who = format!("user {}, process {}", peer.uid, peer.pid);
+        let mut conversation = Conversation::new(self.desk.clone(), self.guards.clone(), by, who);
         loop {
             let request: HelperRequest = match read_frame(stream) {
                 Ok(Some(request)) => request,
@@ -118,76 +120,43 @@ impl Server {
                     return error.to_string();
                 }
             };
-            let answer = match (is_greeted, &request) {
-                (false, HelperRequest::Hello { protocol_version: HELPER_VERSION, .. }) => {
-                    is_greeted = true;
-                    if let Err(error) = stream.set_read_timeout(None) {
-                        return error.to_string();
-                    }
-                    Ok(HelperAnswer::Welcome {
-                        protocol_version: HELPER_VERSION,
-                        helper_version: env!("CARGO_PKG_VERSION").to_owned(),
-                    })
-                }
-                (false, _) => Err(HelperRefusal::new(
-                    HelperErrorCode::Version,
-                    format!(
-                        "this helper speaks version {HELPER_VERSION} and wants `hello` first; install app and helper of one version"
-                    ),
-                )),
-                (true, _) => request.check().and_then(|()| self.answer(&request, by)),
-            };
-            match &answer {
-                Ok(_) => tracing::info!(uid = peer.uid, pid = peer.pid, connection = by.0, ?request, "done"),
-                Err(refusal) => {
-                    tracing::warn!(
-                        uid = peer.uid,
-                        pid = peer.pid,
-                        connection = by.0,
-                        ?request,
-                        "refused: {refusal}"
-                    );
-                }
-            }
-            let answer = answer.unwrap_or_else(HelperAnswer::Refused);
-            if let Err(error) = write_frame(stream, &answer) {
+            let answer = conversation.take(&request);
+            // The greeting came in time; requests may be as far apart as they like.
+            let ready = stream.set_read_timeout(None).map_err(FrameError::Io);
+            if let Err(error) = ready.and_then(|()| write_frame(stream, &answer)) {
                 return error.to_string();
             }
-            if !is_greeted {
+            if !conversation.is_greeted() {
                 return "no greeting came first".to_owned();
             }
         }
     }
+}
 
-    fn answer(&self, request: &HelperRequest, by: Connection) -> Result<HelperAnswer, HelperRefusal> {
+impl Containers for Guards {
+    fn handle(&self, request: &HelperRequest, by: Connection) -> Result<HelperAnswer, HelperRefusal> {
         match request {
-            HelperRequest::Hello { .. } => {
-                return Err(HelperRefusal::new(
-                    HelperErrorCode::BadRequest,
-                    "`hello` comes first and once; go on with a request",
-                ));
-            }
-            HelperRequest::SetPowerLimit { gpu_uuid, watts } => return self.desk.set(gpu_uuid, *watts, by),
-            HelperRequest::Confirm { gpu_uuid } => self.desk.confirm(gpu_uuid, by)?,
-            HelperRequest::Restore { gpu_uuid } => self.desk.restore(gpu_uuid.as_ref()),
-            HelperRequest::Status => {
-                return Ok(HelperAnswer::Status { cards: self.desk.list(), guarded: self.guards.of(by) });
-            }
-            HelperRequest::Guard { container_id } => self.guards.guard(container_id.clone(), by)?,
-            HelperRequest::Release { container_id } => self.guards.release(container_id, by),
+            HelperRequest::Guard { container_id } => self.guard(container_id.clone(), by)?,
+            HelperRequest::Release { container_id } => self.release(container_id, by),
             HelperRequest::FreezeContainer { container_id } => {
-                let took = self.guards.own(container_id, by)?.freeze(container_id)?;
+                let took = self.own(container_id, by)?.freeze(container_id)?;
                 return Ok(HelperAnswer::Frozen {
                     took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                 });
             }
             HelperRequest::ThawContainer { container_id } => {
-                self.guards.own(container_id, by)?.thaw(container_id)?
+                self.own(container_id, by)?.thaw(container_id)?
             }
-            HelperRequest::EndContainer { container_id } => {
-                self.guards.own(container_id, by)?.end(container_id)?
+            HelperRequest::EndContainer { container_id } => self.own(container_id, by)?.end(container_id)?,
+            _ => {
+                let text = "this request is not about a container";
+                return Err(HelperRefusal::new(HelperErrorCode::BadRequest, text));
             }
         }
         Ok(HelperAnswer::Done)
+    }
+
+    fn of(&self, by: Connection) -> Vec<ContainerId> {
+        Guards::of(self, by)
     }
 }

@@ -81,8 +81,14 @@ fn a_frozen_process_does_not_outlive_its_guard_and_one_that_runs_has_its_grace()
     let Some(mut frozen) = Group::new(2) else { return };
     let Some(mut running) = Group::new(3) else { return };
     let cgroups = Cgroups::at(Path::new(ROOT));
-    let guards = Guards::new(cgroups.clone());
+    let proc = tempfile::tempdir().unwrap();
+    let guards = Guards::new(cgroups.clone(), proc.path());
     for group in [&frozen, &running] {
+        // A `sleep` is in the place of a worker's process 1, so the kernel's word on it is too.
+        let process = proc.path().join(group.process.id().to_string());
+        fs::create_dir(&process).unwrap();
+        fs::write(process.join("status"), format!("NSpid:\t{}\t1\n", group.process.id())).unwrap();
+        fs::write(process.join("cmdline"), "/usr/local/bin/nightjar-guest\0worker\0").unwrap();
         guards.guard(group.id.clone(), Connection(1)).unwrap();
     }
     cgroups.freeze(&frozen.id).unwrap();

@@ -60,7 +60,7 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let memory = Memory::open(&folder.path().join("state")).unwrap();
         let desk = Arc::new(Desk::open(Box::new(rack.clone()), memory));
-        let guards = Guards::new(Cgroups::at(folder.path()));
+        let guards = Guards::new(Cgroups::at(folder.path()), &folder.path().join("proc"));
         Self { rack, server: Server::new(desk, guards, "/".into()), folder }
     }
 
@@ -159,13 +159,44 @@ fn id() -> ContainerId {
     ContainerId::try_from("ab".repeat(32)).unwrap()
 }
 
-/// A version 1 freezer for a container that nothing runs in.
+/// A process in the place of the kernel's list.
+fn process(root: &Path, pid: u32, inside: &str, program: &str) {
+    let folder = root.join("proc").join(pid.to_string());
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("status"), format!("Name:\tx\nNSpid:\t{pid}{inside}\n")).unwrap();
+    std::fs::write(folder.join("cmdline"), format!("{program}\0worker\0")).unwrap();
+}
+
+/// A version 1 freezer for a container with one process.
 fn freezer(root: &Path) -> std::path::PathBuf {
     let group = root.join("freezer/docker").join(id().as_str());
     std::fs::create_dir_all(&group).unwrap();
     std::fs::write(group.join("freezer.state"), "THAWED\n").unwrap();
-    std::fs::write(group.join("cgroup.procs"), "").unwrap();
+    std::fs::write(group.join("cgroup.procs"), "4242424\n").unwrap();
     group.join("freezer.state")
+}
+
+#[test]
+fn a_container_that_is_none_of_nightjars_is_left_alone() {
+    let rig = Rig::new();
+    let (mut line, _serving) = rig.greeted();
+    let state = freezer(rig.folder.path());
+    let guard = || HelperRequest::Guard { container_id: id() };
+    for (inside, program) in [
+        // A database; a tenant's program that took our name; one of the host's own that moved in.
+        ("\t1", "/usr/lib/postgresql/bin/postgres"),
+        ("\t37", "/tmp/nightjar-guest"),
+        ("", "/usr/local/bin/nightjar-guest"),
+        ("\t1", "/usr/local/bin/nightjar-guest-not"),
+    ] {
+        process(rig.folder.path(), 4_242_424, inside, program);
+        assert_eq!(code(ask(&mut line, guard())), HelperErrorCode::NotYours, "{program}");
+        let end = HelperRequest::EndContainer { container_id: id() };
+        assert_eq!(code(ask(&mut line, end)), HelperErrorCode::NotYours);
+    }
+    assert_eq!(std::fs::read_to_string(&state).unwrap(), "THAWED\n");
+    process(rig.folder.path(), 4_242_424, "\t1", "/usr/local/bin/nightjar-guest");
+    assert_eq!(ask(&mut line, guard()), HelperAnswer::Done);
 }
 
 #[test]
@@ -176,6 +207,7 @@ fn only_a_container_that_was_named_is_touched() {
     let guard = || HelperRequest::Guard { container_id: id() };
     assert_eq!(code(ask(&mut line, guard())), HelperErrorCode::NoSuchContainer);
     let state = freezer(rig.folder.path());
+    process(rig.folder.path(), 4_242_424, "\t1", "/usr/local/bin/nightjar-guest");
     assert_eq!(code(ask(&mut line, freeze())), HelperErrorCode::NotYours);
     assert_eq!(ask(&mut line, guard()), HelperAnswer::Done);
     assert!(matches!(ask(&mut line, freeze()), HelperAnswer::Frozen { .. }));

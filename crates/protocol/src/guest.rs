@@ -1,7 +1,7 @@
-//! Agent and process 1 of a lease's two containers. The agent writes lines to a container's standard input, process 1
+//! Agent and process 1 of a lease's two containers, or of a load's one. The agent writes lines to a container's standard input, process 1
 //! writes lines to its standard output.
 //!
-//! The first line is the container's configuration ([`WorkerBoot`] or [`GatewayBoot`]), every further one is empty (a
+//! The first line is the container's configuration ([`WorkerBoot`], [`GatewayBoot`] or [`LoadBoot`]), every further one is empty (a
 //! heartbeat) or a [`GuestCommand`]. Where no byte comes for [`SILENCE_SECS`], process 1 exits, and the kernel ends
 //! everything in the container.
 
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use nightjar_core::parting::{Cause, Parting, Step};
 use nightjar_core::settings::{EgressMode, Language};
+use nightjar_core::sweep::WorkKind;
 use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,12 @@ pub struct GatewayBoot {
 
 fn worker_ports() -> Vec<u16> {
     vec![SSH_PORT, JUPYTER_PORT]
+}
+
+/// First line to a load's process 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadBoot {
+    pub work: WorkKind,
 }
 
 /// Later lines to a process 1. Both take a notice; the rest is for the one that it concerns.
@@ -176,6 +183,8 @@ pub enum GuestEvent {
         /// The server's public key: one line in OpenSSH's format.
         ssh_host_key: String,
     },
+    /// A load has done so much since its start, in a unit that belongs to the kind of work and to nothing else.
+    Work { done: u64 },
     /// A service ended and is started again, unless the tenant is being ended.
     Exited { service: Service, code: i32 },
     /// The container cannot do its work; process 1 ends after this.

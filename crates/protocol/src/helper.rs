@@ -15,8 +15,12 @@ use serde::{Deserialize, Serialize};
 pub const HELPER_VERSION: u32 = 1;
 /// Longest frame, without its four bytes of length.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;
-/// Where the helper listens on Linux.
+/// Where the helper listens.
+#[cfg(not(windows))]
 pub const HELPER_SOCKET: &str = "/run/nightjar/helper.sock";
+/// Where the helper listens: a named pipe.
+#[cfg(windows)]
+pub const HELPER_SOCKET: &str = r"\\.\pipe\nightjar-helper";
 /// Names another socket, for tests and for a helper that is started by hand.
 pub const HELPER_SOCKET_ENV: &str = "NIGHTJAR_HELPER";
 /// Bounds on what may be asked for; the card's own are narrower.

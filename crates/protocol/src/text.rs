@@ -12,6 +12,7 @@ use nightjar_core::parting::{Cause, Step};
 use nightjar_core::policy::BlockReason;
 use nightjar_core::settings::Language;
 use nightjar_core::signal::{SignalKind, Standing};
+use nightjar_core::sweep::WorkKind;
 use nightjar_core::thermal::Doubt;
 use nightjar_core::time::Timestamp;
 
@@ -211,6 +212,14 @@ impl Texts {
             GpuTrouble::Lost => self.plain("gpu-lost"),
             GpuTrouble::Other { detail } => self.with("gpu-other", &[("detail", detail.clone())]),
         }
+    }
+
+    #[must_use]
+    pub fn work_kind(&self, kind: WorkKind) -> String {
+        self.plain(match kind {
+            WorkKind::Compute => "work-compute",
+            WorkKind::Memory => "work-memory",
+        })
     }
 
     #[must_use]

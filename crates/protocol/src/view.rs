@@ -2,7 +2,10 @@
 //!
 //! Tray, window, notification and `nightjar status` are all made from [`ViewModel`]; none of them holds a rule.
 
-use nightjar_core::host::{CardView, HostState, HostView, Notice};
+use nightjar_core::gpu::DriverInfo;
+use nightjar_core::host::{
+    CardView, HostState, HostView, Notice, SweepEnd, SweepPhase, SweepView, SweetSpot,
+};
 use nightjar_core::market::WaitReason;
 use nightjar_core::money::Money;
 use nightjar_core::night::Account;
@@ -72,6 +75,10 @@ pub struct CardTile {
     pub sentence: String,
     /// Every reason, the most useful first.
     pub reasons: Vec<String>,
+    /// How the last search for the sweet spot stands.
+    pub sweep: Option<String>,
+    /// What was found, a sentence for each of `card.sweet_spots`.
+    pub sweet_spots: Vec<String>,
 }
 
 /// What one sensor says, for the owner who asks what Nightjar sees.
@@ -124,6 +131,8 @@ pub struct ViewModel {
     pub today: Option<Summary>,
     pub cards: Vec<CardTile>,
     pub power: PowerNote,
+    /// `None` until the driver has answered.
+    pub driver: Option<DriverInfo>,
     pub tray: TrayMenu,
     /// What the owner has chosen, as it is in force; `None` where the file cannot be read and nothing can be changed.
     pub settings: Option<Box<Settings>>,
@@ -168,11 +177,27 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         today: around.today.as_ref().map(|account| Summary::of(account, language)),
         cards,
         power: power_note(&host.helper, &host.settings, texts),
+        driver: host.driver.clone(),
         tray,
         settings: host.settings_readable.then(|| Box::new(host.settings.clone())),
         identity: around.identity.clone(),
     }
 }
+
+/// What turns the helper on, starts it again, and lets this account use it. On Windows an administrator's commands.
+#[cfg(not(windows))]
+const TURN_ON: &str = "sudo systemctl enable --now nightjar-helper.socket";
+#[cfg(windows)]
+const TURN_ON: &str = "nightjar-helper install";
+#[cfg(not(windows))]
+const START_AGAIN: &str = "sudo systemctl restart nightjar-helper.socket";
+#[cfg(windows)]
+const START_AGAIN: &str = "sc.exe start NightjarHelper";
+#[cfg(not(windows))]
+const JOIN: Option<&str> = Some("sudo usermod --append --groups nightjar \"$USER\"");
+/// Who sits at the PC is let in; there is no group to join.
+#[cfg(windows)]
+const JOIN: Option<&str> = None;
 
 pub(crate) fn power_note(helper: &HelperStanding, settings: &Settings, texts: &Texts) -> PowerNote {
     let note = |key: &str, command: Option<&str>| PowerNote {
@@ -184,15 +209,11 @@ pub(crate) fn power_note(helper: &HelperStanding, settings: &Settings, texts: &T
     match helper {
         HelperStanding::Available { .. } => PowerNote { can_be_set: true, ..note("power-available", None) },
         HelperStanding::Unknown => note("power-unknown", None),
-        HelperStanding::NotInstalled => {
-            note("power-not-installed", Some("sudo systemctl enable --now nightjar-helper.socket"))
-        }
-        HelperStanding::NotAllowed => {
-            note("power-not-allowed", Some("sudo usermod --append --groups nightjar \"$USER\""))
-        }
+        HelperStanding::NotInstalled => note("power-not-installed", Some(TURN_ON)),
+        HelperStanding::NotAllowed => note("power-not-allowed", JOIN),
         HelperStanding::NotAnswering { detail } => PowerNote {
             sentence: texts.with("power-not-answering", &[("detail", detail.clone())]),
-            ..note("power-not-answering", Some("sudo systemctl restart nightjar-helper.socket"))
+            ..note("power-not-answering", Some(START_AGAIN))
         },
         HelperStanding::Unsupported => note("power-unsupported", None),
     }
@@ -242,7 +263,61 @@ fn tile(card: &CardView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> 
         (None, Some(reason)) => reason.clone(),
         (None, None) => waiting(card.waiting, texts),
     };
-    CardTile { card: card.clone(), sentence, reasons }
+    CardTile {
+        card: card.clone(),
+        sentence,
+        reasons,
+        sweep: card.sweep.as_ref().map(|sweep| sweep_words(sweep, texts, clock)),
+        sweet_spots: card.sweet_spots.iter().map(|spot| spot_words(spot, card, texts)).collect(),
+    }
+}
+
+fn sweep_words(sweep: &SweepView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> String {
+    let work = ("work", texts.work_kind(sweep.work));
+    let end = |end: &SweepEnd| match end {
+        SweepEnd::Done => texts.with("sweep-done", std::slice::from_ref(&work)),
+        SweepEnd::Interrupted { reason: Some(reason) } => {
+            texts.with("sweep-interrupted-why", &[work.clone(), ("reason", texts.reason(reason, clock))])
+        }
+        SweepEnd::Interrupted { reason: None } => {
+            texts.with("sweep-interrupted", std::slice::from_ref(&work))
+        }
+        SweepEnd::Cancelled => texts.with("sweep-cancelled", std::slice::from_ref(&work)),
+        SweepEnd::NeverFree => texts.with("sweep-never-free", std::slice::from_ref(&work)),
+        SweepEnd::Failed { cause } => texts.with("sweep-failed", &[work.clone(), ("cause", cause.clone())]),
+    };
+    match &sweep.phase {
+        SweepPhase::Waiting { .. } => texts.with("sweep-waiting", &[work]),
+        SweepPhase::Starting { .. } => texts.with("sweep-starting", &[work]),
+        SweepPhase::Measuring { limit_watts } => {
+            let values = [
+                work,
+                ("watts", limit_watts.unwrap_or(0).to_string()),
+                ("done", sweep.points.len().to_string()),
+                ("all", sweep.limits.len().to_string()),
+            ];
+            texts.with("sweep-measuring", &values)
+        }
+        SweepPhase::Ending { end: how } | SweepPhase::Over { end: how, .. } => end(how),
+    }
+}
+
+fn spot_words(spot: &SweetSpot, card: &CardView, texts: &Texts) -> String {
+    let judgement = &spot.judgement;
+    let of = |index: usize| judgement.judged.get(index);
+    let (Some(best), Some(efficient)) = (of(judgement.best_income), of(judgement.most_efficient)) else {
+        return String::new();
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "micro-units of an hour's income")]
+    let net = Money::new(best.net_per_hour_micros.round() as i64, card.asking.currency);
+    let values = [
+        ("work", texts.work_kind(spot.work)),
+        ("watts", best.point.limit_watts.to_string()),
+        ("net", net.to_string()),
+        ("speed", format!("{:.0}", best.speed_percent)),
+        ("efficient", efficient.point.limit_watts.to_string()),
+    ];
+    texts.with("sweet-spot", &values)
 }
 
 /// Title and body of a desktop notification.

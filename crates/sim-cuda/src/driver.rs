@@ -26,6 +26,15 @@ const DEEPEST_QUEUE: Duration = Duration::from_millis(200);
 /// Handles start here, so that a forgotten initialisation does not look like one.
 const FIRST_HANDLE: usize = 0x6e6a_0000;
 
+/// What a kernel asks of a card.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// At full clock.
+    pub lasts: Duration,
+    /// How much of it waits for memory, 0 to 1.
+    pub memory_share: f64,
+}
+
 struct Context {
     ordinal: usize,
 }
@@ -313,7 +322,7 @@ impl Driver {
     }
 
     /// Computes `nightjar_matmul_f32`, and says how long a card of so many teraflops takes for it.
-    pub fn multiply(&self, [a, b, c]: [u64; 3], n: u32, teraflops: f64) -> Outcome<Duration> {
+    pub fn multiply(&self, [a, b, c]: [u64; 3], n: u32, teraflops: f64) -> Outcome<Work> {
         if n == 0 || n > matmul::LARGEST {
             return Err(cuda::INVALID_VALUE);
         }
@@ -321,7 +330,8 @@ impl Driver {
         let product = matmul::multiply(&self.floats(a, size * size)?, &self.floats(b, size * size)?, size);
         let bytes: Vec<u8> = product.iter().flat_map(|value| value.to_ne_bytes()).collect();
         self.write(c, &bytes)?;
-        Ok(Duration::from_secs_f64(2.0 * f64::from(n).powi(3) / (teraflops * 1e12)))
+        let lasts = Duration::from_secs_f64(2.0 * f64::from(n).powi(3) / (teraflops * 1e12));
+        Ok(Work { lasts, memory_share: 0.0 })
     }
 
     fn floats(&self, at: u64, count: usize) -> Outcome<Vec<f32>> {
@@ -331,18 +341,14 @@ impl Driver {
     }
 
     /// Occupies the context's card with one kernel. The answer says until when to hold the caller.
-    pub fn submit(
-        &mut self,
-        context: usize,
-        kernel: &str,
-        known: Option<Duration>,
-    ) -> Outcome<Option<Instant>> {
+    pub fn submit(&mut self, context: usize, kernel: &str, known: Option<Work>) -> Outcome<Option<Instant>> {
         let ordinal = self.ordinal_of(context)?;
+        let known = known.unwrap_or(Work { lasts: LAUNCH, memory_share: MEMORY_SHARE });
         let request = Request::Launch {
             card: self.card(ordinal)?,
             kernel: kernel.to_owned(),
-            device_micros: u64::try_from(known.unwrap_or(LAUNCH).as_micros()).unwrap_or(u64::MAX),
-            memory_share: if known.is_some() { 0.0 } else { MEMORY_SHARE },
+            device_micros: u64::try_from(known.lasts.as_micros()).unwrap_or(u64::MAX),
+            memory_share: known.memory_share,
         };
         let Reply::Queued { micros } = self.ask(&request)? else { return Err(cuda::UNKNOWN) };
         let queued = Duration::from_micros(micros);

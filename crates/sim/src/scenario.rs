@@ -32,13 +32,14 @@ const MOST_CARDS: usize = 16;
 const MOST_EVENTS: usize = 10_000;
 
 /// Scenarios that come with the stand-in: what can become of a card's heat, by name.
-pub const NAMED: [(&str, &str); 7] = [
+pub const NAMED: [(&str, &str); 8] = [
     ("hot-room", include_str!("../scenarios/hot-room.toml")),
     ("dusty-fan", include_str!("../scenarios/dusty-fan.toml")),
     ("dead-fan-sensor", include_str!("../scenarios/dead-fan-sensor.toml")),
     ("blocked-fan", include_str!("../scenarios/blocked-fan.toml")),
     ("silent-thermometer", include_str!("../scenarios/silent-thermometer.toml")),
     ("stuck-thermometer", include_str!("../scenarios/stuck-thermometer.toml")),
+    ("blind-and-blocked", include_str!("../scenarios/blind-and-blocked.toml")),
     ("laptop-in-bed", include_str!("../scenarios/laptop-in-bed.toml")),
 ];
 

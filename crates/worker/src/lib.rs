@@ -7,6 +7,7 @@
 //! | `lease_task` | one lease's life: serve, lose the Engine, end |
 //! | `preparation` | from an offer's terms to a worker that passed its check |
 //! | `line` | heartbeats to process 1 of a container and its events |
+//! | `load` | a steady load of our own on an idle card, by which power limits are compared |
 //! | [`SecondRoad`] | freezing where the Engine does not answer; which road froze thaws |
 //! | `removal` | ending containers so that nothing of them is left |
 //! | `spec` | terms and settings to container configurations; pure |
@@ -21,6 +22,7 @@ mod engine;
 pub mod floors;
 mod lease_task;
 mod line;
+mod load;
 mod own_networks;
 mod preparation;
 mod probe;
@@ -31,5 +33,6 @@ pub mod workers;
 
 pub use config::{EngineAddress, WorkersConfig};
 pub use engine::EngineError;
+pub use load::LoadWish;
 pub use second_road::{Done, SecondRoad};
 pub use workers::{WorkerReport, Workers};

@@ -19,6 +19,7 @@ pub(crate) const LABEL_EPOCH: &str = "nightjar.epoch";
 pub(crate) const LABEL_ROLE: &str = "nightjar.role";
 pub(crate) const ROLE_WORKER: &str = "worker";
 pub(crate) const ROLE_GATEWAY: &str = "gateway";
+const ROLE_LOAD: &str = "load";
 const ROLE_NETWORK: &str = "network";
 const ROLE_VOLUME: &str = "volume";
 
@@ -26,6 +27,8 @@ const MIB: u64 = 1024 * 1024;
 /// The tenant's user and group in every image.
 const TENANT: &str = "1000:1000";
 const GATEWAY_MEMORY_MIB: u64 = 192;
+/// CUDA's own needs on the host's side of a context.
+const LOAD_MEMORY_MIB: u64 = 1_024;
 /// Rules and shaping.
 const GATEWAY_CAPABILITIES: [&str; 1] = ["NET_ADMIN"];
 const GATEWAY_PIDS: i64 = 256;
@@ -254,6 +257,45 @@ fn worker(
         cmd: Some(vec!["worker".to_owned()]),
         working_dir: Some("/workspace".to_owned()),
         labels: Some(labels(around.host, terms, ROLE_WORKER)),
+        host_config: Some(host_config),
+        ..with_line()
+    }
+}
+
+/// A container with a card, little memory and nothing else: no network, no volume, no capability. The label of a lease
+/// makes it known as ours, and a left-over that is swept away.
+pub(crate) fn load(
+    name: &str,
+    host: &str,
+    gpu_index: u32,
+    image: &Image,
+    seccomp: &str,
+) -> ContainerCreateBody {
+    let security = ["no-new-privileges".to_owned(), format!("seccomp={seccomp}")];
+    let host_config = HostConfig {
+        network_mode: Some("none".to_owned()),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(security.to_vec()),
+        readonly_rootfs: Some(true),
+        // The driver keeps what it has compiled below the home folder, and does without where it cannot.
+        tmpfs: Some(HashMap::from([("/tmp".to_owned(), tmpfs(RUN_MIB, "1777", None))])),
+        device_requests: Some(vec![gpu(gpu_index)]),
+        memory: Some(bytes(LOAD_MEMORY_MIB)),
+        memory_swap: Some(bytes(LOAD_MEMORY_MIB)),
+        nano_cpus: Some(nano_cpus(1)),
+        cpu_shares: Some(WORKER_CPU_SHARES),
+        pids_limit: Some(GATEWAY_PIDS),
+        ipc_mode: Some("private".to_owned()),
+        oom_score_adj: Some(WORKER_OOM_SCORE),
+        log_config: Some(log_config()),
+        ..HostConfig::default()
+    };
+    let labels = [(LABEL_HOST, host), (LABEL_LEASE, name), (LABEL_ROLE, ROLE_LOAD)];
+    ContainerCreateBody {
+        image: Some(image.pinned_reference()),
+        user: Some(TENANT.to_owned()),
+        cmd: Some(vec!["load".to_owned()]),
+        labels: Some(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
         host_config: Some(host_config),
         ..with_line()
     }

@@ -6,17 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nightjar_core::host::{StopHow, WorkerEvent, WorkerFate};
+use nightjar_core::host::{LoadEvent, StopHow, WorkerEvent, WorkerFate};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::parting::Parting;
 use nightjar_core::policy::Runtime;
 use nightjar_core::settings::Settings;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, Ours, Standing};
 use crate::lease_task::{Begin, Ending, LeaseTask, Order, Ports};
+use crate::load::{LoadTask, LoadWish};
 use crate::probe::Probe;
 use crate::removal::{epoch_of, is_worker, labels_of, lease_of, remove_all};
 use crate::second_road::SecondRoad;
@@ -53,6 +54,8 @@ struct Inner {
     /// Placements that [`Workers::survivors`] has seen, so that the end of one that vanished since can be told.
     seen: Mutex<HashMap<LeaseId, Epoch>>,
     next_number: AtomicU64,
+    /// By the card's name; dropping the sender ends the load.
+    loads: Mutex<HashMap<String, oneshot::Sender<()>>>,
 }
 
 /// What is kept of a lease's task.
@@ -84,6 +87,7 @@ impl Workers {
             tasks: Mutex::default(),
             seen: Mutex::default(),
             next_number: AtomicU64::new(0),
+            loads: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -138,6 +142,26 @@ impl Workers {
             Some(handle) => drop(handle.orders.send(order)),
             None => tracing::warn!(%lease, "there is no worker of this lease to freeze or thaw"),
         }
+    }
+
+    /// Puts a steady load on a card that nobody uses. `told` hears of its work, and of its end in any case. An earlier
+    /// load of the same card ends first.
+    pub fn start_load(&self, wish: LoadWish, told: impl Fn(LoadEvent) + Send + Sync + 'static) {
+        let (stop, stopped) = oneshot::channel();
+        drop(lock(&self.inner.loads).insert(wish.card.clone(), stop));
+        let (engine, config, road) =
+            (self.inner.engine.clone(), self.inner.config.clone(), self.inner.road.clone());
+        let number = self.inner.next_number.fetch_add(1, Ordering::Relaxed);
+        let task = LoadTask { engine, config, road, wish, number };
+        tokio::spawn(async move {
+            let cause = task.run(stopped, &told).await;
+            told(LoadEvent::Gone { cause });
+        });
+    }
+
+    /// Takes it off now; its `Gone` follows.
+    pub fn stop_load(&self, card: &str) {
+        drop(lock(&self.inner.loads).remove(card));
     }
 
     /// Ends a worker, whatever it is doing; reports `Gone` when nothing of it is left. May be called again: a harder

@@ -261,7 +261,7 @@ pub struct ThermalFigures {
 /// Scenarios in which the card can be kept cool and at work.
 pub const COOLABLE: [&str; 3] = ["hot-room", "dusty-fan", "dead-fan-sensor"];
 /// Scenarios in which it can only be stopped.
-pub const HOPELESS: [&str; 3] = ["blocked-fan", "silent-thermometer", "laptop-in-bed"];
+pub const HOPELESS: [&str; 4] = ["blocked-fan", "silent-thermometer", "blind-and-blocked", "laptop-in-bed"];
 
 /// # Errors
 /// When a scenario does not come with the stand-in.

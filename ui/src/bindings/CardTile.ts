@@ -12,4 +12,12 @@ sentence: string,
 /**
  * Every reason, the most useful first.
  */
-reasons: Array<string>, };
+reasons: Array<string>, 
+/**
+ * How the last search for the sweet spot stands.
+ */
+sweep: string | null, 
+/**
+ * What was found, a sentence for each of `card.sweet_spots`.
+ */
+sweet_spots: Array<string>, };

@@ -3,6 +3,8 @@ import type { GpuReading } from "./GpuReading";
 import type { HourEstimate } from "./HourEstimate";
 import type { JobView } from "./JobView";
 import type { Money } from "./Money";
+import type { SweepView } from "./SweepView";
+import type { SweetSpot } from "./SweetSpot";
 import type { Verdict } from "./Verdict";
 import type { WaitReason } from "./WaitReason";
 
@@ -21,4 +23,12 @@ hour: HourEstimate, job: JobView | null,
 /**
  * Why no job comes, while nothing stands against one and the market says so.
  */
-waiting: WaitReason | null, };
+waiting: WaitReason | null, 
+/**
+ * The last sweep that was asked for since the start, under way or over.
+ */
+sweep: SweepView | null, 
+/**
+ * What sweeps have found, a line a kind of work; never one number for the card.
+ */
+sweet_spots: Array<SweetSpot>, };

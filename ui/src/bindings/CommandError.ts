@@ -5,4 +5,4 @@ import type { LeaseId } from "./LeaseId";
 /**
  * Why a command was not taken.
  */
-export type CommandError = { "kind": "settings_unreadable" } | { "kind": "duration", most_ms: number, } | { "kind": "no_game" } | { "kind": "no_such_job", lease: LeaseId, } | { "kind": "no_such_card", gpu: GpuUuid, } | { "kind": "no_power_limit" } | { "kind": "power_limit", least: number, most: number, } | { "kind": "settings", detail: string, };
+export type CommandError = { "kind": "settings_unreadable" } | { "kind": "duration", most_ms: number, } | { "kind": "no_game" } | { "kind": "no_such_job", lease: LeaseId, } | { "kind": "no_such_card", gpu: GpuUuid, } | { "kind": "no_power_limit" } | { "kind": "no_helper" } | { "kind": "sweep_runs" } | { "kind": "power_limit", least: number, most: number, } | { "kind": "settings", detail: string, };

@@ -4,6 +4,7 @@ import type { LeaseId } from "./LeaseId";
 import type { PowerWish } from "./PowerWish";
 import type { Preset } from "./Preset";
 import type { Settings } from "./Settings";
+import type { SweepWish } from "./SweepWish";
 
 /**
  * What the owner says, through any front end.
@@ -12,4 +13,4 @@ export type UserCommand = { "command": "set_earning", on: boolean, } | { "comman
 /**
  * Also until the owner comes back after having left.
  */
-until_back: boolean, } | { "command": "last_job", for_ms: number, } | { "command": "end_overrides" } | { "command": "stop_job", lease: LeaseId, } | { "command": "set_power_limit", gpu: GpuUuid | null, limit: PowerWish | null, } | { "command": "apply_preset", preset: Preset, } | { "command": "save", settings: Settings, };
+until_back: boolean, } | { "command": "last_job", for_ms: number, } | { "command": "end_overrides" } | { "command": "stop_job", lease: LeaseId, } | { "command": "set_power_limit", gpu: GpuUuid | null, limit: PowerWish | null, } | { "command": "sweep" } & SweepWish | { "command": "stop_sweep", gpu: GpuUuid | null, } | { "command": "apply_preset", preset: Preset, } | { "command": "save", settings: Settings, };

@@ -23,6 +23,10 @@ function commandDetail(error: Extract<Refusal, { kind: "command" }>["data"], tex
       return texts.say("refusal-no-such-card");
     case "no_power_limit":
       return texts.say("refusal-no-power-limit");
+    case "no_helper":
+      return texts.say("refusal-no-helper");
+    case "sweep_runs":
+      return texts.say("refusal-sweep-runs");
     case "power_limit":
       return texts.say("refusal-power-limit", { least: error.least, most: error.most });
     case "settings":

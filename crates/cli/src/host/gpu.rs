@@ -75,7 +75,7 @@ impl Source {
             Self::Host(mut grip) => {
                 let now = view(grip.ask(ControlRequest::Status).await?)?;
                 let cards = now.cards.into_iter().map(|tile| tile.card.reading).collect();
-                Ok((Self::Host(grip), None, cards))
+                Ok((Self::Host(grip), now.driver, cards))
             }
             Self::Driver(mut sampler) => {
                 let asked = tokio::task::spawn_blocking(move || (sampler.sample(), sampler));

@@ -43,6 +43,11 @@ impl Grip {
         answered(asked.await.map_err(|_| stuck())?)
     }
 
+    /// The next view of a `Watch`.
+    pub(super) async fn next(&mut self) -> Result<Box<ViewModel>, Failure> {
+        view(answered(self.client.next().await)?)
+    }
+
     pub(super) async fn command(&mut self, command: UserCommand) -> Result<Box<ViewModel>, Failure> {
         view(self.ask(ControlRequest::Do(command)).await?)
     }
@@ -66,7 +71,7 @@ pub(super) fn refused(refusal: &Refusal) -> Failure {
     let exit = match refusal {
         Refusal::Command(C::NoSuchJob { .. } | C::NoSuchCard { .. } | C::NoGame) => Exit::NothingMatched,
         Refusal::Command(C::PowerLimit { .. } | C::Duration { .. } | C::Settings { .. }) => Exit::Usage,
-        Refusal::Command(C::NoPowerLimit | C::SettingsUnreadable)
+        Refusal::Command(C::NoPowerLimit | C::NoHelper | C::SweepRuns | C::SettingsUnreadable)
         | Refusal::Unreadable { .. }
         | Refusal::Journal { .. } => Exit::Failed,
     };
@@ -96,7 +101,7 @@ pub async fn status(arguments: &Status, output: Output) -> Result<(), Failure> {
     output.print(&seen, &show::status(&seen))?;
     loop {
         let next = tokio::select! {
-            next = grip.client.next() => view(answered(next)?)?,
+            next = grip.next() => next?,
             _ = tokio::signal::ctrl_c() => return Ok(()),
         };
         let words = show::status(&next);
@@ -121,6 +126,7 @@ pub async fn power(arguments: &Power, output: Output) -> Result<(), Failure> {
             let gpu = restore.gpu.clone().map(GpuUuid);
             (&restore.place, Some(UserCommand::SetPowerLimit { gpu, limit: None }))
         }
+        PowerCommand::Sweep(sweep) => return super::sweep::sweep(sweep, output).await,
         PowerCommand::Status(place) => (place, None),
     };
     let mut grip = Grip::connect(place).await?;

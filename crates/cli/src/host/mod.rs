@@ -7,6 +7,7 @@ mod run;
 mod schedule;
 pub mod schedule_arguments;
 mod show;
+mod sweep;
 mod why;
 
 pub use choice::{earn, finish, pause, preset, resume, sensors};

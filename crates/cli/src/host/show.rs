@@ -69,6 +69,11 @@ pub fn power(view: &ViewModel) -> String {
         table.row(row);
     }
     let mut text = format!("{table}\n{}", printable(&view.power.sentence));
+    for tile in &view.cards {
+        for sentence in tile.sweep.iter().chain(&tile.sweet_spots) {
+            let _ = write!(text, "\n{} {}", tile.card.reading.index, printable(sentence));
+        }
+    }
     if let Some(command) = &view.power.command {
         let _ = write!(text, "\n  {command}");
     }
@@ -129,7 +134,11 @@ mod tests {
                 hour: hour_estimate(nothing, nothing, None, 0, 0, 0),
                 job,
                 waiting: None,
+                sweep: None,
+                sweet_spots: Vec::new(),
             },
+            sweep: None,
+            sweet_spots: Vec::new(),
             sentence: "You are here.".into(),
             reasons: vec!["You are here.".into(), "On battery.".into()],
         }
@@ -176,6 +185,7 @@ mod tests {
                 command: None,
                 chosen: PowerSettings::default(),
             },
+            driver: None,
             tray: TrayMenu {
                 status: word(),
                 tooltip: word(),

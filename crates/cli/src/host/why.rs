@@ -23,6 +23,9 @@ pub async fn why(arguments: &Why, output: Output) -> Result<(), Failure> {
     };
     let since = resolve(arguments.since)?;
     let until = arguments.until.map(resolve).transpose()?;
+    if since.0 >= now.timestamp().as_millisecond() {
+        return Err(Failure::usage("the span lies ahead").advise("give a --since that has been"));
+    }
     if until.is_some_and(|until| until <= since) {
         return Err(Failure::usage("the span ends before it begins").advise("give --since an earlier moment"));
     }

@@ -8,6 +8,7 @@ use crate::thermal::Thermal;
 
 use super::job::Job;
 use super::memory::Reclaim;
+use super::sweeping::Sweeping;
 
 /// One card and what runs on it.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Card {
     pub(super) waiting: Option<WaitReason>,
     /// Who uses it beside us.
     pub(super) strangers: Strangers,
+    /// The last one that was asked for, under way or over.
+    pub(super) sweep: Option<Sweeping>,
 }
 
 impl Card {
@@ -46,7 +49,13 @@ impl Card {
             peak_watts: None,
             waiting: None,
             strangers: Strangers::default(),
+            sweep: None,
         }
+    }
+
+    /// The load of a sweep is on it, or on its way there or off it.
+    pub(super) fn is_swept(&self) -> bool {
+        self.sweep.as_ref().is_some_and(Sweeping::is_on_the_card)
     }
 }
 

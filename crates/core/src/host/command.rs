@@ -35,6 +35,10 @@ impl Host {
                 Err(CommandError::SettingsUnreadable)
             }
             UserCommand::SetPowerLimit { gpu, limit } => self.check_limit(gpu.as_ref(), *limit),
+            UserCommand::Sweep(wish) => self.check_sweep(wish),
+            UserCommand::StopSweep { gpu: Some(gpu) } if !self.cards.contains_key(gpu) => {
+                Err(CommandError::NoSuchCard { gpu: gpu.clone() })
+            }
             UserCommand::ApplyPreset { .. } if self.snapshot.settings_trouble.is_some() => {
                 Err(CommandError::SettingsUnreadable)
             }
@@ -86,6 +90,8 @@ impl Host {
                 self.choose_limit(gpu, limit);
                 out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
             }
+            UserCommand::Sweep(wish) => self.begin_sweep(&wish, now),
+            UserCommand::StopSweep { gpu } => self.cancel_sweep(gpu.as_ref(), now, out),
             UserCommand::LastJob { for_ms } => self.overrides.last_job_until = Some(now.plus_ms(for_ms)),
             UserCommand::EndOverrides => {
                 self.overrides = Overrides::default();

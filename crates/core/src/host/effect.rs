@@ -12,6 +12,7 @@ use crate::money::Money;
 use crate::parting::{Cause, Parting};
 use crate::policy::{BlockReason, Verdict};
 use crate::settings::{GiveBack, Settings, Sharing};
+use crate::sweep::{Curve, WorkKind};
 use crate::time::Timestamp;
 
 use super::bill::Bill;
@@ -46,6 +47,16 @@ pub enum Effect {
     },
     /// Back to what was found.
     RestorePowerLimit {
+        gpu: GpuUuid,
+    },
+    /// Put a steady load on a card, in a container of our own without a network.
+    StartLoad {
+        gpu: GpuUuid,
+        kind: WorkKind,
+        image: String,
+    },
+    /// Take it off now; `Gone` reports back.
+    StopLoad {
         gpu: GpuUuid,
     },
     /// Start gateway and worker and run the self-check.
@@ -163,6 +174,12 @@ pub enum JournalEntry {
         at: Timestamp,
         why: Option<WaitReason>,
     },
+    /// What a sweep has measured; replaces what was known of this card at this kind of work.
+    Curve {
+        gpu: GpuUuid,
+        kind: WorkKind,
+        curve: Curve,
+    },
 }
 
 /// What the coordinator is told.
@@ -239,7 +256,9 @@ impl Outbox {
     pub(super) fn push(&mut self, effect: Effect) {
         match effect {
             // A worker that is to be taken up again must be, before it can be frozen.
-            Effect::Freeze { .. } | Effect::Stop { .. } | Effect::Adopt { .. } => self.urgent.push(effect),
+            Effect::Freeze { .. } | Effect::Stop { .. } | Effect::StopLoad { .. } | Effect::Adopt { .. } => {
+                self.urgent.push(effect);
+            }
             _ => self.rest.push(effect),
         }
     }

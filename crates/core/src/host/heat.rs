@@ -34,7 +34,10 @@ impl Host {
             let sample = Sample {
                 celsius: card.reading.temperature_celsius,
                 watts: card.reading.power_watts,
-                work: work(card.job.as_ref()),
+                work: match &card.sweep {
+                    Some(sweep) if sweep.works() => Work::Runs,
+                    _ => work(card.job.as_ref()),
+                },
             };
             // The state is what counts here: reasons are derived from it.
             card.thermal.handle(&aim, &sample, now);

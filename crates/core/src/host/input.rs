@@ -11,8 +11,10 @@ use crate::power::HelperStanding;
 use crate::preset::Preset;
 use crate::settings::Settings;
 use crate::signal::Sign;
+use crate::sweep::Curves;
 
 use super::effect::StoredLease;
+use super::sweeping::SweepWish;
 
 /// A closed list: a new sensor is a new variant, and the compiler names every place that must know it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +46,13 @@ pub enum Input {
         event: WorkerEvent,
     },
     User(UserCommand),
+    /// What the load of a sweep says.
+    Load {
+        gpu: GpuUuid,
+        event: LoadEvent,
+    },
+    /// At the start: what earlier sweeps have measured.
+    Curves(Vec<(GpuUuid, Curves)>),
     /// The program ends: jobs end first, and no other is taken.
     Closing,
     /// At the start: the leases that the journal holds open, with what is left of their workers.
@@ -117,6 +126,16 @@ pub enum WorkerEvent {
     },
 }
 
+/// What becomes of the steady load that a sweep puts on a card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LoadEvent {
+    /// So much work since its start, in a unit of its own.
+    Work { done: u64 },
+    /// Nothing of it is left.
+    Gone { cause: String },
+}
+
 /// What the owner says, through any front end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -150,6 +169,12 @@ pub enum UserCommand {
     SetPowerLimit {
         gpu: Option<GpuUuid>,
         limit: Option<PowerWish>,
+    },
+    /// Measure what each power limit yields, once the card is free.
+    Sweep(SweepWish),
+    /// Of one card, or of every one.
+    StopSweep {
+        gpu: Option<GpuUuid>,
     },
     /// Write a preset's values into the settings.
     ApplyPreset {
@@ -194,6 +219,10 @@ pub enum CommandError {
         "the driver does not manage the power limit of this card; it is rented with the limit that it has"
     )]
     NoPowerLimit,
+    #[error("limits cannot be tried without the helper; `nightjar power status` says how to get it")]
+    NoHelper,
+    #[error("a sweep of this card is under way; `nightjar power sweep --stop` ends it")]
+    SweepRuns,
     #[error("this card takes a power limit between {least} and {most} W")]
     PowerLimit { least: u32, most: u32 },
     #[error("these settings are not taken: {detail}")]

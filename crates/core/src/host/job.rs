@@ -249,7 +249,7 @@ impl Job {
     pub(super) fn start(&mut self, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
         if self.state == LeaseState::Ready {
             self.step(LeaseEvent::Start, now, out);
-            self.meter.start(now, energy);
+            self.meter.start(now, self.counter(energy));
         }
     }
 
@@ -396,13 +396,13 @@ impl Job {
     fn go_on(&mut self, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
         match (&self.state, self.worker) {
             (LeaseState::Running, _) => {
-                let record = self.meter.tick(now, energy);
+                let record = self.meter.tick(now, self.counter(energy));
                 self.store(record, now, out);
             }
             (LeaseState::Yielded, Worker::Up) => {
                 self.cause = None;
                 self.step(LeaseEvent::Resume, now, out);
-                self.meter.start(now, energy);
+                self.meter.start(now, self.counter(energy));
                 out.push(Effect::Notify(Notice::JobResumed { image: self.terms.image.clone() }));
             }
             (LeaseState::Yielded, Worker::Frozen) => {
@@ -474,8 +474,13 @@ impl Job {
         }
     }
 
+    /// The card's counter, or one that is made of its power.
+    fn counter(&self, counter: Option<u64>) -> Option<u64> {
+        counter.or(Some(self.bill.consumption.energy.millijoules))
+    }
+
     fn meter_stop(&mut self, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
-        let record = self.meter.stop(now, energy);
+        let record = self.meter.stop(now, self.counter(energy));
         self.store(record, now, out);
     }
 

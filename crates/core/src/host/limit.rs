@@ -71,7 +71,9 @@ impl Host {
         }
         for (gpu, card) in &mut self.cards {
             let draw = card.job.as_ref().map_or(Draw::AsFound, super::job::Job::draw);
-            let wanted = card.reading.power_limits.as_ref().and_then(|limits| {
+            let swept = card.sweep.as_ref().and_then(super::Sweeping::limit_watts);
+            let wanted = swept.or_else(|| {
+                let limits = card.reading.power_limits.as_ref()?;
                 let renting = self.settings.power.renting(gpu, limits);
                 match draw {
                     Draw::AsFound => None,
@@ -84,7 +86,7 @@ impl Host {
                 }
             });
             // One reading that lacks the limits is no reason to change anything.
-            let is_unread = card.reading.power_limits.is_none() && draw != Draw::AsFound;
+            let is_unread = card.reading.power_limits.is_none() && draw != Draw::AsFound && swept.is_none();
             if is_unread || card.told_watts == wanted {
                 continue;
             }

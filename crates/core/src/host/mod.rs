@@ -19,6 +19,7 @@ mod offers;
 mod price;
 #[cfg(test)]
 pub(crate) mod sample;
+mod sweeping;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -30,8 +31,10 @@ pub use bill::Bill;
 pub use command::MAX_OVERRIDE_MS;
 pub use effect::{Effect, JournalEntry, Notice, Report, StopHow, StoredLease};
 pub use input::{
-    CommandError, GpuReport, Input, MarketInput, PowerWish, Survivor, UserCommand, WorkerEvent, WorkerFate,
+    CommandError, GpuReport, Input, LoadEvent, MarketInput, PowerWish, Survivor, UserCommand, WorkerEvent,
+    WorkerFate,
 };
+pub use sweeping::{SweepEnd, SweepPhase, SweepView, SweepWish, SweetSpot};
 pub use view::{CardView, HostState, HostView, JobView};
 
 use crate::energy::EnergySample;
@@ -43,12 +46,14 @@ use crate::policy::{self, Job as JobPresence, Market, Overrides, Runtime, Snapsh
 use crate::power::HelperStanding;
 use crate::settings::Settings;
 use crate::signal::SignalKind;
+use crate::sweep::Curves;
 use crate::time::Timestamp;
 use card::Card;
 use effect::Outbox;
 use hours::Hours;
 use job::{CLOSING_GRACE_MS, Job};
 use memory::Reclaim;
+use sweeping::Sweeping;
 
 /// So many ends are kept for a market that is away; a lease that is not listed is over in any case.
 const MOST_UNTOLD: usize = 64;
@@ -70,6 +75,8 @@ pub struct Host {
     helper: HelperStanding,
     /// The market's part, as the last offer told it.
     fee_basis_points: u32,
+    /// What sweeps have measured.
+    curves: BTreeMap<GpuUuid, Curves>,
 }
 
 impl Host {
@@ -87,6 +94,7 @@ impl Host {
             hours: Hours::default(),
             helper: HelperStanding::default(),
             fee_basis_points: price::ASSUMED_FEE_BASIS_POINTS,
+            curves: BTreeMap::new(),
         }
     }
 
@@ -125,6 +133,7 @@ impl Host {
                 if is_read {
                     self.confirm_memory(now, &mut out);
                     self.take_heat(now);
+                    self.take_sweep_readings(now, &mut out);
                 }
             }
             Input::Runtime(runtime) => self.take_runtime(runtime, &mut out),
@@ -135,6 +144,8 @@ impl Host {
             Input::User(command) => self.take_command(command, now, &mut out),
             Input::Closing => self.closing = true,
             Input::Helper(standing) => self.helper = standing,
+            Input::Load { gpu, event } => self.take_load(&gpu, event, now, &mut out),
+            Input::Curves(curves) => self.curves = curves.into_iter().collect(),
             Input::Recovered(survivors) => self.take_survivors(survivors, now, &mut out),
         }
         // Other settings have other hours.
@@ -161,7 +172,15 @@ impl Host {
         let chosen = self.overrides.next_change(&self.snapshot.presence).map(|at| (at, "a choice runs out"));
         let hours = self.snapshot.schedule.changes_at.map(|at| (at, "the schedule changes"));
         let price = self.hours.price_until().map(|at| (at, "electricity has another price"));
-        let by_time = verdicts.chain(heat).chain(jobs).chain(signs).chain(chosen).chain(hours).chain(price);
+        let sweeps = self.cards.values().filter_map(|card| card.sweep.as_ref()?.next_deadline());
+        let by_time = verdicts
+            .chain(heat)
+            .chain(sweeps)
+            .chain(jobs)
+            .chain(signs)
+            .chain(chosen)
+            .chain(hours)
+            .chain(price);
         by_time.min_by_key(|(at, _)| *at)
     }
 
@@ -177,10 +196,10 @@ impl Host {
         self.cards.values().any(|card| card.present && card.strangers.is_in_doubt())
     }
 
-    /// Some lease is not over yet.
+    /// Some lease is not over yet, or a sweep's load is on a card.
     #[must_use]
     pub fn has_jobs(&self) -> bool {
-        self.cards.values().any(|card| card.job.is_some())
+        self.cards.values().any(|card| card.job.is_some() || card.is_swept())
     }
 
     /// The game that counts now.
@@ -333,6 +352,7 @@ impl Host {
             }
             card.verdict = verdict;
         }
+        self.reconcile_sweeps(now, out);
         self.tell_limits(out);
         self.drop_absent(now, out);
         self.tell_offers(out);
@@ -341,7 +361,7 @@ impl Host {
     /// Forgets cards that the driver does not list any more; the journal says why nothing more is heard of them.
     fn drop_absent(&mut self, now: Timestamp, out: &mut Outbox) {
         self.cards.retain(|gpu, card| {
-            let stays = card.present || card.job.is_some();
+            let stays = card.present || card.job.is_some() || card.is_swept();
             if !stays {
                 let trouble = crate::gpu::GpuTrouble::NoCard;
                 let reasons = vec![policy::BlockReason::NoGpu { trouble }];

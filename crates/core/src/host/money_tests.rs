@@ -20,6 +20,8 @@ fn reading(watts: f64, counter: Option<u64>) -> GpuReading {
         PowerLimits { enforced_watts: 170.0, default_watts: 170.0, min_watts: 100.0, max_watts: 170.0 };
     GpuReading {
         power_watts: Some(watts),
+        // A thermometer that did not follow would not be believed.
+        temperature_celsius: Some(30.0 + watts / 10.0),
         power_limits: Some(limits),
         energy_millijoules: counter,
         ..card("GPU-0")
@@ -30,6 +32,7 @@ struct World {
     host: Host,
     now: Timestamp,
     counter: u64,
+    has_counter: bool,
     effects: Vec<Effect>,
 }
 
@@ -49,7 +52,7 @@ impl World {
         };
         let mut host = Host::new(settings);
         host.set_zone(TimeZone::UTC);
-        let mut world = Self { host, now: NOON, counter: 5_000_000, effects: Vec::new() };
+        let mut world = Self { host, now: NOON, counter: 5_000_000, has_counter: true, effects: Vec::new() };
         world.read(30.0);
         let images = vec!["pytorch-cuda:lite".into()];
         world.put(Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images }));
@@ -64,7 +67,7 @@ impl World {
     }
 
     fn read(&mut self, watts: f64) {
-        let cards = vec![reading(watts, Some(self.counter))];
+        let cards = vec![reading(watts, self.has_counter.then_some(self.counter))];
         self.put(Input::Gpus(GpuReport::Readings { driver: driver(), cards }));
     }
 
@@ -197,4 +200,43 @@ fn an_agent_that_was_restarted_goes_on_with_the_bill() {
     again.work(170, 600);
     let account = again.host.view(again.now).cards[0].job.as_ref().unwrap().account;
     assert_eq!(account.energy.millijoules, 1_203_000 * 170);
+}
+
+#[test]
+fn a_card_without_a_counter_is_billed_by_its_power() {
+    let mut world = World::new(0);
+    world.has_counter = false;
+    world.rent(500_000);
+    world.work(170, 60);
+    world.work(160, 60);
+    let records: Vec<u64> = world
+        .effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Journal(JournalEntry::Usage { record }) => Some(record.millijoules),
+            _ => None,
+        })
+        .collect();
+    assert!(records.len() >= 11, "{records:?}");
+    let (sum, truth) = (records.iter().sum::<u64>(), 60 * 170_000 + 60 * 160_000);
+    // Between two readings power goes from one to the other, ten seconds apart here.
+    assert!(sum.abs_diff(truth) < 1_100_000, "{sum} of {truth}: {records:?}");
+    let energy = world.host.view(world.now).cards[0].job.as_ref().unwrap().account.energy;
+    assert!(energy.uncertain_millijoules > 0 && energy.uncertain_millijoules < truth / 10, "{energy:?}");
+}
+
+#[test]
+fn the_floor_is_of_the_limit_that_a_tenant_will_have() {
+    let mut world = World::new(0);
+    // Another program holds the card at 110 W; a tenant may have 170.
+    let mut low = reading(30.0, Some(world.counter));
+    low.power_limits = low.power_limits.map(|limits| PowerLimits { enforced_watts: 110.0, ..limits });
+    world.put(Input::Gpus(GpuReport::Readings { driver: driver(), cards: vec![low] }));
+    // 140 W with the PC's own 30, at 0.60 and a fee of a tenth.
+    assert_eq!(world.asked(), Some(93_334));
+    let limit = Some(PowerWish::Watts { watts: 170 });
+    world.put(Input::User(UserCommand::SetPowerLimit { gpu: None, limit }));
+    assert_eq!(world.asked(), Some(93_334), "nobody could set it");
+    world.put(Input::Helper(HelperStanding::Available { version: "1".into() }));
+    assert_eq!(world.asked(), Some(133_334));
 }

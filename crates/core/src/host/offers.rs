@@ -1,5 +1,6 @@
 //! What the market and the host say to one another: offers out, leases in.
 
+use super::card::Card;
 use super::effect::{Effect, Outbox, Report, StopHow};
 use super::input::MarketInput;
 use super::job::Job;
@@ -91,7 +92,8 @@ impl Host {
 
     /// Why an offer is not taken; `None` when it is.
     fn objections(&self, terms: &LeaseTerms, now: Timestamp) -> Option<Vec<policy::BlockReason>> {
-        let card = self.cards.get(&terms.gpu).filter(|card| card.present && card.job.is_none());
+        let is_free = |card: &&Card| card.present && card.job.is_none() && !card.is_swept();
+        let card = self.cards.get(&terms.gpu).filter(is_free);
         let Some(card) = card.filter(|_| !self.closing) else { return Some(vec![]) };
         let minimum = self.least_price(card, terms.fee_basis_points);
         if terms.price_per_hour.currency != minimum.currency || terms.price_per_hour.micros < minimum.micros {
@@ -120,7 +122,8 @@ impl Host {
         let free = self
             .cards
             .values()
-            .filter(|card| !self.closing && card.job.is_none() && card.verdict == Verdict::Earn);
+            .filter(|card| !self.closing && card.job.is_none() && !card.is_swept())
+            .filter(|card| card.verdict == Verdict::Earn);
         let offers: Vec<CardOffer> = free
             .map(|card| CardOffer {
                 gpu: card.reading.uuid.clone(),

@@ -2,6 +2,7 @@
 
 use crate::economics::{HourEstimate, draw_watts, hour_estimate, price_floor};
 use crate::money::Money;
+use crate::power::HelperStanding;
 
 use super::{Card, Host};
 
@@ -11,11 +12,24 @@ pub(super) const ASSUMED_FEE_BASIS_POINTS: u32 = 1_000;
 impl Host {
     /// The price an hour below which `card` would cost more than it brings at this hour of the tariff, after a fee.
     pub(super) fn floor(&self, card: &Card, fee_basis_points: u32) -> Money {
-        let watts = draw_watts(&card.reading, card.peak_watts).unwrap_or(0);
+        let drawn = draw_watts(&card.reading, card.peak_watts).unwrap_or(0);
+        // What a tenant will be allowed is not what the card is allowed now; during a job, whichever is more.
+        let watts = match (self.tenant_watts(card), &card.job) {
+            (Some(tenant), None) => tenant,
+            (Some(tenant), Some(_)) => tenant.max(drawn),
+            (None, _) => drawn,
+        };
         let watts = watts.saturating_add(self.settings.tariff.overhead_watts);
         // Where the market keeps everything, no price is enough.
         let floor = price_floor(watts, self.hours.per_kwh_micros(), fee_basis_points).unwrap_or(i64::MAX);
         Money::new(floor, self.settings.price_per_hour.currency)
+    }
+
+    /// The limit that the helper will set for a tenant; `None` where it stays as it is.
+    fn tenant_watts(&self, card: &Card) -> Option<u32> {
+        let has_helper = matches!(self.helper, HelperStanding::Available { .. });
+        let limits = card.reading.power_limits.as_ref().filter(|_| has_helper)?;
+        self.settings.power.renting(&card.reading.uuid, limits)
     }
 
     /// What `card` takes a job for: the owner's price, and never less than it costs.

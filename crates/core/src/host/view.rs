@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::economics::{Account, HourEstimate};
-use crate::gpu::GpuReading;
+use crate::gpu::{DriverInfo, GpuReading};
 use crate::lease::{LeaseId, LeaseState};
 use crate::market::WaitReason;
 use crate::meter::owed;
@@ -17,6 +17,7 @@ use crate::signal::Sign;
 use crate::time::Timestamp;
 
 use super::Host;
+use super::sweeping::{SweepView, SweetSpot};
 
 /// The one word for all of it: the tray's icon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
@@ -64,6 +65,10 @@ pub struct CardView {
     pub job: Option<JobView>,
     /// Why no job comes, while nothing stands against one and the market says so.
     pub waiting: Option<WaitReason>,
+    /// The last sweep that was asked for since the start, under way or over.
+    pub sweep: Option<SweepView>,
+    /// What sweeps have found, a line a kind of work; never one number for the card.
+    pub sweet_spots: Vec<SweetSpot>,
 }
 
 /// The whole host.
@@ -87,6 +92,8 @@ pub struct HostView {
     pub helper: HelperStanding,
     /// The game that a snooze could end with.
     pub game: Option<String>,
+    /// `None` until the driver has answered.
+    pub driver: Option<DriverInfo>,
 }
 
 impl Host {
@@ -94,9 +101,11 @@ impl Host {
     pub fn view(&self, now: Timestamp) -> HostView {
         let cards: Vec<CardView> = self
             .cards
-            .values()
-            .filter(|card| card.present || card.job.is_some())
-            .map(|card| CardView {
+            .iter()
+            .filter(|(_, card)| card.present || card.job.is_some())
+            .map(|(gpu, card)| CardView {
+                sweep: card.sweep.as_ref().map(super::Sweeping::view),
+                sweet_spots: self.sweet_spots(gpu, card),
                 reading: card.reading.clone(),
                 verdict: card.verdict.clone(),
                 asking: self.least_price(card, self.fee_basis_points),
@@ -137,6 +146,7 @@ impl Host {
             settings_readable: self.snapshot.settings_trouble.is_none(),
             helper: self.helper.clone(),
             game: self.game().map(str::to_owned),
+            driver: self.snapshot.driver.clone(),
         }
     }
 

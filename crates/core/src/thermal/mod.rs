@@ -24,10 +24,12 @@ use crate::time::Timestamp;
 
 /// Trips are counted over this long, and so long does a card stay stopped.
 pub const HOUR_MS: u64 = 3_600_000;
-/// A thermometer that is not believed is worked without, at the least power, for so long ...
-pub const BLIND_AT_MOST_MS: u64 = 120_000;
-/// ... and where the power cannot be lowered, for no longer than an answer may be late.
-pub const BLIND_AT_FULL_POWER_MS: u64 = 10_000;
+/// A card that was cool is worked without a thermometer, at the least power, until two more answers are missed ...
+pub const BLIND_AT_MOST_MS: u64 = 2_000;
+/// ... and where the power cannot be lowered, until one more is.
+pub const BLIND_AT_FULL_POWER_MS: u64 = 1_000;
+/// One that was so near to the ceiling is not worked blind at all: without a fan it has a few seconds.
+const NEAR_KELVIN: f64 = 10.0;
 /// Until the next reading has been acted on: the temperature is looked ahead by it.
 const LOOK_AHEAD_SECONDS: f64 = 1.5;
 /// A rise that rounding alone cannot make.
@@ -222,7 +224,14 @@ impl Thermal {
 
     fn blind(&self, aim: &Aim, now: Timestamp) -> Option<Hold> {
         let (doubt, since) = self.sensor.doubt()?;
-        let at_most_ms = if aim.range.is_some() { BLIND_AT_MOST_MS } else { BLIND_AT_FULL_POWER_MS };
+        let is_near = |celsius: f64| celsius > aim.ceiling_celsius - NEAR_KELVIN;
+        let at_most_ms = match doubt {
+            // It was blind all along, and nobody knew.
+            Doubt::Stuck => 0,
+            Doubt::Silent if self.sensor.celsius().is_some_and(is_near) => 0,
+            _ if aim.range.is_none() => BLIND_AT_FULL_POWER_MS,
+            Doubt::Silent | Doubt::Impossible => BLIND_AT_MOST_MS,
+        };
         (now.since_ms(since) >= at_most_ms).then_some(Hold::Blind { since: now, doubt })
     }
 

@@ -101,14 +101,39 @@ fn a_silent_thermometer_means_least_power_and_then_a_freeze() {
     let mut bench = Bench::new(range());
     bench.read_for(10, 70.0);
     assert_eq!(bench.read(None, 300.0), [ThermalAction::SetLimit { watts: 150 }]);
-    let mut later = Vec::new();
-    for _ in 0..119 {
-        later.extend(bench.read(None, 150.0));
-    }
-    assert_eq!(later, []);
+    assert_eq!(bench.read(None, 150.0), []);
     let hold = Hold::Blind { since: bench.now.plus_ms(1_000), doubt: Doubt::Silent };
     assert_eq!(bench.read(None, 150.0), [ThermalAction::Freeze { hold }]);
     assert!(bench.read_for(40, 50.0).contains(&ThermalAction::Resume), "it is back");
+}
+
+#[test]
+fn near_the_ceiling_or_at_full_power_there_is_no_time_to_be_blind() {
+    let frozen = |actions: &[ThermalAction]| {
+        actions.iter().any(|action| matches!(action, ThermalAction::Freeze { hold: Hold::Blind { .. } }))
+    };
+    let mut hot = Bench::new(range());
+    hot.read_for(10, 78.0);
+    assert!(frozen(&hot.read(None, 300.0)));
+    let mut at_full_power = Bench::new(None);
+    at_full_power.read_for(10, 60.0);
+    assert!(!frozen(&at_full_power.read(None, 300.0)), "one answer may be missed");
+    assert!(frozen(&at_full_power.read(None, 300.0)));
+}
+
+#[test]
+fn a_thermometer_that_does_not_move_under_load_is_not_believed_for_longer_than_three_seconds() {
+    let mut cold = Bench::new(range());
+    for _ in 0..300 {
+        assert!(cold.read(35.0, 20.0).iter().all(|action| !matches!(action, ThermalAction::Freeze { .. })));
+    }
+    let mut frozen_after = None;
+    for second in 1..10 {
+        let frozen = cold.read(35.0, 440.0).iter().any(|it| matches!(it, ThermalAction::Freeze { .. }));
+        frozen_after = frozen_after.or(frozen.then_some(second));
+    }
+    assert!(frozen_after.is_some_and(|second| second <= 3), "{frozen_after:?}");
+    assert_eq!(cold.thermal.doubt(), Some(Doubt::Stuck));
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use nightjar_protocol::guest::{CheckStep, CheckedDevice, SELF_CHECK_VERSION, SelfCheck};
 
+use crate::driver::{Buffer, Context, Driver, Failure, kernel_driver_version};
+
 use super::Wish;
-use super::driver::{Buffer, Context, Driver, Failure, kernel_driver_version};
 use super::matmul::{BLOCK, KERNEL, PTX, SIZE, matrices, product};
 
 /// Copied to the card and back.
@@ -128,7 +129,7 @@ fn multiplied(context: &Context<'_>) -> Result<String, Failure> {
     on_card_a.write(&to_bytes(&a))?;
     on_card_b.write(&to_bytes(&b))?;
     let blocks = SIZE.div_ceil(BLOCK);
-    context.run(PTX, KERNEL, [&on_card_a, &on_card_b, &on_card_c], SIZE, (blocks, BLOCK))?;
+    context.kernel(PTX, KERNEL)?.run([&on_card_a, &on_card_b, &on_card_c], SIZE, (blocks, BLOCK))?;
     let mut raw = vec![0_u8; bytes];
     on_card_c.read(&mut raw)?;
     let by_card: Vec<f32> = raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect();

@@ -6,6 +6,7 @@ use nightjar_sim::wire::cuda;
 
 use super::{CuHandle, CuPointer, CuResult, finish, handle, put};
 use crate::driver::{self, Outcome};
+use crate::load::Load;
 use crate::matmul;
 use crate::ptx::Image;
 
@@ -124,14 +125,21 @@ unsafe extern "C" fn cuLaunchKernel(
     let launched = driver::current().and_then(|context| {
         driver::with(|driver| {
             let name = driver.function_name(function.addr())?.to_owned();
+            let card =
+                |driver: &driver::Driver| driver.reading("cuLaunchKernel", driver.ordinal_of(context)?);
             let known = if name == matmul::NAME {
-                let teraflops = driver.reading("cuLaunchKernel", driver.ordinal_of(context)?)?.teraflops;
                 // SAFETY: CUDA's contract: the parameters are those of the kernel.
                 let (matrices, n) = unsafe {
                     let matrix = |index| parameter::<CuPointer>(parameters, index);
                     ([matrix(0)?, matrix(1)?, matrix(2)?], parameter::<u32>(parameters, 3)?)
                 };
-                Some(driver.multiply(matrices, n, teraflops)?)
+                Some(driver.multiply(matrices, n, card(driver)?.teraflops)?)
+            } else if let Some(load) = Load::named(&name) {
+                // SAFETY: as above.
+                let rounds = unsafe { parameter::<u32>(parameters, 3)? };
+                let threads = [grid_x, grid_y, grid_z, block_x, block_y, block_z];
+                let threads = threads.into_iter().map(f64::from).product();
+                Some(load.work(&card(driver)?, rounds, threads))
             } else {
                 None
             };

@@ -76,9 +76,24 @@ fn a_thermometer_that_dies_leads_to_least_power_and_then_a_freeze() {
         let (dies, (lowered, _)) = (Duration::from_secs(600), *ours.limits.last().unwrap());
         let (frozen, hold) = ours.freezes[0];
         assert!(lowered >= dies && lowered <= dies + Duration::from_secs(seconds), "{scenario}: {ours:?}");
-        assert_eq!((frozen - lowered).as_secs(), 120, "{scenario}: {ours:?}");
+        assert!(frozen - lowered <= Duration::from_secs(3), "{scenario}: {ours:?}");
         assert!(matches!(hold, Hold::Blind { doubt: found, .. } if found == doubt), "{scenario}: {hold:?}");
         assert!(ours.peak_excess_kelvin <= 0.0, "{scenario}");
+    }
+}
+
+#[test]
+fn a_dead_thermometer_and_a_blocked_fan_at_once_do_not_pass_the_ceiling() {
+    for (course, helper) in
+        kinds_of_work("blind-and-blocked").iter().flat_map(|course| [(course, true), (course, false)])
+    {
+        let ours = keep(course, helper);
+        println!(
+            "{} {helper}: lasting {:+.1} K, peak {:+.1} K",
+            course.memory_percent, ours.lasting_excess_kelvin, ours.peak_excess_kelvin
+        );
+        assert!(ours.lasting_excess_kelvin <= TOLERATED_KELVIN, "{course:?}: {ours:?}");
+        assert!(!ours.freezes.is_empty(), "{course:?}: {ours:?}");
     }
 }
 

@@ -85,9 +85,13 @@ export function recordedCard(): CardTile {
       },
       job: recordedJob(),
       waiting: null,
+      sweep: null,
+      sweet_spots: [],
     },
     sentence: "A job is running.",
     reasons: [],
+    sweep: null,
+    sweet_spots: [],
   };
 }
 
@@ -114,6 +118,7 @@ export function recordedView(): ViewModel {
       command: null,
       chosen: { limit_percent: null, limit_watts: {} },
     },
+    driver: { version: "570.124.06", cuda: 12_080 },
     tray: {
       status: "Earning: a job is running.",
       earn_while_idle: "Earn while idle",

@@ -25,7 +25,9 @@ const CARDS: [&str; 2] = ["GPU-bench-0", "GPU-bench-1"];
 pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
     sample_cost(figures, if quick { 300 } else { 3_000 })?;
     history(figures)?;
-    eprintln!("heat: an hour each of hot rooms, dusty and blocked fans and broken thermometers, in made-up time");
+    eprintln!(
+        "heat: an hour each of hot rooms, dusty and blocked fans and broken thermometers, in made-up time"
+    );
     let thermal = heat::figures().map_err(|error| anyhow::anyhow!(error))?;
     figures.lower("thermal_overshoot_c", "K", thermal.thermal_overshoot_c, Some(heat::TOLERATED_KELVIN));
     figures.higher(

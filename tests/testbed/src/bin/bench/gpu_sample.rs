@@ -67,9 +67,8 @@ fn measure(args: &[String]) -> anyhow::Result<Looks> {
     sampler.sample()?;
     ask_plainly(&nvml)?;
     let calls = counter.map(|counter| {
-        let asked = || -> anyhow::Result<u64> {
-            Ok(counter.stats()?.cards.first().context("no card")?.nvml_calls)
-        };
+        let asked =
+            || -> anyhow::Result<u64> { Ok(counter.stats()?.cards.first().context("no card")?.nvml_calls) };
         let start = asked()?;
         sampler.sample()?;
         let middle = asked()?;

@@ -1,4 +1,4 @@
-//! As much of CUDA's driver API as the check needs, loaded at run time.
+//! As much of CUDA's driver API as the check and the load need, loaded at run time.
 #![expect(
     unsafe_code,
     reason = "CUDA's driver is a C library that is found at run time; all calls to it are here"
@@ -188,52 +188,71 @@ impl<'driver> Context<'driver> {
         Ok(Buffer { context: self, pointer, bytes })
     }
 
-    /// Compiles a kernel that takes three buffers and a size, runs it on a square of blocks, and waits for its end.
-    pub fn run(
-        &self,
-        ptx: &str,
-        kernel: &str,
-        buffers: [&Buffer<'_, '_>; 3],
-        mut size: u32,
-        (blocks, threads): (u32, u32),
-    ) -> Result<(), Failure> {
-        let texts = (CString::new(ptx), CString::new(kernel));
-        let (Ok(ptx), Ok(kernel)) = texts else {
+    /// Compiles a kernel that takes three buffers and a size.
+    pub fn kernel(&self, ptx: &str, name: &str) -> Result<Kernel<'_, 'driver>, Failure> {
+        let texts = (CString::new(ptx), CString::new(name));
+        let (Ok(ptx), Ok(name)) = texts else {
             return Err(Failure::own("the kernel's text holds a zero".to_owned()));
         };
         let driver = self.driver;
         let mut module: Handle = ptr::null_mut();
         call!(driver, cuModuleLoadData(*mut Handle: &raw mut module, *const c_char: ptx.as_ptr()))?;
-        let mut function: Handle = ptr::null_mut();
-        let found = call!(
+        // From here on the module is unloaded also where its function is not found.
+        let mut kernel = Kernel { context: self, module, function: ptr::null_mut() };
+        call!(
             driver,
-            cuModuleGetFunction(*mut Handle: &raw mut function, Handle: module, *const c_char: kernel.as_ptr())
-        );
-        let outcome = found.and_then(|()| {
-            let mut pointers = buffers.map(|buffer| buffer.pointer);
-            let [a, b, c] = &mut pointers;
-            let mut parameters: [*mut c_void; 4] = [
-                ptr::from_mut(a).cast(),
-                ptr::from_mut(b).cast(),
-                ptr::from_mut(c).cast(),
-                (&raw mut size).cast(),
-            ];
-            call!(
-                driver,
-                cuLaunchKernel(
-                    Handle: function,
-                    c_uint: blocks, c_uint: blocks, c_uint: 1,
-                    c_uint: threads, c_uint: threads, c_uint: 1,
-                    c_uint: 0,
-                    Handle: ptr::null_mut(),
-                    *mut *mut c_void: parameters.as_mut_ptr(),
-                    *mut *mut c_void: ptr::null_mut()
-                )
-            )?;
-            call!(driver, cuCtxSynchronize())
-        });
-        let unloaded = call!(driver, cuModuleUnload(Handle: module));
-        outcome.and(unloaded)
+            cuModuleGetFunction(
+                *mut Handle: &raw mut kernel.function, Handle: module, *const c_char: name.as_ptr()
+            )
+        )?;
+        Ok(kernel)
+    }
+}
+
+/// A compiled kernel, unloaded at its end.
+pub struct Kernel<'context, 'driver> {
+    context: &'context Context<'driver>,
+    module: Handle,
+    function: Handle,
+}
+
+impl Kernel<'_, '_> {
+    /// Runs it on a square of blocks, and waits for its end.
+    pub fn run(
+        &self,
+        buffers: [&Buffer<'_, '_>; 3],
+        mut size: u32,
+        (blocks, threads): (u32, u32),
+    ) -> Result<(), Failure> {
+        let driver = self.context.driver;
+        let mut pointers = buffers.map(|buffer| buffer.pointer);
+        let [a, b, c] = &mut pointers;
+        let mut parameters: [*mut c_void; 4] = [
+            ptr::from_mut(a).cast(),
+            ptr::from_mut(b).cast(),
+            ptr::from_mut(c).cast(),
+            (&raw mut size).cast(),
+        ];
+        call!(
+            driver,
+            cuLaunchKernel(
+                Handle: self.function,
+                c_uint: blocks, c_uint: blocks, c_uint: 1,
+                c_uint: threads, c_uint: threads, c_uint: 1,
+                c_uint: 0,
+                Handle: ptr::null_mut(),
+                *mut *mut c_void: parameters.as_mut_ptr(),
+                *mut *mut c_void: ptr::null_mut()
+            )
+        )?;
+        call!(driver, cuCtxSynchronize())
+    }
+}
+
+impl Drop for Kernel<'_, '_> {
+    fn drop(&mut self) {
+        let driver = self.context.driver;
+        let _ = call!(driver, cuModuleUnload(Handle: self.module));
     }
 }
 
