@@ -278,7 +278,7 @@ pub(crate) fn load(
         security_opt: Some(security.to_vec()),
         readonly_rootfs: Some(true),
         // The driver keeps what it has compiled below the home folder, and does without where it cannot.
-        tmpfs: Some(HashMap::from([("/tmp".to_owned(), tmpfs(RUN_MIB, "1777", None))])),
+        tmpfs: Some(HashMap::from([("/tmp".to_owned(), tmpfs(RUN_MIB, RUN_FILES, "1777", None))])),
         device_requests: Some(vec![gpu(gpu_index)]),
         memory: Some(bytes(LOAD_MEMORY_MIB)),
         memory_swap: Some(bytes(LOAD_MEMORY_MIB)),
