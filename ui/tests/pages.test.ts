@@ -62,6 +62,16 @@ test("a change is saved at once and can be taken back", async () => {
   expect(screen.queryByTestId("saved")).toBeNull();
 });
 
+test("Ctrl+Z takes a change back", async () => {
+  const { backend } = await open("network");
+  await fireEvent.click(screen.getByTestId("set-egress-off"));
+  await settled();
+  expect(saved(backend).egress).toBe("off");
+  await fireEvent.keyDown(window, { key: "z", ctrlKey: true });
+  await settled();
+  expect(saved(backend).egress).toBe("curated");
+});
+
 test("a number out of its bounds is told and not saved", async () => {
   const { backend } = await open("card");
   const field = screen.getByTestId<HTMLInputElement>("set-ceiling");

@@ -154,6 +154,8 @@ fn every_page_is_drawn_in_both_languages_and_themes() {
     let pictures = std::env::var_os("NIGHTJAR_SCREENSHOTS").map(PathBuf::from);
     for (language, earnings) in [("en", "Earnings"), ("zh-CN", "收益")] {
         for theme in ["dark", "light"] {
+            // A click lands only on the screen, which is lower than a picture.
+            window.resize(720, 480).unwrap();
             window.click("nav-help").unwrap();
             window.click(&format!("set-language-{language}")).unwrap();
             wait_until("the other language", || {

@@ -11,6 +11,8 @@ import { systemLanguage, type Texts, textsOf } from "./texts";
 
 /** Settings to go back to. */
 const MOST_UNDOS = 30;
+/** So long "Saved" is said; Ctrl+Z goes back later too. */
+const SAID_MS = 10_000;
 /** Readings kept for the small curves: two minutes. */
 const KEPT_READINGS = 120;
 
@@ -39,6 +41,7 @@ export class Board {
   readonly texts: Texts = $derived(textsOf(this.view?.language ?? systemLanguage()));
 
   #before: Settings[] = [];
+  #saying: ReturnType<typeof setTimeout> | undefined;
   /** A view that came while nobody looked. */
   #unseen: ViewModel | null = null;
 
@@ -125,8 +128,14 @@ export class Board {
     this.page = page;
   }
 
-  /** Alt and a digit open a page. */
+  /** Alt and a digit open a page; Ctrl+Z takes the last change back, outside of a field. */
   goByKey(event: KeyboardEvent): void {
+    const inField = event.target instanceof Element && event.target.matches("input, textarea");
+    if ((event.ctrlKey || event.metaKey) && !event.shiftKey && event.key === "z" && !inField) {
+      event.preventDefault();
+      void this.undo();
+      return;
+    }
     const page = event.altKey ? PAGES[Number(event.key) - 1] : undefined;
     if (page) this.page = page;
   }
@@ -174,12 +183,18 @@ export class Board {
     if (!settings) return;
     const back = await this.#attempt(() => this.backend.command({ command: "save", settings }));
     if (back) this.#before.pop();
-    this.undoable = this.#before.length > 0;
+    this.#say(this.#before.length > 0);
   }
 
   #remember(before: Settings): void {
     this.#before = [...this.#before, structuredClone($state.snapshot(before)) as Settings].slice(-MOST_UNDOS);
-    this.undoable = true;
+    this.#say(true);
+  }
+
+  #say(undoable: boolean): void {
+    clearTimeout(this.#saying);
+    this.undoable = undoable;
+    if (undoable) this.#saying = setTimeout(() => (this.undoable = false), SAID_MS);
   }
 
   async send(command: UserCommand): Promise<void> {
