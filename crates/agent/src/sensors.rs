@@ -38,6 +38,7 @@ impl Sampling {
 }
 
 const DISK_INTERVAL: Duration = Duration::from_secs(60);
+const DISK_INTERVAL_BUSY: Duration = Duration::from_secs(3);
 
 /// How long until a desktop is looked for again where there was none: this program may have been started first.
 const PRESENCE_RETRY: Duration = Duration::from_secs(30);
@@ -177,8 +178,12 @@ fn report(sampled: Result<(DriverInfo, Vec<GpuReading>), nightjar_gpu::GpuError>
     }
 }
 
-/// Free space where images and volumes go.
-pub(crate) async fn disk(folder: PathBuf, owner: mpsc::UnboundedSender<Message>) {
+/// Free space where images and volumes go; more often while a tenant may write there.
+pub(crate) async fn disk(
+    folder: PathBuf,
+    rate: watch::Receiver<Sampling>,
+    owner: mpsc::UnboundedSender<Message>,
+) {
     loop {
         let folder = folder.clone();
         let free = tokio::task::spawn_blocking(move || free_mib(&folder)).await;
@@ -187,7 +192,8 @@ pub(crate) async fn disk(folder: PathBuf, owner: mpsc::UnboundedSender<Message>)
         {
             return;
         }
-        tokio::time::sleep(DISK_INTERVAL).await;
+        let busy = !matches!(*rate.borrow(), Sampling::Seldom);
+        tokio::time::sleep(if busy { DISK_INTERVAL_BUSY } else { DISK_INTERVAL }).await;
     }
 }
 

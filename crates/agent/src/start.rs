@@ -158,6 +158,7 @@ impl Parts {
         let (reports, report_inbox) = mpsc::unbounded_channel();
         let (link, link_orders) = mpsc::unbounded_channel();
         let (sampling, rate) = watch::channel(Sampling::Seldom);
+        let disk_rate = rate.clone();
         let (metrics_port, port_inbox) = watch::channel(self.settings.metrics_port);
         let (past, past_inbox) = mpsc::unbounded_channel();
         let (watched, watched_inbox) = watch::channel(Watched::of(&self.settings));
@@ -245,7 +246,7 @@ impl Parts {
             keeping,
             metering,
             signs,
-            tokio::spawn(sensors::disk(self.config.data_dir, messages.clone())),
+            tokio::spawn(sensors::disk(self.config.data_dir, disk_rate, messages.clone())),
             self.workers.watch(move |runtime| {
                 let _ = watching.send(Message::Input(Input::Runtime(runtime)));
             }),

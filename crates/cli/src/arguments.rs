@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::host::schedule_arguments::ScheduleCommand;
+use crate::host::tenants_arguments::Tenants;
 use crate::moment::{self, Moment};
 use crate::quantity;
 
@@ -149,6 +150,11 @@ pub enum Command {
     ///
     /// The card is free at once; the renter pays nothing more. To end a lease that you rent, use `nightjar stop`.
     StopJob(StopJob),
+    /// Host: show or choose what a renter may be and reach on this PC
+    ///
+    /// Whoever is root inside installs packages and runs services in the container; on this PC it is nobody, as before.
+    /// Since root could pass for the proxy, it needs the network to be off or open.
+    Tenants(Tenants),
     /// Host: the hours in which to earn, and what electricity costs then
     ///
     /// Talks to the host that runs on this PC; where none runs, its settings file is changed.
@@ -292,6 +298,9 @@ pub struct Filters {
     /// Image that the host must be able to start, e.g. pytorch-cuda:lite
     #[arg(long, value_name = "NAME:FLAVOUR", value_parser = plain_text)]
     pub image: Option<String>,
+    /// Be root inside the container, e.g. for apt; without it you are an ordinary user
+    #[arg(long)]
+    pub root_inside: bool,
 }
 
 #[derive(Debug, Args)]

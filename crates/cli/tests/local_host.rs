@@ -62,6 +62,7 @@ async fn a_host_joins_a_market_is_commanded_and_ends() {
     assert_eq!(host.ask(&["resume", "--json"]).await.json()["tray"]["snoozed"], false);
     assert_eq!(host.ask(&["pause", "--for", "300d"]).await.code, 2);
     schedules(&host).await;
+    tenants(&host).await;
     assert_eq!(host.ask(&["stop-job"]).await.code, 3);
     let second = host.ask(&["host"]).await;
     assert_eq!(second.code, 1, "{second:?}");
@@ -82,6 +83,15 @@ async fn a_host_joins_a_market_is_commanded_and_ends() {
 }
 
 /// Through the host that runs; it keeps the file.
+async fn tenants(host: &Host<'_>) {
+    let refused = host.ask(&["tenants", "--root-inside", "on"]).await;
+    assert_eq!(refused.code, 2, "root could pass for the proxy");
+    let shown = host.ask(&["tenants", "--root-inside", "on", "--network", "open", "--json"]).await.json();
+    assert_eq!((&shown["root_inside"], &shown["network"]), (&true.into(), &"open".into()));
+    assert_eq!(host.ask(&["tenants", "--network", "curated"]).await.code, 2, "it is still on");
+    assert_eq!(host.ask(&["tenants", "--root-inside", "off", "--network", "curated"]).await.code, 0);
+}
+
 async fn schedules(host: &Host<'_>) {
     let priced =
         host.ask(&["schedule", "tariff", "--flat", "0.60", "--window", "daily 22:00-08:00 0.30"]).await;

@@ -247,6 +247,7 @@ mod tests {
             renter: "=cmd()\"".into(),
             renter_key: "00".repeat(32),
             ssh_public_key: "ssh-ed25519 AAAA".into(),
+            root_inside: false,
             price_per_hour: Money::new(price, Currency::CNY),
             fee_basis_points: fee,
             offered_at: Timestamp(0),

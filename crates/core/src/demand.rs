@@ -109,6 +109,7 @@ mod tests {
             price_per_hour: Money::new(price, Currency::CNY),
             images: vec!["pytorch-cuda:lite".into()],
             egress: EgressMode::Off,
+            root_inside: false,
         }
     }
 

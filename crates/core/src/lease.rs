@@ -40,6 +40,9 @@ pub struct LeaseTerms {
     pub renter_key: String,
     /// One line in OpenSSH's format.
     pub ssh_public_key: String,
+    /// The renter asked to be root inside the container.
+    #[serde(default)]
+    pub root_inside: bool,
     /// What the renter pays for each hour of `Running`.
     pub price_per_hour: Money,
     /// The market's part of that, in hundredths of a percent.

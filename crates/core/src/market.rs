@@ -20,6 +20,9 @@ pub struct CardOffer {
     pub images: Vec<String>,
     /// What a renter's traffic may reach.
     pub egress: crate::settings::EgressMode,
+    /// A renter who asks for it is root inside the container.
+    #[serde(default)]
+    pub root_inside: bool,
 }
 
 /// What a renter needs. Everything left out matches any card.
@@ -37,6 +40,10 @@ pub struct Requirements {
     pub max_price_per_hour: Option<Money>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// To be root inside the container, for packages and services of the system. Without it the renter is an ordinary
+    /// user, also where the host would let them be root.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub root_inside: bool,
 }
 
 /// What a renter wants when a host's owner takes the card back.
@@ -61,6 +68,7 @@ pub enum Mismatch {
     Region,
     Price,
     Image,
+    RootInside,
 }
 
 impl Requirements {
@@ -86,6 +94,9 @@ impl Requirements {
         }
         if self.image.as_ref().is_some_and(|image| !offer.images.contains(image)) {
             return Err(Mismatch::Image);
+        }
+        if self.root_inside && !offer.root_inside {
+            return Err(Mismatch::RootInside);
         }
         Ok(())
     }
@@ -126,6 +137,7 @@ mod tests {
             price_per_hour: Money::new(price, Currency::CNY),
             images: vec!["pytorch-cuda:lite".into()],
             egress: crate::settings::EgressMode::Off,
+            root_inside: model == "A",
         }
     }
 
@@ -152,6 +164,9 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(best(&cheap), None);
+        let root = Requirements { root_inside: true, ..Default::default() };
+        assert_eq!(best(&root).as_deref(), Some("A"));
+        assert_eq!(root.check(&offers[0], "cn-east"), Err(Mismatch::RootInside));
         assert_eq!(cheap.check(&offers[0], "cn-east"), Err(Mismatch::Price));
     }
 }

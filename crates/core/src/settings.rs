@@ -204,6 +204,8 @@ pub struct Settings {
     #[ts(type = "number")]
     pub disk_reserve_mib: u64,
     pub egress: EgressMode,
+    /// Renters who ask for it are root inside their container, with the few rights that packages and services need.
+    pub root_inside: bool,
     pub limits: WorkerLimits,
     /// Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
     pub accepted_versions: Vec<String>,
@@ -248,6 +250,7 @@ impl Default for Settings {
             metrics_port: None,
             disk_reserve_mib: 10_240,
             egress: EgressMode::Curated,
+            root_inside: false,
             limits: WorkerLimits::default(),
             accepted_versions: Vec::new(),
             region: String::from("unknown"),
@@ -282,6 +285,12 @@ pub enum SettingsError {
         "{field} holds too many names, or one that is empty, longer than 120 bytes or has control characters"
     )]
     Names { field: &'static str },
+    /// What leaves by the proxy is told from the rest by its user, which root can become.
+    #[error(
+        "root_inside is on and egress is \"curated\": a renter who is root could pass for the proxy, so choose egress \
+         \"open\" or \"off\", or turn root_inside off"
+    )]
+    RootPastTheProxy,
     #[error(transparent)]
     Hours(#[from] HoursError),
 }
@@ -339,6 +348,9 @@ impl Settings {
             if given < least || given > most {
                 return Err(OutOfBounds { field, given, least, most }.into());
             }
+        }
+        if self.root_inside && self.egress == EgressMode::Curated {
+            return Err(SettingsError::RootPastTheProxy);
         }
         self.power.check()?;
         let names = |list: &[String]| {

@@ -75,6 +75,7 @@ impl Rented {
             renter: "renter-1".into(),
             renter_key: "ab".repeat(32),
             ssh_public_key: "ssh-ed25519 AAAA".into(),
+            root_inside: false,
             price_per_hour: Money::new(1_500_000, Currency::CNY),
             fee_basis_points: 500,
             offered_at: Timestamp(0),

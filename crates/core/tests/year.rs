@@ -327,6 +327,7 @@ fn terms(lease: u64, now: i64) -> LeaseTerms {
         renter: "renter".into(),
         renter_key: "ab".repeat(32),
         ssh_public_key: "ssh-ed25519 AAAA".into(),
+        root_inside: false,
         price_per_hour: Money::new(1_500_000, Currency::CNY),
         fee_basis_points: 500,
         offered_at: Timestamp(now),

@@ -113,8 +113,15 @@ impl DefaultRoute {
 /// The name servers that the Engine gave to both containers.
 fn resolvers() -> Vec<Ipv4Addr> {
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
-    servers.collect()
+    listed(&text)
+}
+
+/// Newer Engines tell in a comment whom their own name server asks: `# ExtServers: [192.168.65.7 host(127.0.0.53)]`.
+fn listed(text: &str) -> Vec<Ipv4Addr> {
+    let own = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
+    let asked = text.lines().filter_map(|line| line.strip_prefix("# ExtServers:"));
+    let asked = asked.flat_map(|list| list.split(['[', ']', ' '])).filter_map(|word| word.parse().ok());
+    own.chain(asked).collect()
 }
 
 /// Runs a program with a text on its standard input; what it complains of is the error.
@@ -141,6 +148,12 @@ fn feed(program: &str, arguments: &[&str], input: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_servers_behind_the_engines_own_are_found() {
+        let text = "# Generated\nnameserver 127.0.0.11\n# ExtServers: [192.168.65.7 host(127.0.0.53)]\n";
+        assert_eq!(listed(text), [Ipv4Addr::new(127, 0, 0, 11), Ipv4Addr::new(192, 168, 65, 7)]);
+    }
 
     #[test]
     fn default_route_is_found() {

@@ -10,17 +10,25 @@ pub const CANNOT_START: u8 = 127;
 /// The most there is: when memory is short, the kernel ends the program and not process 1.
 const OOM_SCORE_ADJUST: &str = "1000";
 
-/// Becomes the program after `--`, without capabilities and with no way to gain any.
+/// Before the dashes: the program keeps the container's capabilities.
+pub const KEEP: &str = "--keep-capabilities";
+
+/// Becomes the program after `--`, with no way to gain any privilege, and without capabilities unless the first argument
+/// says otherwise.
 ///
 /// In the gateway this is what separates the proxy, which reads what a tenant sends, from process 1 and its
 /// `CAP_NET_ADMIN`: a change of user would need two capabilities more for the whole container.
 pub fn run(arguments: &[String]) -> ExitCode {
-    let [dashes, program, rest @ ..] = arguments else {
-        eprintln!("usage: nightjar-guest launch -- PROGRAM [ARG...]");
+    let (keep, rest) = match arguments {
+        [first, rest @ ..] if first == KEEP => (true, rest),
+        all => (false, all),
+    };
+    let [dashes, program, rest @ ..] = rest else {
+        eprintln!("usage: nightjar-guest launch [{KEEP}] -- PROGRAM [ARG...]");
         return ExitCode::from(2);
     };
     if dashes != "--" {
-        eprintln!("usage: nightjar-guest launch -- PROGRAM [ARG...]");
+        eprintln!("usage: nightjar-guest launch [{KEEP}] -- PROGRAM [ARG...]");
         return ExitCode::from(2);
     }
     // A kernel without it is no reason not to start.
@@ -30,7 +38,9 @@ pub fn run(arguments: &[String]) -> ExitCode {
         permitted: CapabilitySet::empty(),
         inheritable: CapabilitySet::empty(),
     };
-    if let Err(error) = set_no_new_privs(true).and_then(|()| set_capabilities(None, nothing)) {
+    let dropped =
+        set_no_new_privs(true).and_then(|()| if keep { Ok(()) } else { set_capabilities(None, nothing) });
+    if let Err(error) = dropped {
         eprintln!("{program} is not started: its privileges cannot be dropped: {error}");
         return ExitCode::FAILURE;
     }

@@ -43,7 +43,8 @@ Process 1 of Nightjar's containers, and the self-check of a card.
   nightjar-guest self-check [--json] [--min-driver 525] [--devices 1] [--uuid GPU-...]
                                             does the card compute? Exit code 0: yes, 1: no
   nightjar-guest load                       a steady load on the card; says how much it has done
-  nightjar-guest launch -- PROGRAM [ARG...] start a program without capabilities
+  nightjar-guest launch [--keep-capabilities] -- PROGRAM [ARG...]
+                                            start a program that gains no privilege, and without capabilities
 
 All but self-check and launch read their configuration, a line of JSON, from standard input, and end when standard input
 stays silent for five seconds. Exit codes: 0 ended as asked, 1 failed, 2 usage, 4 the line was cut.";

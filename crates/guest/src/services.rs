@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nightjar_protocol::guest::{GuestEvent, Service};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, wait};
 
-use crate::launch::CANNOT_START;
+use crate::launch::{CANNOT_START, KEEP};
 use crate::line::{End, Input};
 use crate::report;
 
@@ -53,6 +53,8 @@ enum State {
 pub struct Services {
     own_program: PathBuf,
     services: Vec<Running>,
+    /// The tenant is root inside, and has what the container has.
+    keep_capabilities: bool,
     ending: bool,
 }
 
@@ -63,8 +65,14 @@ impl Services {
         Ok(Self {
             own_program: std::env::current_exe().map_err(failed)?,
             services: Vec::new(),
+            keep_capabilities: false,
             ending: false,
         })
+    }
+
+    /// What is started from now on keeps the container's capabilities.
+    pub fn keep_capabilities(&mut self) {
+        self.keep_capabilities = true;
     }
 
     /// Starts a service and keeps it running.
@@ -162,7 +170,14 @@ impl Services {
     fn spawn(&self, recipe: &Recipe) -> std::io::Result<i32> {
         let (output, input) = std::io::pipe()?;
         let mut command = Command::new(&self.own_program);
-        command.args(["launch", "--", "tini", "-s", "--", recipe.program]).args(&recipe.arguments);
+        command.arg("launch").args(self.keep_capabilities.then_some(KEEP)).args([
+            "--",
+            "tini",
+            "-s",
+            "--",
+            recipe.program,
+        ]);
+        command.args(&recipe.arguments);
         command.env_clear().envs(&recipe.env).current_dir(&recipe.folder);
         command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
         // A group of its own, so that a signal to it is one to its processes alone.

@@ -24,6 +24,9 @@ use crate::{notice, report};
 const RUN_FOLDER: &str = "/run/nightjar";
 /// There while the tenant has a parting to expect.
 const NOTICE_FILE: &str = "/run/nightjar/notice.json";
+const PASSWD: &str = "/etc/passwd";
+const SHADOW: &str = "/etc/shadow";
+const TENANT: &str = "nightjar";
 /// The tenant's volume and home.
 const WORKSPACE: &str = "/workspace";
 
@@ -45,11 +48,17 @@ fn serve() -> Result<End, End> {
     };
     private_folder(Path::new(RUN_FOLDER)).map_err(failed)?;
     fs::write(Path::new(RUN_FOLDER).join("greeting"), greeting(&boot)).map_err(failed)?;
+    if boot.root_inside {
+        make_root().map_err(|why| End::Failed { what: "start", why })?;
+    }
     let env = environment::of_services(std::env::vars(), &boot);
     let ssh_host_key = ssh::prepare(&boot, &env)?;
     jupyter::prepare(&boot).map_err(failed)?;
 
     let mut services = Services::new()?;
+    if boot.root_inside {
+        services.keep_capabilities();
+    }
     services.start(ssh::recipe(&env))?;
     services.start(jupyter::recipe(&env))?;
     await_listening(Service::Ssh, SSH_PORT, line.sender());
@@ -112,6 +121,32 @@ fn greeting(boot: &WorkerBoot) -> String {
     )
 }
 
+/// The tenant logs in by its usual name, which is another name for root then. OpenSSH, started by root, looks up whether
+/// the name is locked, and one without a password is.
+fn make_root() -> Result<(), String> {
+    let change = |path: &str, field: usize, values: &[&str]| {
+        let failed = |error: std::io::Error| format!("{path}: {error}: is the root file system writable?");
+        let text = fs::read_to_string(path).map_err(failed)?;
+        fs::write(path, with_fields(&text, field, values)).map_err(failed)
+    };
+    change(PASSWD, 2, &["0", "0"])?;
+    change(SHADOW, 1, &["*"])
+}
+
+/// The tenant's line with these values from the field of this number on.
+fn with_fields(text: &str, field: usize, values: &[&str]) -> String {
+    let lines = text.lines().map(|line| {
+        let mut fields: Vec<&str> = line.split(':').collect();
+        if fields.first() == Some(&TENANT) {
+            for (place, value) in fields.iter_mut().skip(field).zip(values) {
+                *place = value;
+            }
+        }
+        format!("{}\n", fields.join(":"))
+    });
+    lines.collect()
+}
+
 /// Makes a folder that only this user reads, or takes one that is there.
 fn private_folder(path: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -136,8 +171,16 @@ mod tests {
             authorized_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJhc2U2NA== someone".to_owned(),
             jupyter_token: "0123456789abcdef".to_owned(),
             egress: EgressMode::Curated,
+            root_inside: false,
             env: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn the_tenants_name_becomes_another_of_roots() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nnightjar:x:1000:1000::/workspace:/bin/bash\n";
+        let root = "root:x:0:0:root:/root:/bin/bash\nnightjar:x:0:0::/workspace:/bin/bash\n";
+        assert_eq!(with_fields(passwd, 2, &["0", "0"]), root);
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub struct WorkerBoot {
     /// Decides whether the tenant's programs are pointed to the proxy, and what the greeting says.
     #[serde(default)]
     pub egress: EgressMode,
+    /// The tenant is root, with the container's few capabilities; process 1 runs as root too.
+    #[serde(default)]
+    pub root_inside: bool,
     /// Names as in a shell; values of one line.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -73,6 +76,12 @@ pub struct GatewayBoot {
     /// Domains, each with all below it, that the proxy reaches where `egress` is `curated`.
     #[serde(default)]
     pub allow_proxy_domains: Vec<String>,
+    /// The tenant may have any user's number, so no rule goes by it.
+    #[serde(default)]
+    pub root_inside: bool,
+    /// Name servers that the Engine asks on the tenant's behalf.
+    #[serde(default)]
+    pub name_servers: Vec<std::net::Ipv4Addr>,
     /// Networks that are out of reach beside those that always are, as `address/prefix`: the host's own public ones.
     #[serde(default)]
     pub blocked_networks: Vec<String>,
@@ -275,6 +284,7 @@ mod tests {
             authorized_key: "ssh-ed25519 AAAA".to_owned(),
             jupyter_token: "topsecret0123456".to_owned(),
             egress: EgressMode::Off,
+            root_inside: false,
             env: BTreeMap::from([("HF_TOKEN".to_owned(), "hush".to_owned())]),
         };
         let shown = format!("{boot:?}");

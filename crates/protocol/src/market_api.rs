@@ -77,6 +77,8 @@ pub struct OfferQuery {
     pub max_price_per_hour_micros: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub root_inside: bool,
 }
 
 impl OfferQuery {
@@ -88,6 +90,7 @@ impl OfferQuery {
             region: self.region.clone(),
             max_price_per_hour: self.max_price_per_hour_micros.map(|micros| Money::new(micros, currency)),
             image: self.image.clone(),
+            root_inside: self.root_inside,
         }
     }
 }

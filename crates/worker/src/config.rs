@@ -86,6 +86,8 @@ pub struct WorkersConfig {
     pub egress: Egress,
     /// The worker's seccomp profile, as the Engine takes it.
     pub seccomp: String,
+    /// The same, with what a tenant who is root inside needs beside.
+    pub root_seccomp: String,
     pub floors: Floors,
 }
 
@@ -98,12 +100,18 @@ impl WorkersConfig {
         let seccomp = include_str!("../../../images/seccomp.json");
         // Compact: it goes to the Engine as one string.
         let profile: serde_json::Value = serde_json::from_str(seccomp)?;
+        let mut root_profile = profile.clone();
+        if let Some(allowed) = root_profile["syscalls"].as_array_mut() {
+            // OpenSSH puts its unauthenticated part into an empty folder.
+            allowed.push(serde_json::json!({ "names": ["chroot"], "action": "SCMP_ACT_ALLOW" }));
+        }
         Ok(Self {
             engine,
             host: "default".to_owned(),
             catalogue: Catalogue::shipped()?,
             egress: Egress::shipped()?,
             seccomp: profile.to_string(),
+            root_seccomp: root_profile.to_string(),
             floors: Floors::shipped()?,
         })
     }

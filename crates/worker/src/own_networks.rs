@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// More than a PC has, and less than a gateway takes.
 const MOST: usize = 48;
+/// More than a system reads.
+const MOST_NAME_SERVERS: usize = 8;
 
 /// As `address/prefix`, without those that a gateway keeps out of reach in any case.
 pub(crate) fn find() -> Vec<String> {
@@ -19,6 +21,27 @@ pub(crate) fn find() -> Vec<String> {
     };
     let found = networks.values().flat_map(sysinfo::NetworkData::ip_networks);
     telling(found.map(|network| (network.addr, network.prefix)))
+}
+
+/// Whom the Engine asks for names: those of this PC. Where the Engine runs on another (virtual) machine these say
+/// nothing, and its own are found in the gateway.
+pub(crate) fn name_servers() -> Vec<Ipv4Addr> {
+    // The second holds the true ones where the first names a resolver on this PC alone.
+    let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    let mut found: Vec<Ipv4Addr> = files
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .flat_map(|text| listed(&text))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn listed(text: &str) -> Vec<Ipv4Addr> {
+    let named = text.lines().filter_map(|line| line.strip_prefix("nameserver"));
+    let parsed = named.filter_map(|rest| rest.trim().parse().ok());
+    parsed.filter(|address: &Ipv4Addr| !address.is_loopback()).take(MOST_NAME_SERVERS).collect()
 }
 
 /// IPv6 goes nowhere at all.
@@ -48,6 +71,13 @@ fn first_of(address: Ipv4Addr, prefix: u8) -> Ipv4Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_servers_on_this_pc_alone_are_left_out() {
+        let text =
+            "# nameserver 9.9.9.9\nnameserver 127.0.0.53\nnameserver 192.168.1.1\nnameserver fe80::1\n";
+        assert_eq!(listed(text), [Ipv4Addr::new(192, 168, 1, 1)]);
+    }
 
     #[test]
     fn only_what_looks_like_the_internet_is_told() {

@@ -86,11 +86,14 @@ impl Preparation<'_> {
         let jupyter_token = hex::encode(rand::random::<[u8; TOKEN_BYTES]>());
         let info = self.engine.info().await?;
         let own_networks = tokio::task::spawn_blocking(own_networks::find).await.unwrap_or_default();
+        let name_servers = own_networks::name_servers();
         let around = Surroundings {
             host: &self.config.host,
             catalogue: &self.config.catalogue,
             egress: &self.config.egress,
             seccomp: &self.config.seccomp,
+            root_seccomp: &self.config.root_seccomp,
+            name_servers: &name_servers,
             settings: self.settings,
             own_networks: &own_networks,
             engine_cores: info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX),

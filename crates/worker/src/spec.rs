@@ -8,7 +8,7 @@ use bollard::models::{
     MountVolumeOptions, NetworkCreateRequest, NetworkingConfig, PortBinding, ResourcesUlimits,
 };
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
-use nightjar_core::settings::{Settings, WorkerLimits};
+use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
 use nightjar_protocol::guest::{GatewayBoot, JUPYTER_PORT, SSH_PORT, WorkerBoot};
 
 use crate::catalogue::{Catalogue, Egress, Image};
@@ -29,6 +29,11 @@ const TENANT: &str = "1000:1000";
 const GATEWAY_MEMORY_MIB: u64 = 192;
 /// CUDA's own needs on the host's side of a context.
 const LOAD_MEMORY_MIB: u64 = 1_024;
+/// Root's in the container, of a tenant who asked for it and whose host allows it: owning and reading files whatever
+/// their mode, becoming a service's user, and OpenSSH's own cage. None of them reaches beyond the container.
+const ROOT: &str = "0:0";
+const ROOT_CAPABILITIES: [&str; 8] =
+    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SYS_CHROOT"];
 /// Rules and shaping.
 const GATEWAY_CAPABILITIES: [&str; 1] = ["NET_ADMIN"];
 const GATEWAY_PIDS: i64 = 256;
@@ -58,6 +63,8 @@ pub(crate) enum UnusableTerms {
     SshKey,
     #[error("this host has no image {0}")]
     Image(String),
+    #[error("this host lets nobody be root inside, or not with this choice of network")]
+    RootInside,
 }
 
 /// Names of everything that belongs to one placement of a lease.
@@ -99,6 +106,10 @@ pub(crate) struct Surroundings<'a> {
     pub catalogue: &'a Catalogue,
     pub egress: &'a Egress,
     pub seccomp: &'a str,
+    /// The same for a tenant who is root inside.
+    pub root_seccomp: &'a str,
+    /// Whom the Engine asks for names.
+    pub name_servers: &'a [std::net::Ipv4Addr],
     pub settings: &'a Settings,
     /// Networks that this PC is in and that are not out of reach in any case, as `address/prefix`.
     pub own_networks: &'a [String],
@@ -116,6 +127,7 @@ impl WorkerSpec {
         around: &Surroundings<'_>,
     ) -> Result<Self, UnusableTerms> {
         check(terms)?;
+        check_mode(terms, around.settings)?;
         let image =
             around.catalogue.find(&terms.image).ok_or_else(|| UnusableTerms::Image(terms.image.clone()))?;
         let names = Names::new(&terms.lease, terms.epoch);
@@ -132,6 +144,8 @@ impl WorkerSpec {
                 worker_ports: vec![SSH_PORT, JUPYTER_PORT],
                 allow_proxy_domains: around.egress.domains().to_vec(),
                 blocked_networks: around.own_networks.to_vec(),
+                root_inside: terms.root_inside,
+                name_servers: around.name_servers.to_vec(),
             },
             worker: worker(&names, terms, gpu_index, image, around),
             worker_boot: WorkerBoot {
@@ -139,6 +153,7 @@ impl WorkerSpec {
                 authorized_key: terms.ssh_public_key.clone(),
                 jupyter_token,
                 egress: around.settings.egress,
+                root_inside: terms.root_inside,
                 env: Default::default(),
             },
             image: image.clone(),
@@ -162,6 +177,12 @@ fn check(terms: &LeaseTerms) -> Result<(), UnusableTerms> {
         return Err(UnusableTerms::SshKey);
     }
     Ok(())
+}
+
+/// The owner's choice counts at this moment, whatever it was when the market heard of it.
+fn check_mode(terms: &LeaseTerms, settings: &Settings) -> Result<(), UnusableTerms> {
+    let allowed = settings.root_inside && settings.egress != EgressMode::Curated;
+    (!terms.root_inside || allowed).then_some(()).ok_or(UnusableTerms::RootInside)
 }
 
 fn labels(host: &str, terms: &LeaseTerms, role: &str) -> HashMap<String, String> {
@@ -229,12 +250,16 @@ fn worker(
     around: &Surroundings<'_>,
 ) -> ContainerCreateBody {
     let limits = &around.settings.limits;
-    let security = ["no-new-privileges".to_owned(), format!("seccomp={}", around.seccomp)];
+    let root = terms.root_inside;
+    let seccomp = if root { around.root_seccomp } else { around.seccomp };
+    let security = ["no-new-privileges".to_owned(), format!("seccomp={seccomp}")];
     let host_config = HostConfig {
         network_mode: Some(format!("container:{}", names.gateway)),
         cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: root.then(|| ROOT_CAPABILITIES.map(str::to_owned).to_vec()),
         security_opt: Some(security.to_vec()),
-        readonly_rootfs: Some(true),
+        // Packages of the system go into the image's own folders, and are gone with the lease.
+        readonly_rootfs: Some(!root),
         tmpfs: Some(scratch(limits)),
         mounts: Some(vec![volume(around.host, terms)]),
         device_requests: Some(vec![gpu(gpu_index)]),
@@ -253,7 +278,7 @@ fn worker(
     };
     ContainerCreateBody {
         image: Some(image.pinned_reference()),
-        user: Some(TENANT.to_owned()),
+        user: Some(if root { ROOT } else { TENANT }.to_owned()),
         cmd: Some(vec!["worker".to_owned()]),
         working_dir: Some("/workspace".to_owned()),
         labels: Some(labels(around.host, terms, ROLE_WORKER)),
@@ -337,9 +362,11 @@ fn volume(host: &str, terms: &LeaseTerms) -> Mount {
         (LABEL_HOST.to_owned(), host.to_owned()),
         (LABEL_ROLE.to_owned(), ROLE_VOLUME.to_owned()),
     ]);
+    // An ordinary user could do nothing with files of root's.
+    let mode = if terms.root_inside { "-root" } else { "" };
     Mount {
         typ: Some(MountType::VOLUME),
-        source: Some(format!("nightjar-{renter}")),
+        source: Some(format!("nightjar-{renter}{mode}")),
         target: Some("/workspace".to_owned()),
         volume_options: Some(MountVolumeOptions { labels: Some(labels), ..MountVolumeOptions::default() }),
         ..Mount::default()

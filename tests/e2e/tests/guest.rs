@@ -70,6 +70,8 @@ impl Guest {
             down_kbit: 8_000,
             worker_ports: vec![22, 8888],
             allow_proxy_domains: vec!["example.org".to_owned()],
+            root_inside: false,
+            name_servers: Vec::new(),
             blocked_networks: Vec::new(),
         };
         let ports = ["--publish", "127.0.0.1:0:22", "--publish", "127.0.0.1:0:8888"];
@@ -90,6 +92,7 @@ impl Guest {
                     .to_owned(),
             jupyter_token: TOKEN.to_owned(),
             egress,
+            root_inside: false,
             env: [("GREETING".to_owned(), "two words".to_owned())].into(),
         };
         let profile = format!("seccomp={}", checkout().join("images/seccomp.json").display());

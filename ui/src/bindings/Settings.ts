@@ -83,7 +83,11 @@ gpu_busy_percent: number, heat: HeatSettings,
 /**
  * OpenMetrics on this port of this PC's own address, 127.0.0.1; `None` is off.
  */
-metrics_port: number | null, disk_reserve_mib: number, egress: EgressMode, limits: WorkerLimits, 
+metrics_port: number | null, disk_reserve_mib: number, egress: EgressMode, 
+/**
+ * Renters who ask for it are root inside their container, with the few rights that packages and services need.
+ */
+root_inside: boolean, limits: WorkerLimits, 
 /**
  * Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
  */

@@ -54,6 +54,7 @@ export const DEFAULTS: Settings = {
   },
   "region": "unknown",
   "resume_after_ms": 180000,
+  "root_inside": false,
   "schedule": {
     "even_if_here": [],
     "exceptions": [],

@@ -8,6 +8,8 @@ mod schedule;
 pub mod schedule_arguments;
 mod show;
 mod sweep;
+mod tenants;
+pub mod tenants_arguments;
 mod why;
 
 pub use choice::{earn, finish, pause, preset, resume, sensors};
@@ -15,6 +17,7 @@ pub use gpu::gpu;
 pub use grip::{power, quit, status, stop_job};
 pub use run::run;
 pub use schedule::schedule;
+pub use tenants::tenants;
 pub use why::why;
 
 use nightjar_agent::AgentConfig;

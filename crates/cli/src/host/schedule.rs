@@ -209,13 +209,13 @@ fn spelled(at: Timestamp, zone: &TimeZone) -> String {
 }
 
 /// Where changes go.
-enum Keeper {
+pub(super) enum Keeper {
     Host(Grip),
     File(std::path::PathBuf),
 }
 
 /// The settings of the host that runs, else those in its file.
-async fn open(place: &HostPlace) -> Result<(Settings, Keeper), Failure> {
+pub(super) async fn open(place: &HostPlace) -> Result<(Settings, Keeper), Failure> {
     if let Ok(mut grip) = Grip::connect(place).await {
         return match grip.ask(ControlRequest::Settings).await? {
             ControlAnswer::Settings(settings) => Ok((*settings, Keeper::Host(grip))),
@@ -237,7 +237,7 @@ async fn open(place: &HostPlace) -> Result<(Settings, Keeper), Failure> {
     Ok((settings, Keeper::File(path)))
 }
 
-async fn keep(settings: &Settings, keeper: Keeper) -> Result<(), Failure> {
+pub(super) async fn keep(settings: &Settings, keeper: Keeper) -> Result<(), Failure> {
     settings.check().map_err(|error| Failure::usage(error.to_string()))?;
     match keeper {
         Keeper::Host(mut grip) => {

@@ -31,6 +31,7 @@ pub fn query(filters: &Filters) -> OfferQuery {
         region: filters.region.clone(),
         max_price_per_hour_micros: filters.max_price,
         image: filters.image.clone(),
+        root_inside: filters.root_inside,
     }
 }
 

@@ -35,7 +35,7 @@ pub fn state(lease: &Lease, texts: &Texts) -> String {
 
 #[must_use]
 pub fn offers(offers: &[OfferedCard]) -> String {
-    let mut table = Table::new(&["CARD", "VRAM", "PRICE/H", "REGION", "DRIVER", "NETWORK", "IMAGES"]);
+    let mut table = Table::new(&["CARD", "VRAM", "PRICE/H", "REGION", "DRIVER", "NETWORK", "ROOT", "IMAGES"]);
     for offer in offers {
         let card = &offer.card;
         table.row(vec![
@@ -45,6 +45,7 @@ pub fn offers(offers: &[OfferedCard]) -> String {
             offer.region.clone(),
             card.driver.clone(),
             egress(card.egress).to_owned(),
+            if card.root_inside { "inside" } else { "no" }.to_owned(),
             card.images.join(" "),
         ]);
     }
@@ -176,6 +177,7 @@ mod tests {
                 price_per_hour: Money::new(price, Currency::CNY),
                 images: vec!["pytorch-cuda:full".into(), "pytorch-cuda:lite".into()],
                 egress: EgressMode::Curated,
+                root_inside: false,
             },
         };
         let all =

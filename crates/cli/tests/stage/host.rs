@@ -144,6 +144,7 @@ fn offers() -> ToCoordinator {
         price_per_hour: Money::new(1_500_000, Currency::CNY),
         images: vec![String::from("pytorch-cuda:lite")],
         egress: EgressMode::Curated,
+        root_inside: false,
     };
     ToCoordinator::Report(Report::Offers { region: String::from("cn-east"), offers: vec![card] })
 }

@@ -40,6 +40,7 @@ fn name(mismatch: Mismatch) -> &'static str {
         Mismatch::Region => "region",
         Mismatch::Price => "price",
         Mismatch::Image => "image",
+        Mismatch::RootInside => "root inside",
     }
 }
 
@@ -75,6 +76,7 @@ mod tests {
             price_per_hour: Money::new(price_micros, Currency::CNY),
             images: vec![],
             egress: EgressMode::Off,
+            root_inside: false,
         };
         Listing { host_id: host.into(), region: "home".into(), card }
     }

@@ -134,6 +134,7 @@ pub(super) mod tests {
                     price_per_hour: Money::new(1, Currency::CNY),
                     images: vec![],
                     egress: EgressMode::Off,
+                    root_inside: false,
                 },
                 fee_basis_points: 0,
                 offered_at: START,

@@ -79,6 +79,7 @@ impl LeaseRecord {
             renter: self.renter.clone(),
             renter_key: self.renter_key.clone(),
             ssh_public_key: self.ssh_public_key.clone(),
+            root_inside: self.requirements.root_inside,
             price_per_hour: self.price_per_hour(),
             fee_basis_points: self.placement.fee_basis_points,
             offered_at: self.placement.offered_at,

@@ -140,6 +140,7 @@ pub fn card(gpu: &str, price_micros: i64) -> CardOffer {
         price_per_hour: Money::new(price_micros, Currency::CNY),
         images: vec![IMAGE.into()],
         egress: EgressMode::Curated,
+        root_inside: false,
     }
 }
 

@@ -541,6 +541,10 @@ fn eviction(verdict: &Verdict, settings: &Settings, gentle: StopHow) -> (EndReas
         | BlockReason::CardNotLent
         | BlockReason::OutsideSchedule { .. } => (EndReason::OwnerStopped, gentle),
         BlockReason::Suspending => (EndReason::OwnerStopped, gentle.within(CLOSING_GRACE_MS)),
+        BlockReason::DiskLow { free_mib, .. } => {
+            let cause = format!("the host's disk is nearly full ({free_mib} MiB are left)");
+            (EndReason::WorkerDied { cause }, StopHow::Kill)
+        }
         BlockReason::NoDocker { detail } => {
             let cause = format!("the Docker Engine does not answer: {detail}");
             (EndReason::WorkerDied { cause }, StopHow::Kill)

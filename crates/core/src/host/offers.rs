@@ -101,7 +101,8 @@ impl Host {
         }
         let image_is_here = matches!(&self.snapshot.runtime,
             Runtime::Ready { images, .. } if images.contains(&terms.image));
-        if !image_is_here {
+        // The owner's choice may have changed since the market was told.
+        if !image_is_here || (terms.root_inside && !self.settings.root_inside) {
             return Some(vec![]);
         }
         let verdict = self.verdict_for(card, JobPresence::None, now);
@@ -133,6 +134,7 @@ impl Host {
                 price_per_hour: self.least_price(card, self.fee_basis_points),
                 images: images.clone(),
                 egress: self.settings.egress,
+                root_inside: self.settings.root_inside,
             })
             .collect();
         if self.told_offers.as_ref() != Some(&offers) {

@@ -143,6 +143,8 @@ impl BlockReason {
     pub fn impact(&self, give_back: GiveBack) -> Impact {
         match self {
             Self::UserHere { .. } if give_back == GiveBack::Share => Impact::Restrain,
+            // Half of what the owner keeps is gone: whoever writes must stop, and a frozen tenant frees nothing.
+            Self::DiskLow { free_mib, needed_mib } if free_mib * 2 < *needed_mib => Impact::Evict,
             Self::CoordinatorUnreachable { .. }
             | Self::NotEnrolled
             | Self::NotVerified

@@ -1,5 +1,6 @@
 //! The netfilter rules: a pure function of the configuration.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use nightjar_core::settings::EgressMode;
@@ -47,6 +48,9 @@ pub fn check(boot: &GatewayBoot) -> Result<(), String> {
     if boot.blocked_networks.len() > MOST_NETWORKS || boot.allow_proxy_domains.len() > MOST_DOMAINS {
         return Err(format!("more than {MOST_NETWORKS} networks or {MOST_DOMAINS} domains"));
     }
+    if boot.root_inside && boot.egress == EgressMode::Curated {
+        return Err("a tenant who is root inside could pass for the proxy of curated egress".to_owned());
+    }
     for network in &boot.blocked_networks {
         let (address, prefix) = network.split_once('/').unwrap_or((network, "32"));
         let right = address.parse::<Ipv4Addr>().is_ok() && prefix.parse::<u8>().is_ok_and(|bits| bits <= 32);
@@ -75,7 +79,8 @@ pub fn rulesets(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr]) ->
 /// What a tenant's own programs say to each other is not followed: it would fill the table of connections, which is the
 /// kernel's memory. Only the Engine's name server needs it, since it is reached by a changed address.
 ///
-/// User 0 is the gateway alone: the tenant's container has neither root nor a way to become it. Process 1 connects to
+/// User 0 is the gateway alone, unless the tenant is root inside: then nothing goes by the user's number, and there is no
+/// proxy. Else the tenant's container has neither root nor a way to become it. Process 1 connects to
 /// nothing, so what leaves as user 0 is the proxy, and the Engine's name server, which asks from within this network.
 ///
 /// IPv6 goes nowhere, since the machines of a home have public addresses there, which no rule could tell from the
@@ -94,14 +99,21 @@ fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr], connect
         EgressMode::Off => String::new(),
         EgressMode::Curated => "meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept".to_owned(),
         EgressMode::Open => {
-            let listed = resolvers.iter().filter(|address| !address.is_loopback());
+            let told = resolvers.iter().chain(&boot.name_servers);
+            let listed = told.filter(|address| !address.is_loopback()).collect::<BTreeSet<_>>().into_iter();
             let listed = listed.map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let everybody = if listed.is_empty() {
                 String::new()
             } else {
                 format!("\n        ip daddr {{ {listed} }} meta l4proto {{ tcp, udp }} th dport 53 accept")
             };
-            format!("meta skuid 0 meta l4proto {{ tcp, udp }} th dport 53 accept{everybody}")
+            // The Engine's name server may ask whom it knows and we do not, but not in the tenant's disguise.
+            let engine = if boot.root_inside {
+                ""
+            } else {
+                "meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept"
+            };
+            format!("{engine}{everybody}")
         }
     };
     let last = match boot.egress {
@@ -162,12 +174,31 @@ mod tests {
             down_kbit: 1_000,
             worker_ports: vec![22, 8888],
             allow_proxy_domains: vec!["example.org".to_owned()],
+            root_inside: false,
+            name_servers: Vec::new(),
             blocked_networks: vec!["198.51.100.0/24".to_owned(), "8.8.4.0/22".to_owned()],
         }
     }
 
     fn whole(egress: EgressMode, resolvers: &[Ipv4Addr]) -> String {
         rulesets(&boot(egress), BRIDGE, resolvers)[0].clone()
+    }
+
+    #[test]
+    fn a_user_number_says_nothing_of_a_tenant_who_is_root() {
+        for egress in [EgressMode::Off, EgressMode::Open] {
+            let name_servers = vec![Ipv4Addr::new(10, 0, 0, 1)];
+            let boot = GatewayBoot { root_inside: true, name_servers, ..boot(egress) };
+            let [rules, _] = rulesets(&boot, BRIDGE, &[]);
+            assert!(!rules.contains("skuid"), "{rules}");
+            assert_eq!(
+                rules.contains("ip daddr { 10.0.0.1 } meta l4proto"),
+                egress == EgressMode::Open,
+                "{rules}"
+            );
+        }
+        let curated = GatewayBoot { root_inside: true, ..boot(EgressMode::Curated) };
+        assert!(check(&curated).unwrap_err().contains("proxy"));
     }
 
     #[test]

@@ -14,7 +14,10 @@ const CONFIGURATION: &str = "/run/nightjar/jupyter/config.json";
 
 pub fn prepare(boot: &WorkerBoot) -> std::io::Result<()> {
     private_folder(Path::new(FOLDER))?;
-    private_file(Path::new(CONFIGURATION), configuration(&boot.jupyter_token).to_string().as_bytes())
+    private_file(
+        Path::new(CONFIGURATION),
+        configuration(&boot.jupyter_token, boot.root_inside).to_string().as_bytes(),
+    )
 }
 
 pub fn recipe(env: &BTreeMap<String, String>) -> Recipe {
@@ -30,7 +33,7 @@ pub fn recipe(env: &BTreeMap<String, String>) -> Recipe {
     }
 }
 
-fn configuration(token: &str) -> Value {
+fn configuration(token: &str, root_inside: bool) -> Value {
     json!({
         "IdentityProvider": { "token": token },
         "ServerApp": {
@@ -40,6 +43,7 @@ fn configuration(token: &str) -> Value {
             "port_retries": 0,
             "root_dir": WORKSPACE,
             "open_browser": false,
+            "allow_root": root_inside,
             "allow_remote_access": true,
             "quit_button": false,
             "terminado_settings": { "shell_command": ["/bin/bash", "-l"] },

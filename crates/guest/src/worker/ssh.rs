@@ -11,6 +11,8 @@ use crate::line::End;
 use crate::services::Recipe;
 
 const FOLDER: &str = "/run/nightjar/ssh";
+/// Where OpenSSH, started by root, puts its part that has not seen a key yet.
+const EMPTY_FOLDER: &str = "/run/sshd";
 const SERVER: &str = "/usr/sbin/sshd";
 const KEY_LIMIT_BYTES: usize = 16 * 1024;
 const KEY_TYPES: &[&str] = &[
@@ -37,6 +39,12 @@ pub fn prepare(boot: &WorkerBoot, env: &BTreeMap<String, String>) -> Result<Stri
     let failed = |why: String| End::Failed { what: Service::Ssh.name(), why };
     let folder = Path::new(FOLDER);
     private_folder(folder).map_err(|error| failed(format!("{FOLDER}: {error}")))?;
+    if boot.root_inside {
+        let mut builder = std::fs::DirBuilder::new();
+        let made =
+            std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o755).create(EMPTY_FOLDER);
+        made.map_err(|error| failed(format!("{EMPTY_FOLDER}: {error}")))?;
+    }
     let key = folder.join("host_ed25519");
     let made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "nightjar", "-f"])
@@ -49,8 +57,10 @@ pub fn prepare(boot: &WorkerBoot, env: &BTreeMap<String, String>) -> Result<Stri
     if !made.status.success() {
         return Err(failed(format!("ssh-keygen: {}", String::from_utf8_lossy(&made.stderr).trim())));
     }
-    let files =
-        [("authorized_keys", format!("{}\n", boot.authorized_key)), ("sshd_config", configuration(env))];
+    let files = [
+        ("authorized_keys", format!("{}\n", boot.authorized_key)),
+        ("sshd_config", configuration(env, boot.root_inside)),
+    ];
     for (name, text) in files {
         private_file(&folder.join(name), text.as_bytes())
             .map_err(|error| failed(format!("{name}: {error}")))?;
@@ -72,7 +82,8 @@ pub fn recipe(env: &BTreeMap<String, String>) -> Recipe {
 
 /// `StrictModes` is off because it wants folders above the keys that nobody else may write to, and `/run` is open to
 /// all; there is no other user in this container.
-fn configuration(env: &BTreeMap<String, String>) -> String {
+fn configuration(env: &BTreeMap<String, String>, root_inside: bool) -> String {
+    let root = if root_inside { "prohibit-password" } else { "no" };
     let mut text = format!(
         "Port {SSH_PORT}\n\
          ListenAddress 0.0.0.0\n\
@@ -82,7 +93,7 @@ fn configuration(env: &BTreeMap<String, String>) -> String {
          StrictModes no\n\
          UsePAM no\n\
          AllowUsers nightjar\n\
-         PermitRootLogin no\n\
+         PermitRootLogin {root}\n\
          AuthenticationMethods publickey\n\
          PubkeyAuthentication yes\n\
          PasswordAuthentication no\n\
@@ -121,7 +132,9 @@ mod tests {
             ("A".to_owned(), "two words # and \"quotes\" \\".to_owned()),
             ("B".to_owned(), String::new()),
         ]);
-        let text = configuration(&env);
+        let text = configuration(&env, false);
+        assert!(text.contains("AllowUsers nightjar\nPermitRootLogin no\n"), "{text}");
+        assert!(configuration(&env, true).contains("PermitRootLogin prohibit-password\n"));
         assert!(text.ends_with("\nSetEnv \"A=two words # and \\\"quotes\\\" \\\\\" \"B=\"\n"), "{text}");
     }
 

@@ -1,6 +1,5 @@
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::money::{Currency, Money};
-use nightjar_core::settings::EgressMode;
 use nightjar_core::time::Timestamp;
 
 use super::*;
@@ -14,6 +13,7 @@ fn terms() -> LeaseTerms {
         renter: "amber-otter".into(),
         renter_key: "Ab".repeat(32),
         ssh_public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA renter@laptop".into(),
+        root_inside: false,
         price_per_hour: Money::new(1_500_000, Currency::CNY),
         fee_basis_points: 1_000,
         offered_at: Timestamp(0),
@@ -29,6 +29,8 @@ fn spec(terms: &LeaseTerms, settings: &Settings) -> Result<WorkerSpec, UnusableT
         catalogue: &catalogue,
         egress: &egress,
         seccomp: "{\"defaultAction\":\"SCMP_ACT_ERRNO\"}",
+        root_seccomp: "{\"defaultAction\":\"SCMP_ACT_LOG\"}",
+        name_servers: &[std::net::Ipv4Addr::new(192, 168, 1, 1)],
         settings,
         own_networks: &["8.8.4.0/24".to_owned()],
         engine_cores: 16,
@@ -71,6 +73,30 @@ fn a_tenant_has_no_right_beyond_its_user() {
     let published = spec.gateway.host_config.unwrap().port_bindings.unwrap();
     for binding in published.values().flatten().flatten() {
         assert_eq!(binding.host_ip.as_deref(), Some("127.0.0.1"));
+    }
+}
+
+#[test]
+fn a_tenant_is_root_inside_only_where_both_want_it() {
+    let wants = LeaseTerms { root_inside: true, ..terms() };
+    let allows = Settings { root_inside: true, egress: EgressMode::Open, ..Settings::default() };
+    let made = spec(&wants, &allows).unwrap();
+    insta::with_settings!({ sort_maps => true }, {
+        insta::assert_json_snapshot!("root_worker", made.worker);
+    });
+    assert!(made.gateway_boot.root_inside && made.worker_boot.root_inside);
+    let strict = spec(&terms(), &allows).unwrap();
+    assert_eq!(strict.worker.user.as_deref(), Some("1000:1000"));
+    // Files of root's would be of no use to an ordinary user.
+    let volume =
+        |spec: WorkerSpec| spec.worker.host_config.unwrap().mounts.unwrap().remove(0).source.unwrap();
+    assert_ne!(volume(made), volume(strict.clone()));
+    assert_eq!(strict.worker.host_config.unwrap().cap_add, None);
+    for refuses in [
+        Settings::default(),
+        Settings { root_inside: true, egress: EgressMode::Curated, ..Settings::default() },
+    ] {
+        assert_eq!(spec(&wants, &refuses).unwrap_err(), UnusableTerms::RootInside);
     }
 }
 
