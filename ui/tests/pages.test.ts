@@ -153,6 +153,36 @@ test("presets, games and the power limit send what was chosen", async () => {
   expect(backend.sent.at(-1)).toMatchObject({ command: "set_power_limit", limit: { unit: "watts", watts: 300 } });
 });
 
+test("a sweep is asked for, and what it found can be used", async () => {
+  const view = recordedView();
+  const tile = view.cards[0];
+  if (!tile) throw new Error("no card is recorded");
+  const judged = (limit: number, net: number) => ({
+    point: { limit_watts: limit, work_per_second: limit, watts: limit },
+    work_per_joule: 1,
+    speed_percent: limit / 4.5,
+    net_per_hour_micros: net,
+  });
+  tile.card.sweet_spots = [
+    {
+      work: "memory",
+      measured_at: view.at,
+      judgement: { judged: [judged(450, 900_000), judged(300, 1_100_000)], best_income: 1, most_efficient: 1 },
+    },
+  ];
+  tile.sweet_spots = ["For work that waits for memory, 300 W earns most."];
+  const { backend } = await open("card", view);
+  expect(screen.getByTestId("sweet-spot").textContent).toContain("300 W earns most");
+  await fireEvent.click(screen.getByTestId("sweep-use"));
+  await settled();
+  await fireEvent.click(screen.getByTestId("sweep-start"));
+  await settled();
+  expect(backend.sent).toMatchObject([
+    { command: "set_power_limit", limit: { unit: "watts", watts: 300 } },
+    { command: "sweep", kind: "compute", limits: null },
+  ]);
+});
+
 test("the books, a night that adds up to a day, and the table", async () => {
   const { backend } = await open("earnings");
   expect(screen.getByTestId("books-net").textContent).toContain("42.98");
