@@ -623,3 +623,6 @@ card-sweep-net = Net per hour
 card-work = Kind of work
 card-work-compute = Computing
 card-work-memory = Memory
+set-root-inside = Renters may be root inside
+set-root-inside-hint = Only inside their container, for packages and services. Not together with the list of the Network page: a renter who is root could pass for the proxy.
+work-rights = Rights of a job

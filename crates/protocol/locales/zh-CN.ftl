@@ -608,3 +608,6 @@ card-sweep-net = 每小时净赚
 card-work = 任务类型
 card-work-compute = 计算型
 card-work-memory = 显存型
+set-root-inside = 允许租用者在容器内为 root
+set-root-inside-hint = 只在自己的容器里，用于安装软件包和服务。不能与“网络”页的白名单同时使用：容器内的 root 可以冒充代理。
+work-rights = 任务的权限
