@@ -72,6 +72,8 @@ fn kind_of(notice: &Notice) -> NoticeKind {
         Notice::JobResumed { .. } => NoticeKind::Resumed,
         Notice::JobEnded { .. } => NoticeKind::Ended,
         Notice::WeekOver { .. } => NoticeKind::Weekly,
+        // Something that ends earning for a while, as trouble does.
+        Notice::DataCapNear { .. } | Notice::DataCapReached { .. } => NoticeKind::Trouble,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::packages;
 use crate::shell::{Done, cargo, step};
 use crate::steps;
 
-const BENCHES: &[&str] = &["first", "giveback", "gpu", "idle"];
+const BENCHES: &[&str] = &["first", "giveback", "gpu", "idle", "worker"];
 
 pub(crate) fn bench(name: &str, flags: &[&str]) -> Done {
     if !BENCHES.contains(&name) {

@@ -20,6 +20,7 @@ mod identity;
 mod journal;
 mod look_back;
 mod metrics;
+pub mod network;
 mod owner;
 mod power;
 mod scribe;

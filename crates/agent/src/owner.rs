@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::{Effect, Host, Input, Notice, Report, UserCommand};
 use nightjar_core::lease::LeaseId;
+use nightjar_core::network::NetworkSettings;
 use nightjar_core::night::Account;
 use nightjar_core::policy::Runtime;
 use nightjar_core::settings::Settings;
@@ -14,6 +15,7 @@ use nightjar_core::time::Timestamp;
 use nightjar_presence::{Attention, SleepGuard};
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::doctor::{Check, checks};
+use nightjar_protocol::network::NetworkNow;
 use nightjar_protocol::relay::RelayInfo;
 use nightjar_protocol::view::{Earnings, Surroundings, ViewModel, view_model};
 use nightjar_worker::{LoadWish, WorkerReport, Workers};
@@ -42,6 +44,8 @@ pub(crate) enum Message {
     Images(oneshot::Sender<Vec<String>>),
     Relay(Option<RelayInfo>),
     Earned(Earnings),
+    /// What is shaped and carried at this moment.
+    Network(Arc<NetworkNow>),
     /// Where the time since local midnight went.
     Today(Account),
     /// Answered once it is shown.
@@ -76,6 +80,7 @@ pub(crate) struct Hands {
     /// How closely the sensors of signs look.
     pub attention: Attention,
     pub metrics_port: watch::Sender<Option<u16>>,
+    pub network: watch::Sender<NetworkSettings>,
     pub coordinator: watch::Sender<Option<String>>,
     pub power: mpsc::UnboundedSender<PowerOrder>,
     /// Back to the owner itself. Weak: the owner ends when nobody else can reach it.
@@ -162,6 +167,7 @@ impl Owner {
                 return;
             }
             Message::Earned(earnings) => self.around.earnings = earnings,
+            Message::Network(now) => self.around.network = (*now).clone(),
             Message::Today(account) => self.around.today = Some(account),
             Message::Enrolled { coordinator, shown } => {
                 self.around.identity.coordinator = Some(coordinator.clone());
@@ -198,6 +204,8 @@ impl Owner {
         }
         if chosen {
             self.adapt_watched();
+            let network = self.host.settings().network;
+            self.hands.network.send_if_modified(|known| std::mem::replace(known, network) != network);
         }
         if !self.host.has_jobs() {
             // Heeded only when the PC is about to sleep.

@@ -11,11 +11,13 @@ use nightjar_core::host::{Host, Input, Report, Survivor, WorkerFate};
 use nightjar_core::money::Money;
 use nightjar_core::settings::{Language, Settings};
 use nightjar_core::time::Timestamp;
+use nightjar_protocol::network::NetworkNow;
 use nightjar_protocol::view::{Earnings, Identity as Shown, LocalTime, Surroundings, view_model};
 use nightjar_worker::{WorkerReport, Workers, WorkersConfig};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::AgentConfig;
@@ -26,6 +28,7 @@ use crate::handle::{AgentHandle, Ending};
 use crate::helper::Helper;
 use crate::history::{self, Past};
 use crate::journal::Journal;
+use crate::network::Network;
 use crate::owner::{Hands, LinkOrder, Message, Owner};
 use crate::scribe::{Scribe, Writing};
 use crate::sensors::{self, Sampling, Watched};
@@ -137,6 +140,7 @@ impl Parts {
             },
             local_time: LocalTime::default(),
             today: None,
+            network: NetworkNow::default(),
             system_language: system_language(),
         }
     }
@@ -160,6 +164,7 @@ impl Parts {
         let (sampling, rate) = watch::channel(Sampling::Seldom);
         let disk_rate = rate.clone();
         let (metrics_port, port_inbox) = watch::channel(self.settings.metrics_port);
+        let (network, network_inbox) = watch::channel(self.settings.network);
         let (past, past_inbox) = mpsc::unbounded_channel();
         let (watched, watched_inbox) = watch::channel(Watched::of(&self.settings));
         let (coordinator, coordinator_inbox) = watch::channel(self.coordinator.clone());
@@ -185,6 +190,7 @@ impl Parts {
                 sleep: sleep.clone(),
                 attention: attention.clone(),
                 metrics_port,
+                network,
                 coordinator,
                 power,
                 own: messages.downgrade(),
@@ -217,6 +223,17 @@ impl Parts {
         let scribing = tokio::spawn(scribing.run(orders));
         sensors::cards(self.config.sysfs.clone(), rate, programs, past.clone(), messages.clone())?;
         let keeping = tokio::spawn(history::run(self.config.clone(), self.clock.clone(), past_inbox));
+        let no_network = CancellationToken::new();
+        let network = Network {
+            workers: self.workers.clone(),
+            clock: self.clock.clone(),
+            data_dir: self.config.data_dir.clone(),
+            chosen: network_inbox,
+            coordinator: coordinator_inbox.clone(),
+            owner: messages.clone(),
+            stop: no_network.clone(),
+        };
+        let networking = tokio::spawn(network.run());
         let metering = tokio::spawn(metrics::run(port_inbox, view_inbox.clone()));
         let (asked, ask) = oneshot::channel();
         let (over, over_inbox) = watch::channel(false);
@@ -258,6 +275,7 @@ impl Parts {
             scribing,
             speech: (reports, link),
             past,
+            network: (no_network, networking),
             outward,
             inward,
             journal: self.journal,
@@ -280,6 +298,8 @@ struct RunningParts {
     /// Keeps session and tunnel open until the last word is said.
     speech: (mpsc::UnboundedSender<Report>, mpsc::UnboundedSender<LinkOrder>),
     past: mpsc::UnboundedSender<Past>,
+    /// Its last count goes to the disk.
+    network: (CancellationToken, JoinHandle<()>),
     outward: Vec<JoinHandle<()>>,
     inward: Vec<JoinHandle<()>>,
     journal: Journal,
@@ -297,6 +317,8 @@ impl RunningParts {
         let (kept, is_kept) = oneshot::channel();
         let _ = self.past.send(Past::Close(kept));
         let _ = tokio::time::timeout(LAST_WORDS, is_kept).await;
+        self.network.0.cancel();
+        let _ = tokio::time::timeout(LAST_WORDS, self.network.1).await;
         for task in &self.inward {
             task.abort();
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::host::network_arguments::NetworkCommand;
 use crate::host::schedule_arguments::ScheduleCommand;
 use crate::host::tenants_arguments::Tenants;
 use crate::moment::{self, Moment};
@@ -161,6 +162,13 @@ pub enum Command {
     Schedule {
         #[command(subcommand)]
         command: ScheduleCommand,
+    },
+    /// Host: what jobs may use of your line, by day and by night, and in a month
+    ///
+    /// Talks to the host that runs on this PC; where none runs, its settings file is changed.
+    Network {
+        #[command(subcommand)]
+        command: NetworkCommand,
     },
     /// Host: end the host that runs on this PC, and its jobs
     Quit(HostPlace),

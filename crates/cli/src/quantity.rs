@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use nightjar_core::host::PowerWish;
 use nightjar_core::money::{Currency, Money};
+use nightjar_core::network::{CAP_MIB, LEAST_KBIT, MOST_KBIT};
 
 /// More than any card has.
 const MOST_MIB: u64 = 16 * 1024 * 1024;
@@ -40,6 +41,56 @@ pub fn vram_mib(text: &str) -> Result<u64, String> {
         return Err(format!("\"{}\" is out of bounds: between 1 MiB and 16 TiB is wanted", quoted(text)));
     }
     Ok(mib)
+}
+
+/// Reads `20M`, `512k`, `1G`, `20Mbit/s` or `1.5G` bits a second into kbit/s.
+///
+/// # Errors
+/// A sentence that shows how a rate is written, or its bounds.
+pub fn rate_kbit(text: &str) -> Result<u32, String> {
+    let wrong = || format!("\"{}\" is not a rate: write 20M, 512k or 1.5G (bits a second)", quoted(text));
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(split);
+    let kbit_a_unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "k" | "kbit" | "kbit/s" => 1,
+        "m" | "mbit" | "mbit/s" => 1_000,
+        "g" | "gbit" | "gbit/s" => 1_000_000,
+        _ => return Err(wrong()),
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    if part.is_empty() || part.len() > 3 {
+        return Err(wrong());
+    }
+    let whole: u64 = whole.parse().map_err(|_| wrong())?;
+    let thousandths: u64 = format!("{part:0<3}").parse().map_err(|_| wrong())?;
+    let kbit = whole.checked_mul(kbit_a_unit).ok_or_else(wrong)? + thousandths * kbit_a_unit / 1_000;
+    let fits = u32::try_from(kbit).ok().filter(|kbit| (LEAST_KBIT..=MOST_KBIT).contains(kbit));
+    fits.ok_or_else(|| format!("\"{}\" is out of bounds: between 64k and 10G is wanted", quoted(text)))
+}
+
+/// Reads `500G` (10^9 bytes, as providers count), `500GiB` or `1T` into MiB.
+///
+/// # Errors
+/// A sentence that shows how a size is written, or its bounds.
+pub fn data_mib(text: &str) -> Result<u64, String> {
+    let wrong = || format!("\"{}\" is not a size: write 500G, 500GiB or 1T", quoted(text));
+    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(split);
+    let bytes_a_unit: u64 = match unit.to_ascii_lowercase().as_str() {
+        "m" | "mb" => 1_000_000,
+        "mib" => 1 << 20,
+        "g" | "gb" => 1_000_000_000,
+        "gib" => 1 << 30,
+        "t" | "tb" => 1_000_000_000_000,
+        "tib" => 1 << 40,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let mib = number.checked_mul(bytes_a_unit).ok_or_else(wrong)? >> 20;
+    if CAP_MIB.contains(&mib) {
+        return Ok(mib);
+    }
+    Err(format!("\"{}\" is out of bounds: between 100MiB and 1024TiB is wanted", quoted(text)))
 }
 
 /// Reads `2` or `2.50` into micro-units of whatever currency the market keeps.
@@ -188,6 +239,25 @@ mod tests {
         let needed = vram_mib("24G").unwrap();
         assert!([24_564, 23_034].iter().all(|has| needed <= *has));
         assert!(needed > 20_480);
+    }
+
+    #[test]
+    fn rates_and_data_are_read() {
+        assert_eq!(rate_kbit("20M"), Ok(20_000));
+        assert_eq!(rate_kbit("512k"), Ok(512));
+        assert_eq!(rate_kbit("1.5 Gbit/s"), Ok(1_500_000));
+        assert_eq!(rate_kbit("10G"), Ok(10_000_000));
+        for wrong in
+            ["", "20", "M", "-1M", "63k", "11G", "1.M", "1.2345M", "20MB", "99999999999999999999M", "1ü"]
+        {
+            assert!(rate_kbit(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(data_mib("500G"), Ok(476_837));
+        assert_eq!(data_mib("500GiB"), Ok(512_000));
+        assert_eq!(data_mib("1T"), Ok(953_674));
+        for wrong in ["", "500", "1M", "0G", "-5G", "1.5T", "99999T", "99999999999999999999G"] {
+            assert!(data_mib(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

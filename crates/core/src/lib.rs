@@ -3,6 +3,7 @@
 //! Everything here is a value or a state machine that takes its inputs and the time as arguments. No clock, no file, no
 //! socket, no environment, no async: what runs the machines lives in `nightjar-agent` and `nightjar-coordinator`.
 
+pub mod bandwidth;
 pub mod books;
 pub mod demand;
 pub mod economics;
@@ -16,6 +17,7 @@ pub mod ledger;
 pub mod market;
 pub mod meter;
 pub mod money;
+pub mod network;
 pub mod night;
 pub mod notify;
 pub mod parting;

@@ -63,7 +63,11 @@ impl Cause {
             | R::CoolingDown { .. }
             | R::TemperatureUnknown { .. }
             | R::TooHotForGood { .. } => Self::TooHot,
-            R::TurnedOff | R::Snoozed { .. } | R::CardNotLent | R::AfterLastJob { .. } => Self::OwnerStopped,
+            R::TurnedOff
+            | R::Snoozed { .. }
+            | R::CardNotLent
+            | R::AfterLastJob { .. }
+            | R::DataCapReached { .. } => Self::OwnerStopped,
             R::Suspending => Self::HostClosing,
             R::SettingsUnreadable { .. }
             | R::PresenceUnknown { .. }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::gpu::GpuUuid;
 use crate::money::{Currency, Money};
+use crate::network::{LEAST_KBIT, MOST_KBIT, NetworkError, NetworkSettings};
 use crate::notify::NoticeRules;
 use crate::power::PowerSettings;
 use crate::schedule::{HoursError, Schedule};
@@ -128,20 +129,11 @@ pub struct WorkerLimits {
     #[ts(type = "number")]
     pub shm_mib: u64,
     pub pids: u32,
-    pub upload_kbit: u32,
-    pub download_kbit: u32,
 }
 
 impl Default for WorkerLimits {
     fn default() -> Self {
-        Self {
-            cpu_cores: 2,
-            memory_mib: 8_192,
-            shm_mib: 1_024,
-            pids: 2_048,
-            upload_kbit: 20_000,
-            download_kbit: 50_000,
-        }
+        Self { cpu_cores: 2, memory_mib: 8_192, shm_mib: 1_024, pids: 2_048 }
     }
 }
 
@@ -206,6 +198,8 @@ pub struct Settings {
     pub egress: EgressMode,
     /// Renters who ask for it are root inside their container, with the few rights that packages and services need.
     pub root_inside: bool,
+    /// What all of Nightjar's traffic may use of the line.
+    pub network: NetworkSettings,
     pub limits: WorkerLimits,
     /// Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
     pub accepted_versions: Vec<String>,
@@ -251,6 +245,7 @@ impl Default for Settings {
             disk_reserve_mib: 10_240,
             egress: EgressMode::Curated,
             root_inside: false,
+            network: NetworkSettings::default(),
             limits: WorkerLimits::default(),
             accepted_versions: Vec::new(),
             region: String::from("unknown"),
@@ -293,6 +288,8 @@ pub enum SettingsError {
     RootPastTheProxy,
     #[error(transparent)]
     Hours(#[from] HoursError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
 }
 
 impl Settings {
@@ -327,10 +324,13 @@ impl Settings {
             ("limits.memory_mib", limits.memory_mib, 256, 16_777_216),
             ("limits.shm_mib", limits.shm_mib, 16, 1_048_576),
             ("limits.pids", u64::from(limits.pids), 64, 65_536),
-            ("limits.upload_kbit", u64::from(limits.upload_kbit), 64, 10_000_000),
-            ("limits.download_kbit", u64::from(limits.download_kbit), 64, 10_000_000),
             ("introduced", u64::from(self.introduced), 0, u64::from(INTRODUCTION_SCREENS)),
         ];
+        numbers.extend(
+            self.network
+                .numbers()
+                .map(|(field, kbit)| (field, u64::from(kbit), u64::from(LEAST_KBIT), u64::from(MOST_KBIT))),
+        );
         numbers.extend(self.heat.numbers());
         for (field, rule) in self.signals.named() {
             numbers.extend([rule.grace_ms, rule.linger_ms].map(|given| (field, given, 0, LONGEST_WAIT_MS)));
@@ -353,6 +353,7 @@ impl Settings {
             return Err(SettingsError::RootPastTheProxy);
         }
         self.power.check()?;
+        self.network.check()?;
         let names = |list: &[String]| {
             list.len() <= 256
                 && list

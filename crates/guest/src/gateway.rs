@@ -4,11 +4,13 @@ mod board;
 mod proxy;
 mod rules;
 mod shaping;
+mod traffic;
 
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
+use nightjar_core::network::{DefaultRoute, default_route};
 use nightjar_core::settings::EgressMode;
 use nightjar_protocol::guest::{GatewayBoot, GuestCommand, GuestEvent, PROXY_PORT, Service};
 
@@ -28,7 +30,7 @@ fn serve() -> Result<End, End> {
     rules::check(&boot).map_err(|why| End::Failed { what: "configuration", why })?;
     shaping::check(boot.up_kbit, boot.down_kbit).map_err(|why| End::Failed { what: "configuration", why })?;
     check_ports(&boot)?;
-    let route = DefaultRoute::read()?;
+    let route = way_out()?;
     let [best, second] = rules::rulesets(&boot, route.by, &resolvers());
     feed("nft", &["-f", "-"], &best)
         .or_else(|_| feed("nft", &["-f", "-"], &second))
@@ -39,6 +41,7 @@ fn serve() -> Result<End, End> {
         .map_err(|error| End::Failed { what: "notice", why: format!("it cannot be served: {error}") })?;
 
     let mut services = Services::new()?;
+    traffic::watch(&route.device);
     let ready = GuestEvent::GatewayReady { shaping: shaper.kind() };
     if boot.egress == EgressMode::Curated {
         services.start(proxy::prepare(&boot.allow_proxy_domains)?)?;
@@ -85,29 +88,12 @@ fn check_ports(boot: &GatewayBoot) -> Result<(), End> {
 }
 
 /// Where packets leave: the way to the Engine's bridge.
-struct DefaultRoute {
-    device: String,
-    by: Ipv4Addr,
-}
-
-impl DefaultRoute {
-    fn read() -> Result<Self, End> {
-        let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-        Self::find(&table).ok_or_else(|| End::Failed {
-            what: "network",
-            why: "there is no default route: is the gateway on a bridge network of the Engine's?".to_owned(),
-        })
-    }
-
-    fn find(table: &str) -> Option<Self> {
-        table.lines().skip(1).find_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let [device, "00000000", by, ..] = fields[..] else { return None };
-            // The kernel prints the address's bytes as a number of this machine's order.
-            let by = u32::from_str_radix(by, 16).ok()?;
-            Some(Self { device: device.to_owned(), by: Ipv4Addr::from(by.to_ne_bytes()) })
-        })
-    }
+fn way_out() -> Result<DefaultRoute, End> {
+    let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+    default_route(&table).ok_or_else(|| End::Failed {
+        what: "network",
+        why: "there is no default route: is the gateway on a bridge network of the Engine's?".to_owned(),
+    })
 }
 
 /// The name servers that the Engine gave to both containers.
@@ -153,16 +139,5 @@ mod tests {
     fn name_servers_behind_the_engines_own_are_found() {
         let text = "# Generated\nnameserver 127.0.0.11\n# ExtServers: [192.168.65.7 host(127.0.0.53)]\n";
         assert_eq!(listed(text), [Ipv4Addr::new(127, 0, 0, 11), Ipv4Addr::new(192, 168, 65, 7)]);
-    }
-
-    #[test]
-    fn default_route_is_found() {
-        let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
-                     eth0\t0000C90A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
-                     eth0\t00000000\t0100C90A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
-        let route = DefaultRoute::find(table).unwrap();
-        assert_eq!(route.device, "eth0");
-        #[cfg(target_endian = "little")]
-        assert_eq!(route.by, Ipv4Addr::new(10, 201, 0, 1));
     }
 }

@@ -27,6 +27,8 @@ pub const JUPYTER_PORT: u16 = 8888;
 pub const PROXY_PORT: u16 = 3128;
 /// What the tenant may read of its lease, on the same address: `GET /v1/lease` and `GET /v1/notice`.
 pub const NOTICE_PORT: u16 = 8008;
+/// How often a gateway says what has passed it.
+pub const TRAFFIC_EVERY_MS: u64 = 200;
 /// Version of the self-check's result.
 pub const SELF_CHECK_VERSION: u32 = 1;
 
@@ -194,6 +196,13 @@ pub enum GuestEvent {
     },
     /// A load has done so much since its start, in a unit that belongs to the kind of work and to nothing else.
     Work { done: u64 },
+    /// What has passed the gateway's device since it began; said while it changes, at most every [`TRAFFIC_EVERY_MS`].
+    Traffic {
+        up_bytes: u64,
+        down_bytes: u64,
+        /// Since the gateway's start, so that a rate needs no clock of the hearer's.
+        at_ms: u64,
+    },
     /// A service ended and is started again, unless the tenant is being ended.
     Exited { service: Service, code: i32 },
     /// The container cannot do its work; process 1 ends after this.

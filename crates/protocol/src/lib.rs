@@ -21,6 +21,7 @@ pub mod guest;
 pub mod helper;
 pub mod host_session;
 pub mod market_api;
+pub mod network;
 pub mod night;
 pub mod relay;
 pub mod report;

@@ -137,6 +137,10 @@ impl Texts {
                 let gib = |mib: u64| format!("{:.1}", mib as f64 / 1_024.0);
                 self.with("reason-disk-low", &[("free", gib(*free_mib)), ("needed", gib(*needed_mib))])
             }
+            R::DataCapReached { cap_mib, stops, .. } => {
+                let key = if *stops { "reason-data-cap-stops" } else { "reason-data-cap" };
+                self.with(key, &[("cap", format!("{:.1}", *cap_mib as f64 / 1_024.0))])
+            }
             R::NoDocker { detail } => self.with("reason-no-docker", &[("detail", detail.clone())]),
             R::UnsafeVersion { version } => self.with(
                 "reason-unsafe-version",

@@ -18,6 +18,7 @@ use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::network::{NetworkNote, NetworkNow, gib, network_note};
 use crate::night::Summary;
 use crate::text::Texts;
 use crate::tray::{TrayMenu, tray_menu};
@@ -133,6 +134,7 @@ pub struct ViewModel {
     pub power: PowerNote,
     /// `None` until the driver has answered.
     pub driver: Option<DriverInfo>,
+    pub network: NetworkNote,
     pub tray: TrayMenu,
     /// What the owner has chosen, as it is in force; `None` where the file cannot be read and nothing can be changed.
     pub settings: Option<Box<Settings>>,
@@ -147,6 +149,7 @@ pub struct Surroundings {
     pub local_time: LocalTime,
     /// Since local midnight.
     pub today: Option<Account>,
+    pub network: NetworkNow,
     /// What the system speaks, where the owner has not chosen.
     pub system_language: Language,
 }
@@ -178,6 +181,7 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         cards,
         power: power_note(&host.helper, &host.settings, texts),
         driver: host.driver.clone(),
+        network: network_note(host, &around.network, texts, &clock),
         tray,
         settings: host.settings_readable.then(|| Box::new(host.settings.clone())),
         identity: around.identity.clone(),
@@ -333,6 +337,14 @@ pub fn notification(notice: &Notice, language: Language) -> (String, String) {
             texts.plain("notice-frozen-title"),
             texts.with("notice-frozen-body", &[("image", image.clone())]),
         ),
+        Notice::DataCapNear { used_mib, cap_mib } => (
+            texts.plain("notice-data-near-title"),
+            texts.with("notice-data-near-body", &[("used", gib(*used_mib)), ("cap", gib(*cap_mib))]),
+        ),
+        Notice::DataCapReached { cap_mib, stops } => {
+            let body = if *stops { "notice-data-reached-body-stops" } else { "notice-data-reached-body" };
+            (texts.plain("notice-data-reached-title"), texts.with(body, &[("cap", gib(*cap_mib))]))
+        }
         Notice::JobResumed { image } => (
             texts.plain("notice-resumed-title"),
             texts.with("notice-resumed-body", &[("image", image.clone())]),

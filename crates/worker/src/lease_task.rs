@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nightjar_core::host::WorkerEvent;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
+use nightjar_core::network::{Rates, Traffic};
 use nightjar_core::parting::Parting;
 use nightjar_core::settings::Settings;
 use nightjar_protocol::guest::{GuestCommand, GuestEvent, Notice};
@@ -22,6 +23,7 @@ use crate::preparation::{Lines, Preparation};
 use crate::removal::{labels_of, remove_placement};
 use crate::second_road::{Ice, SecondRoad};
 use crate::spec::Names;
+use crate::traffic::TrafficTable;
 use crate::workers::WorkerReport;
 
 /// Between two tries to take up a line again while the Engine is away.
@@ -57,6 +59,8 @@ pub(crate) enum Order {
         parting: Parting,
     },
     Thaw,
+    /// The gateway's limits from now on.
+    Bandwidth(Rates),
     /// So many percent of so many cores at most.
     Restrain {
         cores: u32,
@@ -85,6 +89,7 @@ pub(crate) struct LeaseTask {
     pub orders: mpsc::UnboundedReceiver<Order>,
     pub stop: watch::Receiver<Option<Ending>>,
     pub ports: Ports,
+    pub traffic: Arc<TrafficTable>,
     /// An earlier placement of the same lease, which is over when this ends.
     pub predecessor: Option<watch::Receiver<bool>>,
 }
@@ -197,6 +202,7 @@ impl LeaseTask {
     async fn serve(&mut self, alive: &mut Alive) -> Over {
         let mut stop = self.stop.clone();
         let names = Names::new(&self.lease, self.epoch);
+        let _listed = self.traffic.list(&self.lease);
         loop {
             let Some(lines) = &mut alive.lines else { return Over::Ended("it has no line".to_owned()) };
             tokio::select! {
@@ -205,6 +211,10 @@ impl LeaseTask {
                 order = self.orders.recv() => {
                     // All handles are gone with the program.
                     let Some(order) = order else { return Over::Stopped(Ending::Kill) };
+                    if let Order::Bandwidth(Rates { up_kbit, down_kbit }) = order {
+                        lines.gateway.send(&GuestCommand::SetBandwidth { up_kbit, down_kbit });
+                        continue;
+                    }
                     forewarn(lines, &order);
                     tokio::select! {
                         biased;
@@ -226,6 +236,9 @@ impl LeaseTask {
                     },
                 },
                 event = lines.gateway.next() => match event {
+                    Some(GuestEvent::Traffic { up_bytes, down_bytes, at_ms }) => {
+                        self.traffic.note(&self.lease, Traffic { up_bytes, down_bytes }, at_ms);
+                    }
                     Some(event) => note(&self.lease, &event),
                     None => match self.line_lost(&mut stop, &names.gateway, "the gateway", lines.gateway.last_beat()).await {
                         Ok(line) => lines.gateway = line,
@@ -387,6 +400,8 @@ async fn obey(engine: &Engine, names: &Names, ice: &mut Ice, order: Order) -> Op
     match order {
         Order::Freeze { called, .. } => Some(ice.freeze(called).await),
         Order::Thaw => Some(ice.thaw().await),
+        // Said to the gateway right where it was heard.
+        Order::Bandwidth(_) => None,
         Order::Restrain { cores, percent } => {
             let refused = engine.limit_cpus(&names.worker, cores, percent).await.err()?;
             Some(WorkerEvent::RestrainFailed { cause: refused.to_string() })

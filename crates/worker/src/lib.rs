@@ -13,6 +13,7 @@
 //! | `spec` | terms and settings to container configurations; pure |
 //! | `own_networks` | what of the internet is this home |
 //! | `engine` | the Engine's calls that are used, each bounded in time, errors in words |
+//! | `traffic` | what has passed each gateway that stands |
 //! | `probe` | is there an Engine, is it safe, which images has it |
 //! | [`catalogue`], [`floors`], [`config`] | data that is shipped, checked when read |
 
@@ -29,10 +30,12 @@ mod probe;
 mod removal;
 mod second_road;
 mod spec;
+mod traffic;
 pub mod workers;
 
 pub use config::{EngineAddress, WorkersConfig};
 pub use engine::EngineError;
 pub use load::LoadWish;
 pub use second_road::{Done, SecondRoad};
+pub use traffic::{GatewayTraffic, Gateways};
 pub use workers::{WorkerReport, Workers};

@@ -131,7 +131,8 @@ impl WorkerSpec {
         let image =
             around.catalogue.find(&terms.image).ok_or_else(|| UnusableTerms::Image(terms.image.clone()))?;
         let names = Names::new(&terms.lease, terms.epoch);
-        let limits = &around.settings.limits;
+        // The hour is not known here; what it allows beyond this is told right after the start.
+        let rates = around.settings.network.least();
         let labels = |role| labels(around.host, terms, role);
         Ok(Self {
             network: network(&names, labels(ROLE_NETWORK)),
@@ -139,8 +140,8 @@ impl WorkerSpec {
             gateway_boot: GatewayBoot {
                 lease_id: terms.lease.0.clone(),
                 egress: around.settings.egress,
-                up_kbit: limits.upload_kbit,
-                down_kbit: limits.download_kbit,
+                up_kbit: rates.up_kbit,
+                down_kbit: rates.down_kbit,
                 worker_ports: vec![SSH_PORT, JUPYTER_PORT],
                 allow_proxy_domains: around.egress.domains().to_vec(),
                 blocked_networks: around.own_networks.to_vec(),

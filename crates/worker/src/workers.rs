@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nightjar_core::host::{LoadEvent, StopHow, WorkerEvent, WorkerFate};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
+use nightjar_core::network::Rates;
 use nightjar_core::parting::Parting;
 use nightjar_core::policy::Runtime;
 use nightjar_core::settings::Settings;
@@ -22,6 +23,7 @@ use crate::probe::Probe;
 use crate::removal::{epoch_of, is_worker, labels_of, lease_of, remove_all};
 use crate::second_road::SecondRoad;
 use crate::spec::{LABEL_HOST, LABEL_LEASE, check_lease};
+use crate::traffic::{Gateways, TrafficTable};
 
 /// What has become of a worker.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +58,7 @@ struct Inner {
     next_number: AtomicU64,
     /// By the card's name; dropping the sender ends the load.
     loads: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    traffic: Arc<TrafficTable>,
 }
 
 /// What is kept of a lease's task.
@@ -88,6 +91,7 @@ impl Workers {
             seen: Mutex::default(),
             next_number: AtomicU64::new(0),
             loads: Mutex::default(),
+            traffic: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -133,6 +137,19 @@ impl Workers {
     /// From now on the worker may use so many percent of its cores. Reports only a failure.
     pub fn restrain(&self, lease: &LeaseId, cores: u32, percent: u32) {
         self.order(lease, Order::Restrain { cores, percent });
+    }
+
+    /// Other limits for a lease's gateway, from now on; its connections go on. Nothing is reported.
+    pub fn set_bandwidth(&self, lease: &LeaseId, rates: Rates) {
+        if let Some(handle) = self.inner.tasks().get(lease) {
+            let _ = handle.orders.send(Order::Bandwidth(rates));
+        }
+    }
+
+    /// The gateways that stand, with what has passed each.
+    #[must_use]
+    pub fn traffic(&self) -> watch::Receiver<Gateways> {
+        self.inner.traffic.subscribe()
     }
 
     fn order(&self, lease: &LeaseId, order: Order) {
@@ -239,6 +256,7 @@ impl Workers {
             orders: inbox,
             stop: stop_inbox,
             ports,
+            traffic: inner.traffic.clone(),
             predecessor,
         };
         tokio::spawn(async move {

@@ -13,6 +13,7 @@ fn view(language: Language, settings: Settings) -> ViewModel {
         identity: Identity { app_version: "1".into(), coordinator: None, host_key: "00".into() },
         local_time: LocalTime::default(),
         today: None,
+        network: Default::default(),
         system_language: language,
     };
     view_model(&Host::new(settings).view(Timestamp(0)), &around)

@@ -14,6 +14,7 @@ pub mod heat;
 pub mod helper;
 pub mod host;
 pub mod images;
+pub mod line;
 pub mod market;
 pub mod night;
 pub mod notebook;

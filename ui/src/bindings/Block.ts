@@ -3,4 +3,4 @@
 /**
  * A [`BlockReason`] without what changes from minute to minute.
  */
-export type Block = "user_here" | "game_running" | "full_screen" | "idle_inhibited" | "remote_session" | "controller_in_use" | "gpu_busy" | "cpu_busy" | "vram_scarce" | "too_hot" | "temperature_unknown" | "suspending" | "on_battery" | "metered_network" | "outside_schedule" | "snoozed" | "turned_off" | "card_not_lent" | "after_last_job" | "update_waiting" | "price" | "unreachable" | "not_enrolled" | "not_verified" | "disk_low" | "no_docker" | "unsafe_version" | "driver_too_old" | "no_gpu" | "presence_unknown" | "settings_unreadable";
+export type Block = "user_here" | "game_running" | "full_screen" | "idle_inhibited" | "remote_session" | "controller_in_use" | "gpu_busy" | "cpu_busy" | "vram_scarce" | "too_hot" | "temperature_unknown" | "suspending" | "on_battery" | "metered_network" | "outside_schedule" | "snoozed" | "turned_off" | "card_not_lent" | "after_last_job" | "update_waiting" | "price" | "unreachable" | "not_enrolled" | "not_verified" | "disk_low" | "data_cap" | "no_docker" | "unsafe_version" | "driver_too_old" | "no_gpu" | "presence_unknown" | "settings_unreadable";

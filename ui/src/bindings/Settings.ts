@@ -7,6 +7,7 @@ import type { HeatSettings } from "./HeatSettings";
 import type { Language } from "./Language";
 import type { LogLevel } from "./LogLevel";
 import type { Money } from "./Money";
+import type { NetworkSettings } from "./NetworkSettings";
 import type { NoticeRules } from "./NoticeRules";
 import type { PowerSettings } from "./PowerSettings";
 import type { Schedule } from "./Schedule";
@@ -87,7 +88,11 @@ metrics_port: number | null, disk_reserve_mib: number, egress: EgressMode,
 /**
  * Renters who ask for it are root inside their container, with the few rights that packages and services need.
  */
-root_inside: boolean, limits: WorkerLimits, 
+root_inside: boolean, 
+/**
+ * What all of Nightjar's traffic may use of the line.
+ */
+network: NetworkSettings, limits: WorkerLimits, 
 /**
  * Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
  */

@@ -6,6 +6,7 @@ import type { Earnings } from "./Earnings";
 import type { HostState } from "./HostState";
 import type { Identity } from "./Identity";
 import type { Language } from "./Language";
+import type { NetworkNote } from "./NetworkNote";
 import type { Overrides } from "./Overrides";
 import type { PowerNote } from "./PowerNote";
 import type { Preset } from "./Preset";
@@ -42,7 +43,7 @@ today: Summary | null, cards: Array<CardTile>, power: PowerNote,
 /**
  * `None` until the driver has answered.
  */
-driver: DriverInfo | null, tray: TrayMenu, 
+driver: DriverInfo | null, network: NetworkNote, tray: TrayMenu, 
 /**
  * What the owner has chosen, as it is in force; `None` where the file cannot be read and nothing can be changed.
  */

@@ -3,4 +3,4 @@
 /**
  * What one worker may use of the PC.
  */
-export type WorkerLimits = { cpu_cores: number, memory_mib: number, shm_mib: number, pids: number, upload_kbit: number, download_kbit: number, };
+export type WorkerLimits = { cpu_cores: number, memory_mib: number, shm_mib: number, pids: number, };

@@ -27,15 +27,23 @@ export const DEFAULTS: Settings = {
   "language": null,
   "limits": {
     "cpu_cores": 2,
-    "download_kbit": 50000,
     "memory_mib": 8192,
     "pids": 2048,
-    "shm_mib": 1024,
-    "upload_kbit": 20000
+    "shm_mib": 1024
   },
   "locked_idle_after_ms": 15000,
   "log_level": "info",
   "metrics_port": null,
+  "network": {
+    "at_cap": "finish",
+    "automatic": false,
+    "day": {
+      "down_kbit": 50000,
+      "up_kbit": 20000
+    },
+    "monthly_cap_mib": null,
+    "night": null
+  },
   "notices": {
     "arrived": true,
     "ended": true,
@@ -178,10 +186,6 @@ export const BOUNDS: Record<string, [number, number]> = {
     1,
     1024
   ],
-  "limits.download_kbit": [
-    64,
-    10000000
-  ],
   "limits.memory_mib": [
     256,
     16777216
@@ -194,10 +198,6 @@ export const BOUNDS: Record<string, [number, number]> = {
     16,
     1048576
   ],
-  "limits.upload_kbit": [
-    64,
-    10000000
-  ],
   "locked_idle_after_ms": [
     1000,
     86400000
@@ -205,6 +205,22 @@ export const BOUNDS: Record<string, [number, number]> = {
   "metrics_port": [
     1024,
     65535
+  ],
+  "network.day.down_kbit": [
+    64,
+    10000000
+  ],
+  "network.day.up_kbit": [
+    64,
+    10000000
+  ],
+  "network.night.rates.down_kbit": [
+    64,
+    10000000
+  ],
+  "network.night.rates.up_kbit": [
+    64,
+    10000000
   ],
   "price_per_hour": [
     0,

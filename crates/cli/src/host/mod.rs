@@ -3,6 +3,8 @@
 mod choice;
 mod gpu;
 mod grip;
+mod network;
+pub mod network_arguments;
 mod run;
 mod schedule;
 pub mod schedule_arguments;
@@ -15,6 +17,7 @@ mod why;
 pub use choice::{earn, finish, pause, preset, resume, sensors};
 pub use gpu::gpu;
 pub use grip::{power, quit, status, stop_job};
+pub use network::network;
 pub use run::run;
 pub use schedule::schedule;
 pub use tenants::tenants;

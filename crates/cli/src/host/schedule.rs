@@ -201,7 +201,7 @@ fn because(why: &Why, tariff: &Tariff) -> String {
     }
 }
 
-fn spelled(at: Timestamp, zone: &TimeZone) -> String {
+pub(super) fn spelled(at: Timestamp, zone: &TimeZone) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(
         |_| at.0.to_string(),
         |at| at.to_zoned_datetime(zone.clone()).strftime("%a %Y-%m-%d %H:%M (UTC%:z)").to_string(),

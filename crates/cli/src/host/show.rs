@@ -144,6 +144,10 @@ mod tests {
         }
     }
 
+    fn word() -> String {
+        String::from("-")
+    }
+
     #[test]
     fn status_shows_cards_with_their_reasons_and_jobs() {
         let nothing = Money::new(0, Currency::CNY);
@@ -163,7 +167,6 @@ mod tests {
             device_name: None,
             restrained: false,
         };
-        let word = || String::from("-");
         let view = ViewModel {
             at: Timestamp(0),
             language: Language::English,
@@ -186,6 +189,7 @@ mod tests {
                 chosen: PowerSettings::default(),
             },
             driver: None,
+            network: nightjar_protocol::network::NetworkNote::default(),
             tray: TrayMenu {
                 status: word(),
                 tooltip: word(),

@@ -109,6 +109,7 @@ impl Host {
                 self.snapshot.settings_trouble = None;
                 self.settings = (*settings).clone();
                 self.hours.forget();
+                self.note_cap();
                 self.told_offers = None;
                 out.push(Effect::SaveSettings(settings));
             }

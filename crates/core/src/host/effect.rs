@@ -226,6 +226,16 @@ pub enum Notice {
     JobFrozen {
         image: String,
     },
+    /// Four fifths of what may be carried in a month are used up.
+    DataCapNear {
+        used_mib: u64,
+        cap_mib: u64,
+    },
+    /// All of it is. No job begins before the next month.
+    DataCapReached {
+        cap_mib: u64,
+        stops: bool,
+    },
     JobResumed {
         image: String,
     },

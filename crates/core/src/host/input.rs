@@ -12,6 +12,7 @@ use crate::preset::Preset;
 use crate::settings::Settings;
 use crate::signal::Sign;
 use crate::sweep::Curves;
+use crate::time::Timestamp;
 
 use super::effect::StoredLease;
 use super::sweeping::SweepWish;
@@ -34,6 +35,11 @@ pub enum Input {
     Runtime(Runtime),
     DiskFree {
         mib: u64,
+    },
+    /// What Nightjar carried in this calendar month, and when the next one begins.
+    DataUsed {
+        bytes: u64,
+        resets_at: Timestamp,
     },
     /// The settings file is there and cannot be read: nothing is lent, the file stays.
     SettingsUnreadable {

@@ -539,6 +539,7 @@ fn eviction(verdict: &Verdict, settings: &Settings, gentle: StopHow) -> (EndReas
         | BlockReason::Snoozed { .. }
         | BlockReason::SettingsUnreadable { .. }
         | BlockReason::CardNotLent
+        | BlockReason::DataCapReached { .. }
         | BlockReason::OutsideSchedule { .. } => (EndReason::OwnerStopped, gentle),
         BlockReason::Suspending => (EndReason::OwnerStopped, gentle.within(CLOSING_GRACE_MS)),
         BlockReason::DiskLow { free_mib, .. } => {

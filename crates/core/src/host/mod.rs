@@ -6,6 +6,7 @@
 mod bill;
 mod card;
 mod command;
+mod data;
 mod effect;
 mod heat;
 mod hours;
@@ -35,12 +36,13 @@ pub use input::{
     WorkerFate,
 };
 pub use sweeping::{SweepEnd, SweepPhase, SweepView, SweepWish, SweetSpot};
-pub use view::{CardView, HostState, HostView, JobView};
+pub use view::{CardView, HostState, HostView, JobView, NetworkView};
 
 use crate::energy::EnergySample;
 use crate::gpu::{GpuReading, GpuUuid};
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState};
 use crate::market::CardOffer;
+use crate::network::CapLevel;
 use crate::parting::Cause;
 use crate::policy::{self, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide};
 use crate::power::HelperStanding;
@@ -73,6 +75,8 @@ pub struct Host {
     closing: bool,
     hours: Hours,
     helper: HelperStanding,
+    /// How far the month's cap is used up, as last told.
+    cap_level: CapLevel,
     /// The market's part, as the last offer told it.
     fee_basis_points: u32,
     /// What sweeps have measured.
@@ -93,6 +97,7 @@ impl Host {
             closing: false,
             hours: Hours::default(),
             helper: HelperStanding::default(),
+            cap_level: CapLevel::Free,
             fee_basis_points: price::ASSUMED_FEE_BASIS_POINTS,
             curves: BTreeMap::new(),
         }
@@ -138,6 +143,7 @@ impl Host {
             }
             Input::Runtime(runtime) => self.take_runtime(runtime, &mut out),
             Input::DiskFree { mib } => self.snapshot.disk_free_mib = Some(mib),
+            Input::DataUsed { bytes, resets_at } => self.take_data(bytes, resets_at, &mut out),
             Input::SettingsUnreadable { detail } => self.snapshot.settings_trouble = Some(detail),
             Input::Market(market) => self.take_market(market, now, &mut out),
             Input::Worker { lease, epoch, event } => self.take_worker(&lease, epoch, event, now, &mut out),

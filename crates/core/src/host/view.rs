@@ -9,6 +9,7 @@ use crate::lease::{LeaseId, LeaseState};
 use crate::market::WaitReason;
 use crate::meter::owed;
 use crate::money::Money;
+use crate::network::Standing;
 use crate::policy::{BlockReason, Overrides, Verdict};
 use crate::power::HelperStanding;
 use crate::preset::Preset;
@@ -94,6 +95,17 @@ pub struct HostView {
     pub game: Option<String>,
     /// `None` until the driver has answered.
     pub driver: Option<DriverInfo>,
+    pub network: NetworkView,
+}
+
+/// The line, as far as the host itself knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct NetworkView {
+    pub standing: Standing,
+    /// In this calendar month; `None` until it was counted.
+    #[ts(type = "number | null")]
+    pub used_bytes: Option<u64>,
+    pub resets_at: Option<Timestamp>,
 }
 
 impl Host {
@@ -147,6 +159,7 @@ impl Host {
             helper: self.helper.clone(),
             game: self.game().map(str::to_owned),
             driver: self.snapshot.driver.clone(),
+            network: self.network_view(now),
         }
     }
 
@@ -217,6 +230,7 @@ impl BlockReason {
                 | Self::TemperatureUnknown { .. }
                 | Self::TooHotForGood { .. }
                 | Self::DiskLow { .. }
+                | Self::DataCapReached { .. }
                 | Self::NoDocker { .. }
                 | Self::UnsafeVersion { .. }
                 | Self::DriverTooOld { .. }

@@ -84,6 +84,8 @@ pub struct Snapshot {
     pub driver: Option<DriverInfo>,
     pub gpu_trouble: Option<GpuTrouble>,
     pub disk_free_mib: Option<u64>,
+    /// Bytes of this calendar month, and when the next one begins.
+    pub data_used: Option<(u64, Timestamp)>,
     /// Why the settings cannot be read, where they cannot.
     pub settings_trouble: Option<String>,
     /// What the owner's schedule says now; the host keeps it up to date.
@@ -101,6 +103,7 @@ impl Default for Snapshot {
             driver: None,
             gpu_trouble: None,
             disk_free_mib: None,
+            data_used: None,
             settings_trouble: None,
             schedule: ScheduleStanding::default(),
         }

@@ -11,6 +11,7 @@ pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};
 
 use crate::gpu::{GpuReading, GpuTrouble};
+use crate::network::AtCap;
 use crate::schedule::schedule_says;
 use crate::settings::Settings;
 use crate::signal::SignalKind;
@@ -216,6 +217,13 @@ fn fitness(snapshot: &Snapshot, settings: &Settings, card: Option<&GpuReading>, 
     }
     if let Some(free_mib) = snapshot.disk_free_mib.filter(|free| *free < settings.disk_reserve_mib) {
         found.add(BlockReason::DiskLow { free_mib, needed_mib: settings.disk_reserve_mib });
+    }
+    if let (Some((used_bytes, until)), Some(cap_bytes)) = (snapshot.data_used, settings.network.cap_bytes())
+        && used_bytes >= cap_bytes
+    {
+        let stops = settings.network.at_cap == AtCap::Stop;
+        let cap_mib = cap_bytes >> 20;
+        found.add_until(BlockReason::DataCapReached { cap_mib, stops, until }, until);
     }
     if snapshot.update_waiting {
         found.add(BlockReason::UpdateWaiting);

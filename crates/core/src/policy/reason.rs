@@ -82,6 +82,14 @@ pub enum BlockReason {
         #[ts(type = "number")]
         needed_mib: u64,
     },
+    /// What may be carried in a month is used up, until the next one begins.
+    DataCapReached {
+        #[ts(type = "number")]
+        cap_mib: u64,
+        /// A job that runs ends, as the owner chose.
+        stops: bool,
+        until: Timestamp,
+    },
     NoDocker {
         detail: String,
     },
@@ -152,6 +160,7 @@ impl BlockReason {
             | Self::UpdateWaiting
             | Self::AfterLastJob { .. }
             | Self::DiskLow { .. }
+            | Self::DataCapReached { stops: false, .. }
             | Self::UnsafeVersion { .. } => Impact::HoldNew,
             Self::UserHere { .. }
             | Self::PresenceUnknown { .. }
@@ -165,6 +174,7 @@ impl BlockReason {
             | Self::TemperatureUnknown { .. }
             | Self::TooHot { .. } => Impact::Freeze,
             Self::TurnedOff
+            | Self::DataCapReached { stops: true, .. }
             | Self::Suspending
             | Self::CardNotLent
             | Self::VramScarce { .. }

@@ -87,3 +87,24 @@ fn a_stranger_on_the_card_is_named_and_takes_it() {
     assert_eq!(with(Some("factorio")).impact(GiveBack::default()), Some(Impact::Evict));
     assert_eq!(with(None), Verdict::Earn);
 }
+
+#[test]
+fn a_month_that_is_used_up_holds_new_jobs_and_ends_one_only_where_the_owner_said_so() {
+    let (mut snapshot, card) = idle_pc();
+    let until = NOW.plus_ms(3_600_000);
+    let impact = |snapshot: &Snapshot, at_cap| {
+        let mut settings = Settings::default();
+        (settings.network.monthly_cap_mib, settings.network.at_cap) = (Some(1_000), at_cap);
+        let found = decide(snapshot, &settings, &Overrides::default(), Some(&card), None, Job::Held, NOW);
+        if let Verdict::Blocked { next_change, .. } = &found {
+            assert_eq!(*next_change, Some(until));
+        }
+        found.impact(GiveBack::Instant)
+    };
+    snapshot.data_used = Some(((1_000 << 20) - 1, until));
+    assert_eq!(impact(&snapshot, AtCap::Stop), None);
+    snapshot.data_used = Some((1_000 << 20, until));
+    assert_eq!(impact(&snapshot, AtCap::Stop), Some(Impact::Evict));
+    assert_eq!(impact(&snapshot, AtCap::Finish), Some(Impact::HoldNew));
+    assert_eq!(verdict(&snapshot, Some(&card)), Verdict::Earn, "without a cap nothing is counted against it");
+}

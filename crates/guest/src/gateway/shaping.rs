@@ -8,10 +8,15 @@ use super::feed;
 const LEAST_KBIT: u32 = 64;
 const MOST_KBIT: u32 = 100_000_000;
 const INCOMING: &str = "nightjar-in";
-/// A bucket holds what its rate gives in this time ...
-const BURST_MS: u32 = 10;
-/// ... and at least some full packets.
-const LEAST_BURST_BYTES: u64 = 16 * 1024;
+/// A bucket holds what its rate gives in this time. It leaves all at once, and waits in front of a line that is as wide as
+/// the rate for just this long, with a game's packets behind it: ten milliseconds made the automatic stop at two fifths of
+/// a line.
+const BURST_MS: u32 = 2;
+/// ... and at least two full packets.
+const LEAST_BURST_BYTES: u64 = 3_100;
+/// What a policer drops is sent again: it needs room for more than a queue's bucket.
+const POLICE_MS: u32 = 80;
+const LEAST_POLICE_BYTES: u64 = 128 * 1024;
 
 /// Both rates in kbit/s.
 pub fn check(up_kbit: u32, down_kbit: u32) -> Result<(), String> {
@@ -23,25 +28,41 @@ pub fn check(up_kbit: u32, down_kbit: u32) -> Result<(), String> {
     Ok(())
 }
 
+/// Longest wait in front of a limit, where the kernel has no queue that keeps it short by itself.
+const QUEUE_MS: u32 = 200;
+const LEAST_QUEUE_BYTES: u64 = 32 * 1024;
+
+/// What waits in front of the limit: a queue a connection, each kept short, so that the tenant's own login does not wait
+/// behind its download; or one bounded queue for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    Fair,
+    One,
+}
+
 /// The limits on a device, which can be changed while traffic flows.
 pub struct Shaper {
     device: String,
     kind: Shaping,
+    waiting: Waiting,
 }
 
 impl Shaper {
     pub fn set_up(device: &str, up_kbit: u32, down_kbit: u32) -> Result<Self, String> {
         tc(&queue(device, up_kbit))?;
+        let fair = tc(&format!("qdisc add dev {device} parent 1:10 fq_codel\n")).is_ok();
+        let waiting = if fair { Waiting::Fair } else { Waiting::One };
+        tc(&leaf("replace", device, up_kbit, waiting))?;
         tc(&format!("qdisc add dev {device} handle ffff: ingress\n"))?;
         // A kernel may be built without intermediate devices, as those inside desktop Engines are.
-        let kind = if incoming_queue(device, down_kbit).is_ok() {
+        let kind = if incoming_queue(device, down_kbit, waiting).is_ok() {
             Shaping::Queue
         } else {
             let _ = feed("ip", &["link", "delete", INCOMING], "");
             tc(&police(device, down_kbit))?;
             Shaping::Police
         };
-        Ok(Self { device: device.to_owned(), kind })
+        Ok(Self { device: device.to_owned(), kind, waiting })
     }
 
     pub fn kind(&self) -> Shaping {
@@ -49,9 +70,9 @@ impl Shaper {
     }
 
     pub fn change(&self, up_kbit: u32, down_kbit: u32) -> Result<(), String> {
-        tc(&class("change", &self.device, up_kbit))?;
+        tc(&self.both(&self.device, up_kbit))?;
         match self.kind {
-            Shaping::Queue => tc(&class("change", INCOMING, down_kbit)),
+            Shaping::Queue => tc(&self.both(INCOMING, down_kbit)),
             Shaping::Police => tc(&format!(
                 "qdisc delete dev {0} ingress\nqdisc add dev {0} handle ffff: ingress\n{1}",
                 self.device,
@@ -61,13 +82,20 @@ impl Shaper {
     }
 }
 
+impl Shaper {
+    /// Limit and queue of one direction.
+    fn both(&self, device: &str, kbit: u32) -> String {
+        class("change", device, kbit) + &leaf("change", device, kbit, self.waiting)
+    }
+}
+
 fn tc(batch: &str) -> Result<(), String> {
     feed("tc", &["-batch", "-"], batch)
 }
 
-fn incoming_queue(device: &str, kbit: u32) -> Result<(), String> {
+fn incoming_queue(device: &str, kbit: u32, waiting: Waiting) -> Result<(), String> {
     feed("ip", &["-batch", "-"], &format!("link add {INCOMING} type ifb\nlink set {INCOMING} up\n"))?;
-    tc(&queue(INCOMING, kbit))?;
+    tc(&(queue(INCOMING, kbit) + &leaf("replace", INCOMING, kbit, waiting)))?;
     tc(&format!(
         "filter add dev {device} parent ffff: protocol all prio 1 u32 match u32 0 0 \
          action mirred egress redirect dev {INCOMING}\n"
@@ -89,9 +117,24 @@ fn class(verb: &str, device: &str, kbit: u32) -> String {
     )
 }
 
+/// The queue of the one class. A fair one finds its length by itself.
+fn leaf(verb: &str, device: &str, kbit: u32, waiting: Waiting) -> String {
+    match (waiting, verb) {
+        (Waiting::Fair, "change") => String::new(),
+        (Waiting::Fair, _) => format!("qdisc {verb} dev {device} parent 1:10 handle 10: fq_codel\n"),
+        (Waiting::One, _) => {
+            format!("qdisc {verb} dev {device} parent 1:10 handle 10: bfifo limit {}\n", queue_bytes(kbit))
+        }
+    }
+}
+
+fn queue_bytes(kbit: u32) -> u64 {
+    (u64::from(kbit) * u64::from(QUEUE_MS) / 8).max(LEAST_QUEUE_BYTES)
+}
+
 fn police(device: &str, kbit: u32) -> String {
-    // What a policer drops is sent again: it needs room for more than a queue's bucket.
-    let burst = burst_bytes(kbit) * 8;
+    // kbit/s is bit/ms.
+    let burst = (u64::from(kbit) * u64::from(POLICE_MS) / 8).max(LEAST_POLICE_BYTES);
     format!(
         "filter add dev {device} parent ffff: protocol all prio 1 u32 match u32 0 0 \
          police rate {kbit}kbit burst {burst} drop flowid :1\n"
@@ -110,7 +153,15 @@ mod tests {
     #[test]
     fn buckets_grow_with_the_rate() {
         assert_eq!(burst_bytes(64), LEAST_BURST_BYTES);
-        assert_eq!(burst_bytes(1_000_000), 1_250_000);
+        assert_eq!(burst_bytes(1_000_000), 250_000);
+    }
+
+    #[test]
+    fn queues_are_bounded_in_time() {
+        assert_eq!(queue_bytes(64), LEAST_QUEUE_BYTES);
+        assert_eq!(queue_bytes(20_000), 500_000);
+        assert_eq!(leaf("change", "eth0", 20_000, Waiting::Fair), "");
+        assert!(leaf("replace", "eth0", 20_000, Waiting::One).ends_with("bfifo limit 500000\n"));
     }
 
     #[test]

@@ -59,6 +59,8 @@ fn reasons() -> Vec<BlockReason> {
         BlockReason::TemperatureUnknown { doubt: nightjar_core::thermal::Doubt::Impossible },
         BlockReason::TooHotForGood { trips: 3, until: Timestamp(0) },
         BlockReason::DiskLow { free_mib: 1, needed_mib: 2 },
+        BlockReason::DataCapReached { cap_mib: 512_000, stops: false, until: at },
+        BlockReason::DataCapReached { cap_mib: 512_000, stops: true, until: at },
         BlockReason::NoDocker { detail: text.clone() },
         BlockReason::UnsafeVersion {
             version: UnsafeVersion {

@@ -119,6 +119,37 @@ export function recordedView(): ViewModel {
       chosen: { limit_percent: null, limit_watts: {} },
     },
     driver: { version: "570.124.06", cuda: 12_080 },
+    network: {
+      egress: "curated",
+      day: { up_kbit: 20_000, down_kbit: 50_000 },
+      night: { hours: { from: "23:00", to: "07:00" }, rates: { up_kbit: 40_000, down_kbit: 200_000 } },
+      at_night: false,
+      changes_at: AT + 3 * 3_600_000,
+      automatic: true,
+      mood: "holding",
+      in_force: { up_kbit: 18_600, down_kbit: 46_000 },
+      carried: { up_kbit: 1_200, down_kbit: 45_300 },
+      samples: [
+        {
+          at: AT - 1_000,
+          rtt_us: 15_400,
+          added_us: 1_100,
+          rates: { up_kbit: 18_600, down_kbit: 46_000 },
+        },
+      ],
+      cap: {
+        used_mib: 411_648,
+        cap_mib: 512_000,
+        used_percent: 80,
+        is_near: true,
+        is_reached: false,
+        resets_at: AT + 29 * 86_400_000,
+        sentence: "402.0 of 500.0 GiB carried this month (80 %).",
+      },
+      sentence: "Jobs may use 20 Mbit/s up and 50 Mbit/s down, until your night begins at 23:00.",
+      automatic_sentence:
+        "Automatic: just below what your line bears, 18.6 Mbit/s up and 46 Mbit/s down.",
+    },
     tray: {
       status: "Earning: a job is running.",
       earn_while_idle: "Earn while idle",

@@ -7,6 +7,7 @@ mod gpu;
 mod gpu_sample;
 mod idle;
 mod memory;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -14,8 +15,13 @@ use nightjar_testbed::figures::Figures;
 
 type Bench = fn(&mut Figures, bool) -> anyhow::Result<()>;
 
-const BENCHES: &[(&str, Bench)] =
-    &[("first", first::run), ("giveback", giveback::run), ("gpu", gpu::run), ("idle", idle::run)];
+const BENCHES: &[(&str, Bench)] = &[
+    ("first", first::run),
+    ("giveback", giveback::run),
+    ("gpu", gpu::run),
+    ("idle", idle::run),
+    ("worker", worker::run),
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

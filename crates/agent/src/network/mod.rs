@@ -1,0 +1,292 @@
+//! What Nightjar's traffic may use of the line, and what it has used: the owner's limits or the automatic's, told to every
+//! gateway that stands.
+//!
+//! All of a tenant's traffic passes its gateway's device, the tunnel's too (the tunnel reaches a worker through the
+//! gateway's published ports), so this one place shapes and counts both.
+
+mod automatic;
+mod near;
+mod probe;
+mod store;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightjar_core::host::Input;
+use nightjar_core::lease::LeaseId;
+use nightjar_core::network::{DataUse, LEAST_KBIT, Month, NetworkSettings, Rates, divide};
+use nightjar_core::time::Timestamp;
+use nightjar_protocol::network::{MOST_SAMPLES, NetworkNow, PingSample};
+use nightjar_worker::{Gateways, Workers};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use automatic::Automatic;
+use store::Store;
+
+use crate::clock::{self, Clock};
+use crate::owner::Message;
+
+/// How often rates are thought over while a gateway stands, and how often anybody is told.
+const STEP: Duration = Duration::from_millis(200);
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Without a gateway only the hour and the month move.
+const IDLE_STEP: Duration = Duration::from_secs(60);
+/// A gateway that has said nothing for so long carries nothing.
+const SILENT: Duration = Duration::from_millis(600);
+/// A rate that rises by less is not worth telling.
+const RISE_PERCENT: u32 = 1;
+/// The automatic is tried again after this where it cannot be had.
+const AGAIN: Duration = Duration::from_secs(300);
+
+pub(crate) struct Network {
+    pub workers: Workers,
+    pub clock: Clock,
+    pub data_dir: PathBuf,
+    pub chosen: watch::Receiver<NetworkSettings>,
+    pub coordinator: watch::Receiver<Option<String>>,
+    pub owner: mpsc::UnboundedSender<Message>,
+    /// Ends it, with the last count on the disk.
+    pub stop: CancellationToken,
+}
+
+impl Network {
+    pub(crate) async fn run(self) {
+        let Self { workers, clock, data_dir, mut chosen, coordinator, owner, stop } = self;
+        let mut gateways = workers.traffic();
+        let (mut store, used) = Store::open(&data_dir);
+        let settings = *chosen.borrow_and_update();
+        let mut shaper = Shaper::new(workers, clock, owner, settings, used);
+        let mut step_at = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                changed = chosen.changed() => match changed {
+                    Ok(()) => shaper.settings = *chosen.borrow_and_update(),
+                    Err(_) => break,
+                },
+                () = shaper.heed() => {}
+                changed = gateways.changed() => if changed.is_err() { break },
+                () = tokio::time::sleep_until(step_at) => {}
+            }
+            let standing = gateways.borrow_and_update().clone();
+            shaper.prepare(&standing, &coordinator).await;
+            step_at = Instant::now() + shaper.step(&standing);
+            store.keep(&shaper.used, false).await;
+        }
+        store.keep(&shaper.used, true).await;
+    }
+}
+
+struct Shaper {
+    workers: Workers,
+    clock: Clock,
+    owner: mpsc::UnboundedSender<Message>,
+    settings: NetworkSettings,
+    used: DataUse,
+    month: Option<Month>,
+    automatic: Option<Automatic>,
+    /// When the automatic failed, and why.
+    no_probe: Option<(Instant, String)>,
+    /// What each gateway was told.
+    told: BTreeMap<LeaseId, Rates>,
+    samples: VecDeque<PingSample>,
+    shown: Shown,
+}
+
+/// What the owner's loop was last told.
+#[derive(Default)]
+struct Shown {
+    at: Option<Instant>,
+    now: Option<Arc<NetworkNow>>,
+    data: Option<(u64, Timestamp)>,
+}
+
+impl Shaper {
+    fn new(
+        workers: Workers,
+        clock: Clock,
+        owner: mpsc::UnboundedSender<Message>,
+        settings: NetworkSettings,
+        used: DataUse,
+    ) -> Self {
+        Self {
+            workers,
+            clock,
+            owner,
+            settings,
+            used,
+            month: None,
+            automatic: None,
+            no_probe: None,
+            told: BTreeMap::new(),
+            samples: VecDeque::new(),
+            shown: Shown::default(),
+        }
+    }
+
+    async fn heed(&mut self) {
+        match &mut self.automatic {
+            Some(automatic) => automatic.heed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Probes are there exactly while a gateway stands and the owner wants them.
+    async fn prepare(&mut self, gateways: &Gateways, coordinator: &watch::Receiver<Option<String>>) {
+        if !self.settings.automatic || gateways.is_empty() {
+            self.automatic = None;
+            if !self.settings.automatic {
+                self.no_probe = None;
+            }
+            return;
+        }
+        let waits = self.no_probe.as_ref().is_some_and(|(at, _)| at.elapsed() < AGAIN);
+        if self.automatic.is_some() || waits {
+            return;
+        }
+        let coordinator = coordinator.borrow().clone();
+        let addresses = near::addresses(coordinator.as_deref()).await;
+        let limits = self.settings.standing_at(self.clock.now(), &clock::zone()).limits;
+        match Automatic::start(&addresses, limits) {
+            Ok(automatic) => (self.automatic, self.no_probe) = (Some(automatic), None),
+            Err(error) => {
+                tracing::warn!(
+                    "the line's latency cannot be measured, so the limits hold as they are: {error}"
+                );
+                self.no_probe = Some((Instant::now(), error.to_string()));
+            }
+        }
+    }
+
+    /// Returns how long nothing needs to be thought over.
+    fn step(&mut self, gateways: &Gateways) -> Duration {
+        let (now, zone) = (self.clock.now(), clock::zone());
+        let standing = self.settings.standing_at(now, &zone);
+        self.count(gateways, now, &zone);
+        let carried: Vec<Rates> = gateways
+            .values()
+            .map(|gateway| {
+                let nothing = Rates::default();
+                if gateway.heard.elapsed() < SILENT { gateway.rates } else { nothing }
+            })
+            .collect();
+        let sum = carried.iter().fold(Rates::default(), |sum, rates| Rates {
+            up_kbit: sum.up_kbit.saturating_add(rates.up_kbit),
+            down_kbit: sum.down_kbit.saturating_add(rates.down_kbit),
+        });
+        let total = match &mut self.automatic {
+            Some(automatic) => {
+                automatic.set_limits(standing.limits);
+                automatic.carried(sum);
+                automatic.tick();
+                automatic.rates()
+            }
+            None => standing.limits,
+        };
+        self.tell_gateways(gateways, &carried, total);
+        self.tell_owner(total, (!gateways.is_empty()).then_some(sum), now);
+        if !gateways.is_empty() {
+            return STEP;
+        }
+        let next =
+            standing.changes_at.into_iter().chain(self.month.as_ref().map(|month| month.ends_at)).min();
+        next.map_or(IDLE_STEP, |at| self.clock.until(at).min(IDLE_STEP)).max(STEP)
+    }
+
+    fn count(&mut self, gateways: &Gateways, now: Timestamp, zone: &jiff::tz::TimeZone) {
+        if self.month.as_ref().is_none_or(|month| now >= month.ends_at) {
+            self.month = Month::of(now, zone);
+        }
+        if let Some(month) = &self.month {
+            self.used.turn_to(month);
+        }
+        for (lease, gateway) in gateways {
+            self.used.take(lease, gateway.total);
+        }
+        for gone in self.told.keys().filter(|lease| !gateways.contains_key(*lease)) {
+            self.used.forget(gone);
+        }
+        self.used.tidy(|lease| gateways.contains_key(lease));
+    }
+
+    fn tell_gateways(&mut self, gateways: &Gateways, carried: &[Rates], total: Rates) {
+        self.told.retain(|lease, _| gateways.contains_key(lease));
+        let of = |pick: fn(&Rates) -> u32, total| {
+            divide(total, &carried.iter().map(pick).collect::<Vec<_>>(), LEAST_KBIT)
+        };
+        let (up, down) =
+            (of(|rates| rates.up_kbit, total.up_kbit), of(|rates| rates.down_kbit, total.down_kbit));
+        let shares = up.into_iter().zip(down).map(|(up_kbit, down_kbit)| Rates { up_kbit, down_kbit });
+        for (lease, share) in gateways.keys().zip(shares) {
+            let known = self.told.get(lease).copied();
+            if known.is_none_or(|known| is_worth_telling(known, share, total)) {
+                self.workers.set_bandwidth(lease, share);
+                self.told.insert(lease.clone(), share);
+            }
+        }
+    }
+
+    fn tell_owner(&mut self, total: Rates, carried: Option<Rates>, now: Timestamp) {
+        if self.shown.at.is_some_and(|at| at.elapsed() < TELL_EVERY)
+            && self.shown.now.as_ref().is_some_and(|shown| shown.carried.is_some() == carried.is_some())
+        {
+            return;
+        }
+        self.shown.at = Some(Instant::now());
+        let latency = self.automatic.as_ref().and_then(Automatic::latency);
+        if let Some(latency) = latency {
+            if self.samples.len() == MOST_SAMPLES {
+                self.samples.pop_front();
+            }
+            let (rtt_us, added_us) = (latency.rtt_us, latency.added_us);
+            self.samples.push_back(PingSample { at: now, rtt_us, added_us, rates: total });
+        }
+        let fresh = Arc::new(NetworkNow {
+            in_force: Some(total),
+            carried,
+            mood: self.automatic.as_ref().map(Automatic::mood),
+            no_probe: self.no_probe.as_ref().map(|(_, why)| why.clone()),
+            samples: self.samples.iter().copied().collect(),
+        });
+        if self.shown.now.as_ref() != Some(&fresh) {
+            self.shown.now = Some(Arc::clone(&fresh));
+            let _ = self.owner.send(Message::Network(fresh));
+        }
+        let data = self.month.as_ref().map(|month| (self.used.used().sum(), month.ends_at));
+        if let Some((bytes, resets_at)) = data.filter(|data| self.shown.data != Some(*data)) {
+            self.shown.data = data;
+            let _ = self.owner.send(Message::Input(Input::DataUsed { bytes, resets_at }));
+        }
+    }
+}
+
+/// A fall always is, and so is what the owner allows in full.
+fn is_worth_telling(known: Rates, new: Rates, total: Rates) -> bool {
+    let rises = |known: u32, new: u32, total: u32| {
+        new < known
+            || (new > known
+                && (new == total || u64::from(new) * 100 >= u64::from(known) * u64::from(100 + RISE_PERCENT)))
+    };
+    rises(known.up_kbit, new.up_kbit, total.up_kbit) || rises(known.down_kbit, new.down_kbit, total.down_kbit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn falls_are_told_at_once_and_small_rises_are_saved_up() {
+        let rates = |kbit| Rates { up_kbit: kbit, down_kbit: kbit };
+        let total = rates(50_000);
+        assert!(is_worth_telling(rates(10_000), rates(9_999), total));
+        assert!(!is_worth_telling(rates(10_000), rates(10_000), total));
+        assert!(!is_worth_telling(rates(10_000), rates(10_050), total));
+        assert!(is_worth_telling(rates(10_000), rates(10_100), total));
+        assert!(is_worth_telling(rates(49_900), rates(50_000), total));
+    }
+}

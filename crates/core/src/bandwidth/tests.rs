@@ -1,0 +1,225 @@
+//! A line as a bucket: what comes in beyond its capacity waits in front of it, and everybody's packets wait with it.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const STEP: u64 = 10;
+const PROBE: u64 = 50;
+
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    capacity_kbit: [f64; 2],
+    /// What others in the home carry.
+    others_kbit: [f64; 2],
+    idle_us: f64,
+    jitter_us: f64,
+}
+
+struct Home {
+    line: Line,
+    /// Waiting in front of the line, in ms.
+    queue_ms: [f64; 2],
+    controller: Controller,
+    now: Timestamp,
+    /// What the tenant wants, of the rate that it is given.
+    greed: [bool; 2],
+    seed: u64,
+    carried: [f64; 2],
+}
+
+impl Home {
+    fn new(line: Line, limits: Rates) -> Self {
+        let now = Timestamp(1_000_000);
+        let controller = Controller::new(limits, 1, now);
+        Self { line, queue_ms: [0.0; 2], controller, now, greed: [true; 2], seed: 7, carried: [0.0; 2] }
+    }
+
+    fn random(&mut self) -> f64 {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        f64::from(u32::try_from(self.seed >> 33).unwrap()) / f64::from(1_u32 << 31)
+    }
+
+    /// Milliseconds that a game's packets wait, at each probe, and what was carried in the mean.
+    fn run(&mut self, ms: u64) -> (Vec<f64>, f64) {
+        let (mut waits, mut mean) = (Vec::new(), 0.0);
+        for step in 0..ms / STEP {
+            self.now = self.now.plus_ms(STEP);
+            let rates = self.controller.rates();
+            for (way, rate) in [f64::from(rates.up_kbit), f64::from(rates.down_kbit)].into_iter().enumerate()
+            {
+                let ours = if self.greed[way] { rate } else { 0.0 };
+                let offered = ours + self.line.others_kbit[way];
+                let capacity = self.line.capacity_kbit[way];
+                let queue = self.queue_ms[way] + STEP as f64 * (offered / capacity - 1.0);
+                // A modem's buffer is deep, and not endless.
+                self.queue_ms[way] = queue.clamp(0.0, 800.0);
+                // Everybody gets what the line bears of what they offer.
+                let share =
+                    if self.queue_ms[way] > 0.0 { (capacity / offered.max(1.0)).min(1.0) } else { 1.0 };
+                self.carried[way] = 0.9 * self.carried[way] + 0.1 * ours * share;
+            }
+            mean += self.carried[1];
+            if step % (PROBE / STEP) == 0 {
+                let wait = self.queue_ms[0] + self.queue_ms[1];
+                waits.push(wait);
+                let noise = self.random() * self.line.jitter_us;
+                let rtt = self.line.idle_us + wait * 1_000.0 + noise;
+                let carried = Rates { up_kbit: whole(self.carried[0]), down_kbit: whole(self.carried[1]) };
+                self.controller.carried(carried, self.now);
+                self.controller.probed(0, Some(rtt as u64), self.now);
+                self.controller.tick(self.now);
+            }
+        }
+        (waits, mean / (ms / STEP) as f64)
+    }
+}
+
+fn at(share: f64, mut waits: Vec<f64>) -> f64 {
+    waits.sort_by(f64::total_cmp);
+    waits[((waits.len() - 1) as f64 * share) as usize]
+}
+
+fn limits(kbit: u32) -> Rates {
+    Rates { up_kbit: kbit, down_kbit: kbit }
+}
+
+fn line(up: f64, down: f64) -> Line {
+    Line { capacity_kbit: [up, down], others_kbit: [0.0; 2], idle_us: 15_000.0, jitter_us: 1_000.0 }
+}
+
+#[test]
+fn a_greedy_tenant_leaves_the_ping_alone_and_gets_most_of_the_line() {
+    let mut home = Home::new(line(1e9, 40_000.0), limits(1_000_000));
+    home.greed = [false, true];
+    home.run(60_000);
+    let (waits, mean) = home.run(120_000);
+    assert!(at(0.95, waits.clone()) <= 5.0, "{:.1} ms", at(0.95, waits));
+    assert!(mean > 0.85 * 40_000.0, "{mean:.0} of 40000 kbit/s");
+}
+
+#[test]
+fn a_line_that_becomes_half_as_wide_is_cleared_within_two_seconds_and_won_back_later() {
+    let mut home = Home::new(line(1e9, 40_000.0), limits(100_000));
+    home.greed = [false, true];
+    home.run(60_000);
+    home.line.capacity_kbit[1] = 20_000.0;
+    home.run(2_000);
+    let (waits, _) = home.run(30_000);
+    assert!(at(0.95, waits.clone()) <= 5.0, "{:.1} ms", at(0.95, waits));
+    home.line.capacity_kbit[1] = 40_000.0;
+    home.run(180_000);
+    let (_, mean) = home.run(30_000);
+    assert!(mean > 0.8 * 40_000.0, "{mean:.0}");
+}
+
+#[test]
+fn whoever_fills_the_line_beside_us_gets_it() {
+    let mut home = Home::new(line(1e9, 40_000.0), limits(100_000));
+    home.greed = [false, true];
+    home.run(60_000);
+    home.line.others_kbit[1] = 30_000.0;
+    home.run(3_000);
+    let (waits, _) = home.run(20_000);
+    assert!(at(0.9, waits.clone()) <= 5.0, "{:.1} ms", at(0.9, waits));
+}
+
+#[test]
+fn a_longer_way_is_not_taken_for_a_full_line_for_ever() {
+    let mut home = Home::new(line(1e9, 40_000.0), limits(100_000));
+    home.greed = [false, true];
+    home.run(60_000);
+    home.line.idle_us += 20_000.0;
+    home.run(60_000);
+    let (_, mean) = home.run(60_000);
+    assert!(mean > 0.6 * 40_000.0, "{mean:.0}");
+}
+
+#[test]
+fn at_its_limit_it_stays_and_without_load_it_rests() {
+    let mut home = Home::new(line(1e9, 1e9), limits(10_000));
+    home.run(60_000);
+    assert_eq!(home.controller.rates(), limits(10_000));
+    assert_eq!(home.controller.mood(), Mood::AtLimit);
+    home.controller.set_limits(limits(5_000));
+    assert_eq!(home.controller.rates(), limits(5_000));
+    home.greed = [false; 2];
+    home.run(90_000);
+    assert_eq!(home.controller.rates(), limits(2_000));
+    assert_eq!(home.controller.mood(), Mood::Resting);
+}
+
+#[test]
+fn probes_that_cease_make_it_blind_and_small() {
+    let mut home = Home::new(line(1e9, 1e9), limits(50_000));
+    home.run(60_000);
+    let mut now = home.now;
+    for _ in 0..600 {
+        now = now.plus_ms(50);
+        home.controller.probed(0, None, now);
+        home.controller.tick(now);
+    }
+    assert_eq!(home.controller.mood(), Mood::Blind);
+    // Half of what the line last bore.
+    assert!(home.controller.rates().up_kbit <= 25_000, "{:?}", home.controller.rates());
+    home.run(120_000);
+    assert_eq!(home.controller.mood(), Mood::AtLimit);
+}
+
+#[test]
+fn one_late_answer_changes_nothing() {
+    let mut home = Home::new(line(1e9, 1e9), limits(10_000));
+    home.run(60_000);
+    home.controller.probed(0, Some(900_000), home.now);
+    home.controller.probed(0, None, home.now);
+    assert_eq!(home.controller.rates(), limits(10_000));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Over lines of every kind: the ping, the use of the line, and the owner's limit.
+    #[test]
+    fn lines_of_every_kind(
+        capacity in 2_000_f64..500_000.0,
+        idle_us in 1_000_f64..80_000.0,
+        jitter_us in 0_f64..4_000.0,
+        is_down in any::<bool>(),
+    ) {
+        let mut line = Line { idle_us, jitter_us, ..line(1e9, 1e9) };
+        let way = usize::from(is_down);
+        line.capacity_kbit[way] = capacity;
+        let mut home = Home::new(line, limits(1_000_000));
+        home.greed = [!is_down, is_down];
+        // The idle line is seen before a tenant comes.
+        let greed = std::mem::take(&mut home.greed);
+        home.run(10_000);
+        home.greed = greed;
+        home.run(90_000);
+        let (waits, _) = home.run(90_000);
+        let late = at(0.95, waits);
+        prop_assert!(late <= 5.0 + jitter_us / 1_000.0, "{late:.1} ms");
+        let rate = if is_down { home.controller.rates().down_kbit } else { home.controller.rates().up_kbit };
+        prop_assert!(f64::from(rate) > 0.6 * capacity, "{rate} of {capacity:.0}");
+    }
+
+    /// Whatever it is told, the rates stay within the owner's limits and above the floor.
+    #[test]
+    fn rates_stay_in_bounds(
+        limit in 64_u32..10_000_000,
+        told in prop::collection::vec((0_usize..3, prop::option::of(0_u64..5_000_000), 0_u32..20_000_000, 0_u64..5_000), 1..200),
+    ) {
+        let mut now = Timestamp(0);
+        let mut controller = Controller::new(limits(limit), 2, now);
+        for (reflector, rtt_us, carried, ms) in told {
+            now = now.plus_ms(ms);
+            controller.carried(limits(carried), now);
+            controller.probed(reflector, rtt_us, now);
+            controller.tick(now);
+            let rates = controller.rates();
+            for kbit in [rates.up_kbit, rates.down_kbit] {
+                prop_assert!(kbit <= limit && kbit >= limit.min(256), "{rates:?}");
+            }
+        }
+    }
+}
