@@ -125,8 +125,10 @@ fn worded(parts: &[Part], texts: &Texts) -> Vec<SpentPart> {
     parts.into_iter().map(|part| SpentPart { part, text: texts.spent_for(part) }).collect()
 }
 
+/// A moment of "0 s" tells nobody anything; it stays in the parts, which add up.
 fn sentence(parts: &[SpentPart], texts: &Texts) -> String {
-    let texts_of: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
+    let is_said = |part: &&SpentPart| part.part.ms >= 1_000;
+    let texts_of: Vec<&str> = parts.iter().filter(is_said).map(|part| part.text.as_str()).collect();
     texts_of.join(&texts.plain("night-comma"))
 }
 
