@@ -148,6 +148,32 @@ mod tests {
         String::from("-")
     }
 
+    fn tray() -> TrayMenu {
+        TrayMenu {
+            status: word(),
+            tooltip: word(),
+            earn_while_idle: word(),
+            earn_while_idle_on: true,
+            snooze: "End snooze (until 14:00)".into(),
+            snoozed: true,
+            snooze_menu: word(),
+            snooze_tomorrow: word(),
+            snooze_tomorrow_ms: 1,
+            snooze_game: word(),
+            can_snooze_game: false,
+            finish_job: word(),
+            can_finish_job: true,
+            power_menu: word(),
+            can_set_power: false,
+            power: Vec::new(),
+            stop_job: word(),
+            can_stop_job: true,
+            today: "Today: 0.04 CNY".into(),
+            open: word(),
+            quit: word(),
+        }
+    }
+
     #[test]
     fn status_shows_cards_with_their_reasons_and_jobs() {
         let nothing = Money::new(0, Currency::CNY);
@@ -190,29 +216,7 @@ mod tests {
             },
             driver: None,
             network: nightjar_protocol::network::NetworkNote::default(),
-            tray: TrayMenu {
-                status: word(),
-                tooltip: word(),
-                earn_while_idle: word(),
-                earn_while_idle_on: true,
-                snooze: "End snooze (until 14:00)".into(),
-                snoozed: true,
-                snooze_menu: word(),
-                snooze_tomorrow: word(),
-                snooze_tomorrow_ms: 1,
-                snooze_game: word(),
-                can_snooze_game: false,
-                finish_job: word(),
-                can_finish_job: true,
-                power_menu: word(),
-                can_set_power: false,
-                power: Vec::new(),
-                stop_job: word(),
-                can_stop_job: true,
-                today: "Today: 0.04 CNY".into(),
-                open: word(),
-                quit: word(),
-            },
+            tray: tray(),
             settings: None,
             identity: Identity {
                 app_version: "0.1.0".into(),
