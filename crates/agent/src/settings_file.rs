@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use nightjar_core::settings::Settings;
+use serde::Deserialize;
 
 /// A settings file longer than this is none of ours.
 const MAX_BYTES: u64 = 256 * 1024;
@@ -33,15 +34,48 @@ pub fn load(path: &Path) -> Loaded {
         Err(error) => return Loaded::Unreadable(format!("{}: {error}", path.display())),
     };
     match toml::from_str::<Settings>(&text) {
-        Ok(settings) => match settings.check() {
-            Ok(()) => Loaded::Read(Box::new(settings)),
-            Err(error) => Loaded::Unreadable(format!("{}: {error}", path.display())),
-        },
+        Ok(mut settings) => {
+            Before::in_file(&text).carry_into(&mut settings);
+            match settings.check() {
+                Ok(()) => Loaded::Read(Box::new(settings)),
+                Err(error) => Loaded::Unreadable(format!("{}: {error}", path.display())),
+            }
+        }
         // The parser's text spans lines and quotes the source; one line of it is a sentence.
         Err(error) => {
             let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
             let line = before.matches('\n').count() + 1;
             Loaded::Unreadable(format!("{}, line {line}: {}", path.display(), error.message()))
+        }
+    }
+}
+
+/// What an earlier version wrote elsewhere: the line's limits stood among those of the worker.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Before {
+    limits: LineBefore,
+    network: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LineBefore {
+    upload_kbit: Option<u32>,
+    download_kbit: Option<u32>,
+}
+
+impl Before {
+    fn in_file(text: &str) -> Self {
+        toml::from_str(text).unwrap_or_default()
+    }
+
+    /// What stands at today's place comes first.
+    fn carry_into(self, settings: &mut Settings) {
+        if self.network.is_none() {
+            let day = &mut settings.network.day;
+            day.up_kbit = self.limits.upload_kbit.unwrap_or(day.up_kbit);
+            day.down_kbit = self.limits.download_kbit.unwrap_or(day.down_kbit);
         }
     }
 }
@@ -85,6 +119,18 @@ mod tests {
         let settings = Settings { idle_after_ms: 42_000, ..Settings::default() };
         save(&path, &settings).unwrap();
         assert_eq!(load(&path), Loaded::Read(Box::new(settings)));
+    }
+
+    #[test]
+    fn limits_of_the_line_in_a_file_of_before_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.toml");
+        std::fs::write(&path, "[limits]\ncpu_cores = 3\nupload_kbit = 5000\ndownload_kbit = 70000\n")
+            .unwrap();
+        let Loaded::Read(settings) = load(&path) else { panic!("it cannot be read") };
+        assert_eq!((settings.network.day.up_kbit, settings.network.day.down_kbit), (5_000, 70_000));
+        save(&path, &settings).unwrap();
+        assert_eq!(load(&path), Loaded::Read(settings));
     }
 
     /// As the README shows it, written by hand.
