@@ -6,8 +6,8 @@ use ts_rs::TS;
 use crate::gpu::GpuReading;
 use crate::time::Timestamp;
 
-/// Most points of one answer.
-pub const MOST_POINTS: u32 = 2_000;
+/// Most points of one answer: more than a chart of the window is wide.
+pub const MOST_POINTS: u32 = 1_000;
 /// A card that was not read for longer was not watched: the time between counts no further.
 const LONGEST_GAP_MS: u64 = 60_000;
 

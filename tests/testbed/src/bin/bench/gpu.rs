@@ -145,7 +145,7 @@ async fn slowest(history: &mut History, now: Timestamp) -> anyhow::Result<Durati
     ];
     let mut worst = Duration::ZERO;
     for (what, from, to) in ranges {
-        for points in [1, 100, 500, 2_000] {
+        for points in [1, 100, 500, nightjar_core::history::MOST_POINTS] {
             let mut taken = Vec::new();
             for _ in 0..5 {
                 let asked = Instant::now();
