@@ -1,7 +1,6 @@
 //! `cargo xtask dist`: the Debian package of app, command line and helper.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::packages;
@@ -200,11 +199,19 @@ fn gzip(file: &Path) -> Done {
     }
 }
 
+/// By the program, since this one is also checked where files have no modes.
+fn set_mode(file: &Path, mode: u32) -> Done {
+    match program("chmod", &[&format!("{mode:o}"), &text(file)]).status() {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(format!("the mode of {} cannot be set", file.display())),
+    }
+}
+
 fn copy(from: &Path, to: &Path, mode: u32) -> Result<PathBuf, String> {
     let failed = |error: std::io::Error| format!("{} cannot be copied: {error}", from.display());
     fs::create_dir_all(to.parent().unwrap_or(to)).map_err(failed)?;
     fs::copy(from, to).map_err(failed)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    set_mode(to, mode)?;
     Ok(to.to_owned())
 }
 
@@ -212,7 +219,7 @@ fn write(to: &Path, content: &str, mode: u32) -> Done {
     let failed = |error: std::io::Error| format!("{} cannot be written: {error}", to.display());
     fs::create_dir_all(to.parent().unwrap_or(to)).map_err(failed)?;
     fs::write(to, content).map_err(failed)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(mode)).map_err(failed)
+    set_mode(to, mode)
 }
 
 fn text(path: &Path) -> String {
