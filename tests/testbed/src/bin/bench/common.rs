@@ -40,6 +40,9 @@ pub(crate) fn freezes_of(stage: &Stage, watch: &Watch, lease: &str, times: usize
         let moved = Instant::now();
         mouse.twitch()?;
         ours.push(freezer.until(true, SOON)? - moved);
+        // Views of before are still on their way; the next "runs" must be one of after.
+        watch
+            .until("the job is shown as frozen", SOON, |view| job_state(view) == Some(LeaseState::Yielded))?;
         // While it is frozen anyway, the floor: thaw and pause it by hand, and leave it as it was.
         match bare_pause(stage, &worker, &freezer) {
             Ok(taken) => bare.push(taken),
