@@ -1,7 +1,7 @@
 //! Measurements. Each bench is a program of `tests/testbed` that prints a table, or with `--json` one object.
 
 use crate::packages;
-use crate::shell::{Done, cargo, step};
+use crate::shell::{Done, cargo, program, step, target_dir};
 use crate::steps;
 
 const BENCHES: &[&str] = &["first", "giveback", "gpu", "idle", "worker"];
@@ -22,18 +22,9 @@ pub(crate) fn bench(name: &str, flags: &[&str]) -> Done {
     steps::ui()?;
     // What is measured is what is shipped.
     step("build", &mut cargo(&["build", "--locked", "--release", "--workspace"]))?;
-    let mut args = vec![
-        "run",
-        "--quiet",
-        "--locked",
-        "--release",
-        "-p",
-        "nightjar-testbed",
-        "--bin",
-        "nightjar-bench",
-        "--",
-    ];
-    args.push(name);
+    // Not by `cargo run -p`, which would choose other features and build everything once more.
+    let built = target_dir().join("release").join("nightjar-bench");
+    let mut args = vec![name];
     args.extend(flags);
-    step("bench", &mut cargo(&args))
+    step("bench", &mut program(built, &args))
 }

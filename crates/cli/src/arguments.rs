@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::host::gpu_arguments::Gpu;
 use crate::host::network_arguments::NetworkCommand;
+use crate::host::power_arguments::Power;
 use crate::host::schedule_arguments::ScheduleCommand;
 use crate::host::tenants_arguments::Tenants;
 use crate::moment::{self, Moment};
@@ -177,86 +179,6 @@ pub enum Command {
     /// Write a manual page for each command into a folder, for packages
     #[command(hide = true)]
     Manual { folder: PathBuf },
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  nightjar power status
-  nightjar power set 250
-  nightjar power set 70% --gpu GPU-4f2a…
-  nightjar power restore
-  nightjar power sweep --kind compute
-
-Ends with 2 when the card does not take the limit.")]
-pub struct Power {
-    #[command(subcommand)]
-    pub command: PowerCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum PowerCommand {
-    /// Choose the limit while renting: watts, or percent of the card's default
-    Set(PowerSet),
-    /// Leave the limit as it is, also while renting
-    Restore(PowerRestore),
-    /// Show each card's limits, and whether they can be set here
-    Status(HostPlace),
-    /// Find the sweet spot: measure what each limit yields, and show which earns most
-    ///
-    /// The host waits until the card is free, gives it a steady load of its own and tries one limit after the other.
-    /// It stops at once when you come back, and the limit is then what it was. Work that computes (training, prompts)
-    /// and work that waits for memory (generating text) answer differently, so each is measured for itself.
-    Sweep(PowerSweep),
-}
-
-#[derive(Debug, Args)]
-pub struct PowerSweep {
-    /// One kind of work [default: both, one after the other]
-    #[arg(long, value_enum)]
-    pub kind: Option<SweepKind>,
-    /// One card by its UUID; without it, every card
-    #[arg(long, value_name = "UUID")]
-    pub gpu: Option<String>,
-    /// How many limits are tried [default: 9]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=32))]
-    pub limits: Option<u32>,
-    /// How long each limit is measured, in seconds [default: 10]
-    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=120))]
-    pub seconds: Option<u32>,
-    /// End the one that is under way
-    #[arg(long, conflicts_with_all = ["kind", "limits", "seconds"])]
-    pub stop: bool,
-    #[command(flatten)]
-    pub place: HostPlace,
-}
-
-/// As it is typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum SweepKind {
-    Compute,
-    Memory,
-}
-
-#[derive(Debug, Args)]
-pub struct PowerSet {
-    /// E.g. 250 or 70%
-    #[arg(value_name = "WATTS", value_parser = quantity::power)]
-    pub limit: nightjar_core::host::PowerWish,
-    /// One card by its UUID; without it, every card
-    #[arg(long, value_name = "UUID")]
-    pub gpu: Option<String>,
-    #[command(flatten)]
-    pub place: HostPlace,
-}
-
-#[derive(Debug, Args)]
-pub struct PowerRestore {
-    /// One card by its UUID; without it, every card
-    #[arg(long, value_name = "UUID")]
-    pub gpu: Option<String>,
-    #[command(flatten)]
-    pub place: HostPlace,
 }
 
 #[derive(Debug, Args)]
@@ -436,6 +358,13 @@ pub struct Stop {
     pub wait: bool,
 }
 
+/// As it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnOff {
+    On,
+    Off,
+}
+
 // Where the host keeps its things.
 #[derive(Clone, Debug, Default, Args)]
 pub struct HostPlace {
@@ -466,49 +395,6 @@ pub struct Host {
     /// Docker Engine, e.g. unix:///var/run/docker.sock [default: the platform's]
     #[arg(long, value_name = "ADDRESS")]
     pub docker: Option<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    after_help = "\
-Examples:
-  nightjar gpu --watch
-  nightjar gpu history --since 1d --points 24
-  nightjar gpu dump > dump.json"
-)]
-pub struct Gpu {
-    #[command(flatten)]
-    pub place: HostPlace,
-    /// Stay, and show the readings each second; with --json one object a line
-    #[arg(long)]
-    pub watch: bool,
-    #[command(subcommand)]
-    pub command: Option<GpuCommand>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum GpuCommand {
-    /// What the cards did: temperature, power, limit, load and VRAM
-    ///
-    /// Kept by the second for an hour, by the minute for a month, by the hour for ever.
-    History(GpuHistory),
-    /// Print every answer of the driver as JSON, for a bug report
-    ///
-    /// Errors are answers too. UUID and serial number are cut short. This wakes cards that sleep.
-    Dump,
-}
-
-#[derive(Debug, Args)]
-pub struct GpuHistory {
-    #[command(flatten)]
-    pub place: HostPlace,
-    /// How far back
-    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = quantity::duration_ms)]
-    pub since: u64,
-    /// Most points of each card, up to 2000
-    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=2000))]
-    pub points: u32,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use nightjar_core::host::UserCommand;
 use nightjar_core::schedule::{MOST_OVERHEAD_WATTS, MOST_PER_KWH_MICROS};
 use nightjar_core::settings::Settings;
+use nightjar_core::thermal::QuietHours;
 use ts_rs::{Config, ExportError, TS};
 
 use crate::control::Refusal;
@@ -40,7 +41,10 @@ fn defaults() -> Result<String, ExportError> {
         ("tariff.price_per_kwh", 0, 0, MOST_PER_KWH_MICROS.unsigned_abs()),
         ("tariff.overhead_watts", 0, 0, MOST_OVERHEAD_WATTS.into()),
     ];
-    let bounds: serde_json::Map<String, serde_json::Value> = settings
+    // Bounds of a list's entries are told by an entry.
+    let mut with_entries = settings.clone();
+    with_entries.heat.quiet_hours.push(QuietHours { from_minute: 0, to_minute: 0, limit_percent: 100 });
+    let bounds: serde_json::Map<String, serde_json::Value> = with_entries
         .numbers()
         .into_iter()
         .chain(tariff)

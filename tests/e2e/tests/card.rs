@@ -16,7 +16,7 @@ use nightjar_sim::wire::{Control, Reply, Request};
 use nightjar_testbed::helper::Helper;
 use nightjar_testbed::host::{Host, Watch, job_state, quick_settings};
 use nightjar_testbed::place::program;
-use nightjar_testbed::process::wait_for;
+use nightjar_testbed::process::{LogsOfAFailure, wait_for};
 use nightjar_testbed::renter::Renter;
 use nightjar_testbed::stage::{Stage, Wish};
 
@@ -29,22 +29,11 @@ const PER_HOUR: i64 = 550_000;
 /// A host with its helper, at 60 % of 450 W while a tenant has the card.
 struct Scene {
     /// Dropped before the folder that they lie in.
-    _words: Words,
+    _words: LogsOfAFailure,
     watch: Watch,
     host: Host,
     helper: Helper,
     stage: Stage,
-}
-
-/// What host and helper said, printed when the test fails.
-struct Words(Vec<std::path::PathBuf>);
-
-impl Drop for Words {
-    fn drop(&mut self) {
-        for path in self.0.iter().filter(|_| std::thread::panicking()) {
-            println!("{}:\n{}", path.display(), std::fs::read_to_string(path).unwrap_or_default());
-        }
-    }
 }
 
 impl Scene {
@@ -66,7 +55,7 @@ impl Scene {
         let watch = host.watch().unwrap();
         watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
         let words = ["helper.log", "host/host.log"].map(|log| stage.folder().join(log));
-        Self { _words: Words(words.to_vec()), watch, host, helper, stage }
+        Self { _words: LogsOfAFailure(words.to_vec()), watch, host, helper, stage }
     }
 
     fn control(&self, control: Control) {

@@ -3,7 +3,6 @@
 //! tenant's job holds memory of the (simulated) card.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use nightjar_core::settings::{GiveBack, Settings};
 use nightjar_core::signal::{SignalRule, SignalRules};
 use nightjar_protocol::market_api::Lease;
 use nightjar_testbed::host::{Host, Watch, job_state, quick_settings};
-use nightjar_testbed::process::{Process, output, wait_for};
+use nightjar_testbed::process::{LogsOfAFailure, Process, output, wait_for};
 use nightjar_testbed::renter::Renter;
 use nightjar_testbed::stage::{Stage, Wish};
 
@@ -35,20 +34,9 @@ while :; do
 done
 "#;
 
-/// What each program said, printed when the test fails.
-struct Words(Vec<PathBuf>);
-
-impl Drop for Words {
-    fn drop(&mut self) {
-        for path in self.0.iter().filter(|_| std::thread::panicking()) {
-            println!("{}:\n{}", path.display(), std::fs::read_to_string(path).unwrap_or_default());
-        }
-    }
-}
-
 /// Everything here ends in this order, also when the test fails.
 struct Scene {
-    _words: Words,
+    _words: LogsOfAFailure,
     watch: Watch,
     host: Host,
     renter: Renter,
@@ -74,7 +62,7 @@ impl Scene {
         watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
         let renter = Renter::log_in(stage.folder(), &stage.market, "20.00").unwrap();
         wait_for("an offer", SOON, || Ok(renter.run(&["offers"]).ok())).unwrap();
-        let words = Words(vec![stage.folder().join("host/host.log")]);
+        let words = LogsOfAFailure(vec![stage.folder().join("host/host.log")]);
         Self { _words: words, watch, host, renter, stage }
     }
 

@@ -10,7 +10,7 @@ use nightjar_sim::wire::{Reply, Request};
 use nightjar_testbed::freezer::Freezer;
 use nightjar_testbed::helper::Helper;
 use nightjar_testbed::host::{Host, Watch, job_state, quick_settings};
-use nightjar_testbed::process::wait_for;
+use nightjar_testbed::process::{LogsOfAFailure, wait_for};
 use nightjar_testbed::renter::Renter;
 use nightjar_testbed::stage::{Stage, Wish};
 
@@ -20,24 +20,13 @@ const IMAGE: &str = "pytorch-cuda:lite";
 /// A stage with a helper, on which a lease runs.
 struct Running {
     /// Dropped before the folder that they lie in.
-    _words: Words,
+    _words: LogsOfAFailure,
     watch: Watch,
     host: Host,
     renter: Renter,
     lease: String,
     helper: Helper,
     stage: Stage,
-}
-
-/// What host and helper said, printed when the test fails.
-struct Words(Vec<std::path::PathBuf>);
-
-impl Drop for Words {
-    fn drop(&mut self) {
-        for path in self.0.iter().filter(|_| std::thread::panicking()) {
-            println!("{}:\n{}", path.display(), std::fs::read_to_string(path).unwrap_or_default());
-        }
-    }
 }
 
 fn running() -> Running {
@@ -57,7 +46,7 @@ fn running() -> Running {
     let lease = renter.rent(IMAGE).unwrap();
     watch.until("the lease runs", SOON, |view| job_state(view) == Some(LeaseState::Running)).unwrap();
     let words = ["helper.log", "host/host.log"].map(|log| stage.folder().join(log));
-    Running { _words: Words(words.to_vec()), watch, host, renter, lease, helper, stage }
+    Running { _words: LogsOfAFailure(words.to_vec()), watch, host, renter, lease, helper, stage }
 }
 
 /// Moves the mouse and gives the time until the kernel says that the tenant is frozen.

@@ -175,6 +175,17 @@ pub fn wait_for<T>(
     }
 }
 
+/// Logs that are printed when the test that holds this fails.
+pub struct LogsOfAFailure(pub Vec<PathBuf>);
+
+impl Drop for LogsOfAFailure {
+    fn drop(&mut self) {
+        for path in self.0.iter().filter(|_| std::thread::panicking()) {
+            println!("{}:\n{}", path.display(), std::fs::read_to_string(path).unwrap_or_default());
+        }
+    }
+}
+
 /// The last lines of a log, for an error message.
 #[must_use]
 pub fn tail(text: &str) -> String {

@@ -162,6 +162,18 @@ export const BOUNDS: Record<string, [number, number]> = {
     0,
     16
   ],
+  "heat.quiet_hours.from_minute": [
+    0,
+    1439
+  ],
+  "heat.quiet_hours.limit_percent": [
+    10,
+    100
+  ],
+  "heat.quiet_hours.to_minute": [
+    0,
+    1439
+  ],
   "heat.resume_below_kelvin": [
     2,
     30

@@ -12,14 +12,19 @@ export function emptyGrid(open = false): Grid {
   return DAYS.map(() => Array<boolean>(SLOTS).fill(open));
 }
 
-function minutesOf(clock: string): number {
-  const [hours = 0, minutes = 0] = clock.split(":").map(Number);
+/** Minutes since midnight of "HH:MM"; not a number where that is not what it says. */
+export function minutesOf(clock: string): number {
+  const [hours = NaN, minutes = NaN] = clock.split(":").map(Number);
   return hours * 60 + minutes;
 }
 
-export function clockOf(slot: number): string {
-  const minutes = slot * MINUTES;
+/** "HH:MM" of minutes since midnight. */
+export function clockOfMinutes(minutes: number): string {
   return `${String(Math.floor(minutes / 60)).padStart(2, "0")}:${String(minutes % 60).padStart(2, "0")}`;
+}
+
+export function clockOf(slot: number): string {
+  return clockOfMinutes(slot * MINUTES);
 }
 
 export function gridOf(windows: WeekWindow[]): Grid {

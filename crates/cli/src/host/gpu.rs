@@ -11,8 +11,9 @@ use nightjar_history::History;
 use nightjar_protocol::control::{ControlAnswer, ControlRequest};
 use serde_json::json;
 
+use super::gpu_arguments::{Gpu, GpuCommand, GpuHistory};
 use super::grip::{Grip, view};
-use crate::arguments::{Gpu, GpuCommand, GpuHistory, HostPlace};
+use crate::arguments::HostPlace;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Table, note, printable};
 

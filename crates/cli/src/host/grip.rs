@@ -10,7 +10,8 @@ use nightjar_protocol::control::{ControlAnswer, ControlRequest, Refusal};
 use nightjar_protocol::view::ViewModel;
 use serde_json::json;
 
-use crate::arguments::{HostPlace, Power, PowerCommand, Status, StopJob};
+use super::power_arguments::{Power, PowerCommand};
+use crate::arguments::{HostPlace, Status, StopJob};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, line};
 

@@ -2,9 +2,11 @@
 
 mod choice;
 mod gpu;
+pub mod gpu_arguments;
 mod grip;
 mod network;
 pub mod network_arguments;
+pub mod power_arguments;
 mod run;
 mod schedule;
 pub mod schedule_arguments;

@@ -15,8 +15,9 @@ use crate::output::Output;
 use crate::quantity::spell_mib;
 
 use super::grip;
-use super::network_arguments::{NetworkCommand, NetworkSet, OnOff};
+use super::network_arguments::{NetworkCommand, NetworkSet};
 use super::schedule::{Keeper, keep, open, spelled};
+use crate::arguments::OnOff;
 
 /// # Errors
 /// When the settings cannot be read or what was given is not taken.

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use nightjar_core::network::AtCap;
 use nightjar_core::week::Hours;
 
-use crate::arguments::HostPlace;
+use crate::arguments::{HostPlace, OnOff};
 use crate::quantity::{data_mib, rate_kbit};
 
 #[derive(Debug, Subcommand)]
@@ -60,13 +60,6 @@ pub struct NetworkSet {
     /// What becomes of a job that runs when the month's data is used up; no other begins in either case
     #[arg(long, value_name = "finish|stop")]
     pub at_cap: Option<CapChoice>,
-}
-
-/// As it is typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OnOff {
-    On,
-    Off,
 }
 
 /// As it is typed.

@@ -11,7 +11,7 @@ use nightjar_protocol::view::{CardTile, ViewModel};
 use serde_json::json;
 
 use super::grip::{Grip, view};
-use crate::arguments::{PowerSweep, SweepKind};
+use super::power_arguments::{PowerSweep, SweepKind};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Table, note, printable};
 

@@ -3,11 +3,12 @@
 use nightjar_core::settings::{EgressMode, Settings};
 use serde_json::json;
 
+use crate::arguments::OnOff;
 use crate::failure::Failure;
 use crate::output::{Output, Table};
 
 use super::schedule::{keep, open};
-use super::tenants_arguments::{Network, Switch, Tenants};
+use super::tenants_arguments::{Network, Tenants};
 
 /// # Errors
 /// When the settings cannot be read, or what was given is not taken.
@@ -15,7 +16,7 @@ pub async fn tenants(arguments: &Tenants, output: Output) -> Result<(), Failure>
     let (mut settings, keeper) = open(&arguments.place).await?;
     let before = settings.clone();
     if let Some(root) = arguments.root_inside {
-        settings.root_inside = root == Switch::On;
+        settings.root_inside = root == OnOff::On;
     }
     if let Some(network) = arguments.network {
         settings.egress = match network {

@@ -1,4 +1,5 @@
-//! What is tried, as data: the attempt, the fence against it, and what takes that fence away.
+//! What is tried, as data: the attempt, the fence against it, and what takes that fence away. One table, longer than a
+//! file of code may be, so that it is read from top to bottom.
 
 /// Whose container it is tried from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
