@@ -94,9 +94,11 @@ pub fn spell_kbit(kbit: u32) -> String {
     }
 }
 
-/// `12.5`, of mebibytes.
-pub(crate) fn gib(mib: u64) -> String {
-    format!("{}.{}", mib / 1_024, mib % 1_024 * 10 / 1_024)
+/// `500.0` of as many mebibytes as are 500 GB (10^9 bytes): traffic is counted as providers count it.
+#[must_use]
+pub fn traffic_gb(mib: u64) -> String {
+    let tenths = (u128::from(mib) * (1 << 20) + 50_000_000) / 100_000_000;
+    format!("{}.{}", tenths / 10, tenths % 10)
 }
 
 /// Makes it.
@@ -158,8 +160,8 @@ fn cap_note(host: &HostView, texts: &Texts) -> Option<CapNote> {
     let level = host.settings.network.cap_bytes().map(|cap| CapLevel::of(used_bytes, cap));
     let percent =
         cap_mib.map(|cap| u32::try_from(used_mib.saturating_mul(100) / cap.max(1)).unwrap_or(u32::MAX));
-    let mut values = vec![("used", gib(used_mib))];
-    values.extend(cap_mib.map(|cap| ("cap", gib(cap))));
+    let mut values = vec![("used", traffic_gb(used_mib))];
+    values.extend(cap_mib.map(|cap| ("cap", traffic_gb(cap))));
     values.extend(percent.map(|percent| ("percent", percent.to_string())));
     let key = match level {
         None => "network-used",
@@ -184,6 +186,13 @@ mod tests {
     use nightjar_core::settings::{Language, Settings};
 
     use super::*;
+
+    #[test]
+    fn traffic_is_told_as_it_was_typed() {
+        // 500 GB, rounded down to whole MiB, as the command line stores it.
+        assert_eq!(traffic_gb(500_000_000_000 >> 20), "500.0");
+        assert_eq!(traffic_gb(0), "0.0");
+    }
 
     #[test]
     fn rates_are_spelled_in_the_unit_that_fits() {

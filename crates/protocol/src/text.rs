@@ -16,6 +16,8 @@ use nightjar_core::sweep::WorkKind;
 use nightjar_core::thermal::Doubt;
 use nightjar_core::time::Timestamp;
 
+use crate::network::traffic_gb;
+
 /// Source of the English messages.
 pub const ENGLISH: &str = include_str!("../locales/en.ftl");
 /// Source of the Simplified Chinese messages.
@@ -139,7 +141,7 @@ impl Texts {
             }
             R::DataCapReached { cap_mib, stops, .. } => {
                 let key = if *stops { "reason-data-cap-stops" } else { "reason-data-cap" };
-                self.with(key, &[("cap", format!("{:.1}", *cap_mib as f64 / 1_024.0))])
+                self.with(key, &[("cap", traffic_gb(*cap_mib))])
             }
             R::NoDocker { detail } => self.with("reason-no-docker", &[("detail", detail.clone())]),
             R::UnsafeVersion { version } => self.with(

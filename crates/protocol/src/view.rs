@@ -18,7 +18,7 @@ use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::network::{NetworkNote, NetworkNow, gib, network_note};
+use crate::network::{NetworkNote, NetworkNow, network_note, traffic_gb};
 use crate::night::Summary;
 use crate::text::Texts;
 use crate::tray::{TrayMenu, tray_menu};
@@ -339,11 +339,14 @@ pub fn notification(notice: &Notice, language: Language) -> (String, String) {
         ),
         Notice::DataCapNear { used_mib, cap_mib } => (
             texts.plain("notice-data-near-title"),
-            texts.with("notice-data-near-body", &[("used", gib(*used_mib)), ("cap", gib(*cap_mib))]),
+            texts.with(
+                "notice-data-near-body",
+                &[("used", traffic_gb(*used_mib)), ("cap", traffic_gb(*cap_mib))],
+            ),
         ),
         Notice::DataCapReached { cap_mib, stops } => {
             let body = if *stops { "notice-data-reached-body-stops" } else { "notice-data-reached-body" };
-            (texts.plain("notice-data-reached-title"), texts.with(body, &[("cap", gib(*cap_mib))]))
+            (texts.plain("notice-data-reached-title"), texts.with(body, &[("cap", traffic_gb(*cap_mib))]))
         }
         Notice::JobResumed { image } => (
             texts.plain("notice-resumed-title"),

@@ -7,12 +7,11 @@ use nightjar_core::network::{AtCap, NetworkSettings, Night, Rates};
 use nightjar_core::settings::{EgressMode, Settings};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::control::ControlRequest;
-use nightjar_protocol::network::{NetworkNote, spell_kbit};
+use nightjar_protocol::network::{NetworkNote, spell_kbit, traffic_gb};
 use serde_json::json;
 
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::quantity::spell_mib;
 
 use super::grip;
 use super::network_arguments::{NetworkCommand, NetworkSet};
@@ -90,7 +89,8 @@ fn words(settings: &Settings, note: Option<&NetworkNote>, now: Timestamp, zone: 
     match network.monthly_cap_mib {
         Some(cap) => {
             let then = if network.at_cap == AtCap::Stop { "jobs end" } else { "the job that runs goes on" };
-            let _ = write!(text, "\ncap        {} a month; then {then}, and no other begins", spell_mib(cap));
+            let _ =
+                write!(text, "\ncap        {} GB a month; then {then}, and no other begins", traffic_gb(cap));
         }
         None => text.push_str("\ncap        none"),
     }

@@ -144,7 +144,7 @@ export function recordedView(): ViewModel {
         is_near: true,
         is_reached: false,
         resets_at: AT + 29 * 86_400_000,
-        sentence: "402.0 of 500.0 GiB carried this month (80 %).",
+        sentence: "402.0 of 500.0 GB carried this month (80 %).",
       },
       sentence: "Jobs may use 20 Mbit/s up and 50 Mbit/s down, until your night begins at 23:00.",
       automatic_sentence:
