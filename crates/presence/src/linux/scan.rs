@@ -2,7 +2,8 @@
 //! supply, and says what has changed. While a tenant has the card it also looks as soon as a program was started.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nightjar_core::signal::{SignalKind, Standing};
@@ -10,6 +11,7 @@ use nightjar_core::signal::{SignalKind, Standing};
 use super::newcomers::Newcomers;
 use super::proc::{Proc, Scan};
 use super::supply;
+use crate::attention::Attention;
 use crate::games::Games;
 use crate::load::Load;
 use crate::remote::{self, Server};
@@ -29,7 +31,8 @@ const PROCESSOR: &str = "proc";
 const SUPPLY: &str = "sysfs";
 
 pub(super) fn start(options: &SignalOptions, sink: Sink) -> Option<Guard> {
-    let (alive, ended) = channel::<()>();
+    let ended = Arc::new(AtomicBool::new(false));
+    let guard = Ends { ended: Arc::clone(&ended), attention: options.attention.clone() };
     let mut watch = Watch {
         proc: proc_of_this_system(),
         supplies: SUPPLIES.into(),
@@ -48,22 +51,36 @@ pub(super) fn start(options: &SignalOptions, sink: Sink) -> Option<Guard> {
             pause = EVERY;
             while let Some(left) = next.checked_duration_since(Instant::now()) {
                 let is_close = attention.is_close();
-                match ended.recv_timeout(if is_close { left.min(CLOSE) } else { left }) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    _ => return,
+                let span = if is_close { left.min(CLOSE) } else { left };
+                attention.sleep(span, is_close, || ended.load(Ordering::SeqCst));
+                if ended.load(Ordering::SeqCst) {
+                    return;
                 }
-                if is_close && newcomers.came() {
+                if attention.is_close() && newcomers.came() {
                     watch.look_at_programs();
                 }
             }
         }
     });
     match thread {
-        Ok(_) => Some(Box::new(alive)),
+        Ok(_) => Some(Box::new(guard)),
         Err(error) => {
             unavailable(&sink, &error.to_string());
             None
         }
+    }
+}
+
+/// Ends the thread when it is dropped, without waiting for it.
+struct Ends {
+    ended: Arc<AtomicBool>,
+    attention: Attention,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.attention.wake();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::common::{Freezes, IMAGE, SOON, bench_settings, freezes_of};
 use crate::memory;
 
 pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
-    let (times, peer_times, game_times) = if quick { (20, 5, 3) } else { (200, 30, 30) };
+    let (times, peer_times, game_times) = if quick { (20, 5, 10) } else { (200, 30, 30) };
     let stage = Stage::set(&Wish::default(), &mut |step| eprintln!("{step}"))?;
     let settings = bench_settings();
     let (host, _) = stage.host("host", &settings)?;
