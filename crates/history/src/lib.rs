@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nightjar_core::gpu::{GpuReading, GpuUuid};
-use nightjar_core::history::{CardHistory, HistoryPoint, LEVELS, Sample, Tally, plan, weight_seconds};
+use nightjar_core::history::{
+    CardHistory, HistoryPoint, LEVELS, Sample, Spread, Tally, plan, weight_seconds,
+};
 use nightjar_core::time::Timestamp;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Sqlite, Transaction};
 
 /// How long readings are gathered before they are written.
 pub const WRITE_EACH_MS: u64 = 30_000;
@@ -30,6 +32,8 @@ pub fn path(data_dir: &Path) -> PathBuf {
 }
 
 type Tallies = [Option<Tally>; 5];
+/// The span's number; then least, mean and most of each quantity, in hundredths.
+type PointRow = [Option<i64>; 16];
 
 /// The store, with what has not been written yet.
 #[derive(Debug)]
@@ -178,17 +182,17 @@ impl History {
             sqlx::query_as("SELECT card, uuid, name FROM cards ORDER BY card").fetch_all(&self.pool).await?;
         let mut answer = Vec::new();
         for (card, uuid, name) in cards {
-            let rows = sqlx::query(POINTS)
+            let points: String = sqlx::query_scalar(POINTS)
                 .bind(i64::from(plan.level.number))
                 .bind(card)
                 .bind(plan.from.0)
                 .bind(span)
                 .bind(to.0)
-                .fetch_all(&self.pool)
+                .fetch_one(&self.pool)
                 .await?;
-            let points: Result<Vec<HistoryPoint>, sqlx::Error> =
-                rows.iter().map(|row| point(row, plan.from, span)).collect();
-            answer.push(CardHistory { uuid: GpuUuid(uuid), name, span_ms: plan.span_ms, points: points? });
+            let points: Vec<PointRow> = serde_json::from_str(&points).context("the history's points")?;
+            let points = points.iter().map(|row| point(row, plan.from, span)).collect();
+            answer.push(CardHistory { uuid: GpuUuid(uuid), name, span_ms: plan.span_ms, points });
         }
         Ok(answer)
     }
@@ -216,21 +220,22 @@ async fn forget(change: &mut Transaction<'_, Sqlite>, card: i64, now: Timestamp)
     Ok(())
 }
 
-fn point(row: &SqliteRow, from: Timestamp, span: i64) -> Result<HistoryPoint, sqlx::Error> {
-    let spread = |first: usize| -> Result<_, sqlx::Error> {
-        let part = |column| row.try_get::<Option<f64>, _>(column);
-        let parts = (part(first)?, part(first + 1)?, part(first + 2)?, part(first + 3)?);
-        let (Some(weight), Some(sum), Some(min), Some(max)) = parts else { return Ok(None) };
-        Ok(Tally { weight, sum, min, max }.spread())
+fn point(row: &PointRow, from: Timestamp, span: i64) -> HistoryPoint {
+    let [number, quantities @ ..] = row;
+    #[expect(clippy::cast_precision_loss, reason = "no quantity of a card has 2^53 hundredths")]
+    let value = |hundredths: Option<i64>| hundredths.map(|hundredths| hundredths as f64 / 100.0);
+    let spread = |first: usize| {
+        let [min, mean, max] = [first, first + 1, first + 2].map(|place| value(quantities[place]));
+        Some(Spread { min: min?, mean: mean?, max: max? })
     };
-    Ok(HistoryPoint {
-        at: Timestamp(from.0 + row.try_get::<i64, _>(0)? * span),
-        temperature_celsius: spread(1)?,
-        power_watts: spread(5)?,
-        utilisation_percent: spread(9)?,
-        vram_used_mib: spread(13)?,
-        power_limit_watts: spread(17)?,
-    })
+    HistoryPoint {
+        at: Timestamp(from.0 + number.unwrap_or(0) * span),
+        temperature_celsius: spread(0),
+        power_watts: spread(3),
+        utilisation_percent: spread(6),
+        vram_used_mib: spread(9),
+        power_limit_watts: spread(12),
+    }
 }
 
 #[cfg(test)]
