@@ -17,6 +17,7 @@ use nightjar_core::settings::Settings;
 use nightjar_core::signal::{Sign, SignalKind, Standing};
 use nightjar_core::time::Timestamp;
 use proptest::prelude::*;
+use serde::Deserialize;
 
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 1_440 * MINUTE;
@@ -28,6 +29,12 @@ const SETTLED_MS: i64 = 1_000;
 const SLOWEST_FREEZE_MS: i64 = 60;
 /// A kill, from the order to the last process gone.
 const KILL_MS: i64 = 200;
+/// An evening as the sensors told it on a real X server (`crates/presence/tests/recording.rs`).
+const EVENING: &str = include_str!("data/evening.jsonl");
+/// It is lived through each night at this minute, and nothing else happens in the half hour.
+const EVENING_AT_MINUTE: i64 = 270;
+/// What the recorded sensor took to find the game.
+const GAME_FOUND_MS: i64 = 550;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -38,6 +45,10 @@ enum Event {
     },
     Game(bool),
     Film(bool),
+    /// The owner's hands, of which the recorded sensors tell in their own time.
+    Spell(i64),
+    /// What a recorded sensor says: the line of the record.
+    Told(usize),
     OfferComes,
     RenterLeaves(u64),
     Hands(Order),
@@ -49,6 +60,22 @@ enum Order {
     Frozen(u64),
     Thawed(u64),
     Gone(u64),
+}
+
+/// A line of the recorded evening.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Line {
+    at_ms: i64,
+    hand: bool,
+    game: Option<bool>,
+    active: bool,
+    idle_since_ms_ago: Option<i64>,
+    sign: Option<Sign>,
+}
+
+fn evening() -> Vec<Line> {
+    EVENING.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A small generator of our own, so that a life is the same in every run.
@@ -83,6 +110,7 @@ struct Life {
     over: u64,
     /// What the renter pays for, by lease.
     billed_ms: BTreeMap<u64, u64>,
+    evening: Vec<Line>,
 }
 
 impl Life {
@@ -103,6 +131,7 @@ impl Life {
             hands_free_at: START,
             over: 0,
             billed_ms: BTreeMap::new(),
+            evening: evening(),
         };
         let mut card = GpuReading::unread(GpuUuid("GPU-0".into()));
         card.vram_total_bytes = 12 << 30;
@@ -185,6 +214,11 @@ impl Life {
                 self.sign(SignalKind::Game, on);
             }
             Event::Film(on) => self.sign(SignalKind::IdleInhibitor, on),
+            Event::Spell(for_ms) => {
+                self.use_since = self.now;
+                self.used_until = self.now + for_ms;
+            }
+            Event::Told(line) => self.told(line),
             Event::OfferComes => {
                 self.offered = false;
                 self.lease += 1;
@@ -202,6 +236,22 @@ impl Life {
                 }));
             }
             Event::Hands(order) => self.hands(order),
+        }
+    }
+
+    fn told(&mut self, line: usize) {
+        let line = self.evening[line].clone();
+        if line.active {
+            self.input(Input::Presence(Presence::Active { since: Timestamp(self.now) }));
+        }
+        if let Some(ago) = line.idle_since_ms_ago {
+            self.input(Input::Presence(Presence::Idle { since: Timestamp(self.now - ago) }));
+        }
+        if let Some(sign) = line.sign {
+            self.input(Input::Sign(sign));
+        }
+        if let Some(on) = line.game {
+            self.game_since = on.then_some(self.now);
         }
     }
 
@@ -275,7 +325,11 @@ impl Life {
             );
         }
         if let Some(since) = self.game_since {
-            assert!(self.now - since <= KILL_MS, "the tenant ran {} ms beside a game", self.now - since);
+            assert!(
+                self.now - since <= GAME_FOUND_MS + KILL_MS,
+                "the tenant ran {} ms beside a game",
+                self.now - since
+            );
         }
     }
 
@@ -310,10 +364,35 @@ impl Life {
                 }
             }
         }
+        for day in 0..7 {
+            self.plan_evening(monday + day * DAY + EVENING_AT_MINUTE * MINUTE);
+        }
         // A cat on the keyboard, a mouse that slips: now and then a twitch at night.
         for _ in 0..10 {
-            let at = monday + self.dice.below(WEEK);
-            self.at(at.max(self.now), Event::Input(30));
+            let at = self.dice.below(WEEK);
+            let evening = EVENING_AT_MINUTE - 5..EVENING_AT_MINUTE + 25;
+            if !evening.contains(&(at % DAY / MINUTE)) {
+                self.at((monday + at).max(self.now), Event::Input(30));
+            }
+        }
+    }
+
+    /// The recorded evening, its hands in spells: moves with less than the sensor's second between them.
+    fn plan_evening(&mut self, from: i64) {
+        let from = from + self.dice.below(10 * MINUTE);
+        let mut spells: Vec<(i64, i64)> = Vec::new();
+        for (number, line) in self.evening.clone().iter().enumerate() {
+            if !line.hand {
+                self.at(from + line.at_ms, Event::Told(number));
+                continue;
+            }
+            match spells.last_mut().filter(|spell| line.at_ms - spell.1 < SETTLED_MS) {
+                Some(spell) => spell.1 = line.at_ms,
+                None => spells.push((line.at_ms, line.at_ms)),
+            }
+        }
+        for (first, last) in spells {
+            self.at(from + first, Event::Spell(last - first));
         }
     }
 }
