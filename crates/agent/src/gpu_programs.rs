@@ -19,16 +19,26 @@ pub(crate) struct GpuPrograms {
     runtime: Handle,
     /// Container ids of the last look, with whether they are ours.
     containers: HashMap<String, bool>,
+    #[cfg(windows)]
+    engines: platform::Engines,
 }
 
 impl GpuPrograms {
     pub(crate) fn new(workers: Workers, runtime: Handle) -> Self {
-        Self { workers, runtime, containers: HashMap::new() }
+        Self {
+            workers,
+            runtime,
+            containers: HashMap::new(),
+            #[cfg(windows)]
+            engines: platform::Engines::default(),
+        }
     }
 
     /// Fills in name and owner of every program.
     pub(crate) async fn mark(&mut self, report: &mut GpuReport) {
         let GpuReport::Readings { cards, .. } = report else { return };
+        #[cfg(windows)]
+        self.engines.complete(cards);
         let mut seen = HashMap::new();
         for process in cards.iter_mut().flat_map(|card| &mut card.processes) {
             let container = platform::describe(process);
@@ -74,6 +84,8 @@ mod platform {
 
 #[cfg(not(target_os = "linux"))]
 mod platform {
+    #[cfg(windows)]
+    pub(super) use engines::Engines;
     use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
     use super::GpuProcess;
@@ -91,6 +103,43 @@ mod platform {
         process.ours =
             process.name.as_deref().is_some_and(|name| name.to_ascii_lowercase().starts_with("vmmem"));
         None
+    }
+
+    #[cfg(windows)]
+    mod engines {
+        use nightjar_core::gpu::GpuReading;
+        use nightjar_gpu::EngineCounters;
+
+        /// What the driver does not tell of programs, from the system's counters.
+        #[derive(Default)]
+        pub(in super::super) struct Engines {
+            counters: Option<EngineCounters>,
+            /// Said once: where there are none there will be none.
+            refused: bool,
+        }
+
+        impl Engines {
+            pub(in super::super) fn complete(&mut self, cards: &mut [GpuReading]) {
+                let mut processes = cards.iter_mut().flat_map(|card| &mut card.processes).peekable();
+                if self.refused || processes.peek().is_none() {
+                    return;
+                }
+                let counters = match &mut self.counters {
+                    Some(counters) => counters,
+                    none => match EngineCounters::open() {
+                        Ok(counters) => none.insert(counters),
+                        Err(error) => {
+                            self.refused = true;
+                            return tracing::warn!("programs on the card are judged by NVML alone: {error}");
+                        }
+                    },
+                };
+                match counters.look() {
+                    Ok(engines) => processes.for_each(|process| engines.complete(process)),
+                    Err(error) => tracing::debug!("no counters this time: {error}"),
+                }
+            }
+        }
     }
 }
 

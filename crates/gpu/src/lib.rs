@@ -6,19 +6,25 @@
 
 mod answers;
 mod dump;
+mod engines;
 mod error;
 mod nvml;
 mod power;
 mod sampler;
 mod sysfs;
+#[cfg(windows)]
+mod windows;
 
 pub use answers::{Answer, Answers, Listed, Refused};
 pub use dump::{CardDump, DUMP_FORMAT, DriverDump, Dump, Recorded};
+pub use engines::EngineUse;
 pub use error::GpuError;
 pub use nvml::Nvml;
 pub use power::MilliwattLimits;
 pub use sampler::Sampler;
 pub use sysfs::{CardPower, PowerStates};
+#[cfg(windows)]
+pub use windows::EngineCounters;
 
 use nightjar_core::gpu::{DriverInfo, GpuReading};
 
