@@ -3,7 +3,10 @@
 set -eu
 cd "$(dirname "$0")"
 for state in earning waiting yours trouble; do
-  rsvg-convert --width 64 --height 64 --output "tray/$state.png" "tray/$state.svg"
+  # As panels want it, from one of 22 pixels to one on a screen of twice or three times the density.
+  for size in 22 32 48 64; do
+    rsvg-convert --width "$size" --height "$size" --output "tray/$state-$size.png" "tray/$state.svg"
+  done
 done
 for size in 32 128 256 512; do
   rsvg-convert --width "$size" --height "$size" --output "app-$size.png" app.svg

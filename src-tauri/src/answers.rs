@@ -6,11 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Context;
 use nightjar_agent::AgentHandle;
 use nightjar_core::books::Span;
+use nightjar_desktop::log;
 use nightjar_protocol::report;
 use nightjar_protocol::window::{DesktopFacts, Question, QuestionRefusal, Reply};
-use tauri::{AppHandle, Manager};
 
-use crate::{autostart, log, tray};
+use crate::app::App;
+use crate::{autostart, tray};
 
 /// Jobs that a page lists; a table for a spreadsheet has them all.
 const SHOWN_JOBS: usize = 200;
@@ -22,15 +23,11 @@ pub struct LastReport(Mutex<Option<String>>);
 
 /// # Errors
 /// Why there is no answer.
-pub async fn answer(
-    app: &AppHandle,
-    host: &AgentHandle,
-    question: Question,
-) -> Result<Reply, QuestionRefusal> {
+pub async fn answer(app: &App, host: &AgentHandle, question: Question) -> Result<Reply, QuestionRefusal> {
     find(app, host, question).await.map_err(|error| QuestionRefusal::Failed { detail: format!("{error:#}") })
 }
 
-async fn find(app: &AppHandle, host: &AgentHandle, question: Question) -> anyhow::Result<Reply> {
+async fn find(app: &App, host: &AgentHandle, question: Question) -> anyhow::Result<Reply> {
     Ok(match question {
         Question::History { since_ms, points } => {
             Reply::History(host.history(since_ms, points).await.map_err(anyhow::Error::msg)?)
@@ -43,11 +40,11 @@ async fn find(app: &AppHandle, host: &AgentHandle, question: Question) -> anyhow
         Question::Images => Reply::Images(host.images().await?),
         Question::Report => {
             let text = write_report(host).await?;
-            *app.state::<LastReport>().0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
+            *app.last_report.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
             Reply::Report { text }
         }
         Question::SaveReport => {
-            let last = app.state::<LastReport>().0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let last = app.last_report.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let text = last.context("no report was shown yet")?;
             saved(&downloads()?, "nightjar-report", "txt", text)?
         }
@@ -61,7 +58,7 @@ async fn find(app: &AppHandle, host: &AgentHandle, question: Question) -> anyhow
         }
         Question::Quit => {
             let host = host.clone();
-            tauri::async_runtime::spawn(async move { host.shutdown().await });
+            tokio::spawn(async move { host.shutdown().await });
             Reply::Done
         }
     })

@@ -1,17 +1,21 @@
 //! The agent behind the shell: started beside it, ended with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nightjar_agent::{Agent, AgentConfig, AgentHandle, Signals, StartError, system_language};
+use nightjar_desktop::log;
 use nightjar_protocol::view::ViewModel;
 use nightjar_protocol::window::StartFailure;
-use tauri::{AppHandle, Manager};
 use tokio::sync::watch;
 
+use crate::app::App;
 use crate::options::Options;
 use crate::tray::{self, Tray};
-use crate::window::Window;
-use crate::{log, notifications, window};
+use crate::{notifications, shell, window};
+
+/// At login the panel may come after the app.
+const PANEL_WITHIN: Duration = Duration::from_secs(20);
 
 type Outcome = Option<Result<AgentHandle, StartFailure>>;
 
@@ -52,44 +56,32 @@ impl Engine {
     }
 }
 
-/// Starts the agent, shows it, and ends the app when it has ended.
-pub async fn run(app: AppHandle, options: Options) {
+/// Starts the agent, shows it, and gives the app's exit code once it has ended.
+pub async fn run(app: Arc<App>, options: Options) -> u8 {
     let mut ending = Signals::listen();
-    let (agent, tray_folder) = match start().await {
-        Ok(started) => started,
+    let agent = match start().await {
+        Ok(agent) => agent,
         Err(failure) => {
             failed(&app, failure).await;
-            ending.wait().await;
-            app.state::<Window>().close().await;
-            return app.exit(1);
+            asked_to_end(&mut ending).await;
+            app.window.close().await;
+            return 1;
         }
     };
     let host = agent.handle();
-    app.state::<Engine>().settle(Ok(host.clone()));
+    app.engine.settle(Ok(host.clone()));
     let first = host.view().borrow().clone();
-    let tray = match Tray::build(&app, &first, &tray_folder).await {
-        Ok(tray) => Some(tray),
-        Err(error) => {
-            // Some desktops have no tray; the window and a second start do without.
-            tracing::error!("there is no tray icon: {error:#}");
-            None
-        }
-    };
-    let is_shown = tray.is_some() && tray::has_panel().await;
-    if !is_shown {
-        tracing::warn!("no panel shows the tray icon; the window stands in for it");
+    match Tray::build(&app, &first).await {
+        Ok(tray) => drop(app.tray.set(tray)),
+        // Some desktops have no tray; the window and a second start do without.
+        Err(error) => tracing::error!("there is no tray icon: {error:#}"),
     }
-    if !options.hidden || !is_shown {
-        window::open(&app);
-    }
-    if let Some(tray) = tray {
-        tokio::spawn(show(host.view(), tray));
-    }
+    tokio::spawn(first_window(app.clone(), options));
+    tokio::spawn(show(host.view(), app.clone()));
     tokio::spawn(notifications::run(app.clone(), host.clone()));
     tokio::spawn(follow_log_level(host.view()));
     tokio::spawn(async move {
-        ending.wait().await;
-        tracing::info!("asked to end by a signal");
+        asked_to_end(&mut ending).await;
         host.shutdown().await;
     });
     let code = match agent.join().await {
@@ -99,11 +91,29 @@ pub async fn run(app: AppHandle, options: Options) {
             1
         }
     };
-    app.state::<Window>().close().await;
-    if let Some(tray) = app.try_state::<Tray>() {
-        tray.remove_pictures();
+    app.window.close().await;
+    code
+}
+
+/// By the system, or by the session's end.
+async fn asked_to_end(signals: &mut Signals) {
+    tokio::select! {
+        () = signals.wait() => tracing::info!("asked to end by a signal"),
+        () = shell::session_over() => tracing::info!("the desktop session is over"),
     }
-    app.exit(code);
+}
+
+/// The window, unless the tray icon alone was wanted and somebody can see it.
+async fn first_window(app: Arc<App>, options: Options) {
+    if !options.hidden {
+        window::open(&app);
+    }
+    if !tray::is_shown_within(&app, PANEL_WITHIN).await {
+        tracing::warn!("no panel shows the tray icon; the window stands in for it");
+        if options.hidden {
+            window::open(&app);
+        }
+    }
 }
 
 /// The owner may choose it while the app runs.
@@ -121,30 +131,29 @@ async fn follow_log_level(mut views: watch::Receiver<Arc<ViewModel>>) {
     }
 }
 
-async fn start() -> Result<(Agent, std::path::PathBuf), StartFailure> {
+async fn start() -> Result<Agent, StartFailure> {
     let other = |error: anyhow::Error| StartFailure::Other { detail: format!("{error:#}") };
     let config = AgentConfig::from_environment().map_err(other)?;
-    let tray_folder = config.runtime_dir.join("tray");
-    let agent = Agent::start(config).await.map_err(|error| match error {
+    Agent::start(config).await.map_err(|error| match error {
         StartError::AlreadyRunning(_) => StartFailure::AlreadyRunning,
         StartError::Other(error) => other(error),
-    })?;
-    Ok((agent, tray_folder))
+    })
 }
 
 /// The owner is told, whatever of the desktop works: in the log, by a notification, in a window. The app ends with 1 when
 /// that window closes.
-async fn failed(app: &AppHandle, failure: StartFailure) {
+async fn failed(app: &Arc<App>, failure: StartFailure) {
     tracing::error!(?failure, "the host could not start");
-    app.state::<Engine>().settle(Err(failure.clone()));
+    app.engine.settle(Err(failure.clone()));
     window::open(app);
     notifications::start_failed(&failure, system_language()).await;
 }
 
 /// Draws each change. Only the newest counts, so a slow desktop skips what lies between.
-async fn show(mut views: watch::Receiver<Arc<ViewModel>>, tray: Tray) {
+async fn show(mut views: watch::Receiver<Arc<ViewModel>>, app: Arc<App>) {
+    let Some(tray) = app.tray.get() else { return };
     while views.changed().await.is_ok() {
         let view = views.borrow_and_update().clone();
-        tray.show(&view);
+        tray.show(&view).await;
     }
 }

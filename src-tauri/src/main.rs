@@ -3,42 +3,37 @@
 //!
 //! ```text
 //! agent ── view model ──> tray menu and icon
-//!   ^                └──> window ──(its standard input and output)──> page, a process of its own while it is open
+//!   ^                └──> window ──(its standard input and output)──> nightjar-window, while it is open
 //!   │ ────── notices ───> desktop notifications
 //!   └──── commands ────── tray, window
 //! ```
 #![cfg_attr(all(windows, not(debug_assertions)), windows_subsystem = "windows")]
 
 mod answers;
+mod app;
 mod autostart;
-mod commands;
 mod engine;
-mod log;
 mod notifications;
 mod options;
-mod page;
 mod shell;
 mod tray;
 mod window;
-mod wire;
 
 use std::process::ExitCode;
 
+use nightjar_desktop::log;
 use options::{Asked, Options};
 
 fn main() -> ExitCode {
-    let asked = Options::read(std::env::args_os().skip(1));
-    if let Asked::Print(text) = &asked {
-        println!("{text}");
-        return ExitCode::SUCCESS;
-    }
-    log::start();
-    let ended = match asked {
-        Asked::Run(options) => shell::run(options),
-        Asked::Window => page::run(),
-        Asked::Print(_) => Ok(ExitCode::SUCCESS),
+    let options = match Options::read(std::env::args_os().skip(1)) {
+        Asked::Print(text) => {
+            println!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Asked::Run(options) => options,
     };
-    match ended {
+    log::start();
+    match shell::run(options) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");

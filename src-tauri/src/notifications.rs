@@ -14,9 +14,9 @@ use nightjar_protocol::control::Refusal;
 use nightjar_protocol::text::Texts;
 use nightjar_protocol::view::{ViewModel, notification};
 use nightjar_protocol::window::StartFailure;
-use tauri::AppHandle;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::app::App;
 use crate::window;
 
 const SNOOZE_MS: u64 = 3_600_000;
@@ -25,7 +25,7 @@ const SNOOZE_MS: u64 = 3_600_000;
 const BUTTONS_FOR: Duration = Duration::from_secs(600);
 
 /// Shows what is worth it until the host ends.
-pub async fn run(app: AppHandle, host: AgentHandle) {
+pub async fn run(app: Arc<App>, host: AgentHandle) {
     let mut notices = host.notices();
     let mut views = host.view();
     let mut gate = Gate::default();
@@ -79,7 +79,7 @@ fn kind_of(notice: &Notice) -> NoticeKind {
 
 /// With buttons to open the window and to snooze.
 #[cfg(target_os = "linux")]
-fn offer(app: &AppHandle, host: &AgentHandle, view: &Arc<ViewModel>, title: String, body: String) {
+fn offer(app: &Arc<App>, host: &AgentHandle, view: &Arc<ViewModel>, title: String, body: String) {
     let texts = Texts::of(view.language);
     let (open, snooze) = (texts.plain("tray-open"), texts.plain("tray-snooze"));
     let (app, host) = (app.clone(), host.clone());
@@ -118,7 +118,7 @@ fn offer(app: &AppHandle, host: &AgentHandle, view: &Arc<ViewModel>, title: Stri
 
 /// Windows' own toasts take no buttons from a program without an installer's registration.
 #[cfg(not(target_os = "linux"))]
-fn offer(_app: &AppHandle, _host: &AgentHandle, _view: &Arc<ViewModel>, title: String, body: String) {
+fn offer(_app: &Arc<App>, _host: &AgentHandle, _view: &Arc<ViewModel>, title: String, body: String) {
     tokio::spawn(show(title, body));
 }
 
@@ -155,6 +155,13 @@ pub async fn start_failed(failure: &StartFailure, language: Language) {
         StartFailure::Other { detail } => texts.with("start-failed", &[("detail", detail.clone())]),
     };
     show(texts.plain("start-title"), body).await;
+}
+
+/// Somebody looks for the window, and it does not come.
+pub async fn window_failed(error: &anyhow::Error, language: Language) {
+    let texts = Texts::of(language);
+    let body = texts.with("window-failed", &[("detail", format!("{error:#}"))]);
+    show(texts.plain("ui-title"), body).await;
 }
 
 async fn show(title: String, body: String) {

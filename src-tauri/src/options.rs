@@ -14,9 +14,6 @@ Usage: nightjar-desktop [--hidden]
 Environment: NIGHTJAR_LOG (e.g. debug), and what `nightjar host --help` lists.
 Exit codes: 0 ended by the owner, 1 could not start.";
 
-/// How the app starts its window. Nobody types it, so the help does not name it.
-pub const WINDOW: &str = "--window";
-
 /// How to start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -28,8 +25,6 @@ pub struct Options {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Asked {
     Run(Options),
-    /// Be the window of the app that has started this process.
-    Window,
     Print(String),
 }
 
@@ -39,7 +34,6 @@ impl Options {
         let mut options = Self::default();
         for argument in arguments {
             match argument.to_str() {
-                Some(WINDOW) => return Asked::Window,
                 Some("--hidden") => options.hidden = true,
                 Some("-h" | "--help") => return Asked::Print(HELP.to_owned()),
                 Some("-V" | "--version") => {
@@ -65,7 +59,6 @@ mod tests {
         assert_eq!(read(&[]), Asked::Run(Options { hidden: false }));
         assert_eq!(read(&["--hidden"]), Asked::Run(Options { hidden: true }));
         assert_eq!(read(&["--gapplication-service", "--hidden"]), Asked::Run(Options { hidden: true }));
-        assert_eq!(read(&["--window"]), Asked::Window);
         assert!(matches!(read(&["--help"]), Asked::Print(text) if text.contains("--hidden")));
         assert!(matches!(read(&["-V"]), Asked::Print(text) if text.contains(env!("CARGO_PKG_VERSION"))));
     }

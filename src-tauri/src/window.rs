@@ -1,32 +1,42 @@
-//! The one window, as a process of its own (see `page`): a browser engine never runs in the program that stays, so that
-//! nothing of it is left when the window is closed. It is started when it is asked for and ends when it is closed.
+//! The one window, as a process of its own (`nightjar-window`): a browser engine is never even loaded in the program that
+//! stays, so that nothing of it is left when the window is closed. It is started when it is asked for and ends when it is
+//! closed.
 
-use std::path::PathBuf;
+mod program;
+
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use nightjar_agent::{AgentHandle, EnrolError};
+use nightjar_agent::{AgentHandle, EnrolError, system_language};
+use nightjar_desktop::wire::{Answer, Ask, FromWindow, ToWindow, line};
 use nightjar_protocol::error::ErrorCode;
 use nightjar_protocol::view::ViewModel;
 use nightjar_protocol::window::EnrolRefusal;
-use tauri::{AppHandle, Manager};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::engine::Engine;
-use crate::wire::{Answer, Ask, FromWindow, ToWindow, line};
-use crate::{answers, options};
+use crate::app::App;
+use crate::{answers, notifications};
+use program::Program;
 
 /// How long a window may take to go once its line is cut.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
-/// The window that is open, if one is.
-#[derive(Default)]
-pub struct Window(Mutex<Option<Open>>);
+/// The window: its program, and the one that is open, if one is.
+pub struct Window {
+    program: anyhow::Result<Program>,
+    open: Mutex<Option<Open>>,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { program: Program::find(), open: Mutex::new(None) }
+    }
+}
 
 struct Open {
     orders: mpsc::UnboundedSender<Order>,
@@ -39,33 +49,34 @@ enum Order {
 }
 
 /// Shows the window, or brings the one that is there to the front.
-pub fn open(app: &AppHandle) {
-    let app = app.clone();
-    // A tray's event may come on a thread that is no part of the runtime.
-    tauri::async_runtime::spawn(async move {
-        if let Err(error) = app.state::<Window>().show(&app) {
+pub fn open(app: &Arc<App>) {
+    let shown = app.clone();
+    app.runtime.spawn(async move {
+        if let Err(error) = shown.window.show(&shown) {
             tracing::error!("the window cannot be shown: {error:#}");
-            give_up_without_host(&app);
+            let language = shown.engine.host_now().map(|host| host.view().borrow().language);
+            notifications::window_failed(&error, language.unwrap_or_else(system_language)).await;
+            give_up_without_host(&shown);
         }
     });
 }
 
 /// There is nothing behind a tray icon then, and the owner has read why.
-fn give_up_without_host(app: &AppHandle) {
-    if app.state::<Engine>().failure().is_some() {
+fn give_up_without_host(app: &App) {
+    if app.engine.failure().is_some() {
         app.exit(1);
     }
 }
 
 impl Window {
-    fn show(&self, app: &AppHandle) -> anyhow::Result<()> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn show(&self, app: &Arc<App>) -> anyhow::Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = &*open
             && open.orders.send(Order::Say(ToWindow::Show)).is_ok()
         {
             return Ok(());
         }
-        let talk = Talk::start(app)?;
+        let talk = Talk::start(app, self.program.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?)?;
         let orders = talk.orders.clone();
         *open = Some(Open { orders, ended: tokio::spawn(talk.run()) });
         Ok(())
@@ -73,7 +84,7 @@ impl Window {
 
     /// Closes it, if it is open, and waits until it is gone.
     pub async fn close(&self) {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(open) = open else { return };
         let _ = open.orders.send(Order::End);
         let abort = open.ended.abort_handle();
@@ -91,13 +102,13 @@ struct Talk {
     orders: mpsc::UnboundedSender<Order>,
     inbox: mpsc::UnboundedReceiver<Order>,
     host: Option<AgentHandle>,
-    app: AppHandle,
+    app: Arc<App>,
 }
 
 impl Talk {
-    fn start(app: &AppHandle) -> anyhow::Result<Self> {
-        let mut command = Command::new(own_program()?);
-        command.arg(options::WINDOW).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    fn start(app: &Arc<App>, program: &Program) -> anyhow::Result<Self> {
+        let mut command = program.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().context("its process does not start")?;
         let to = child.stdin.take().context("it has no standard input")?;
         let from = child.stdout.take().context("it has no standard output")?;
@@ -115,7 +126,7 @@ impl Talk {
 
     async fn run(mut self) {
         let app = self.app.clone();
-        match app.state::<Engine>().host().await {
+        match app.engine.host().await {
             Ok(host) => {
                 host.window_open(true);
                 self.host = Some(host);
@@ -194,7 +205,7 @@ async fn next(views: &mut Option<watch::Receiver<std::sync::Arc<ViewModel>>>) ->
     Some(Box::new((**views.borrow_and_update()).clone()))
 }
 
-async fn answer(app: &AppHandle, host: &AgentHandle, ask: Ask) -> Answer {
+async fn answer(app: &App, host: &AgentHandle, ask: Ask) -> Answer {
     match ask {
         Ask::Command(command) => Answer::Command(host.command(command).await),
         Ask::Enrol { coordinator_url, pairing_code } => {
@@ -211,14 +222,4 @@ fn refusal(error: EnrolError) -> EnrolRefusal {
         EnrolError::Refused(body) => EnrolRefusal::Refused { code: body.code, detail: body.detail },
         EnrolError::Storage(_) | EnrolError::Ending => EnrolRefusal::Failed { detail: error.to_string() },
     }
-}
-
-/// This very program, also where an update has put another one in its place: both ends must be of one version.
-fn own_program() -> std::io::Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    #[cfg(target_os = "linux")]
-    if !own.exists() {
-        return Ok(PathBuf::from("/proc/self/exe"));
-    }
-    Ok(own)
 }

@@ -1,5 +1,5 @@
 //! What the app that stays and its window say to each other over the window's standard input and output: one JSON object
-//! a line. Both ends are the same program, so nothing here has a version.
+//! a line. Both ends are always of one build, so nothing here has a version.
 
 use nightjar_core::host::UserCommand;
 use nightjar_protocol::control::Refusal;

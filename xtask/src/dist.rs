@@ -7,8 +7,12 @@ use crate::packages;
 use crate::shell::{Done, cargo, program, read, root, step, target_dir};
 use crate::steps;
 
-const PROGRAMS: [(&str, &str); 3] =
-    [("nightjar", "usr/bin"), ("nightjar-desktop", "usr/bin"), ("nightjar-helper", "usr/libexec/nightjar")];
+const PROGRAMS: [(&str, &str); 4] = [
+    ("nightjar", "usr/bin"),
+    ("nightjar-desktop", "usr/bin"),
+    ("nightjar-helper", "usr/libexec/nightjar"),
+    ("nightjar-window", "usr/libexec/nightjar"),
+];
 const SHELLS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/nightjar"),
     ("zsh", "usr/share/zsh/vendor-completions/_nightjar"),

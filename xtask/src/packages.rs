@@ -10,7 +10,6 @@ const BUILD: &[&str] = &[
     "cmake",
     "pkg-config",
     "libwebkit2gtk-4.1-dev",
-    "libayatana-appindicator3-dev",
     "librsvg2-dev",
     "libxdo-dev",
     "libdbus-1-dev",

@@ -182,6 +182,7 @@ pair-failed = This PC has not joined: { $detail }
 start-title = Nightjar could not start
 start-already-running = Nightjar already runs on this PC without a window. End that one first (its service, or Ctrl+C where it runs), then start this app again.
 start-failed = The cause: { $detail }
+window-failed = The window cannot be opened: { $detail }
 ui-loading = Nightjar is starting…
 ui-dismiss = Close this message
 ui-state-earning = Earning

@@ -182,6 +182,7 @@ pair-failed = 没有加入成功：{ $detail }
 start-title = Nightjar 无法启动
 start-already-running = 这台电脑上已有一个没有窗口的 Nightjar 在运行。请先结束它（停止它的服务，或在它的终端里按 Ctrl+C），再启动本应用。
 start-failed = 原因：{ $detail }
+window-failed = 窗口打不开：{ $detail }
 ui-loading = Nightjar 正在启动…
 ui-dismiss = 关闭这条消息
 ui-state-earning = 赚钱中

@@ -47,6 +47,7 @@ fn the_package_installs_runs_upgrades_and_leaves_nothing() {
     assert!(root.run(&["getent", "group", "nightjar"]).unwrap().starts_with("nightjar:"));
     for file in [
         "usr/libexec/nightjar/nightjar-helper",
+        "usr/libexec/nightjar/nightjar-window",
         "usr/share/applications/nightjar.desktop",
         "usr/share/icons/hicolor/scalable/apps/nightjar.svg",
         "usr/share/bash-completion/completions/nightjar",

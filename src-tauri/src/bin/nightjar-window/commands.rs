@@ -1,13 +1,13 @@
 //! What the page may ask for. Each is three lines: ask the app, take its answer, give it.
 
 use nightjar_core::host::UserCommand;
+use nightjar_desktop::wire::{Answer, Ask};
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::view::ViewModel;
 use nightjar_protocol::window::{EnrolRefusal, Question, QuestionRefusal, Reply, StartFailure};
 use tauri::State;
 
 use crate::page::HostLine;
-use crate::wire::{Answer, Ask};
 
 #[tauri::command]
 pub async fn view(host: State<'_, HostLine>) -> Result<ViewModel, StartFailure> {
@@ -56,7 +56,8 @@ mod tests {
     /// What the page may do is listed here once more, so that nothing is added unseen.
     #[test]
     fn the_one_window_has_these_rights_and_no_others() {
-        let capability: Value = serde_json::from_str(include_str!("../capabilities/main.json")).unwrap();
+        let capability: Value =
+            serde_json::from_str(include_str!("../../../capabilities/main.json")).unwrap();
         assert_eq!(capability["windows"], serde_json::json!(["main"]));
         assert!(capability.get("remote").is_none(), "no page from elsewhere has any right");
         assert_eq!(
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_page_can_ask_nothing_of_a_network() {
-        let settings: Value = serde_json::from_str(include_str!("../tauri.conf.json")).unwrap();
+        let settings: Value = serde_json::from_str(include_str!("../../../tauri.conf.json")).unwrap();
         let security = &settings["app"]["security"];
         assert_eq!(security["capabilities"], serde_json::json!(["main"]));
         assert_eq!(settings["app"]["withGlobalTauri"], false);

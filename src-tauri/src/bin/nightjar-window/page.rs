@@ -1,5 +1,4 @@
-//! The window's own process: Tauri with one window in it, and a line to the app that has started it. It ends with the
-//! window, or with that app.
+//! Tauri with one window in it, and a line to the app that has started it.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -9,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use nightjar_core::settings::Language;
+use nightjar_desktop::runtime;
+use nightjar_desktop::wire::{Answer, Ask, FromWindow, ToWindow, line};
 use nightjar_protocol::text::Texts;
 use nightjar_protocol::view::ViewModel;
 use nightjar_protocol::window::StartFailure;
@@ -17,8 +18,7 @@ use tauri::{AppHandle, Emitter, Manager, WebviewUrl, WebviewWindowBuilder};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{oneshot, watch};
 
-use crate::wire::{Answer, Ask, FromWindow, ToWindow, line};
-use crate::{commands, shell};
+use crate::commands;
 
 const LABEL: &str = "main";
 
@@ -78,7 +78,8 @@ impl HostLine {
 /// # Errors
 /// When the window cannot be made.
 pub fn run() -> anyhow::Result<ExitCode> {
-    let runtime = shell::runtime()?;
+    let runtime = runtime()?;
+    tauri::async_runtime::set(runtime.handle().clone());
     let app = tauri::Builder::default()
         .manage(HostLine::default())
         .invoke_handler(tauri::generate_handler![
@@ -98,7 +99,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             });
             Ok(())
         })
-        .build(shell::context())
+        .build(tauri::generate_context!())
         .context("the window cannot be made")?;
     let code = app.run_return(|_, _| {});
     // The reader of standard input blocks a thread.

@@ -1,0 +1,56 @@
+//! What the parts of the app have in common.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::answers::LastReport;
+use crate::engine::{self, Engine};
+use crate::options::Options;
+use crate::tray::Tray;
+use crate::window::Window;
+
+/// The app: made once, handed to every part.
+pub struct App {
+    pub engine: Engine,
+    pub window: Window,
+    pub last_report: LastReport,
+    /// Set once, where this desktop takes a tray icon.
+    pub tray: OnceLock<Tray>,
+    /// A desktop's event may come on a thread that is no part of the runtime.
+    pub runtime: Handle,
+    /// The main loop in which Windows' tray lives.
+    #[cfg(not(target_os = "linux"))]
+    pub main_loop: tauri::AppHandle,
+    exit: watch::Sender<Option<u8>>,
+}
+
+impl App {
+    pub fn new(runtime: Handle, #[cfg(not(target_os = "linux"))] main_loop: tauri::AppHandle) -> Arc<Self> {
+        Arc::new(Self {
+            engine: Engine::default(),
+            window: Window::default(),
+            last_report: LastReport::default(),
+            tray: OnceLock::new(),
+            runtime,
+            #[cfg(not(target_os = "linux"))]
+            main_loop,
+            exit: watch::Sender::new(None),
+        })
+    }
+
+    /// Lives until the host has ended or a part wants the end, and gives the program's exit code.
+    pub async fn live(self: &Arc<Self>, options: Options) -> u8 {
+        let mut asked = self.exit.subscribe();
+        tokio::select! {
+            code = engine::run(self.clone(), options) => code,
+            Ok(code) = asked.wait_for(Option::is_some) => code.unwrap_or(1),
+        }
+    }
+
+    /// Ends the program with this code. For where no host runs: one that does is shut down first.
+    pub fn exit(&self, code: u8) {
+        self.exit.send_replace(Some(code));
+    }
+}

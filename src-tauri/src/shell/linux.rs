@@ -1,0 +1,96 @@
+//! Linux: no main loop of a toolkit, only the runtime. Tray, notifications and the second start are D-Bus.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::sync::{Arc, Weak};
+
+use anyhow::Context;
+use nightjar_desktop::runtime;
+use zbus::zvariant::OwnedValue;
+
+use crate::app::App;
+use crate::options::Options;
+use crate::window;
+
+/// The app's name on the session's bus: who has it is the app that runs.
+const NAME: &str = "app.nightjar.desktop";
+const PATH: &str = "/app/nightjar/desktop";
+const INTERFACE: &str = "org.freedesktop.Application";
+
+/// Runs until the owner quits, or the host could not be started and its window was closed.
+///
+/// # Errors
+/// When there is no desktop to show anything on.
+pub fn run(options: Options) -> anyhow::Result<ExitCode> {
+    require_display()?;
+    let runtime = runtime()?;
+    let code = runtime.block_on(async {
+        let app = App::new(runtime.handle().clone());
+        match claim(&app).await {
+            // Its name is held as long as its connection.
+            Ok(Claim::First(_bus)) => Ok(app.live(options).await),
+            Ok(Claim::Second) if options.hidden => Ok(0),
+            Ok(Claim::Second) => show_first().await.map(|()| 0),
+            Err(error) => {
+                tracing::warn!("without a session bus a second start is not noticed: {error:#}");
+                Ok(app.live(options).await)
+            }
+        }
+    })?;
+    // What still runs has nothing left to do; a blocked notification must not hold the end up.
+    runtime.shutdown_background();
+    Ok(ExitCode::from(code))
+}
+
+enum Claim {
+    First(zbus::Connection),
+    /// The app runs already.
+    Second,
+}
+
+async fn claim(app: &Arc<App>) -> zbus::Result<Claim> {
+    let builder = zbus::connection::Builder::session()?
+        .serve_at(PATH, Started { app: Arc::downgrade(app) })?
+        .name(NAME)?
+        .allow_name_replacements(false)
+        .replace_existing_names(false);
+    match builder.build().await {
+        Ok(bus) => Ok(Claim::First(bus)),
+        Err(zbus::Error::NameTaken) => Ok(Claim::Second),
+        Err(error) => Err(error),
+    }
+}
+
+/// The owner looks for the window of the app that runs.
+async fn show_first() -> anyhow::Result<()> {
+    let ask = async {
+        let bus = zbus::Connection::session().await?;
+        let nothing_else: HashMap<&str, OwnedValue> = HashMap::new();
+        bus.call_method(Some(NAME), PATH, Some(INTERFACE), "Activate", &nothing_else).await
+    };
+    ask.await.map(drop).context("Nightjar runs already and does not show its window")
+}
+
+/// What another start says to the app that runs.
+struct Started {
+    app: Weak<App>,
+}
+
+#[zbus::interface(name = "org.freedesktop.Application")]
+impl Started {
+    fn activate(&self, _platform_data: HashMap<String, OwnedValue>) {
+        if let Some(app) = self.app.upgrade() {
+            window::open(&app);
+        }
+    }
+}
+
+/// Nothing shows a tray icon, a window or a notification where there is no display.
+fn require_display() -> anyhow::Result<()> {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    anyhow::ensure!(
+        set("DISPLAY") || set("WAYLAND_DISPLAY"),
+        "this session has no display (DISPLAY and WAYLAND_DISPLAY are empty); on a PC without a desktop use `nightjar host`"
+    );
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! The end of the desktop session. Not every desktop sends its programs a signal at log-out; the display always goes.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::UnixStream;
+use x11rb::connection::Connection;
+use x11rb::rust_connection::RustConnection;
+
+/// A compositor that crashed may be started again for the same session.
+const COMES_BACK_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Returns when the display that this program was started on is gone; never, where none could be reached.
+pub async fn over() {
+    let Some(mut display) = Display::reach().await else {
+        tracing::warn!("the display cannot be watched: only a signal tells of the session's end");
+        return std::future::pending().await;
+    };
+    loop {
+        let lost = display.lost().await;
+        tracing::debug!("the connection to the display ended: {lost}");
+        let Some(found) = again().await else { return };
+        display = found;
+    }
+}
+
+async fn again() -> Option<Display> {
+    let look = async {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Some(display) = Display::reach().await {
+                return display;
+            }
+        }
+    };
+    tokio::time::timeout(COMES_BACK_WITHIN, look).await.ok()
+}
+
+/// A connection on which nothing is asked for.
+enum Display {
+    /// The compositor's socket.
+    Wayland(UnixStream),
+    X11(Box<RustConnection>),
+}
+
+impl Display {
+    async fn reach() -> Option<Self> {
+        if let Some(socket) = wayland_socket()
+            && let Ok(stream) = UnixStream::connect(socket).await
+        {
+            return Some(Self::Wayland(stream));
+        }
+        let connected = tokio::task::spawn_blocking(|| RustConnection::connect(None)).await.ok()?;
+        connected.ok().map(|(connection, _)| Self::X11(Box::new(connection)))
+    }
+
+    /// Waits for its end and says how it came.
+    async fn lost(&mut self) -> String {
+        let ended = match self {
+            Self::Wayland(stream) => read_to_end(stream).await,
+            Self::X11(connection) => follow(connection).await,
+        };
+        ended.map_or_else(|error| error.to_string(), |()| String::from("it was closed"))
+    }
+}
+
+async fn read_to_end(stream: &mut UnixStream) -> io::Result<()> {
+    // Nothing comes for a client that has asked for nothing.
+    let mut heard = [0; 64];
+    while stream.read(&mut heard).await? > 0 {}
+    Ok(())
+}
+
+/// Takes what every client is sent, until there is no server any more.
+async fn follow(connection: &RustConnection) -> io::Result<()> {
+    // A second handle on the same socket, for its readiness alone.
+    let socket = connection.stream().as_fd().try_clone_to_owned()?;
+    let socket = UnixStream::from_std(socket.into())?;
+    loop {
+        socket.readable().await?;
+        let taken = socket.try_io(Interest::READABLE, || {
+            while connection.poll_for_event().map_err(io::Error::other)?.is_some() {}
+            Err::<(), _>(io::ErrorKind::WouldBlock.into())
+        });
+        if let Err(error) = taken
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            return Err(error);
+        }
+    }
+}
+
+/// As Wayland's own library finds it.
+fn wayland_socket() -> Option<PathBuf> {
+    let name = std::env::var_os("WAYLAND_DISPLAY").filter(|name| !name.is_empty())?;
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
+    // A name that is a path of its own stays one.
+    Some(Path::new(&runtime).join(name))
+}

@@ -1,0 +1,60 @@
+//! Where the window's program lies.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio::process::Command;
+
+/// From the folder of the program that stays: beside it, as it is built, or where the package puts it.
+const FOLDERS: [&str; 2] = [".", "../libexec/nightjar"];
+
+/// The window's program as it was when the app started. An update may put another one in its place while the app runs, but
+/// both ends of the line between them must be of one build.
+pub struct Program {
+    path: PathBuf,
+    /// Holds the file of then, whatever lies at the path.
+    #[cfg(target_os = "linux")]
+    file: std::fs::File,
+}
+
+impl Program {
+    /// # Errors
+    /// When there is none.
+    pub fn find() -> anyhow::Result<Self> {
+        let own = std::env::current_exe().context("where this program lies is not known")?;
+        let beside = own.parent().context("this program lies in no folder")?;
+        let name = format!("nightjar-window{}", std::env::consts::EXE_SUFFIX);
+        let path = FOLDERS
+            .map(|folder| beside.join(folder).join(&name))
+            .into_iter()
+            .find(|path| path.is_file())
+            .with_context(|| format!("{name} is missing beside {}: install Nightjar again", own.display()))?;
+        Ok(Self {
+            #[cfg(target_os = "linux")]
+            file: std::fs::File::open(&path).with_context(|| format!("{} cannot be read", path.display()))?,
+            path,
+        })
+    }
+
+    /// To start it.
+    pub fn command(&self) -> Command {
+        #[cfg(target_os = "linux")]
+        if self.is_replaced() {
+            use std::os::fd::AsRawFd;
+            let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+            // The desktop knows the window by this.
+            command.arg0("nightjar-window");
+            return command;
+        }
+        Command::new(&self.path)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_replaced(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let of_then = self.file.metadata().map(identity);
+        let of_now = std::fs::metadata(&self.path).map(identity);
+        !matches!((of_then, of_now), (Ok(then), Ok(now)) if then == now)
+    }
+}
