@@ -4,14 +4,17 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nightjar_core::host::HostState;
-use nightjar_core::lease::LeaseState;
+use nightjar_core::lease::{EndReason, LeaseState};
+use nightjar_protocol::view::ViewModel;
+use nightjar_sim::wire::{Reply, Request};
 use nightjar_testbed::footprint::marked;
-use nightjar_testbed::host::{Host, job_state, quick_settings, text};
+use nightjar_testbed::helper::Helper;
+use nightjar_testbed::host::{Host, Watch, job_state, quick_settings, text};
 use nightjar_testbed::place::program;
-use nightjar_testbed::process::{output, wait_for};
+use nightjar_testbed::process::{LogsOfAFailure, Process, output, wait_for};
 use nightjar_testbed::renter::Renter;
 use nightjar_testbed::stage::{Room, Stage, Wish};
 use nightjar_testbed::tray::{Tray, TrayItem};
@@ -47,6 +50,9 @@ fn the_tray_shows_the_sentence_and_its_toggle_works() {
         item.line(label).unwrap();
     }
     assert!(!item.line("Stop this job").unwrap().is_enabled, "there is no job to stop");
+    assert_eq!(item.pictures().unwrap(), [(22, 22), (32, 32), (48, 48), (64, 64)]);
+    let (title, sentence) = item.tooltip().unwrap();
+    assert_eq!((title.as_str(), sentence), ("Nightjar", app.around.view().unwrap().tray.status));
 
     assert!(is_checked(&item, "Earn while idle"));
     item.click(&item.line("Earn while idle").unwrap()).unwrap();
@@ -80,6 +86,10 @@ fn a_closed_window_leaves_nothing_of_a_browser_and_a_second_start_opens_the_firs
     };
     let browsers = || names().iter().filter(|name| name.starts_with("WebKit")).count();
     wait_until("the page has a process", || browsers() > 0);
+    let loaded = std::fs::read_to_string(format!("/proc/{}/maps", app.process.id())).unwrap();
+    for library in ["libwebkit", "libgtk", "libjavascriptcore"] {
+        assert!(!loaded.contains(library), "{library} is loaded in the program that stays");
+    }
     room.desktop.close(&windows(&room)[0]).unwrap();
     wait_until("the window is gone", || windows(&room).is_empty());
     wait_until("only the app is left", || marked(&mark) == [app.process.id()]);
@@ -92,6 +102,7 @@ fn a_closed_window_leaves_nothing_of_a_browser_and_a_second_start_opens_the_firs
     assert!(ended.success(), "the second start ended with {ended}");
     wait_until("the first one's window is open again", || windows(&room).len() == 1);
     item.click(&line).unwrap();
+    item.activate().unwrap();
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(windows(&room).len(), 1, "the tray opened a second window beside the first");
 
@@ -109,6 +120,78 @@ fn the_window_goes_when_its_app_is_killed() {
     let mark = format!("NIGHTJAR_DATA_DIR={}", text(&app.around.folder.join("data")));
     app.process.kill();
     wait_until("nothing of it is left", || marked(&mark).is_empty());
+}
+
+/// A folder with the desktop's programs, as if they were installed there.
+fn installed(room: &Room) -> PathBuf {
+    // On the file system of the programs, for links cost nothing; it goes with the room.
+    let folder = room.folder().join("installed");
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in ["nightjar-desktop", "nightjar-window"] {
+        let (from, to) = (program(name).unwrap(), folder.join(name));
+        std::fs::hard_link(&from, &to).or_else(|_| std::fs::copy(&from, &to).map(drop)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn an_update_under_the_running_app_leaves_it_its_own_window() {
+    let room = Room::set().unwrap();
+    let folder = installed(&room);
+    let around = room.place().unwrap();
+    let mut start = Command::new(folder.join("nightjar-desktop"));
+    around.enter(start.arg("--hidden"));
+    let tray = Tray::watch(&room.desktop).unwrap();
+    let mut app = Process::start(&around.folder, "app", &mut start).unwrap();
+    let item = tray.item(SOON).unwrap();
+    // As a package manager does it: the new file takes the old one's name. This one cannot show anything.
+    for name in ["nightjar-desktop", "nightjar-window"] {
+        std::fs::copy("/bin/false", folder.join("new")).unwrap();
+        std::fs::rename(folder.join("new"), folder.join(name)).unwrap();
+    }
+    item.activate().unwrap();
+    wait_until("the window is open", || windows(&room).len() == 1);
+    item.click(&item.line("Quit").unwrap()).unwrap();
+    wait_until("it has ended", || !app.is_running());
+}
+
+#[test]
+fn peers_24_the_icon_outlives_the_shell_that_shows_it() {
+    let room = Room::set().unwrap();
+    // At login the app may be there before the panel is.
+    let mut app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
+    let shell = Tray::watch(&room.desktop).unwrap();
+    shell.item(SOON).unwrap();
+    shell.end().unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+
+    let shell = Tray::watch(&room.desktop).unwrap();
+    let item = shell.item(SOON).unwrap();
+    item.click(&item.line("Earn while idle").unwrap()).unwrap();
+    wait_until("earning is off", || !app.around.view().unwrap().earn_while_idle);
+    wait_until("the toggle shows it", || !is_checked(&item, "Earn while idle"));
+    assert!(windows(&room).is_empty(), "a window although a panel shows the icon");
+    item.activate().unwrap();
+    wait_until("a click on the icon opens the window", || windows(&room).len() == 1);
+    item.click(&item.line("Quit").unwrap()).unwrap();
+    wait_until("it has ended", || !app.process.is_running());
+}
+
+#[test]
+fn where_no_panel_shows_the_icon_the_window_stands_in_for_it() {
+    let room = Room::set().unwrap();
+    let app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
+    wait_until("the window is open", || windows(&room).len() == 1);
+    assert!(app.process.log().contains("no panel shows the tray icon"), "{}", app.process.log());
+}
+
+#[test]
+fn the_app_ends_with_its_session() {
+    let mut room = Room::set().unwrap();
+    let mut app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
+    room.desktop.log_out().unwrap();
+    let ended = wait_for("the app to end", Duration::from_secs(15), || Ok(app.process.ended())).unwrap();
+    assert!(ended.success(), "{ended}\n{}", app.process.log());
 }
 
 #[test]
@@ -238,4 +321,129 @@ fn the_owner_is_notified_of_a_job() {
     for title in ["A job has arrived", "Your card is yours", "Earning again", "Job ended"] {
         wait_until(title, || stage.desktop.notifications().contains(title));
     }
+}
+
+/// A job runs on the app's card. Its owner lends it at 60 % of its 450 W.
+struct Lent {
+    _words: LogsOfAFailure,
+    watch: Watch,
+    app: Host,
+    renter: Renter,
+    lease: String,
+    tray: Tray,
+    _helper: Helper,
+    stage: Stage,
+}
+
+impl Lent {
+    fn begin() -> Self {
+        let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
+        let helper = Helper::start(stage.folder(), &stage.cards).unwrap();
+        let mut around = stage.place("host");
+        helper.serve(&mut around);
+        let mut settings = quick_settings();
+        settings.power.limit_percent = Some(60);
+        // A machine that builds something else meanwhile is no owner who is back.
+        settings.signals.foreign_cpu.on = false;
+        around.write_settings(&settings).unwrap();
+        let host = Host::join(around, stage.market.url(), &stage.market.pairing_code().unwrap()).unwrap();
+        stage.accept_versions(&host.around, &settings).unwrap();
+        let tray = Tray::watch(&stage.desktop).unwrap();
+        let app = host.into_app().unwrap();
+        let watch = app.watch().unwrap();
+        watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
+        let renter = Renter::log_in(stage.folder(), &stage.market, "20.00").unwrap();
+        wait_for("an offer", SOON, || Ok(renter.run(&["offers"]).ok())).unwrap();
+        let lease = renter.rent("pytorch-cuda:lite").unwrap();
+        watch.until("the job runs", SOON, |view| job_state(view) == Some(LeaseState::Running)).unwrap();
+        let words = LogsOfAFailure(vec![stage.folder().join("host/app.log")]);
+        let lent = Self { _words: words, watch, app, renter, lease, tray, _helper: helper, stage };
+        wait_until("the limit for renting", || lent.limit_watts() == 270);
+        lent
+    }
+
+    /// The card's own word.
+    fn limit_watts(&self) -> u32 {
+        let asked = Request::Card { call: "test".into(), card: 0 };
+        match self.stage.cards.simulated().unwrap().client().ask(&asked).unwrap() {
+            Reply::Card { reading } => reading.limit_milliwatts / 1_000,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the owner chose for renting, in watts; nothing, where the limit is as it was found.
+    fn chosen_watts(&self) -> Vec<u32> {
+        let power = self.app.around.view().unwrap().settings.unwrap().power;
+        assert_eq!(power.limit_percent, None, "the one card has a choice of its own");
+        power.limit_watts.into_values().collect()
+    }
+}
+
+/// Point 24 of the peers' complaints: shutdown loses work.
+#[test]
+fn peers_24_a_shutdown_ends_a_lease_cleanly_and_soon() {
+    let mut lent = Lent::begin();
+    let asked = Instant::now();
+    lent.app.process.terminate(Duration::from_secs(10)).unwrap();
+    let took = asked.elapsed();
+    println!("the app was gone {took:?} after it was asked to end");
+    let ended = lent.app.process.ended().unwrap();
+    assert!(ended.success(), "{ended}");
+    // A system that shuts down gives its programs that much and more.
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert_eq!(lent.stage.containers().unwrap(), Vec::<String>::new());
+    wait_until("the owner's own limit", || lent.limit_watts() == 450);
+    let over = || lent.renter.ask(&["show", &lent.lease]).unwrap();
+    wait_until("the lease is over", || over()["state"]["state"] == "ended");
+    let over = over();
+    let state: LeaseState = serde_json::from_value(over["state"].clone()).unwrap();
+    assert_eq!(state, LeaseState::Ended { reason: EndReason::OwnerStopped });
+    assert_eq!(over["interruption"]["cause"], "host_closing", "{over}");
+    // What the market charged is what the host's own journal says, to the last record.
+    let statement = lent.renter.statement(&lent.lease).unwrap();
+    let booked = statement.bookings.iter().map(|booking| booking.running_ms).max();
+    assert_eq!(booked, over["running_ms"].as_u64(), "{over}");
+}
+
+#[test]
+fn the_trays_lines_do_what_they_say() {
+    let lent = Lent::begin();
+    let item = lent.tray.item(SOON).unwrap();
+    let click = |label: &str| {
+        let line = item.line(label).unwrap();
+        assert!(line.is_enabled, "{line:?}");
+        item.click(&line).unwrap();
+    };
+    // The power submenu: for the job that runs, at once.
+    assert!(is_checked(&item, "60 % of the default"));
+    click("80 % of the default");
+    wait_until("the card's limit", || lent.limit_watts() == 360);
+    assert_eq!(lent.chosen_watts(), [360]);
+    wait_until("the mark has moved", || {
+        is_checked(&item, "80 % of the default") && !is_checked(&item, "60 % of the default")
+    });
+    click("As it is");
+    wait_until("no limit for renting", || lent.chosen_watts().is_empty());
+    wait_until("the card's own limit", || lent.limit_watts() == 450);
+
+    // This job and no other.
+    click("Finish this job, then stop");
+    let shown = |is_it: &dyn Fn(&ViewModel) -> bool| is_it(&lent.app.around.view().unwrap());
+    wait_until("it is the last job", || shown(&|view| view.overrides.last_job_until.is_some()));
+    wait_until("that is said once", || !item.line("Finish this job, then stop").unwrap().is_enabled);
+    assert_eq!(job_state(&lent.app.around.view().unwrap()), Some(LeaseState::Running), "the job goes on");
+
+    // Until tomorrow: longer than an hour, shorter than two days, and the job gives way.
+    click("Snooze until tomorrow morning");
+    lent.watch.until("it snoozes", SOON, |view| view.tray.snoozed).unwrap();
+    let view = lent.app.around.view().unwrap();
+    let hours = view.overrides.snoozed_until.unwrap().since_ms(view.at) / 3_600_000;
+    assert!((5..31).contains(&hours), "snoozed for {hours} h");
+    lent.watch
+        .until("the job has given way", SOON, |view| job_state(view) != Some(LeaseState::Running))
+        .unwrap();
+    wait_until("the line ends it", || item.line("End snooze").is_ok());
+    click("End snooze");
+    wait_until("it does not snooze", || !shown(&|view| view.tray.snoozed));
+    assert!(!item.line("Snooze until the game ends").unwrap().is_enabled, "there is no game");
 }

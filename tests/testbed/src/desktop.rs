@@ -145,6 +145,14 @@ impl Desktop {
         &self.bus_address
     }
 
+    /// As a log-out ends it for programs that are told nothing: the X server is gone.
+    ///
+    /// # Errors
+    /// When the server does not end.
+    pub fn log_out(&mut self) -> anyhow::Result<()> {
+        self.servers.last_mut().context("this session is somebody's own")?.terminate(Duration::from_secs(10))
+    }
+
     /// What the notification daemon has shown.
     #[must_use]
     pub fn notifications(&self) -> String {

@@ -7,21 +7,26 @@ use std::time::Duration;
 
 use anyhow::Context;
 use zbus::blocking::Connection;
-use zbus::message::Header;
 use zbus::zvariant::{OwnedValue, Structure, Value};
 
 use crate::desktop::Desktop;
 use crate::process::wait_for;
 
 const WATCHER: &str = "org.kde.StatusNotifierWatcher";
+const ITEM: &str = "org.kde.StatusNotifierItem";
+const PATH: &str = "/StatusNotifierItem";
 const MENU: &str = "com.canonical.dbusmenu";
+
+/// Width, height, and four bytes a pixel.
+type Pixmap = (i32, i32, Vec<u8>);
 
 /// Id, properties and children, as the menu's protocol nests them.
 type Node = (i32, HashMap<String, OwnedValue>, Vec<OwnedValue>);
 
-type Registered = Arc<Mutex<Vec<(String, String)>>>;
+/// The bus names of the items, the newest last.
+type Registered = Arc<Mutex<Vec<String>>>;
 
-/// The watcher. Start it before the app: an app that finds no watcher shows no tray.
+/// The watcher.
 pub struct Tray {
     connection: Connection,
     registered: Registered,
@@ -43,18 +48,15 @@ struct Watcher {
 
 #[zbus::interface(name = "org.kde.StatusNotifierWatcher")]
 impl Watcher {
-    fn register_status_notifier_item(&self, service: &str, #[zbus(header)] header: Header<'_>) {
-        let sender = header.sender().map(ToString::to_string).unwrap_or_default();
-        let mut registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
-        registered.push((service.to_owned(), sender));
+    fn register_status_notifier_item(&self, service: &str) {
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner).push(service.to_owned());
     }
 
     fn register_status_notifier_host(&self, _service: &str) {}
 
     #[zbus(property)]
     fn registered_status_notifier_items(&self) -> Vec<String> {
-        let registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
-        registered.iter().map(|(service, _)| service.clone()).collect()
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     #[zbus(property)]
@@ -92,28 +94,24 @@ impl Tray {
     /// # Errors
     /// When none comes in time.
     pub fn item(&self, within: Duration) -> anyhow::Result<TrayItem<'_>> {
-        let (service, sender) = wait_for("a tray item", within, || {
+        let sender = wait_for("a tray item", within, || {
             Ok(self.registered.lock().unwrap_or_else(PoisonError::into_inner).last().cloned())
         })?;
-        // Ayatana registers an object path of its own; others a bus name with the usual path.
-        let (sender, path) = if service.starts_with('/') {
-            (sender, service)
-        } else {
-            (service, String::from("/StatusNotifierItem"))
-        };
-        let reply = self.connection.call_method(
-            Some(sender.as_str()),
-            path.as_str(),
-            Some("org.freedesktop.DBus.Properties"),
-            "Get",
-            &("org.kde.StatusNotifierItem", "Menu"),
-        )?;
-        let menu: OwnedValue = reply.body().deserialize()?;
-        let menu_path = match &*menu {
+        let mut item = TrayItem { connection: &self.connection, sender, menu_path: String::new() };
+        item.menu_path = match &*item.property("Menu")? {
             Value::ObjectPath(path) => path.to_string(),
             other => anyhow::bail!("the item's menu is no object path: {other:?}"),
         };
-        Ok(TrayItem { connection: &self.connection, sender, menu_path })
+        Ok(item)
+    }
+
+    /// As when the shell that shows the tray is ended: its name is gone from the bus.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub fn end(self) -> anyhow::Result<()> {
+        self.connection.release_name(WATCHER)?;
+        Ok(self.connection.close()?)
     }
 }
 
@@ -149,6 +147,53 @@ impl TrayItem<'_> {
     /// When the app does not answer.
     pub fn click(&self, line: &MenuLine) -> anyhow::Result<()> {
         self.call("Event", &(line.id, "clicked", Value::I32(0), 0_u32)).map(drop)
+    }
+
+    /// A click on the icon itself.
+    ///
+    /// # Errors
+    /// When the app does not answer.
+    pub fn activate(&self) -> anyhow::Result<()> {
+        let (to, path) = (Some(self.sender.as_str()), PATH);
+        self.connection.call_method(to, path, Some(ITEM), "Activate", &(0_i32, 0_i32))?;
+        Ok(())
+    }
+
+    /// Title and text of the tooltip.
+    ///
+    /// # Errors
+    /// When the app does not answer.
+    pub fn tooltip(&self) -> anyhow::Result<(String, String)> {
+        let (_, _, title, text): (String, Vec<Pixmap>, String, String) =
+            Structure::try_from(Value::from(self.property("ToolTip")?))?.try_into()?;
+        Ok((title, text))
+    }
+
+    /// Width and height of the icon's pictures, which hold as many pixels as that.
+    ///
+    /// # Errors
+    /// When the app does not answer, or a picture is cut short.
+    pub fn pictures(&self) -> anyhow::Result<Vec<(i32, i32)>> {
+        let pictures: Vec<Pixmap> = Value::from(self.property("IconPixmap")?).try_into()?;
+        for (width, height, pixels) in &pictures {
+            anyhow::ensure!(
+                usize::try_from(width * height * 4)? == pixels.len(),
+                "{width} × {height} is cut"
+            );
+        }
+        Ok(pictures.into_iter().map(|(width, height, _)| (width, height)).collect())
+    }
+
+    fn property(&self, name: &str) -> anyhow::Result<OwnedValue> {
+        let (to, path) = (Some(self.sender.as_str()), PATH);
+        let reply = self.connection.call_method(
+            to,
+            path,
+            Some("org.freedesktop.DBus.Properties"),
+            "Get",
+            &(ITEM, name),
+        )?;
+        Ok(reply.body().deserialize()?)
     }
 
     fn call<B>(&self, method: &str, body: &B) -> anyhow::Result<zbus::Message>
