@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use nightjar_core::host::UserCommand;
+use nightjar_core::network::CAP_MIB;
 use nightjar_core::schedule::{MOST_OVERHEAD_WATTS, MOST_PER_KWH_MICROS};
 use nightjar_core::settings::Settings;
 use nightjar_core::thermal::QuietHours;
@@ -37,7 +38,8 @@ fn defaults() -> Result<String, ExportError> {
     };
     let settings = Settings::default();
     let value = serde_json::to_value(&settings).map_err(std::io::Error::other)?;
-    let tariff = [
+    let more = [
+        ("network.monthly_cap_mib", 0, *CAP_MIB.start(), *CAP_MIB.end()),
         ("tariff.price_per_kwh", 0, 0, MOST_PER_KWH_MICROS.unsigned_abs()),
         ("tariff.overhead_watts", 0, 0, MOST_OVERHEAD_WATTS.into()),
     ];
@@ -47,7 +49,7 @@ fn defaults() -> Result<String, ExportError> {
     let bounds: serde_json::Map<String, serde_json::Value> = with_entries
         .numbers()
         .into_iter()
-        .chain(tariff)
+        .chain(more)
         .map(|(field, _, least, most)| (field.to_owned(), serde_json::json!([least, most])))
         .collect();
     Ok(format!(

@@ -226,6 +226,10 @@ export const BOUNDS: Record<string, [number, number]> = {
     64,
     10000000
   ],
+  "network.monthly_cap_mib": [
+    100,
+    1073741824
+  ],
   "network.night.rates.down_kbit": [
     64,
     10000000

@@ -78,3 +78,10 @@ export function dayAndClock(at: Timestamp, language: Language): string {
 export function number(value: number, language: Language, digits = 0): string {
   return new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
 }
+
+/** "20 Mbit/s", "512 kbit/s", "1.5 Gbit/s". */
+export function rate(kbit: number, language: Language): string {
+  if (kbit >= 1_000_000) return `${number(kbit / 1_000_000, language, 1)} Gbit/s`;
+  if (kbit >= 1_000) return `${number(kbit / 1_000, language, 1)} Mbit/s`;
+  return `${number(kbit, language)} kbit/s`;
+}

@@ -129,14 +129,7 @@ export function recordedView(): ViewModel {
       mood: "holding",
       in_force: { up_kbit: 18_600, down_kbit: 46_000 },
       carried: { up_kbit: 1_200, down_kbit: 45_300 },
-      samples: [
-        {
-          at: AT - 1_000,
-          rtt_us: 15_400,
-          added_us: 1_100,
-          rates: { up_kbit: 18_600, down_kbit: 46_000 },
-        },
-      ],
+      samples: recordedSamples(),
       cap: {
         used_mib: 411_648,
         cap_mib: 512_000,
@@ -173,7 +166,17 @@ export function recordedView(): ViewModel {
       open: "Open Nightjar",
       quit: "Quit",
     },
-    settings: { ...structuredClone(DEFAULTS), introduced: INTRODUCTION_SCREENS },
+    settings: {
+      ...structuredClone(DEFAULTS),
+      introduced: INTRODUCTION_SCREENS,
+      network: {
+        day: { up_kbit: 20_000, down_kbit: 50_000 },
+        night: { hours: { from: "23:00", to: "07:00" }, rates: { up_kbit: 40_000, down_kbit: 200_000 } },
+        automatic: true,
+        monthly_cap_mib: 476_837,
+        at_cap: "finish",
+      },
+    },
     identity: {
       app_version: "0.1.0",
       coordinator: "https://market.example",
@@ -193,6 +196,19 @@ export function developerView(wanted: URLSearchParams): ViewModel {
   }
   if (wanted.has("first")) view.identity.coordinator = null;
   return { ...view, language: wanted.get("lang") === "zh-CN" ? "zh-CN" : "en" };
+}
+
+/** Two minutes of a line that gives way once. */
+function recordedSamples(): ViewModel["network"]["samples"] {
+  return Array.from({ length: 120 }, (_, index) => {
+    const added_us = Math.round(900 + 700 * Math.abs(Math.sin(index / 5)) + (index % 60 === 40 ? 6_000 : 0));
+    return {
+      at: AT - (119 - index) * 1_000,
+      rtt_us: 14_300 + added_us,
+      added_us,
+      rates: { up_kbit: 18_600, down_kbit: 46_000 },
+    };
+  });
 }
 
 function recordedSensors(): ViewModel["sensors"] {
