@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::answers::LastReport;
 use crate::engine::{self, Engine};
 use crate::options::Options;
 use crate::tray::Tray;
@@ -15,7 +14,6 @@ use crate::window::Window;
 pub struct App {
     pub engine: Engine,
     pub window: Window,
-    pub last_report: LastReport,
     /// Set once, where this desktop takes a tray icon.
     pub tray: OnceLock<Tray>,
     /// A desktop's event may come on a thread that is no part of the runtime.
@@ -31,7 +29,6 @@ impl App {
         Arc::new(Self {
             engine: Engine::default(),
             window: Window::default(),
-            last_report: LastReport::default(),
             tray: OnceLock::new(),
             runtime,
             #[cfg(not(target_os = "linux"))]

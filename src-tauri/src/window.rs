@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use nightjar_agent::{AgentHandle, EnrolError, system_language};
+use nightjar_agent::{AgentHandle, system_language};
 use nightjar_desktop::wire::{Answer, Ask, FromWindow, ToWindow, line};
-use nightjar_protocol::error::ErrorCode;
 use nightjar_protocol::view::ViewModel;
 use nightjar_protocol::window::EnrolRefusal;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -209,17 +208,8 @@ async fn answer(app: &App, host: &AgentHandle, ask: Ask) -> Answer {
     match ask {
         Ask::Command(command) => Answer::Command(host.command(command).await),
         Ask::Enrol { coordinator_url, pairing_code } => {
-            Answer::Enrol(host.enrol(&coordinator_url, &pairing_code).await.map_err(refusal))
+            Answer::Enrol(host.enrol(&coordinator_url, &pairing_code).await.map_err(EnrolRefusal::from))
         }
         Ask::Question(question) => Answer::Question(answers::answer(app, host, question).await),
-    }
-}
-
-fn refusal(error: EnrolError) -> EnrolRefusal {
-    match error {
-        EnrolError::Unreachable { url, detail } => EnrolRefusal::Unreachable { url, detail },
-        EnrolError::Refused(body) if body.code == ErrorCode::PairingCode => EnrolRefusal::PairingCode,
-        EnrolError::Refused(body) => EnrolRefusal::Refused { code: body.code, detail: body.detail },
-        EnrolError::Storage(_) | EnrolError::Ending => EnrolRefusal::Failed { detail: error.to_string() },
     }
 }

@@ -2,6 +2,7 @@ import "./app.css";
 
 import { mount } from "svelte";
 
+import { HttpBackend } from "./lib/backend/http";
 import { TauriBackend } from "./lib/backend/tauri";
 import { Board } from "./lib/board.svelte";
 import { PAGES } from "./lib/pages";
@@ -16,7 +17,7 @@ async function backend() {
     ]);
     return new BrowserBackend(developerView(new URLSearchParams(location.search)));
   }
-  return new TauriBackend();
+  return "__TAURI_INTERNALS__" in window ? new TauriBackend() : new HttpBackend();
 }
 
 const target = document.getElementById("app");

@@ -183,6 +183,41 @@ test("a sweep is asked for, and what it found can be used", async () => {
   ]);
 });
 
+test("electricity by the hour is added and taken away", async () => {
+  const { backend } = await open("market");
+  const type = (id: string, value: string) => fireEvent.input(screen.getByTestId(id), { target: { value } });
+  await fireEvent.click(screen.getByTestId("tariff-sat"));
+  await fireEvent.click(screen.getByTestId("tariff-sun"));
+  await type("tariff-from", "22:00");
+  await type("tariff-to", "22:00");
+  await type("tariff-price", "0.3");
+  expect(screen.getByTestId<HTMLButtonElement>("tariff-add").disabled).toBe(true);
+  await type("tariff-to", "08:00");
+  await fireEvent.click(screen.getByTestId("tariff-add"));
+  await settled();
+  const days = ["mon", "tue", "wed", "thu", "fri"];
+  expect(saved(backend).tariff.windows).toEqual([{ days, from: "22:00", to: "08:00", price_per_kwh_micros: 300_000 }]);
+  await fireEvent.click(screen.getByTestId("tariff-remove"));
+  await settled();
+  expect(saved(backend).tariff.windows).toEqual([]);
+});
+
+test("the log of the jobs is asked for again when a job takes a step", async () => {
+  const view = recordedView();
+  const { backend } = await open("work", view);
+  expect(screen.getByTestId("steps").textContent).toContain("frozen while you are here");
+  const asked = () => backend.asked.filter((question) => question.question === "steps").length;
+  const before = asked();
+  backend.show({ ...view, at: view.at + 1_000 });
+  await settled();
+  expect(asked()).toBe(before);
+  const job = view.cards[0]?.card.job;
+  if (job) job.state = { state: "yielded" };
+  backend.show({ ...view, cards: [...view.cards] });
+  await settled();
+  expect(asked()).toBe(before + 1);
+});
+
 test("the books, a night that adds up to a day, and the table", async () => {
   const { backend } = await open("earnings");
   expect(screen.getByTestId("books-net").textContent).toContain("42.98");

@@ -166,3 +166,31 @@ test("an answer that is older than what was drawn is passed over, and closing st
   shown.unmount();
   expect(backend.listeners).toBe(0);
 });
+
+test("a link only asks; joining is a click, and a refusal leaves the question", async () => {
+  const offered = { market: "https://other.example", code: "ABCD-2345" };
+  let fails = true;
+  const { backend } = await open(recordedView(), (backend) => {
+    const ask = backend.ask.bind(backend);
+    backend.ask = async (question) =>
+      question.question === "invitation" ? { reply: "invitation", data: offered } : ask(question);
+    const enrol = backend.enrol.bind(backend);
+    backend.enrol = async (market, code) => {
+      if (fails) throw new EnrolRefused({ kind: "pairing_code" });
+      await enrol(market, code);
+    };
+  });
+  await screen.findByTestId("invitation");
+  expect(text("invitation")).toContain("https://other.example");
+  expect(text("invitation")).toContain("leave https://market.example");
+  expect(backend.enrolled).toEqual([]);
+  await fireEvent.click(screen.getByTestId("invite-join"));
+  await tick();
+  await screen.findByTestId("alert");
+  expect(screen.getByTestId("invitation")).toBeTruthy();
+  fails = false;
+  await fireEvent.click(screen.getByTestId("invite-join"));
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  expect(backend.enrolled).toEqual([["https://other.example", "ABCD-2345"]]);
+  expect(screen.queryByTestId("invitation")).toBeNull();
+});

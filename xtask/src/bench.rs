@@ -4,7 +4,7 @@ use crate::packages;
 use crate::shell::{Done, cargo, program, step, target_dir};
 use crate::steps;
 
-const BENCHES: &[&str] = &["first", "giveback", "gpu", "idle", "worker"];
+const BENCHES: &[&str] = &["first", "giveback", "gpu", "idle", "ui", "worker"];
 
 pub(crate) fn bench(name: &str, flags: &[&str]) -> Done {
     if !BENCHES.contains(&name) {
@@ -19,6 +19,9 @@ pub(crate) fn bench(name: &str, flags: &[&str]) -> Done {
     if let Err(failure) = packages::peers() {
         eprintln!("what is compared with cannot be had and is left out: {failure}");
     }
+    if name == "ui" {
+        packages::test_tools()?;
+    }
     steps::ui()?;
     // What is measured is what is shipped.
     step("build", &mut cargo(&["build", "--locked", "--release", "--workspace"]))?;
@@ -26,5 +29,6 @@ pub(crate) fn bench(name: &str, flags: &[&str]) -> Done {
     let built = target_dir().join("release").join("nightjar-bench");
     let mut args = vec![name];
     args.extend(flags);
-    step("bench", &mut program(built, &args))
+    let mut bench = program(built, &args);
+    step("bench", bench.env("NIGHTJAR_TAURI_DRIVER", packages::tauri_driver()))
 }

@@ -23,7 +23,8 @@ Usage: cargo xtask COMMAND
   windows [--all]              type-checks for Windows; --all with the desktop app too
   bench NAME [--json] [--quick]
                                measures: first; giveback (input to frozen, game to free memory, beside BOINC); idle (what
-                               the app costs while nothing happens, beside BOINC)
+                               the app costs while nothing happens, beside BOINC); ui (a click in the tray to a drawn window,
+                               the script's size, lost frames)
   dist                         the Debian package of app, command line and helper, checked by lintian
   bindings                     writes the TypeScript types of ui/src/bindings
   ui                           builds the window's page

@@ -42,6 +42,8 @@ const DESKTOP: &[&str] = &[
     "gnome-keyring",
     "libsecret-tools",
     "webkit2gtk-driver",
+    "chromium",
+    "chromium-driver",
     "wmctrl",
     "xdotool",
     "imagemagick",

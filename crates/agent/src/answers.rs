@@ -1,10 +1,12 @@
 //! What a page of the window asks for: from the journal, the cards' past and the owner's state.
 
 use nightjar_core::books::{Books, NightTakings, Span};
+use nightjar_core::lease::{LeaseState, LeaseTerms};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::doctor::Check;
-use nightjar_protocol::window::ImageLine;
+use nightjar_protocol::text::Texts;
+use nightjar_protocol::window::{ImageLine, Question, QuestionRefusal, Reply, StepLine};
 use nightjar_worker::catalogue::Catalogue;
 use tokio::sync::oneshot;
 
@@ -12,10 +14,48 @@ use crate::clock::{local_midnight, nights_of_month, span_start};
 use crate::handle::AgentHandle;
 use crate::owner::Message;
 
+/// Jobs that a page lists; a table for a spreadsheet has them all.
+const SHOWN_JOBS: usize = 200;
+const SHOWN_STEPS: u32 = 200;
 /// Months that a calendar goes back.
 const MOST_MONTHS_AGO: u32 = 600;
 
 impl AgentHandle {
+    /// The answer to a page's question, as far as the host has it and not a desktop around it. A report ends with `log`.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask(&self, question: Question, log: Vec<String>) -> Result<Reply, QuestionRefusal> {
+        let failed = |error: anyhow::Error| QuestionRefusal::Failed { detail: format!("{error:#}") };
+        self.find(question, log).await.map_err(failed)
+    }
+
+    async fn find(&self, question: Question, log: Vec<String>) -> anyhow::Result<Reply> {
+        Ok(match question {
+            Question::History { since_ms, points } => {
+                Reply::History(self.history(since_ms, points).await.map_err(anyhow::Error::msg)?)
+            }
+            Question::Books { span } => Reply::Books(self.books(span, SHOWN_JOBS).await?),
+            Question::Nights { months_ago } => Reply::Nights(self.nights(months_ago).await?),
+            Question::Night { since, until } => Reply::Night(Box::new(self.why(since, Some(until)).await?)),
+            Question::SaveBooks { span } => self.save_books(span).await?,
+            Question::Checks => Reply::Checks(self.checks().await?),
+            Question::Images => Reply::Images(self.images().await?),
+            Question::Steps => Reply::Steps(self.steps().await?),
+            Question::Report => self.write_report(log).await?,
+            Question::SaveReport => self.save_report()?,
+            Question::Invitation => Reply::Invitation(None),
+            Question::Desktop | Question::SetAutostart { .. } => {
+                anyhow::bail!("this host runs without a desktop")
+            }
+            Question::Quit => {
+                let host = self.clone();
+                tokio::spawn(async move { host.shutdown().await });
+                Reply::Done
+            }
+        })
+    }
+
     /// What a span brought, with at most so many of its jobs.
     ///
     /// # Errors
@@ -67,6 +107,23 @@ impl AgentHandle {
             is_present: present.contains(&image.key()),
         });
         Ok(lines.collect())
+    }
+
+    /// The last steps of every job's container, the newest first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn steps(&self) -> Result<Vec<StepLine>, Refusal> {
+        let texts = Texts::of(self.view.borrow().language);
+        let steps = self.journal.last_steps(SHOWN_STEPS).await.map_err(unreadable)?;
+        let line = |(at, terms, state): (Timestamp, LeaseTerms, LeaseState)| StepLine {
+            at,
+            lease: terms.lease,
+            image: terms.image,
+            renter: terms.renter,
+            sentence: texts.lease_state(&state),
+        };
+        Ok(steps.into_iter().map(line).collect())
     }
 
     /// The currency of the owner's price.

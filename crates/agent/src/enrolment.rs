@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use iroh_base::SecretKey;
-use nightjar_protocol::error::ErrorBody;
+use nightjar_protocol::error::{ErrorBody, ErrorCode};
 use nightjar_protocol::host_session::enrol_signing_bytes;
 use nightjar_protocol::market_api::{Enrol, Enrolled};
+use nightjar_protocol::window::EnrolRefusal;
 use serde::{Deserialize, Serialize};
 
 use crate::settings_file::write_atomically;
@@ -31,6 +32,18 @@ pub enum EnrolError {
     Storage(#[from] std::io::Error),
     #[error("the host is ending")]
     Ending,
+}
+
+/// For a page, which makes its own sentence of it.
+impl From<EnrolError> for EnrolRefusal {
+    fn from(error: EnrolError) -> Self {
+        match error {
+            EnrolError::Unreachable { url, detail } => Self::Unreachable { url, detail },
+            EnrolError::Refused(body) if body.code == ErrorCode::PairingCode => Self::PairingCode,
+            EnrolError::Refused(body) => Self::Refused { code: body.code, detail: body.detail },
+            EnrolError::Storage(_) | EnrolError::Ending => Self::Failed { detail: error.to_string() },
+        }
+    }
 }
 
 /// # Errors

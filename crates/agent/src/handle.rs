@@ -18,6 +18,7 @@ use crate::enrolment::{self, EnrolError};
 use crate::history::Past;
 use crate::journal::Journal;
 use crate::owner::Message;
+use crate::papers::LastReport;
 
 #[derive(Clone)]
 pub struct AgentHandle {
@@ -29,6 +30,7 @@ pub struct AgentHandle {
     pub(crate) clock: Clock,
     pub(crate) key: SecretKey,
     pub(crate) past: mpsc::UnboundedSender<Past>,
+    pub(crate) last_report: LastReport,
     pub(crate) ending: Arc<Ending>,
 }
 
@@ -98,7 +100,7 @@ impl AgentHandle {
         self.notices.subscribe()
     }
 
-    /// A window is open: cards are read each second.
+    /// A window was opened or closed: while one is open, cards are read each second.
     pub fn window_open(&self, open: bool) {
         let _ = self.messages.send(Message::WindowOpen(open));
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod books;
 pub(crate) mod night;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -16,6 +16,8 @@ use nightjar_core::policy::Verdict;
 use nightjar_protocol::view::ViewModel;
 use tokio::sync::watch;
 
+use crate::loopback;
+
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type View = watch::Receiver<Arc<ViewModel>>;
@@ -51,10 +53,7 @@ fn router(view: View) -> Router {
 }
 
 async fn answer(State(view): State<View>, headers: HeaderMap) -> Response {
-    // A web page can make a browser ask this PC under a name of its own; such a page learns nothing.
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    if !["127.0.0.1", "localhost"].contains(&name) {
+    if !loopback::is_named(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let view = view.borrow().clone();

@@ -93,7 +93,8 @@ pub(crate) struct Owner {
     pub hands: Hands,
     pub around: Surroundings,
     pub view: watch::Sender<Arc<ViewModel>>,
-    pub window_open: bool,
+    /// How many are open.
+    pub windows: usize,
     /// When the system's time zone is looked at again.
     pub zone_again_at: Timestamp,
     pub closing: Option<oneshot::Sender<()>>,
@@ -177,7 +178,8 @@ impl Owner {
                 return;
             }
             Message::WindowOpen(open) => {
-                self.window_open = open;
+                self.windows =
+                    if open { self.windows.saturating_add(1) } else { self.windows.saturating_sub(1) };
                 self.adapt_sampling();
             }
             Message::Close(done) => {
@@ -277,7 +279,7 @@ impl Owner {
     fn adapt_sampling(&self) {
         let wanted = if self.host.awaits_memory() {
             Sampling::Urgent
-        } else if self.window_open || self.host.has_jobs() || self.host.is_in_doubt() {
+        } else if self.windows > 0 || self.host.has_jobs() || self.host.is_in_doubt() {
             Sampling::Close
         } else {
             Sampling::Seldom

@@ -30,6 +30,7 @@ use crate::history::{self, Past};
 use crate::journal::Journal;
 use crate::network::Network;
 use crate::owner::{Hands, LinkOrder, Message, Owner};
+use crate::papers::LastReport;
 use crate::scribe::{Scribe, Writing};
 use crate::sensors::{self, Sampling, Watched};
 use crate::session::Session;
@@ -197,7 +198,7 @@ impl Parts {
             },
             around,
             view,
-            window_open: false,
+            windows: 0,
             zone_again_at: Timestamp::default(),
             closing: None,
         };
@@ -246,6 +247,7 @@ impl Parts {
             clock: self.clock.clone(),
             key: self.key.clone(),
             past: past.clone(),
+            last_report: LastReport::default(),
             ending: Arc::new(Ending { asked: Mutex::new(Some(asked)), over: over_inbox }),
         };
         let listener = control::listen(&self.config.runtime_dir).with_context(|| {

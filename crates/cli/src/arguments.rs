@@ -395,6 +395,11 @@ pub struct Host {
     /// Docker Engine, e.g. unix:///var/run/docker.sock [default: the platform's]
     #[arg(long, value_name = "ADDRESS")]
     pub docker: Option<String>,
+    /// Open the app's window to a browser on this PC; prints a link that opens it once
+    ///
+    /// Where a host runs already, that one's window is opened, and this command serves it until Ctrl-C.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    pub ui: Option<u16>,
 }
 
 #[derive(Debug, Args)]

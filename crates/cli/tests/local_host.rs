@@ -146,3 +146,91 @@ async fn a_code_that_is_not_taken_ends_the_host() {
     assert_eq!(finish(command(folder.path(), &away), "").await.code, 6);
     stage.market.shutdown().await;
 }
+
+/// The page of `nightjar host --ui`: what a browser would do, and what another page or program must not.
+#[tokio::test]
+async fn the_page_opens_by_its_link_once_and_to_nobody_else() {
+    let stage = Stage::start().await;
+    let host = Host::start(&stage, &["--ui"], "").await;
+    let link = host.ready["ui"].as_str().unwrap().to_owned();
+    let (base, word) = link.split_once("/#").unwrap();
+    let web = reqwest::Client::builder().timeout(WITHIN).build().unwrap();
+
+    // Files need no key, but the right host.
+    let page = web.get(base).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    assert!(page.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    assert!(page.text().await.unwrap().contains("<div id=\"app\">"));
+    for name in ["evil.example", "127.0.0.1.evil.example"] {
+        let rebound = web.get(base).header("host", name).send().await.unwrap();
+        assert_eq!(rebound.status(), 403, "{name}");
+    }
+    let status = async |path: &str, key: &str| {
+        web.get(format!("{base}{path}")).bearer_auth(key).send().await.unwrap().status().as_u16()
+    };
+    for path in ["/view", "/views"] {
+        assert_eq!(status(path, "").await, 401);
+        assert_eq!(status(path, word).await, 401, "the link's word is no key");
+    }
+    assert_eq!(web.get(format!("{base}/view")).send().await.unwrap().status(), 401);
+
+    let enter = async |word: &str| {
+        let body = serde_json::json!({ "word": word });
+        web.post(format!("{base}/session")).json(&body).send().await.unwrap()
+    };
+    assert_eq!(enter("0123").await.status(), 401);
+    let entered: serde_json::Value = enter(word).await.json().await.unwrap();
+    let key = entered["key"].as_str().unwrap();
+    assert_eq!(enter(word).await.status(), 401, "the link was used");
+    assert_eq!(status("/view", key).await, 200);
+
+    let post = async |path: &str, body: serde_json::Value| {
+        web.post(format!("{base}{path}")).bearer_auth(key).json(&body).send().await.unwrap()
+    };
+    let off = post("/command", serde_json::json!({ "command": "set_earning", "on": false })).await;
+    assert_eq!(off.json::<serde_json::Value>().await.unwrap(), serde_json::json!({ "Ok": null }));
+    assert_eq!(host.ask(&["status", "--json"]).await.json()["earn_while_idle"], false);
+    let refused: serde_json::Value =
+        post("/command", serde_json::json!({ "command": "snooze_for_game" })).await.json().await.unwrap();
+    assert_eq!(refused["Err"]["data"]["kind"], "no_game", "{refused}");
+    let checks: serde_json::Value =
+        post("/ask", serde_json::json!({ "question": "checks" })).await.json().await.unwrap();
+    assert_eq!(checks["Ok"]["reply"], "checks", "{checks}");
+    let desktop: serde_json::Value =
+        post("/ask", serde_json::json!({ "question": "desktop" })).await.json().await.unwrap();
+    assert!(desktop["Err"]["detail"].as_str().unwrap().contains("without a desktop"), "{desktop}");
+    let away = serde_json::json!({ "coordinator_url": "http://127.0.0.1:1", "pairing_code": "AAAA" });
+    let unreachable: serde_json::Value = post("/enrol", away).await.json().await.unwrap();
+    assert_eq!(unreachable["Err"]["kind"], "unreachable", "{unreachable}");
+    let large = "x".repeat(600 * 1024);
+    assert_eq!(post("/ask", serde_json::json!({ "question": large })).await.status(), 413);
+    let form = web.post(format!("{base}/command")).bearer_auth(key).body("{}").send().await.unwrap();
+    assert_eq!(form.status(), 415, "what a form of another page can send is not taken");
+
+    looks_on(&host, &web).await;
+    assert_eq!(host.ask(&["quit"]).await.code, 0);
+    assert_eq!(host.ended().await, Some(0));
+    stage.market.shutdown().await;
+}
+
+/// A second `host --ui` opens the window of the one that runs, and ends with it.
+async fn looks_on(host: &Host<'_>, web: &reqwest::Client) {
+    let mut second = host.stage.command(&["host", "--json", "--ui"]);
+    let mut second = second.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(second.stdout.take().unwrap()).lines();
+    let line = timeout(WITHIN, lines.next_line()).await.unwrap().unwrap().unwrap();
+    let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let (base, word) = said["ui"].as_str().unwrap().split_once("/#").unwrap();
+    let body = serde_json::json!({ "word": word });
+    let entered = web.post(format!("{base}/session")).json(&body).send().await.unwrap();
+    let key = entered.json::<serde_json::Value>().await.unwrap()["key"].as_str().unwrap().to_owned();
+    let mut views = web.get(format!("{base}/views")).bearer_auth(key).send().await.unwrap();
+    let first = timeout(WITHIN, views.chunk()).await.unwrap().unwrap().unwrap();
+    let view: serde_json::Value = serde_json::from_slice(first.trim_ascii()).unwrap();
+    assert_eq!(view["earn_while_idle"], false, "{view}");
+    assert_eq!(host.ask(&["resume"]).await.code, 0);
+    let pid = second.id().unwrap().to_string();
+    assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert_eq!(timeout(WITHIN, second.wait()).await.unwrap().unwrap().code(), Some(0));
+    assert_eq!(host.ask(&["status"]).await.code, 0, "the host goes on");
+}

@@ -178,11 +178,17 @@ pair-unreachable = The market { $url } cannot be reached ({ $detail }). Check th
 pair-code-refused = The market does not take this pairing code: it was used, has run out or has a typing error. Ask for a new one.
 pair-refused = The market did not take this PC: { $detail }
 pair-failed = This PC has not joined: { $detail }
+invite-title = Join this market?
+invite-text = A link asks this PC to join { $market }. Join only if you know who sent it.
+invite-leaves = This PC would leave { $market }.
+invite-no = No, thanks
 
 start-title = Nightjar could not start
 start-already-running = Nightjar already runs on this PC without a window. End that one first (its service, or Ctrl+C where it runs), then start this app again.
 start-failed = The cause: { $detail }
 window-failed = The window cannot be opened: { $detail }
+start-link-title = This page is closed
+start-link-used = This link was used before, or it is too old. Run `nightjar host --ui` on that PC for a fresh one.
 ui-loading = Nightjar is starting…
 ui-dismiss = Close this message
 ui-state-earning = Earning
@@ -538,6 +544,9 @@ work-images-hint = Only these images, made by Nightjar, are started here; a rent
 work-size = { $gib } GiB
 work-here = on this PC
 work-not-here = not here
+work-log = What became of the jobs
+work-log-hint = Each step of a job's container, the newest first. What a tenant does inside is written down nowhere.
+work-log-empty = No job was here yet.
 work-limits = What a job may use
 work-limits-hint = The kernel holds every job to this.
 set-cores = Processor
@@ -564,10 +573,10 @@ set-tariff = Electricity
 set-tariff-hint = What a kilowatt-hour costs you; 0 counts electricity for nothing.
 set-overhead = The rest of the PC
 set-overhead-hint = What processor, fans and power supply draw more because a job runs.
-market-tariff-windows = { $count ->
-    [one] One stretch of hours has a price of its own (see `nightjar schedule tariff`).
-   *[other] { $count } stretches of hours have prices of their own (see `nightjar schedule tariff`).
-   }
+market-tariff-hours = Electricity by the hour
+market-tariff-hours-hint = Only where your meter counts day and night apart. The first line that fits holds; outside of all, the price above.
+market-tariff-days = On
+market-every-day = Every day
 set-region = Region
 set-region-hint = Renters may ask for one. Letters, digits, dot, dash and space.
 market-says = What the market says

@@ -7,6 +7,7 @@ use nightjar_core::host::UserCommand;
 use nightjar_core::network::CAP_MIB;
 use nightjar_core::schedule::{MOST_OVERHEAD_WATTS, MOST_PER_KWH_MICROS};
 use nightjar_core::settings::Settings;
+use nightjar_core::tariff::MOST_TARIFF_WINDOWS;
 use nightjar_core::thermal::QuietHours;
 use ts_rs::{Config, ExportError, TS};
 
@@ -40,6 +41,7 @@ fn defaults() -> Result<String, ExportError> {
     let value = serde_json::to_value(&settings).map_err(std::io::Error::other)?;
     let more = [
         ("network.monthly_cap_mib", 0, *CAP_MIB.start(), *CAP_MIB.end()),
+        ("tariff.windows", 0, 0, u64::try_from(MOST_TARIFF_WINDOWS).unwrap_or(u64::MAX)),
         ("tariff.price_per_kwh", 0, 0, MOST_PER_KWH_MICROS.unsigned_abs()),
         ("tariff.overhead_watts", 0, 0, MOST_OVERHEAD_WATTS.into()),
     ];

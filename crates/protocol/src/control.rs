@@ -1,6 +1,6 @@
 //! The local control socket of a running host: one JSON object a line, at most [`MAX_LINE_BYTES`].
 //!
-//! `Status`, `Do` and `Why` are answered once; `Watch` is answered with the view now and again after each change.
+//! Each is answered once, but for `Watch` and `WatchClosely`: the view now and again after each change.
 
 use nightjar_core::history::CardHistory;
 use nightjar_core::host::{CommandError, UserCommand};
@@ -11,6 +11,7 @@ use ts_rs::TS;
 
 use crate::night::Night;
 use crate::view::ViewModel;
+use crate::window::{EnrolRefusal, Question, QuestionRefusal, Reply};
 
 /// Longest line that either side reads.
 pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
@@ -20,6 +21,8 @@ pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 pub enum ControlRequest {
     Status,
     Watch,
+    /// As `Watch`, for a window: cards are read each second while the connection lasts.
+    WatchClosely,
     /// What the owner has chosen, as it is in force.
     Settings,
     Do(UserCommand),
@@ -32,6 +35,13 @@ pub enum ControlRequest {
     History {
         since_ms: u64,
         points: u32,
+    },
+    /// What a page asks for.
+    Ask(Question),
+    /// Join a market.
+    Enrol {
+        coordinator_url: String,
+        pairing_code: String,
     },
     /// End the host as a signal would: jobs end, the power limit goes back.
     Quit,
@@ -46,6 +56,8 @@ pub enum ControlAnswer {
     History(Result<Vec<CardHistory>, String>),
     Refused(Refusal),
     Night(Box<Night>),
+    Reply(Result<Box<Reply>, QuestionRefusal>),
+    Enrolled(Result<(), EnrolRefusal>),
     Bye,
 }
 

@@ -3,6 +3,7 @@
 
 use nightjar_core::books::{Books, NightTakings, Span};
 use nightjar_core::history::CardHistory;
+use nightjar_core::lease::LeaseId;
 use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -39,10 +40,14 @@ pub enum Question {
     },
     Checks,
     Images,
+    /// What became of the last jobs' containers.
+    Steps,
     /// What a report of a problem would hold. It goes nowhere by itself.
     Report,
     /// Writes the report that was shown last into the folder for downloads.
     SaveReport,
+    /// A market that a link has named since this was last asked.
+    Invitation,
     /// What only the desktop knows.
     Desktop,
     SetAutostart {
@@ -62,8 +67,15 @@ pub enum Reply {
     Night(Box<Night>),
     Checks(Vec<Check>),
     Images(Vec<ImageLine>),
-    Report { text: String },
-    Saved { path: String },
+    /// The newest first.
+    Steps(Vec<StepLine>),
+    Report {
+        text: String,
+    },
+    Saved {
+        path: String,
+    },
+    Invitation(Option<Invitation>),
     Desktop(DesktopFacts),
     Done,
 }
@@ -79,6 +91,25 @@ pub struct ImageLine {
     pub size_mib: u64,
     pub licence: String,
     pub is_present: bool,
+}
+
+/// One step of a job's container. What goes on inside it is in no journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StepLine {
+    pub at: Timestamp,
+    pub lease: LeaseId,
+    pub image: String,
+    /// A pseudonym.
+    pub renter: String,
+    pub sentence: String,
+}
+
+/// A market that wants this PC, and the code with which it would take it, from a link. Joining is for the owner to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Invitation {
+    /// `https`, or `http` to this PC itself.
+    pub market: String,
+    pub code: String,
 }
 
 /// What only the desktop knows.

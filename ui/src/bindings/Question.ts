@@ -5,4 +5,4 @@ import type { Timestamp } from "./Timestamp";
 /**
  * What a page asks for when it is opened, beside the view that is always there.
  */
-export type Question = { "question": "history", since_ms: number, points: number, } | { "question": "books", span: Span, } | { "question": "nights", months_ago: number, } | { "question": "night", since: Timestamp, until: Timestamp, } | { "question": "save_books", span: Span, } | { "question": "checks" } | { "question": "images" } | { "question": "report" } | { "question": "save_report" } | { "question": "desktop" } | { "question": "set_autostart", on: boolean, } | { "question": "quit" };
+export type Question = { "question": "history", since_ms: number, points: number, } | { "question": "books", span: Span, } | { "question": "nights", months_ago: number, } | { "question": "night", since: Timestamp, until: Timestamp, } | { "question": "save_books", span: Span, } | { "question": "checks" } | { "question": "images" } | { "question": "steps" } | { "question": "report" } | { "question": "save_report" } | { "question": "invitation" } | { "question": "desktop" } | { "question": "set_autostart", on: boolean, } | { "question": "quit" };

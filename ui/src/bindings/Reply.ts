@@ -4,10 +4,12 @@ import type { CardHistory } from "./CardHistory";
 import type { Check } from "./Check";
 import type { DesktopFacts } from "./DesktopFacts";
 import type { ImageLine } from "./ImageLine";
+import type { Invitation } from "./Invitation";
 import type { Night } from "./Night";
 import type { NightTakings } from "./NightTakings";
+import type { StepLine } from "./StepLine";
 
 /**
  * The answer to a [`Question`].
  */
-export type Reply = { "reply": "history", "data": Array<CardHistory> } | { "reply": "books", "data": Books } | { "reply": "nights", "data": Array<NightTakings> } | { "reply": "night", "data": Night } | { "reply": "checks", "data": Array<Check> } | { "reply": "images", "data": Array<ImageLine> } | { "reply": "report", "data": { text: string, } } | { "reply": "saved", "data": { path: string, } } | { "reply": "desktop", "data": DesktopFacts } | { "reply": "done" };
+export type Reply = { "reply": "history", "data": Array<CardHistory> } | { "reply": "books", "data": Books } | { "reply": "nights", "data": Array<NightTakings> } | { "reply": "night", "data": Night } | { "reply": "checks", "data": Array<Check> } | { "reply": "images", "data": Array<ImageLine> } | { "reply": "steps", "data": Array<StepLine> } | { "reply": "report", "data": { text: string, } } | { "reply": "saved", "data": { path: string, } } | { "reply": "invitation", "data": Invitation | null } | { "reply": "desktop", "data": DesktopFacts } | { "reply": "done" };

@@ -294,6 +294,10 @@ export const BOUNDS: Record<string, [number, number]> = {
     0,
     1000000000
   ],
+  "tariff.windows": [
+    0,
+    48
+  ],
   "temperature_ceiling_celsius": [
     50,
     95

@@ -1,10 +1,10 @@
+import type { Invitation } from "../bindings/Invitation";
 import type { Question } from "../bindings/Question";
 import type { Reply } from "../bindings/Reply";
 import type { Settings } from "../bindings/Settings";
-import type { StartFailure } from "../bindings/StartFailure";
 import type { UserCommand } from "../bindings/UserCommand";
 import type { ViewModel } from "../bindings/ViewModel";
-import { type Backend, EnrolRefused, NotStarted, Refused, Unanswered } from "./backend/backend";
+import { type Backend, EnrolRefused, type NothingThere, NotStarted, Refused, Unanswered } from "./backend/backend";
 import { type Page, PAGES } from "./pages";
 import { enrolSentence, refusalSentence } from "./refusals";
 import { systemLanguage, type Texts, textsOf } from "./texts";
@@ -26,7 +26,7 @@ export interface Reading {
 /** What the window knows: the newest view model and whatever went wrong last. It decides nothing. */
 export class Board {
   view = $state.raw<ViewModel | null>(null);
-  failure = $state.raw<StartFailure | null>(null);
+  failure = $state.raw<NothingThere | null>(null);
   /** A sentence about the last command that was not carried out. */
   complaint = $state<string | null>(null);
   page = $state<Page>("now");
@@ -34,6 +34,8 @@ export class Board {
   undoable = $state(false);
   /** The first run was left for now. */
   introductionLeft = $state(false);
+  /** A market that a link has named; nothing is joined by it. */
+  invitation = $state.raw<Invitation | null>(null);
   /** The last readings of each card, the oldest first. */
   readings = $state.raw<Record<string, Reading[]>>({});
   /** A command is on its way. */
@@ -64,17 +66,22 @@ export class Board {
       this.#show(this.#unseen);
     };
     document.addEventListener("visibilitychange", look);
+    const lost = (why: unknown) => {
+      if (over) return;
+      if (why instanceof NotStarted) this.failure = why.failure;
+      else if (why !== null) this.complaint = this.texts.say("ui-connection-lost", { detail: message(why) });
+      else this.complaint = null;
+    };
     const connecting = async () => {
       try {
         // The subscription first, so that no change falls between the two.
-        stop = await this.backend.onView(draw);
+        stop = await this.backend.onView(draw, lost);
         if (over) return stop();
         const view = await this.backend.view();
         // A change that came meanwhile is newer than this answer.
         if (!this.view || this.view.at < view.at) this.#show(view);
       } catch (error) {
-        if (error instanceof NotStarted) this.failure = error.failure;
-        else this.complaint = this.texts.say("ui-connection-lost", { detail: message(error) });
+        lost(error);
       }
     };
     void connecting();
@@ -201,8 +208,22 @@ export class Board {
     await this.#attempt(() => this.backend.command(command));
   }
 
-  async enrol(coordinatorUrl: string, pairingCode: string): Promise<void> {
-    await this.#attempt(() => this.backend.enrol(coordinatorUrl, pairingCode));
+  async enrol(coordinatorUrl: string, pairingCode: string): Promise<boolean> {
+    return this.#attempt(() => this.backend.enrol(coordinatorUrl, pairingCode));
+  }
+
+  /** A link that was opened brings the window to the front, and is asked for then. */
+  async seekInvitation(): Promise<void> {
+    try {
+      const { data } = await this.ask({ question: "invitation" }, "invitation");
+      if (data) this.invitation = data;
+    } catch {
+      // No link, then; whatever is wrong is told where it is asked for.
+    }
+  }
+
+  async accept(invitation: Invitation): Promise<void> {
+    if (await this.enrol(invitation.market, invitation.code)) this.invitation = null;
   }
 
   dismiss(): void {

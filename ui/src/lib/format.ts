@@ -85,3 +85,9 @@ export function rate(kbit: number, language: Language): string {
   if (kbit >= 1_000) return `${number(kbit / 1_000, language, 1)} Mbit/s`;
   return `${number(kbit, language)} kbit/s`;
 }
+
+/** Monday to Sunday, short. */
+export function dayNames(language: Language): string[] {
+  const format = new Intl.DateTimeFormat(language, { weekday: "short", timeZone: "UTC" });
+  return Array.from({ length: 7 }, (_, index) => format.format(Date.UTC(2024, 0, 1 + index)));
+}

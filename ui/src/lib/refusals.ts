@@ -1,6 +1,6 @@
 import type { EnrolRefusal } from "../bindings/EnrolRefusal";
 import type { Refusal } from "../bindings/Refusal";
-import type { StartFailure } from "../bindings/StartFailure";
+import type { NothingThere } from "./backend/backend";
 import type { Texts } from "./texts";
 
 /** What people read when a command was not taken. */
@@ -49,10 +49,12 @@ export function enrolSentence(refusal: EnrolRefusal, texts: Texts): string {
 }
 
 /** What people read when there is no host behind the window. */
-export function failureSentence(failure: StartFailure, texts: Texts): string {
+export function failureSentence(failure: NothingThere, texts: Texts): string {
   switch (failure.kind) {
     case "already_running":
       return texts.say("start-already-running");
+    case "link_used":
+      return texts.say("start-link-used");
     case "other":
       return texts.say("start-failed", { detail: failure.detail });
   }

@@ -99,6 +99,17 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, handle: AgentHan
                 Err(refusal) => ControlAnswer::Refused(refusal),
             },
             Ok(ControlRequest::Watch) => return watch(&mut stream, &handle).await,
+            Ok(ControlRequest::WatchClosely) => {
+                let _window = OpenWindow::of(&handle);
+                return watch(&mut stream, &handle).await;
+            }
+            Ok(ControlRequest::Ask(question)) => {
+                ControlAnswer::Reply(handle.ask(question, Vec::new()).await.map(Box::new))
+            }
+            Ok(ControlRequest::Enrol { coordinator_url, pairing_code }) => {
+                let joined = handle.enrol(coordinator_url.trim(), pairing_code.trim()).await;
+                ControlAnswer::Enrolled(joined.map_err(Into::into))
+            }
             Ok(ControlRequest::History { since_ms, points }) => {
                 ControlAnswer::History(handle.history(since_ms, points).await)
             }
@@ -113,6 +124,23 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, handle: AgentHan
     Ok(())
 }
 
+/// A front end looks closely while this lives.
+struct OpenWindow(AgentHandle);
+
+impl OpenWindow {
+    fn of(handle: &AgentHandle) -> Self {
+        handle.window_open(true);
+        Self(handle.clone())
+    }
+}
+
+impl Drop for OpenWindow {
+    fn drop(&mut self) {
+        self.0.window_open(false);
+    }
+}
+
+/// Until the host ends or nobody listens any more; what the other side says meanwhile is passed over.
 async fn watch<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut BufReader<S>,
     handle: &AgentHandle,
@@ -121,8 +149,15 @@ async fn watch<S: AsyncRead + AsyncWrite + Unpin>(
     loop {
         let now = ControlAnswer::View(Box::new((**view.borrow_and_update()).clone()));
         answer(stream, &now).await?;
-        if view.changed().await.is_err() {
-            return Ok(());
+        let mut word = [0; 64];
+        loop {
+            tokio::select! {
+                changed = view.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return Ok(()),
+                },
+                heard = stream.read(&mut word) => if heard? == 0 { return Ok(()) },
+            }
         }
     }
 }

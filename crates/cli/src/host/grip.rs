@@ -83,9 +83,11 @@ pub(super) fn view(answer: ControlAnswer) -> Result<Box<ViewModel>, Failure> {
     match answer {
         ControlAnswer::View(view) => Ok(view),
         ControlAnswer::Refused(refusal) => Err(refused(&refusal)),
-        ControlAnswer::Settings(_) | ControlAnswer::Night(_) | ControlAnswer::History(_) => {
-            Err(Failure::failed("the host answered with something else"))
-        }
+        ControlAnswer::Settings(_)
+        | ControlAnswer::Night(_)
+        | ControlAnswer::History(_)
+        | ControlAnswer::Reply(_)
+        | ControlAnswer::Enrolled(_) => Err(Failure::failed("the host answered with something else")),
         ControlAnswer::Bye => Err(Failure::new(Exit::NotRunning, "the host is ending")),
     }
 }

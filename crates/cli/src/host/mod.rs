@@ -1,5 +1,6 @@
 //! Commands of a host: run one without a desktop, and talk to the one that runs.
 
+mod browser;
 mod choice;
 mod gpu;
 pub mod gpu_arguments;

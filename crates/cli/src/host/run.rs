@@ -1,10 +1,14 @@
 //! The headless host.
 
 use std::io::{BufRead, IsTerminal, Read};
+use std::path::PathBuf;
 
+use nightjar_agent::control::Client;
 use nightjar_agent::{Agent, AgentHandle, EngineAddress, EnrolError, Signals, StartError};
+use nightjar_protocol::control::ControlRequest;
 use serde_json::json;
 
+use super::browser::{self, Served};
 use crate::arguments::{Host, HostPlace};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, note};
@@ -29,39 +33,53 @@ pub async fn run(arguments: &Host, output: Output) -> Result<(), Failure> {
     let code = arguments.pair.as_deref().map(pairing_code).transpose()?;
     let socket = nightjar_agent::control::socket_path(&config.runtime_dir);
     let data_dir = config.data_dir.clone();
+    let runtime_dir = config.runtime_dir.clone();
     let mut signals = Signals::listen();
-    let agent = Agent::start(config).await.map_err(|error| match error {
-        StartError::AlreadyRunning(_) => Failure::failed(error.to_string())
-            .advise("use that one, or give this one another folder with --data-dir"),
-        StartError::Other(error) => Failure::from(error),
-    })?;
+    let agent = match Agent::start(config).await {
+        Ok(agent) => agent,
+        Err(StartError::AlreadyRunning(_)) if arguments.looks_on() => {
+            return look_on(runtime_dir, arguments, signals, output).await;
+        }
+        Err(error @ StartError::AlreadyRunning(_)) => {
+            return Err(Failure::failed(error.to_string())
+                .advise("use that one, or give this one another folder with --data-dir"));
+        }
+        Err(StartError::Other(error)) => return Err(Failure::from(error)),
+    };
     let handle = agent.handle();
     // From here on jobs of an earlier run may be going on, so every way out ends them first.
-    let joined = tokio::select! {
-        joined = join_market(&handle, arguments, code.as_deref()) => joined,
+    let begun = tokio::select! {
+        begun = begin(&handle, arguments, code.as_deref(), runtime_dir) => begun,
         () = signals.wait() => Err(Failure::failed("ended while joining the market")),
     };
-    if let Err(failure) = joined {
-        handle.shutdown().await;
-        return Err(failure);
-    }
+    let served = match begun {
+        Ok(served) => served,
+        Err(failure) => {
+            handle.shutdown().await;
+            return Err(failure);
+        }
+    };
     let view = handle.view().borrow().clone();
     let market = view.identity.coordinator.clone();
-    let words = format!(
+    let mut words = format!(
         "ready: host {}, {}, data in {}",
         &view.identity.host_key[..view.identity.host_key.len().min(16)],
         market.as_deref().map_or_else(|| String::from("in no market"), |url| format!("market {url}")),
         data_dir.display()
     );
+    if let Some(served) = &served {
+        words = format!("{words}\n{}", browser::words(served));
+    }
     let object = json!({
         "ready": true,
         "host_key": view.identity.host_key,
         "coordinator": market,
         "data_dir": data_dir,
         "control": socket,
+        "ui": served.as_ref().map(|served| &served.link),
     });
     output.print(&object, &words)?;
-    if market.is_none() {
+    if market.is_none() && served.is_none() {
         note("this PC belongs to no market yet: start it once with --coordinator URL --pair -");
     }
 
@@ -72,6 +90,41 @@ pub async fn run(arguments: &Host, output: Output) -> Result<(), Failure> {
         ending.shutdown().await;
     });
     Ok(agent.join().await?)
+}
+
+/// Joins the market and opens the page, as far as either is asked for.
+async fn begin(
+    handle: &AgentHandle,
+    arguments: &Host,
+    code: Option<&str>,
+    runtime_dir: PathBuf,
+) -> Result<Option<Served>, Failure> {
+    join_market(handle, arguments, code).await?;
+    match arguments.ui {
+        Some(port) => browser::serve(runtime_dir, port).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Serves the page of the host that runs already, until that host ends or this command is ended.
+async fn look_on(
+    runtime_dir: PathBuf,
+    arguments: &Host,
+    mut signals: Signals,
+    output: Output,
+) -> Result<(), Failure> {
+    let gone = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::NotRunning, format!("the host that runs here does not answer: {error}"))
+    };
+    let mut client = Client::connect(&runtime_dir).await.map_err(|error| gone(&error))?;
+    client.request(&ControlRequest::Watch).await.map_err(|error| gone(&error))?;
+    let served = browser::serve(runtime_dir, arguments.ui.unwrap_or_default()).await?;
+    output.print(&json!({ "ui": served.link }), &browser::words(&served))?;
+    tokio::select! {
+        () = signals.wait() => {}
+        () = async { while client.next().await.is_ok() {} } => note("the host has ended, and its page with it"),
+    }
+    Ok(())
 }
 
 async fn join_market(handle: &AgentHandle, arguments: &Host, code: Option<&str>) -> Result<(), Failure> {
@@ -97,6 +150,14 @@ fn refused(error: EnrolError) -> Failure {
         EnrolError::Refused(body) => Failure::from(body),
         EnrolError::Unreachable { .. } => Failure::new(Exit::Unreachable, error.to_string()),
         EnrolError::Storage(_) | EnrolError::Ending => Failure::failed(error.to_string()),
+    }
+}
+
+impl Host {
+    /// Nothing was said of the host itself, so one that runs already will do.
+    fn looks_on(&self) -> bool {
+        let begins = [&self.coordinator, &self.pair, &self.docker].iter().any(|given| given.is_some());
+        self.ui.is_some() && !begins && self.config.is_none()
     }
 }
 

@@ -20,9 +20,12 @@ export class EnrolRefused extends Error {
   }
 }
 
-/** There is no running host behind this window, and there will be none before the app is started again. */
+/** Why there is nothing behind this window; in a browser, also that its link was used or has run out. */
+export type NothingThere = StartFailure | { kind: "link_used" };
+
+/** There is no running host behind this window, and there will be none before it is opened again. */
 export class NotStarted extends Error {
-  constructor(readonly failure: StartFailure) {
+  constructor(readonly failure: NothingThere) {
     super(failure.kind);
   }
 }
@@ -40,6 +43,9 @@ export interface Backend {
   enrol(coordinatorUrl: string, pairingCode: string): Promise<void>;
   /** @throws {Unanswered} */
   ask(question: Question): Promise<Reply>;
-  /** Calls `draw` after each change until the returned function is called. */
-  onView(draw: (view: ViewModel) => void): Promise<() => void>;
+  /**
+   * Calls `draw` after each change until the returned function is called, and `lost` where a connection is gone (why) or
+   * there again (`null`).
+   */
+  onView(draw: (view: ViewModel) => void, lost: (why: Error | null) => void): Promise<() => void>;
 }

@@ -344,11 +344,32 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
           { name: "pytorch-cuda:lite", title: "The PyTorch image without PyTorch", size_mib: 540, licence: "BSD-3-Clause", is_present: true },
         ],
       };
+    case "steps": {
+      const step = (minutes: number, sentence: string) => ({
+        at: view.at - minutes * 60_000,
+        lease: recordedJob().lease,
+        image: "pytorch-cuda:lite",
+        renter: "quiet-heron",
+        sentence,
+      });
+      return {
+        reply: "steps",
+        data: [
+          step(10, "A job is running."),
+          step(16, "The job is frozen while you are here."),
+          step(48, "A job is running."),
+          step(49, "A job is ready to start."),
+          step(51, "A job is being prepared."),
+        ],
+      };
+    }
     case "report":
       return { reply: "report", data: { text: "Nightjar 0.1.0 on linux x86_64\n[ok] Graphics driver\n" } };
     case "save_books":
     case "save_report":
       return { reply: "saved", data: { path: "Downloads/nightjar.txt" } };
+    case "invitation":
+      return { reply: "invitation", data: null };
     case "desktop":
       return { reply: "desktop", data: { has_tray: true, starts_at_login: false } };
     case "set_autostart":

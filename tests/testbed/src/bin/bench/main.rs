@@ -7,6 +7,7 @@ mod gpu;
 mod gpu_sample;
 mod idle;
 mod memory;
+mod ui;
 mod worker;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("giveback", giveback::run),
     ("gpu", gpu::run),
     ("idle", idle::run),
+    ("ui", ui::run),
     ("worker", worker::run),
 ];
 

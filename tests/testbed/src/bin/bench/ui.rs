@@ -1,0 +1,140 @@
+//! `bench ui`: how long the owner waits for the window after a click in the tray, how large its script is, and how many
+//! frames it loses while it is scrolled and its figures change.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use nightjar_testbed::figures::{Figures, percentile_ms};
+use nightjar_testbed::host::Host;
+use nightjar_testbed::place::{checkout, program};
+use nightjar_testbed::process::wait_for;
+use nightjar_testbed::screen::Screen;
+use nightjar_testbed::stage::Room;
+use nightjar_testbed::tray::Tray;
+use nightjar_testbed::webdriver::Window;
+
+use crate::common::SOON;
+
+/// Edges on the screen once a page with its navigation is drawn; "loading" alone has a tenth of them.
+const DRAWN_EDGES: usize = 1_500;
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+const KIB: f64 = 1_024.0;
+
+pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
+    let times = if quick { 5 } else { 20 };
+    let clicks = clicks(times)?;
+    let (first, later) = clicks.split_first().context("no window was opened")?;
+    figures.lower("tray_click_to_drawn_ms", "ms", percentile_ms(later, 0.5), Some(300.0));
+    figures.lower("tray_click_to_drawn_p95_ms", "ms", percentile_ms(later, 0.95), None);
+    figures.lower("tray_click_to_drawn_first_ms", "ms", percentile_ms(&[*first], 1.0), Some(600.0));
+    let (all, start) = script_gzip_kib()?;
+    figures.lower("script_gzip_kib", "KiB", all, Some(250.0));
+    figures.lower("script_at_start_gzip_kib", "KiB", start, None);
+    match std::env::var_os("NIGHTJAR_TAURI_DRIVER").map(PathBuf::from).filter(|driver| driver.exists()) {
+        Some(driver) => {
+            let seconds = if quick { 3 } else { 10 };
+            let dropped = dropped_frames_percent(&driver, seconds)?;
+            figures.lower("dropped_frames_percent", "%", dropped, Some(5.0));
+        }
+        None => eprintln!("dropped_frames_percent is left out: NIGHTJAR_TAURI_DRIVER names no tauri-driver"),
+    }
+    Ok(())
+}
+
+/// From the click to a drawn page, the first one after a start and those after it.
+fn clicks(times: usize) -> anyhow::Result<Vec<Duration>> {
+    let room = Room::set()?;
+    let tray = Tray::watch(&room.desktop)?;
+    let around = room.place()?;
+    let settings =
+        nightjar_core::settings::Settings { introduced: 3, ..nightjar_testbed::host::quick_settings() };
+    around.write_settings(&settings)?;
+    let _app = Host::start_app(around, &["--hidden"])?;
+    let item = tray.item(SOON)?;
+    let open = item.line("Open Nightjar")?;
+    let screen = Screen::connect(room.desktop.display())?;
+    let mut taken = Vec::new();
+    for number in 0..=times {
+        std::thread::sleep(Duration::from_secs(2));
+        let before = screen.edges()?;
+        ensure!(before < DRAWN_EDGES / 3, "the screen is not empty before a click: {before} edges");
+        let clicked = Instant::now();
+        item.click(&open)?;
+        let drawn = wait_until_drawn(&screen)? - clicked;
+        eprintln!("click {number}: drawn after {:.0} ms", drawn.as_secs_f64() * 1_000.0);
+        taken.push(drawn);
+        let window = room.desktop.windows("Nightjar").into_iter().next().context("there is no window")?;
+        room.desktop.close(&window)?;
+        wait_for("the window's end", SOON, || Ok(room.desktop.windows("Nightjar").is_empty().then_some(())))?;
+    }
+    Ok(taken)
+}
+
+fn wait_until_drawn(screen: &Screen) -> anyhow::Result<Instant> {
+    let begun = Instant::now();
+    loop {
+        let looked = Instant::now();
+        if screen.edges()? >= DRAWN_EDGES {
+            return Ok(looked);
+        }
+        ensure!(begun.elapsed() < SOON, "no page was drawn within {SOON:?}");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Of the whole page, and of what it loads before it draws.
+fn script_gzip_kib() -> anyhow::Result<(f64, f64)> {
+    let folder = checkout().join("ui/dist/assets");
+    let (mut all, mut start) = (0.0, 0.0);
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|ending| ending != "js") {
+            continue;
+        }
+        let packed = Command::new("gzip").args(["-9", "-c"]).arg(&path).output()?;
+        ensure!(packed.status.success(), "gzip failed on {}", path.display());
+        let kib = packed.stdout.len() as f64 / KIB;
+        all += kib;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        start += if name.starts_with("index-") { kib } else { 0.0 };
+    }
+    ensure!(start > 0.0, "the page has no script: run `cargo xtask ui`");
+    Ok((all, start))
+}
+
+/// Scrolls page after page and counts the frames that did not come, of sixty a second.
+fn dropped_frames_percent(driver: &std::path::Path, seconds: u32) -> anyhow::Result<f64> {
+    let room = Room::set()?;
+    let around = room.place()?;
+    let app = program("nightjar-desktop")?;
+    let window = Window::open(room.folder(), &room.desktop, driver, &app, |command| around.enter(command))?;
+    wait_for("the first run", SOON, || Ok(window.text("first-run").ok()))?;
+    window.click("first-skip")?;
+    wait_for("the first page", SOON, || Ok(window.text("sentence").ok()))?;
+    let (mut came, mut wanted) = (0.0, 0.0);
+    for page in ["now", "card", "when", "network"] {
+        window.click(&format!("nav-{page}"))?;
+        std::thread::sleep(Duration::from_millis(700));
+        let found = window.run_later(&format!(
+            "const done = arguments[0], main = document.querySelector('main'); \
+             let frames = 0, begun = null, way = 4; \
+             const frame = at => {{ \
+               begun ??= at; \
+               if (at - begun >= {seconds}000) return done([frames, at - begun]); \
+               frames += 1; \
+               const before = main.scrollTop; \
+               main.scrollBy(0, way); \
+               if (main.scrollTop === before) way = -way; \
+               requestAnimationFrame(frame); \
+             }}; \
+             requestAnimationFrame(frame);"
+        ))?;
+        let (frames, ms): (f64, f64) = serde_json::from_value(found)?;
+        eprintln!("{page}: {frames} frames in {ms:.0} ms");
+        came += frames;
+        wanted += ms * 60.0 / 1_000.0;
+    }
+    Ok((100.0 * (1.0 - came / wanted)).max(0.0))
+}
