@@ -225,7 +225,10 @@ async fn looks_on(host: &Host<'_>, web: &reqwest::Client) {
     let entered = web.post(format!("{base}/session")).json(&body).send().await.unwrap();
     let key = entered.json::<serde_json::Value>().await.unwrap()["key"].as_str().unwrap().to_owned();
     let mut views = web.get(format!("{base}/views")).bearer_auth(key).send().await.unwrap();
-    let first = timeout(WITHIN, views.chunk()).await.unwrap().unwrap().unwrap();
+    let mut first = Vec::new();
+    while first.last() != Some(&b'\n') {
+        first.extend(timeout(WITHIN, views.chunk()).await.unwrap().unwrap().unwrap());
+    }
     let view: serde_json::Value = serde_json::from_slice(first.trim_ascii()).unwrap();
     assert_eq!(view["earn_while_idle"], false, "{view}");
     assert_eq!(host.ask(&["resume"]).await.code, 0);
