@@ -1,6 +1,7 @@
 //! `cargo xtask COMMAND`: everything that is done with this checkout, on a machine with only `cargo`.
 
 mod bench;
+mod catalogue;
 mod demo;
 mod dist;
 mod packages;
@@ -26,6 +27,8 @@ Usage: cargo xtask COMMAND
                                the app costs while nothing happens, beside BOINC); ui (a click in the tray to a drawn window,
                                the script's size, lost frames)
   dist                         the Debian package of app, command line and helper, checked by lintian
+  catalogue                    signs images/catalog.toml, with the key in the file that NIGHTJAR_CATALOGUE_SECRET names, or
+                               one of your own that is made for it
   bindings                     writes the TypeScript types of ui/src/bindings
   ui                           builds the window's page
   setup                        installs what the other commands need, and nothing else
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         ["windows", "--all"] => windows::check(true),
         ["bench", name, flags @ ..] => bench::bench(name, flags),
         ["dist", flags @ ..] => dist::dist(flags),
+        ["catalogue"] => catalogue::sign(),
         ["bindings"] => steps::bindings(),
         ["ui"] => steps::ui(),
         ["setup"] => packages::everything(),

@@ -28,6 +28,7 @@ const ENGINE: &[&str] = &[
     "nftables",
     "openssh-client",
     "curl",
+    "docker-registry",
 ];
 
 /// A desktop without a screen.
@@ -76,6 +77,10 @@ pub(crate) fn engine() -> Done {
 
 pub(crate) fn desktop() -> Done {
     install(DESKTOP)
+}
+
+pub(crate) fn openssl() -> Done {
+    install(&["openssl"])
 }
 
 pub(crate) fn peers() -> Done {

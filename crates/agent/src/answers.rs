@@ -5,14 +5,15 @@ use nightjar_core::lease::{LeaseState, LeaseTerms};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::doctor::Check;
+use nightjar_protocol::images::PulledImages;
 use nightjar_protocol::text::Texts;
 use nightjar_protocol::window::{ImageLine, Question, QuestionRefusal, Reply, StepLine};
-use nightjar_worker::catalogue::Catalogue;
 use tokio::sync::oneshot;
 
 use crate::clock::{local_midnight, nights_of_month, span_start};
 use crate::handle::AgentHandle;
 use crate::owner::Message;
+use crate::pulls::{ImagesOrder, PullOrder};
 
 /// Jobs that a page lists; a table for a spreadsheet has them all.
 const SHOWN_JOBS: usize = 200;
@@ -41,6 +42,9 @@ impl AgentHandle {
             Question::SaveBooks { span } => self.save_books(span).await?,
             Question::Checks => Reply::Checks(self.checks().await?),
             Question::Images => Reply::Images(self.images().await?),
+            Question::PulledImages => self.pulled_images(ImagesOrder::List).await?,
+            Question::PullImage { name } => self.pulled_images(ImagesOrder::Pull { name }).await?,
+            Question::FreeImage { name } => self.pulled_images(ImagesOrder::Free { name }).await?,
             Question::Steps => Reply::Steps(self.steps().await?),
             Question::Report => self.write_report(log).await?,
             Question::SaveReport => self.save_report()?,
@@ -93,18 +97,20 @@ impl AgentHandle {
     /// The images that this host may start, and which of them are here.
     ///
     /// # Errors
-    /// When the catalogue of this build cannot be read.
-    pub async fn images(&self) -> anyhow::Result<Vec<ImageLine>> {
+    /// When the host is ending.
+    pub async fn images(&self) -> Result<Vec<ImageLine>, Refusal> {
         let (answer, answered) = oneshot::channel();
-        let _ = self.messages.send(Message::Images(answer));
-        let present = answered.await.unwrap_or_default();
-        let catalogue = Catalogue::shipped()?;
-        let lines = catalogue.images().iter().map(|image| ImageLine {
+        let ending = || Refusal::Unreadable { detail: String::from("the host is ending") };
+        self.messages.send(Message::Images(answer)).map_err(|_| ending())?;
+        let present = answered.await.map_err(|_| ending())?;
+        let lines = self.workers.catalogue().images().iter().map(|image| ImageLine {
             name: image.key(),
             title: image.title.clone(),
             size_mib: image.size_mib,
             licence: image.licence.clone(),
+            task_kinds: image.task_kinds.clone(),
             is_present: present.contains(&image.key()),
+            can_be_pulled: image.digest.is_some(),
         });
         Ok(lines.collect())
     }
@@ -124,6 +130,16 @@ impl AgentHandle {
             sentence: texts.lease_state(&state),
         };
         Ok(steps.into_iter().map(line).collect())
+    }
+
+    /// Lists, fetches or removes images from a registry, and says what is here after that.
+    async fn pulled_images(&self, order: ImagesOrder) -> anyhow::Result<Reply> {
+        let (answer, answered) = oneshot::channel();
+        self.pulls
+            .send(PullOrder::Ask { order, answer })
+            .map_err(|_| anyhow::anyhow!("the host is ending"))?;
+        let pulled: PulledImages = answered.await?.map_err(anyhow::Error::msg)?;
+        Ok(Reply::PulledImages(pulled))
     }
 
     /// The currency of the owner's price.

@@ -1,10 +1,11 @@
 //! Where the host keeps its things. Every path can be moved by a variable, for tests and for a second host on one PC.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nightjar_protocol::helper::{HELPER_SOCKET, HELPER_SOCKET_ENV};
 use nightjar_worker::EngineAddress;
+use nightjar_worker::catalogue::Catalogue;
 
 /// See each field; [`AgentConfig::from_environment`] fills in what the platform is used to.
 #[derive(Clone, Debug)]
@@ -21,8 +22,34 @@ pub struct AgentConfig {
     pub helper: PathBuf,
     /// Where the kernel shows the power states of the cards, which are looked at before a card is (`NIGHTJAR_SYSFS`).
     pub sysfs: PathBuf,
+    /// Images beside those that this program ships (`NIGHTJAR_CATALOGUE`, with the key in `NIGHTJAR_CATALOGUE_KEY`).
+    pub own_catalogue: Option<OwnCatalogue>,
     /// The host key is kept in this PC's keyring where there is one; else in a file only its owner can read.
     pub use_keyring: bool,
+}
+
+/// A catalogue of the host's own. Its signature, in hexadecimal, is in a file of its name with `.sig` after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCatalogue {
+    pub path: PathBuf,
+    /// ed25519, in hexadecimal.
+    pub key: String,
+}
+
+impl OwnCatalogue {
+    /// # Errors
+    /// When a file cannot be read, the signature is not right, or the catalogue does not pass its checks.
+    pub(crate) fn added_to(&self, shipped: Catalogue) -> anyhow::Result<Catalogue> {
+        let mut signature = self.path.clone().into_os_string();
+        signature.push(".sig");
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+        };
+        let (text, signature) = (read(&self.path)?, read(Path::new(&signature))?);
+        shipped.with_own(&text, &signature, &self.key).with_context(|| {
+            format!("the catalogue {} is not taken, so the host does not start", self.path.display())
+        })
+    }
 }
 
 impl AgentConfig {
@@ -47,8 +74,17 @@ impl AgentConfig {
             .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
             .map_or(Ok(EngineAddress::Local), |value| value.parse())?;
         let sysfs = given("NIGHTJAR_SYSFS").unwrap_or_else(|| PathBuf::from("/sys"));
+        let own_catalogue = given("NIGHTJAR_CATALOGUE")
+            .map(|path| {
+                let key = std::env::var("NIGHTJAR_CATALOGUE_KEY").context(
+                    "NIGHTJAR_CATALOGUE names a catalogue of your own: name the public key that it is signed with in \
+                     NIGHTJAR_CATALOGUE_KEY, in hexadecimal",
+                )?;
+                anyhow::Ok(OwnCatalogue { path, key })
+            })
+            .transpose()?;
         let use_keyring = std::env::var("NIGHTJAR_KEYRING").map_or(true, |value| value != "file");
         let helper = given(HELPER_SOCKET_ENV).unwrap_or_else(|| PathBuf::from(HELPER_SOCKET));
-        Ok(Self { data_dir, settings_path, runtime_dir, engine, helper, sysfs, use_keyring })
+        Ok(Self { data_dir, settings_path, runtime_dir, engine, helper, sysfs, own_catalogue, use_keyring })
     }
 }

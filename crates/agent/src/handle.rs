@@ -11,6 +11,7 @@ use nightjar_core::time::Timestamp;
 use nightjar_protocol::control::{ControlAnswer, Refusal};
 use nightjar_protocol::night::Night;
 use nightjar_protocol::view::ViewModel;
+use nightjar_worker::Workers;
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -19,6 +20,7 @@ use crate::history::Past;
 use crate::journal::Journal;
 use crate::owner::Message;
 use crate::papers::LastReport;
+use crate::pulls::PullOrder;
 
 #[derive(Clone)]
 pub struct AgentHandle {
@@ -29,6 +31,8 @@ pub struct AgentHandle {
     pub(crate) journal: Journal,
     pub(crate) clock: Clock,
     pub(crate) key: SecretKey,
+    pub(crate) pulls: mpsc::UnboundedSender<PullOrder>,
+    pub(crate) workers: Workers,
     pub(crate) past: mpsc::UnboundedSender<Past>,
     pub(crate) last_report: LastReport,
     pub(crate) ending: Arc<Ending>,

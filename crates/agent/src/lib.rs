@@ -26,6 +26,7 @@ pub mod network;
 mod owner;
 mod papers;
 mod power;
+mod pulls;
 mod scribe;
 mod sensors;
 mod session;

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::{Effect, Host, Input, Notice, Report, UserCommand};
+use nightjar_core::images::ImageSettings;
 use nightjar_core::lease::LeaseId;
 use nightjar_core::network::NetworkSettings;
 use nightjar_core::night::Account;
-use nightjar_core::policy::Runtime;
+use nightjar_core::policy::{BlockReason, Runtime};
 use nightjar_core::settings::Settings;
 use nightjar_core::sweep::WorkKind;
 use nightjar_core::time::Timestamp;
 use nightjar_presence::{Attention, SleepGuard};
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::doctor::{Check, checks};
+use nightjar_protocol::images::PullNow;
 use nightjar_protocol::network::NetworkNow;
 use nightjar_protocol::relay::RelayInfo;
 use nightjar_protocol::view::{Earnings, Surroundings, ViewModel, view_model};
@@ -24,6 +26,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::clock::{self, Clock, local_time};
 use crate::gate::Gate;
 use crate::power::PowerOrder;
+use crate::pulls::PullOrder;
 use crate::scribe::Writing;
 use crate::sensors::{Sampling, Watched};
 
@@ -42,6 +45,8 @@ pub(crate) enum Message {
     Checks(oneshot::Sender<Vec<Check>>),
     /// The images that are here.
     Images(oneshot::Sender<Vec<String>>),
+    /// Images on their way here.
+    Pulls(Arc<Vec<PullNow>>),
     Relay(Option<RelayInfo>),
     Earned(Earnings),
     /// What is shaped and carried at this moment.
@@ -81,6 +86,10 @@ pub(crate) struct Hands {
     pub attention: Attention,
     pub metrics_port: watch::Sender<Option<u16>>,
     pub network: watch::Sender<NetworkSettings>,
+    pub images: watch::Sender<ImageSettings>,
+    /// Why nothing is fetched from a registry now.
+    pub pull_hold: watch::Sender<Option<BlockReason>>,
+    pub pulls: mpsc::UnboundedSender<PullOrder>,
     pub coordinator: watch::Sender<Option<String>>,
     pub power: mpsc::UnboundedSender<PowerOrder>,
     /// Back to the owner itself. Weak: the owner ends when nobody else can reach it.
@@ -168,6 +177,7 @@ impl Owner {
                 return;
             }
             Message::Earned(earnings) => self.around.earnings = earnings,
+            Message::Pulls(pulls) => self.around.pulls.clone_from(&pulls),
             Message::Network(now) => self.around.network = (*now).clone(),
             Message::Today(account) => self.around.today = Some(account),
             Message::Enrolled { coordinator, shown } => {
@@ -208,7 +218,19 @@ impl Owner {
             self.adapt_watched();
             let network = self.host.settings().network;
             self.hands.network.send_if_modified(|known| std::mem::replace(known, network) != network);
+            let images = &self.host.settings().images;
+            self.hands.images.send_if_modified(|known| {
+                let differs = known != images;
+                known.clone_from(images);
+                differs
+            });
         }
+        let hold = self.host.pull_hold(now);
+        self.hands.pull_hold.send_if_modified(|known| {
+            let differs = *known != hold;
+            *known = hold;
+            differs
+        });
         if !self.host.has_jobs() {
             // Heeded only when the PC is about to sleep.
             self.hands.sleep.release();
@@ -234,6 +256,8 @@ impl Owner {
             Effect::StopLoad { gpu } => hands.workers.stop_load(&gpu.0),
             Effect::Prepare { terms } => {
                 let gpu_index = self.host.gpu_index(&terms.gpu);
+                let used = PullOrder::Used { name: terms.image.clone(), at: self.clock.now() };
+                let _ = hands.pulls.send(used);
                 hands.workers.prepare(terms, gpu_index, self.host.settings());
             }
             Effect::Adopt { terms } => hands.workers.adopt(terms),

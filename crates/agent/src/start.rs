@@ -31,6 +31,7 @@ use crate::journal::Journal;
 use crate::network::Network;
 use crate::owner::{Hands, LinkOrder, Message, Owner};
 use crate::papers::LastReport;
+use crate::pulls::Pulls;
 use crate::scribe::{Scribe, Writing};
 use crate::sensors::{self, Sampling, Watched};
 use crate::session::Session;
@@ -110,6 +111,10 @@ impl Parts {
         let key = identity::load_or_create(&config.data_dir, config.use_keyring)?;
         let coordinator = enrolment::load(&config.data_dir)?.map(|enrolment| enrolment.coordinator);
         let mut workers_config = WorkersConfig::shipped(config.engine.clone())?;
+        if let Some(own) = &config.own_catalogue {
+            workers_config.catalogue = own.added_to(workers_config.catalogue)?;
+        }
+        workers_config.images = Some(config.data_dir.join("images"));
         // Two hosts on one Engine must not take each other's workers for left-overs.
         workers_config.host = hex::encode(&key.public().as_bytes()[..8]);
         let (reports, worker_reports) = mpsc::unbounded_channel();
@@ -142,6 +147,7 @@ impl Parts {
             local_time: LocalTime::default(),
             today: None,
             network: NetworkNow::default(),
+            pulls: Vec::new(),
             system_language: system_language(),
         }
     }
@@ -166,6 +172,9 @@ impl Parts {
         let disk_rate = rate.clone();
         let (metrics_port, port_inbox) = watch::channel(self.settings.metrics_port);
         let (network, network_inbox) = watch::channel(self.settings.network);
+        let (images, images_inbox) = watch::channel(self.settings.images.clone());
+        let (pull_hold, hold_inbox) = watch::channel(host.pull_hold(self.clock.now()));
+        let (pulls, pull_orders) = mpsc::unbounded_channel();
         let (past, past_inbox) = mpsc::unbounded_channel();
         let (watched, watched_inbox) = watch::channel(Watched::of(&self.settings));
         let (coordinator, coordinator_inbox) = watch::channel(self.coordinator.clone());
@@ -192,6 +201,9 @@ impl Parts {
                 attention: attention.clone(),
                 metrics_port,
                 network,
+                images,
+                pull_hold,
+                pulls: pulls.clone(),
                 coordinator,
                 power,
                 own: messages.downgrade(),
@@ -235,6 +247,14 @@ impl Parts {
             stop: no_network.clone(),
         };
         let networking = tokio::spawn(network.run());
+        let pulling = Pulls {
+            puller: self.workers.puller().clone(),
+            clock: self.clock.clone(),
+            hold: hold_inbox,
+            chosen: images_inbox,
+            owner: messages.clone(),
+        };
+        let pulling = tokio::spawn(pulling.run(pull_orders));
         let metering = tokio::spawn(metrics::run(port_inbox, view_inbox.clone()));
         let (asked, ask) = oneshot::channel();
         let (over, over_inbox) = watch::channel(false);
@@ -248,6 +268,8 @@ impl Parts {
             key: self.key.clone(),
             past: past.clone(),
             last_report: LastReport::default(),
+            pulls,
+            workers: self.workers.clone(),
             ending: Arc::new(Ending { asked: Mutex::new(Some(asked)), over: over_inbox }),
         };
         let listener = control::listen(&self.config.runtime_dir).with_context(|| {
@@ -264,6 +286,7 @@ impl Parts {
             tokio::spawn(power::run(Helper::start(self.config.helper), power_orders, messages.clone())),
             keeping,
             metering,
+            pulling,
             signs,
             tokio::spawn(sensors::disk(self.config.data_dir, disk_rate, messages.clone())),
             self.workers.watch(move |runtime| {
@@ -370,6 +393,8 @@ async fn first_inputs(parts: &Parts, programs: &mut GpuPrograms) -> anyhow::Resu
     programs.mark(&mut reading).await;
     inputs.push(Input::Gpus(reading));
     inputs.push(Input::Curves(journal.curves().await?));
+    let kinds = workers.catalogue().images().iter().map(|image| (image.key(), image.task_kinds.clone()));
+    inputs.push(Input::TaskKinds(kinds.collect()));
     inputs.push(Input::Runtime(runtime));
     let alive = survivors.unwrap_or_else(|error| {
         tracing::warn!("workers of an earlier run cannot be looked for: {error:#}");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::host::gpu_arguments::Gpu;
+use crate::host::images_arguments::ImagesCommand;
 use crate::host::network_arguments::NetworkCommand;
 use crate::host::power_arguments::Power;
 use crate::host::schedule_arguments::ScheduleCommand;
@@ -171,6 +172,11 @@ pub enum Command {
     Network {
         #[command(subcommand)]
         command: NetworkCommand,
+    },
+    /// Host: the images that jobs run in: fetch and remove them, how much disk they may take, and what for
+    Images {
+        #[command(subcommand)]
+        command: ImagesCommand,
     },
     /// Host: end the host that runs on this PC, and its jobs
     Quit(HostPlace),

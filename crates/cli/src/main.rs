@@ -95,6 +95,7 @@ async fn perform(command: Command, output: Output) -> Result<u8, Failure> {
         Command::Tenants(arguments) => host::tenants(arguments, output).await,
         Command::Schedule { command } => host::schedule(command, output).await,
         Command::Network { command } => host::network(command, output).await,
+        Command::Images { command } => host::images(command, output).await,
         Command::Quit(place) => host::quit(place, output).await,
         Command::Completions { shell } => manual::completions(*shell),
         Command::Manual { folder } => manual::pages(folder),

@@ -12,6 +12,7 @@ pub mod gpu;
 pub mod gpu_use;
 pub mod history;
 pub mod host;
+pub mod images;
 pub mod lease;
 pub mod ledger;
 pub mod market;

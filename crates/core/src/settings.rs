@@ -7,6 +7,7 @@ use ts_rs::TS;
 use std::collections::BTreeMap;
 
 use crate::gpu::GpuUuid;
+use crate::images::{ImageSettings, QUOTA_GIB};
 use crate::money::{Currency, Money};
 use crate::network::{LEAST_KBIT, MOST_KBIT, NetworkError, NetworkSettings};
 use crate::notify::NoticeRules;
@@ -200,6 +201,8 @@ pub struct Settings {
     pub root_inside: bool,
     /// What all of Nightjar's traffic may use of the line.
     pub network: NetworkSettings,
+    /// Images from a registry, and which kinds of work are agreed to.
+    pub images: ImageSettings,
     pub limits: WorkerLimits,
     /// Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
     pub accepted_versions: Vec<String>,
@@ -246,6 +249,7 @@ impl Default for Settings {
             egress: EgressMode::Curated,
             root_inside: false,
             network: NetworkSettings::default(),
+            images: ImageSettings::default(),
             limits: WorkerLimits::default(),
             accepted_versions: Vec::new(),
             region: String::from("unknown"),
@@ -324,6 +328,7 @@ impl Settings {
             ("limits.memory_mib", limits.memory_mib, 256, 16_777_216),
             ("limits.shm_mib", limits.shm_mib, 16, 1_048_576),
             ("limits.pids", u64::from(limits.pids), 64, 65_536),
+            ("images.quota_gib", self.images.quota_gib, *QUOTA_GIB.start(), *QUOTA_GIB.end()),
             ("introduced", u64::from(self.introduced), 0, u64::from(INTRODUCTION_SCREENS)),
         ];
         numbers.extend(

@@ -694,3 +694,11 @@ network-automatic-no-probe = Automatic cannot work on this PC ({ $detail }); the
 network-used = { $used } GB carried this month.
 network-used-of = { $used } of { $cap } GB carried this month ({ $percent } %).
 network-used-up = All { $cap } GB of this month are used up ({ $used } GB carried).
+
+pull-queued = { $name }: waits for its turn.
+pull-asking = { $name }: the registry is asked what it consists of.
+pull-fetching = { $name }: { $done } of { $total } GB fetched.
+pull-held = { $name }: paused. { $reason }
+pull-retrying = { $name }: the connection broke ({ $detail }); it goes on by itself where it was.
+pull-loading = { $name }: fetched, Docker unpacks it.
+pull-failed = { $name }: not fetched. { $detail }

@@ -682,3 +682,11 @@ network-automatic-no-probe = 这台电脑上无法自动限速（{ $detail }）�
 network-used = 本月已用流量 { $used } GB。
 network-used-of = 本月已用流量 { $used } / { $cap } GB（{ $percent }%）。
 network-used-up = 本月的 { $cap } GB 流量已用完（实际用了 { $used } GB）。
+
+pull-queued = { $name }：排队等待下载。
+pull-asking = { $name }：正在向镜像仓库查询内容。
+pull-fetching = { $name }：已下载 { $done } GB，共 { $total } GB。
+pull-held = { $name }：下载已暂停。{ $reason }
+pull-retrying = { $name }：连接中断（{ $detail }），稍后会自动从断点继续。
+pull-loading = { $name }：下载完成，Docker 正在解包。
+pull-failed = { $name }：下载失败。{ $detail }

@@ -6,6 +6,7 @@
 //! | [`market_api`] | renter and coordinator (HTTP) |
 //! | [`control`] | front ends and a running host (local socket) |
 //! | [`guest`] | agent and process 1 of a container (its standard input and output) |
+//! | [`images`] | front ends and the puller: what is here, what is on its way |
 //! | [`helper`] | the host and the privileged helper (local socket) |
 //! | [`night`] | the journal and whoever asks where the time went |
 //! | [`view`] | the agent and everything that is shown |
@@ -20,6 +21,7 @@ pub mod error;
 pub mod guest;
 pub mod helper;
 pub mod host_session;
+pub mod images;
 pub mod market_api;
 pub mod network;
 pub mod night;

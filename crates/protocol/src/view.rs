@@ -18,6 +18,7 @@ use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::images::{PullLine, PullNow};
 use crate::network::{NetworkNote, NetworkNow, network_note, traffic_gb};
 use crate::night::Summary;
 use crate::text::Texts;
@@ -135,6 +136,8 @@ pub struct ViewModel {
     /// `None` until the driver has answered.
     pub driver: Option<DriverInfo>,
     pub network: NetworkNote,
+    /// Images on their way here, in their order.
+    pub pulls: Vec<PullLine>,
     pub tray: TrayMenu,
     /// What the owner has chosen, as it is in force; `None` where the file cannot be read and nothing can be changed.
     pub settings: Option<Box<Settings>>,
@@ -150,6 +153,7 @@ pub struct Surroundings {
     /// Since local midnight.
     pub today: Option<Account>,
     pub network: NetworkNow,
+    pub pulls: Vec<PullNow>,
     /// What the system speaks, where the owner has not chosen.
     pub system_language: Language,
 }
@@ -182,6 +186,7 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         power: power_note(&host.helper, &host.settings, texts),
         driver: host.driver.clone(),
         network: network_note(host, &around.network, texts, &clock),
+        pulls: around.pulls.iter().map(|pull| PullLine::new(pull, texts, &clock)).collect(),
         tray,
         settings: host.settings_readable.then(|| Box::new(host.settings.clone())),
         identity: around.identity.clone(),

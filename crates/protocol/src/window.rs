@@ -3,6 +3,7 @@
 
 use nightjar_core::books::{Books, NightTakings, Span};
 use nightjar_core::history::CardHistory;
+use nightjar_core::images::TaskKind;
 use nightjar_core::lease::LeaseId;
 use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use ts_rs::TS;
 
 use crate::doctor::Check;
 use crate::error::ErrorCode;
+use crate::images::PulledImages;
 use crate::night::Night;
 
 /// What a page asks for when it is opened, beside the view that is always there.
@@ -42,6 +44,16 @@ pub enum Question {
     Images,
     /// What became of the last jobs' containers.
     Steps,
+    /// What was pulled from a registry, and the room for it.
+    PulledImages,
+    /// Fetch an image of the catalogue while the owner is away.
+    PullImage {
+        name: String,
+    },
+    /// Remove a pulled image, or stop fetching it.
+    FreeImage {
+        name: String,
+    },
     /// What a report of a problem would hold. It goes nowhere by itself.
     Report,
     /// Writes the report that was shown last into the folder for downloads.
@@ -75,6 +87,7 @@ pub enum Reply {
     Saved {
         path: String,
     },
+    PulledImages(PulledImages),
     Invitation(Option<Invitation>),
     Desktop(DesktopFacts),
     Done,
@@ -90,7 +103,11 @@ pub struct ImageLine {
     #[ts(type = "number")]
     pub size_mib: u64,
     pub licence: String,
+    /// What it is good for; it is offered when the owner agreed to one of these.
+    pub task_kinds: Vec<TaskKind>,
     pub is_present: bool,
+    /// It can be fetched from a registry; otherwise it is made on the PC itself.
+    pub can_be_pulled: bool,
 }
 
 /// One step of a job's container. What goes on inside it is in no journal.

@@ -1,5 +1,9 @@
 //! What can be rented on this host, and which domains a tenant may reach: the lists in `images/`.
 
+use std::collections::{HashMap, HashSet};
+
+use iroh_base::{PublicKey, Signature};
+use nightjar_core::images::TaskKind;
 use serde::Deserialize;
 
 const VERSION: u32 = 1;
@@ -41,6 +45,8 @@ pub struct Image {
     /// Which the tunnel reaches.
     pub ports: Vec<u16>,
     pub licence: String,
+    /// What it is good for; never empty.
+    pub task_kinds: Vec<TaskKind>,
     /// Program and arguments of the check through the driver.
     pub self_check: Vec<String>,
     /// The same of the framework's own check, where the image has a framework.
@@ -90,6 +96,7 @@ impl Image {
             (1..=MOST_PORTS).contains(&self.ports.len()) && !self.ports.contains(&0),
             "{key}: 1 to {MOST_PORTS} ports are wanted"
         );
+        anyhow::ensure!(!self.task_kinds.is_empty(), "{key}: task_kinds says nothing");
         for command in [Some(&self.self_check), self.framework_check.as_ref()].into_iter().flatten() {
             let plain = |text: &String| !text.is_empty() && text.len() <= LONGEST_TEXT;
             let fits = (1..=MOST_ARGUMENTS).contains(&command.len()) && command.iter().all(plain);
@@ -114,7 +121,7 @@ struct Gateway {
 #[serde(deny_unknown_fields)]
 struct File {
     version: u32,
-    gateway: Gateway,
+    gateway: Option<Gateway>,
     image: Vec<Image>,
 }
 
@@ -131,27 +138,35 @@ impl Catalogue {
     /// # Errors
     /// When the shipped file does not pass its checks, which a test rules out.
     pub fn shipped() -> anyhow::Result<Self> {
-        Self::parse(include_str!("../../../images/catalog.toml"))
+        let text = include_str!("../../../images/catalog.toml");
+        let signature = include_str!("../../../images/catalog.toml.sig");
+        check_signature(text, signature, include_str!("../../../images/catalog.pub"))?;
+        Self::parse(text)
+    }
+
+    /// With the images of another catalogue, which names no gateway: `signature` is that of `text`, by `key`, both in
+    /// hexadecimal.
+    ///
+    /// # Errors
+    /// When the signature is not right, what is wrong with the file, or which image is in both.
+    pub fn with_own(mut self, text: &str, signature: &str, key: &str) -> anyhow::Result<Self> {
+        check_signature(text, signature, key)?;
+        let own = read(text)?;
+        anyhow::ensure!(own.gateway.is_none(), "the gateway is the program's own: take [gateway] out");
+        self.images.extend(own.image);
+        check_images(&self.images)?;
+        Ok(self)
     }
 
     /// # Errors
     /// What is wrong with the file, and with which image.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        anyhow::ensure!(text.len() <= LONGEST_FILE, "the catalogue is longer than {LONGEST_FILE} bytes");
-        let file: File = toml::from_str(text)?;
-        anyhow::ensure!(
-            file.version == VERSION,
-            "the catalogue is of version {}, not {VERSION}",
-            file.version
-        );
-        anyhow::ensure!(file.image.len() <= MOST_IMAGES, "the catalogue has more than {MOST_IMAGES} images");
-        check_reference(&file.gateway.reference)?;
-        let mut keys = std::collections::HashSet::new();
-        for image in &file.image {
-            image.check()?;
-            anyhow::ensure!(keys.insert(image.key()), "{} is there twice", image.key());
-        }
-        Ok(Self { gateway: file.gateway.reference, images: file.image })
+        let file = read(text)?;
+        let gateway = file.gateway.map(|gateway| gateway.reference);
+        let gateway = gateway.ok_or_else(|| anyhow::anyhow!("the catalogue names no gateway"))?;
+        check_reference(&gateway)?;
+        check_images(&file.image)?;
+        Ok(Self { gateway, images: file.image })
     }
 
     #[must_use]
@@ -171,16 +186,20 @@ impl Catalogue {
         &self.gateway
     }
 
-    /// Which images can be rented now, given the names (`name:tag`, `name@digest`) of all that the Engine has. None
-    /// without the gateway's.
+    /// Which images can be rented now, given the names (`name:tag`, `name@digest`) and ids of all that the Engine has, and
+    /// by digest the ids of those that were pulled. None without the gateway's.
     #[must_use]
-    pub fn present_among(&self, names: &[String]) -> Vec<String> {
-        let names: std::collections::HashSet<&str> = names.iter().map(String::as_str).collect();
+    pub fn present_among(&self, names: &[String], pulled: &HashMap<String, String>) -> Vec<String> {
+        let names: HashSet<&str> = names.iter().map(String::as_str).collect();
         if !names.contains(self.gateway.as_str()) {
             return Vec::new();
         }
-        let present = self.images.iter().filter(|image| names.contains(image.pinned_reference().as_str()));
-        present.map(Image::key).collect()
+        let has = |image: &&Image| {
+            let id = image.digest.as_ref().and_then(|digest| pulled.get(digest));
+            names.contains(image.pinned_reference().as_str())
+                || id.is_some_and(|id| names.contains(id.as_str()))
+        };
+        self.images.iter().filter(has).map(Image::key).collect()
     }
 }
 
@@ -238,12 +257,47 @@ impl Egress {
     }
 }
 
+/// Whoever changes a catalogue on its way to a host decides what runs there.
+fn check_signature(text: &str, signature: &str, key: &str) -> anyhow::Result<()> {
+    let key = bytes_of::<32>(key).and_then(|bytes| PublicKey::from_bytes(&bytes).ok());
+    let key = key.ok_or_else(|| anyhow::anyhow!("the catalogue's key is no ed25519 key in hexadecimal"))?;
+    let signature = bytes_of::<64>(signature)
+        .ok_or_else(|| anyhow::anyhow!("the catalogue's signature is no ed25519 signature in hexadecimal"))?;
+    key.verify(text.as_bytes(), &Signature::from_bytes(&signature)).map_err(|_| {
+        anyhow::anyhow!(
+            "the catalogue was not signed with this key, or was changed since; take it from its source again, or sign it \
+             with `cargo xtask catalogue`"
+        )
+    })
+}
+
+fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
+    hex::decode(text.trim()).ok()?.try_into().ok()
+}
+
+fn read(text: &str) -> anyhow::Result<File> {
+    anyhow::ensure!(text.len() <= LONGEST_FILE, "the catalogue is longer than {LONGEST_FILE} bytes");
+    let file: File = toml::from_str(text)?;
+    anyhow::ensure!(file.version == VERSION, "the catalogue is of version {}, not {VERSION}", file.version);
+    Ok(file)
+}
+
+fn check_images(images: &[Image]) -> anyhow::Result<()> {
+    anyhow::ensure!(images.len() <= MOST_IMAGES, "the catalogue has more than {MOST_IMAGES} images");
+    let mut keys = HashSet::new();
+    for image in images {
+        image.check()?;
+        anyhow::ensure!(keys.insert(image.key()), "{} is there twice", image.key());
+    }
+    Ok(())
+}
+
 fn is_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     (1..=LONGEST_NAME).contains(&text.len()) && text.chars().all(plain)
 }
 
-fn is_digest(text: &str) -> bool {
+pub(crate) fn is_digest(text: &str) -> bool {
     let digits = text.strip_prefix("sha256:").unwrap_or_default();
     digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
 }
@@ -302,13 +356,18 @@ mod tests {
     fn an_image_counts_only_beside_the_gateway_and_by_its_digest() {
         let catalogue = with_digest();
         let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let none = HashMap::new();
         let lite = "nightjar/pytorch-cuda:lite";
-        assert!(catalogue.present_among(&names(&[lite])).is_empty());
+        assert!(catalogue.present_among(&names(&[lite]), &none).is_empty());
         let gateway = catalogue.gateway_reference().to_owned();
-        assert_eq!(catalogue.present_among(&names(&[lite, &gateway])), ["pytorch-cuda:lite"]);
-        assert!(catalogue.present_among(&names(&["nightjar/pytorch-cuda:full", &gateway])).is_empty());
+        assert_eq!(catalogue.present_among(&names(&[lite, &gateway]), &none), ["pytorch-cuda:lite"]);
+        assert!(catalogue.present_among(&names(&["nightjar/pytorch-cuda:full", &gateway]), &none).is_empty());
         let pinned = format!("nightjar/pytorch-cuda@sha256:{}", "a".repeat(64));
-        assert_eq!(catalogue.present_among(&names(&[&pinned, &gateway])), ["pytorch-cuda:full"]);
+        assert_eq!(catalogue.present_among(&names(&[&pinned, &gateway]), &none), ["pytorch-cuda:full"]);
+        // One that was pulled has no name of its registry, but an id that was checked.
+        let pulled = HashMap::from([(format!("sha256:{}", "a".repeat(64)), "sha256:1".to_owned())]);
+        assert!(catalogue.present_among(&names(&["sha256:2", &gateway]), &pulled).is_empty());
+        assert_eq!(catalogue.present_among(&names(&["sha256:1", &gateway]), &pulled), ["pytorch-cuda:full"]);
         assert_eq!(catalogue.find("pytorch-cuda:full").unwrap().pinned_reference(), pinned);
     }
 
@@ -323,6 +382,8 @@ mod tests {
             ("name = \"pytorch-cuda\"", "name = \"a b\"", "plain word"),
             ("nightjar/gateway:dev", "nightjar/gateway", "no reference"),
             ("version = 1", "version = 2", "version 2"),
+            ("task_kinds = [", "task_kinds = []\n# [", "task_kinds"),
+            ("\"interactive\"", "\"mining\"", "mining"),
             ("ports = [22, 8888]", "ports = [22, 0]", "ports"),
             ("torch = true", "torch = true\ncolour = 1", "colour"),
         ] {
@@ -334,6 +395,34 @@ mod tests {
             let text = format!("version = 1\n[[group]]\nname = \"x\"\ndomains = [\"{domain}\"]");
             assert!(Egress::parse(&text).is_err(), "{domain}");
         }
+    }
+
+    #[test]
+    fn a_catalogue_counts_only_with_its_signature() {
+        let key = iroh_base::SecretKey::from_bytes(&[7; 32]);
+        let digest = format!("digest = \"sha256:{}\"", "b".repeat(64));
+        let shipped = include_str!("../../../images/catalog.toml");
+        let image = shipped.split("[[image]]").nth(1).unwrap().replace("built_here = true", &digest);
+        let own = format!("version = 1\n[[image]]{}", image.replace("\"pytorch-cuda\"", "\"mine\""));
+        let hex_of = |bytes: &[u8]| hex::encode(bytes);
+        let (public, signature) =
+            (hex_of(key.public().as_bytes()), hex_of(&key.sign(own.as_bytes()).to_bytes()));
+        let with = |text: &str, signature: &str, key: &str| {
+            Catalogue::shipped().unwrap().with_own(text, signature, key).map_err(|error| error.to_string())
+        };
+        let both = with(&own, &signature, &public).unwrap();
+        assert!(both.find("mine:full").is_some() && both.find("pytorch-cuda:lite").is_some());
+        let changed = own.replace("min_vram_mib = 2_048", "min_vram_mib = 1");
+        assert_ne!(changed, own);
+        assert!(with(&changed, &signature, &public).unwrap_err().contains("was changed since"));
+        let other = hex_of(iroh_base::SecretKey::from_bytes(&[8; 32]).public().as_bytes());
+        assert!(with(&own, &signature, &other).unwrap_err().contains("not signed with this key"));
+        for (signature, key, says) in [("", public.as_str(), "signature"), (&signature, "12", "key")] {
+            assert!(with(&own, signature, key).unwrap_err().contains(says));
+        }
+        let twice = format!("version = 1\n[[image]]{image}");
+        let signature = hex_of(&key.sign(twice.as_bytes()).to_bytes());
+        assert!(with(&twice, &signature, &public).unwrap_err().contains("twice"));
     }
 
     #[test]

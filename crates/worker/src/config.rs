@@ -89,6 +89,8 @@ pub struct WorkersConfig {
     /// The same, with what a tenant who is root inside needs beside.
     pub root_seccomp: String,
     pub floors: Floors,
+    /// Where images are kept on their way into the Engine, with the list of those that were pulled. `None`: nothing is.
+    pub images: Option<PathBuf>,
 }
 
 impl WorkersConfig {
@@ -113,6 +115,7 @@ impl WorkersConfig {
             seccomp: profile.to_string(),
             root_seccomp: root_profile.to_string(),
             floors: Floors::shipped()?,
+            images: None,
         })
     }
 

@@ -1,5 +1,7 @@
 //! The Engine's calls that are used. Each is bounded in time, and its failure is a sentence that says what to do.
 
+mod images;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -16,13 +18,14 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, EventsOptionsBuilder,
-    InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptions,
+    InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
     ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt};
 
 use crate::config::EngineAddress;
+pub(crate) use images::ImageFacts;
 
 /// A call that only looks something up or flips a switch.
 const QUICK: Duration = Duration::from_secs(10);
@@ -186,16 +189,6 @@ impl Engine {
 
     pub async fn ping(&self, within: Duration) -> Result<(), EngineError> {
         self.call("asking whether it is there", within, self.client()?.ping()).await.map(drop)
-    }
-
-    /// Names of all images that have one, `name:tag` and `name@digest`.
-    pub async fn image_names(&self, within: Duration) -> Result<Vec<String>, EngineError> {
-        let call = self.client()?.list_images(None::<ListImagesOptions>);
-        let images = self.call("listing its images", within, call).await?;
-        Ok(images
-            .into_iter()
-            .flat_map(|image| image.repo_tags.into_iter().chain(image.repo_digests))
-            .collect())
     }
 
     /// Ends when the Engine does. Each item is one change to an image.

@@ -20,6 +20,7 @@ use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, Standing, how_it_ended, published};
 use crate::line::{Line, SURELY_OVER};
 use crate::preparation::{Lines, Preparation};
+use crate::pull::Shelf;
 use crate::removal::{labels_of, remove_placement};
 use crate::second_road::{Ice, SecondRoad};
 use crate::spec::Names;
@@ -90,6 +91,7 @@ pub(crate) struct LeaseTask {
     pub stop: watch::Receiver<Option<Ending>>,
     pub ports: Ports,
     pub traffic: Arc<TrafficTable>,
+    pub shelf: Arc<Shelf>,
     /// An earlier placement of the same lease, which is over when this ends.
     pub predecessor: Option<watch::Receiver<bool>>,
 }
@@ -160,7 +162,8 @@ impl LeaseTask {
             let _ = predecessor.wait_for(|over| *over).await;
         }
         let (engine, config) = (&self.engine, &*self.config);
-        let prepared = Preparation { engine, config, terms, gpu_index, settings, making }.run().await;
+        let shelf = &self.shelf;
+        let prepared = Preparation { engine, config, terms, gpu_index, settings, shelf, making }.run().await;
         match prepared {
             Ok(prepared) => {
                 let _ = self.ports.set(prepared.ports);

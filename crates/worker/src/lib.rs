@@ -14,6 +14,7 @@
 //! | `own_networks` | what of the internet is this home |
 //! | `engine` | the Engine's calls that are used, each bounded in time, errors in words |
 //! | `traffic` | what has passed each gateway that stands |
+//! | [`pull`] | images from a registry into the Engine |
 //! | `probe` | is there an Engine, is it safe, which images has it |
 //! | [`catalogue`], [`floors`], [`config`] | data that is shipped, checked when read |
 
@@ -27,6 +28,7 @@ mod load;
 mod own_networks;
 mod preparation;
 mod probe;
+pub mod pull;
 mod removal;
 mod second_road;
 mod spec;

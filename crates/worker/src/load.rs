@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, how_it_ended};
 use crate::line::{Line, SURELY_OVER};
+use crate::pull::Shelf;
 use crate::second_road::SecondRoad;
 use crate::spec;
 
@@ -36,6 +37,7 @@ pub(crate) struct LoadTask {
     pub engine: Engine,
     pub config: Arc<WorkersConfig>,
     pub road: Option<Arc<dyn SecondRoad>>,
+    pub shelf: Arc<Shelf>,
     pub wish: LoadWish,
     /// Makes the container's name its own.
     pub number: u64,
@@ -63,7 +65,8 @@ impl LoadTask {
         let wanted = &self.wish;
         let image = self.config.catalogue.find(&wanted.image);
         let image = image.ok_or_else(|| format!("the catalogue has no image {}", wanted.image))?;
-        let body = spec::load(name, &self.config.host, wanted.gpu_index, image, &self.config.seccomp);
+        let mut body = spec::load(name, &self.config.host, wanted.gpu_index, image, &self.config.seccomp);
+        body.image = Some(self.shelf.reference_of(image));
         self.engine.create(name, body).await.map_err(|error| error.to_string())
     }
 

@@ -17,6 +17,7 @@ use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, Output, how_it_ended, published};
 use crate::line::Line;
 use crate::own_networks;
+use crate::pull::Shelf;
 use crate::spec::{Surroundings, UnusableTerms, WorkerSpec};
 
 /// Rules, shaping and proxy of the gateway stand in well under a second.
@@ -76,6 +77,7 @@ pub(crate) struct Preparation<'a> {
     pub terms: &'a LeaseTerms,
     pub gpu_index: u32,
     pub settings: &'a Settings,
+    pub shelf: &'a Shelf,
     /// Calls that make something run in here: they come to their end even where the preparation is given up, so that
     /// nothing appears after it was cleaned up.
     pub making: &'a TaskTracker,
@@ -98,7 +100,8 @@ impl Preparation<'_> {
             own_networks: &own_networks,
             engine_cores: info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX),
         };
-        let spec = WorkerSpec::new(self.terms, self.gpu_index, jupyter_token.clone(), &around)?;
+        let mut spec = WorkerSpec::new(self.terms, self.gpu_index, jupyter_token.clone(), &around)?;
+        spec.worker.image = Some(self.shelf.reference_of(&spec.image));
         let engine = self.engine.clone();
         let network = spec.network.clone();
         self.make(async move { engine.create_network(network).await }).await?;

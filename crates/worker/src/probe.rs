@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError};
 use crate::floors::{Backend, Component, Found};
+use crate::pull::Shelf;
 use crate::workers::Busy;
 
 /// Longer than any Engine that could freeze a worker in time.
@@ -27,6 +28,7 @@ const LONGEST_TOOL_OUTPUT: usize = 4_096;
 pub(crate) struct Probe<'a> {
     pub engine: &'a Engine,
     pub config: &'a WorkersConfig,
+    pub shelf: &'a Shelf,
 }
 
 impl Probe<'_> {
@@ -51,7 +53,7 @@ impl Probe<'_> {
         );
         Ok(Runtime::Ready {
             unsafe_versions: self.config.floors.findings(&found, backend),
-            images: self.config.catalogue.present_among(&names),
+            images: self.config.catalogue.present_among(&names, &self.shelf.ids()),
         })
     }
 
@@ -98,6 +100,7 @@ impl Probe<'_> {
                     }
                     return;
                 }
+                () = self.shelf.changed() => return,
                 () = sleep(ping_in) => {
                     if self.engine.ping(ANSWER_WITHIN).await.is_err() {
                         return;

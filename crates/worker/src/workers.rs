@@ -15,11 +15,13 @@ use nightjar_core::settings::Settings;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::catalogue::Catalogue;
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, Ours, Standing};
 use crate::lease_task::{Begin, Ending, LeaseTask, Order, Ports};
 use crate::load::{LoadTask, LoadWish};
 use crate::probe::Probe;
+use crate::pull::{Puller, Shelf};
 use crate::removal::{epoch_of, is_worker, labels_of, lease_of, remove_all};
 use crate::second_road::SecondRoad;
 use crate::spec::{LABEL_HOST, LABEL_LEASE, check_lease};
@@ -59,6 +61,8 @@ struct Inner {
     /// By the card's name; dropping the sender ends the load.
     loads: Mutex<HashMap<String, oneshot::Sender<()>>>,
     traffic: Arc<TrafficTable>,
+    shelf: Arc<Shelf>,
+    puller: Puller,
 }
 
 /// What is kept of a lease's task.
@@ -82,8 +86,12 @@ impl Workers {
         events: mpsc::UnboundedSender<WorkerReport>,
     ) -> anyhow::Result<Self> {
         config.check()?;
+        let engine = Engine::new(config.engine.clone());
+        let shelf = Arc::new(Shelf::open(config.images.as_ref().map(|folder| folder.join("pulled.json"))));
+        let (catalogue, folder) = (Arc::new(config.catalogue.clone()), config.images.clone());
+        let puller = Puller::new(engine.clone(), catalogue, shelf.clone(), folder);
         let inner = Inner {
-            engine: Engine::new(config.engine.clone()),
+            engine,
             config: Arc::new(config),
             road,
             reports: events,
@@ -92,13 +100,15 @@ impl Workers {
             next_number: AtomicU64::new(0),
             loads: Mutex::default(),
             traffic: Arc::default(),
+            shelf,
+            puller,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Whether containers can run here; answers within about two seconds.
     pub async fn probe(&self) -> Runtime {
-        Probe { engine: &self.inner.engine, config: &self.inner.config }.runtime().await
+        self.inner.probe().runtime().await
     }
 
     /// Calls `on_change` with what [`Workers::probe`] would say now, and each time that changes: an Engine that ends is
@@ -107,7 +117,7 @@ impl Workers {
         let inner = self.inner.clone();
         tokio::spawn(async move {
             let busy = || if inner.tasks().is_empty() { Busy::Idle } else { Busy::WithJobs };
-            Probe { engine: &inner.engine, config: &inner.config }.watch(busy, on_change).await;
+            inner.probe().watch(busy, on_change).await;
         })
     }
 
@@ -146,6 +156,18 @@ impl Workers {
         }
     }
 
+    /// What can be rented on this host.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.inner.config.catalogue
+    }
+
+    /// What fetches images from a registry.
+    #[must_use]
+    pub fn puller(&self) -> &Puller {
+        &self.inner.puller
+    }
+
     /// The gateways that stand, with what has passed each.
     #[must_use]
     pub fn traffic(&self) -> watch::Receiver<Gateways> {
@@ -169,7 +191,8 @@ impl Workers {
         let (engine, config, road) =
             (self.inner.engine.clone(), self.inner.config.clone(), self.inner.road.clone());
         let number = self.inner.next_number.fetch_add(1, Ordering::Relaxed);
-        let task = LoadTask { engine, config, road, wish, number };
+        let shelf = self.inner.shelf.clone();
+        let task = LoadTask { engine, config, road, shelf, wish, number };
         tokio::spawn(async move {
             let cause = task.run(stopped, &told).await;
             told(LoadEvent::Gone { cause });
@@ -257,6 +280,7 @@ impl Workers {
             stop: stop_inbox,
             ports,
             traffic: inner.traffic.clone(),
+            shelf: inner.shelf.clone(),
             predecessor,
         };
         tokio::spawn(async move {
@@ -337,6 +361,10 @@ impl Workers {
 }
 
 impl Inner {
+    fn probe(&self) -> Probe<'_> {
+        Probe { engine: &self.engine, config: &self.config, shelf: &self.shelf }
+    }
+
     fn tasks(&self) -> MutexGuard<'_, HashMap<LeaseId, Handle>> {
         lock(&self.tasks)
     }

@@ -14,6 +14,7 @@ pub(super) fn view(language: Language, settings: Settings) -> ViewModel {
         local_time: LocalTime::default(),
         today: None,
         network: Default::default(),
+        pulls: Vec::new(),
         system_language: language,
     };
     view_model(&Host::new(settings).view(Timestamp(0)), &around)

@@ -2,11 +2,13 @@
 //! gateway that stands.
 //!
 //! All of a tenant's traffic passes its gateway's device, the tunnel's too (the tunnel reaches a worker through the
-//! gateway's published ports), so this one place shapes and counts both.
+//! gateway's published ports), so this one place shapes and counts both. Images that are pulled pass no gateway: they have
+//! a share of their own, which their puller keeps to.
 
 mod automatic;
 mod near;
 mod probe;
+mod pulls;
 mod store;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,6 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use automatic::Automatic;
+use pulls::PullShare;
 use store::Store;
 
 use crate::clock::{self, Clock};
@@ -57,9 +60,11 @@ impl Network {
     pub(crate) async fn run(self) {
         let Self { workers, clock, data_dir, mut chosen, coordinator, owner, stop } = self;
         let mut gateways = workers.traffic();
+        let share = PullShare::new(workers.puller().pace().clone());
+        let mut pulling = share.active();
         let (mut store, used) = Store::open(&data_dir);
         let settings = *chosen.borrow_and_update();
-        let mut shaper = Shaper::new(workers, clock, owner, settings, used);
+        let mut shaper = Shaper::new(workers, clock, owner, settings, used, share);
         let mut step_at = Instant::now();
         loop {
             tokio::select! {
@@ -70,6 +75,7 @@ impl Network {
                     Err(_) => break,
                 },
                 () = shaper.heed() => {}
+                changed = pulling.changed() => if changed.is_err() { break },
                 changed = gateways.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep_until(step_at) => {}
             }
@@ -88,6 +94,7 @@ struct Shaper {
     owner: mpsc::UnboundedSender<Message>,
     settings: NetworkSettings,
     used: DataUse,
+    pulls: PullShare,
     month: Option<Month>,
     automatic: Option<Automatic>,
     /// When the automatic failed, and why.
@@ -112,14 +119,17 @@ impl Shaper {
         clock: Clock,
         owner: mpsc::UnboundedSender<Message>,
         settings: NetworkSettings,
-        used: DataUse,
+        mut used: DataUse,
+        pulls: PullShare,
     ) -> Self {
+        pulls.begin(&mut used);
         Self {
             workers,
             clock,
             owner,
             settings,
             used,
+            pulls,
             month: None,
             automatic: None,
             no_probe: None,
@@ -136,9 +146,14 @@ impl Shaper {
         }
     }
 
-    /// Probes are there exactly while a gateway stands and the owner wants them.
+    /// Something of ours may use the line.
+    fn is_busy(&self, gateways: &Gateways) -> bool {
+        !gateways.is_empty() || self.pulls.is_active()
+    }
+
+    /// Probes are there exactly while something may use the line and the owner wants them.
     async fn prepare(&mut self, gateways: &Gateways, coordinator: &watch::Receiver<Option<String>>) {
-        if !self.settings.automatic || gateways.is_empty() {
+        if !self.settings.automatic || !self.is_busy(gateways) {
             self.automatic = None;
             if !self.settings.automatic {
                 self.no_probe = None;
@@ -175,7 +190,8 @@ impl Shaper {
                 if gateway.heard.elapsed() < SILENT { gateway.rates } else { nothing }
             })
             .collect();
-        let sum = carried.iter().fold(Rates::default(), |sum, rates| Rates {
+        self.pulls.look();
+        let sum = carried.iter().chain([&self.pulls.carried()]).fold(Rates::default(), |sum, rates| Rates {
             up_kbit: sum.up_kbit.saturating_add(rates.up_kbit),
             down_kbit: sum.down_kbit.saturating_add(rates.down_kbit),
         });
@@ -189,8 +205,9 @@ impl Shaper {
             None => standing.limits,
         };
         self.tell_gateways(gateways, &carried, total);
-        self.tell_owner(total, (!gateways.is_empty()).then_some(sum), now);
-        if !gateways.is_empty() {
+        let is_busy = self.is_busy(gateways);
+        self.tell_owner(total, is_busy.then_some(sum), now);
+        if is_busy {
             return STEP;
         }
         let next =
@@ -211,16 +228,23 @@ impl Shaper {
         for gone in self.told.keys().filter(|lease| !gateways.contains_key(*lease)) {
             self.used.forget(gone);
         }
-        self.used.tidy(|lease| gateways.contains_key(lease));
+        self.pulls.count(&mut self.used);
+        self.used.tidy(|lease| gateways.contains_key(lease) || pulls::is_pulls(lease));
     }
 
     fn tell_gateways(&mut self, gateways: &Gateways, carried: &[Rates], total: Rates) {
         self.told.retain(|lease, _| gateways.contains_key(lease));
-        let of = |pick: fn(&Rates) -> u32, total| {
-            divide(total, &carried.iter().map(pick).collect::<Vec<_>>(), LEAST_KBIT)
-        };
-        let (up, down) =
-            (of(|rates| rates.up_kbit, total.up_kbit), of(|rates| rates.down_kbit, total.down_kbit));
+        let of = |pick: fn(&Rates) -> u32| carried.iter().map(pick).collect::<Vec<_>>();
+        let up = divide(total.up_kbit, &of(|rates| rates.up_kbit), LEAST_KBIT);
+        let mut down = of(|rates| rates.down_kbit);
+        // One that begins finds the limit there already.
+        down.push(self.pulls.carried().down_kbit);
+        let mut down = divide(total.down_kbit, &down, LEAST_KBIT);
+        let of_pulls = down.pop();
+        self.pulls.set(if self.pulls.is_active() { of_pulls } else { Some(total.down_kbit) });
+        if !self.pulls.is_active() {
+            down = divide(total.down_kbit, &of(|rates| rates.down_kbit), LEAST_KBIT);
+        }
         let shares = up.into_iter().zip(down).map(|(up_kbit, down_kbit)| Rates { up_kbit, down_kbit });
         for (lease, share) in gateways.keys().zip(shares) {
             let known = self.told.get(lease).copied();

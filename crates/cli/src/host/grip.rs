@@ -40,7 +40,16 @@ impl Grip {
     }
 
     pub(super) async fn ask(&mut self, request: ControlRequest) -> Result<ControlAnswer, Failure> {
-        let asked = tokio::time::timeout(ANSWER_WITHIN, self.client.request(&request));
+        self.ask_within(request, ANSWER_WITHIN).await
+    }
+
+    /// Something that the host does not answer from memory.
+    pub(super) async fn ask_within(
+        &mut self,
+        request: ControlRequest,
+        within: Duration,
+    ) -> Result<ControlAnswer, Failure> {
+        let asked = tokio::time::timeout(within, self.client.request(&request));
         answered(asked.await.map_err(|_| stuck())?)
     }
 

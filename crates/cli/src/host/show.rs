@@ -215,6 +215,7 @@ mod tests {
                 chosen: PowerSettings::default(),
             },
             driver: None,
+            pulls: Vec::new(),
             network: nightjar_protocol::network::NetworkNote::default(),
             tray: tray(),
             settings: None,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::gpu::{DriverInfo, GpuReading, GpuTrouble, GpuUuid};
+use crate::images::TaskKind;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
 use crate::market::WaitReason;
 use crate::policy::{Presence, Runtime};
@@ -33,6 +34,8 @@ pub enum Input {
     Helper(HelperStanding),
     Gpus(GpuReport),
     Runtime(Runtime),
+    /// At the start: what each image of the catalogue is good for. One that is not listed is offered in any case.
+    TaskKinds(Vec<(String, Vec<TaskKind>)>),
     DiskFree {
         mib: u64,
     },

@@ -40,6 +40,7 @@ pub use view::{CardView, HostState, HostView, JobView, NetworkView};
 
 use crate::energy::EnergySample;
 use crate::gpu::{GpuReading, GpuUuid};
+use crate::images::{TaskKind, holds_pulls};
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState};
 use crate::market::CardOffer;
 use crate::network::CapLevel;
@@ -81,6 +82,8 @@ pub struct Host {
     fee_basis_points: u32,
     /// What sweeps have measured.
     curves: BTreeMap<GpuUuid, Curves>,
+    /// What each image is good for.
+    task_kinds: BTreeMap<String, Vec<TaskKind>>,
 }
 
 impl Host {
@@ -100,6 +103,7 @@ impl Host {
             cap_level: CapLevel::Free,
             fee_basis_points: price::ASSUMED_FEE_BASIS_POINTS,
             curves: BTreeMap::new(),
+            task_kinds: BTreeMap::new(),
         }
     }
 
@@ -142,6 +146,7 @@ impl Host {
                 }
             }
             Input::Runtime(runtime) => self.take_runtime(runtime, &mut out),
+            Input::TaskKinds(kinds) => self.task_kinds = kinds.into_iter().collect(),
             Input::DiskFree { mib } => self.snapshot.disk_free_mib = Some(mib),
             Input::DataUsed { bytes, resets_at } => self.take_data(bytes, resets_at, &mut out),
             Input::SettingsUnreadable { detail } => self.snapshot.settings_trouble = Some(detail),
@@ -206,6 +211,22 @@ impl Host {
     #[must_use]
     pub fn has_jobs(&self) -> bool {
         self.cards.values().any(|card| card.job.is_some() || card.is_swept())
+    }
+
+    /// Why nothing is fetched from a registry now; `None` while it may be.
+    #[must_use]
+    pub fn pull_hold(&self, now: Timestamp) -> Option<policy::BlockReason> {
+        let verdict =
+            decide(&self.snapshot, &self.settings, &self.overrides, None, None, JobPresence::None, now);
+        match verdict {
+            Verdict::Earn => None,
+            Verdict::Blocked { reasons, .. } => reasons.into_iter().find(holds_pulls),
+        }
+    }
+
+    /// Whether the owner agreed to some of what an image is good for.
+    fn may_offer(&self, image: &str) -> bool {
+        self.task_kinds.get(image).is_none_or(|kinds| self.settings.images.allows(kinds))
     }
 
     /// The game that counts now.

@@ -102,7 +102,10 @@ impl Host {
         let image_is_here = matches!(&self.snapshot.runtime,
             Runtime::Ready { images, .. } if images.contains(&terms.image));
         // The owner's choice may have changed since the market was told.
-        if !image_is_here || (terms.root_inside && !self.settings.root_inside) {
+        if !image_is_here
+            || !self.may_offer(&terms.image)
+            || (terms.root_inside && !self.settings.root_inside)
+        {
             return Some(vec![]);
         }
         let verdict = self.verdict_for(card, JobPresence::None, now);
@@ -125,6 +128,7 @@ impl Host {
             .values()
             .filter(|card| !self.closing && card.job.is_none() && !card.is_swept())
             .filter(|card| card.verdict == Verdict::Earn);
+        let images: Vec<String> = images.iter().filter(|image| self.may_offer(image)).cloned().collect();
         let offers: Vec<CardOffer> = free
             .map(|card| CardOffer {
                 gpu: card.reading.uuid.clone(),

@@ -143,6 +143,7 @@ export function recordedView(): ViewModel {
       automatic_sentence:
         "Automatic: just below what your line bears, 18.6 Mbit/s up and 46 Mbit/s down.",
     },
+    pulls: [],
     tray: {
       status: "Earning: a job is running.",
       earn_while_idle: "Earn while idle",
@@ -340,8 +341,8 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
       return {
         reply: "images",
         data: [
-          { name: "pytorch-cuda:full", title: "PyTorch 2.8 with CUDA 12.8", size_mib: 7_700, licence: "BSD-3-Clause", is_present: false },
-          { name: "pytorch-cuda:lite", title: "The PyTorch image without PyTorch", size_mib: 540, licence: "BSD-3-Clause", is_present: true },
+          { name: "pytorch-cuda:full", title: "PyTorch 2.8 with CUDA 12.8", size_mib: 7_700, licence: "BSD-3-Clause", task_kinds: ["interactive", "training"], is_present: false, can_be_pulled: true },
+          { name: "pytorch-cuda:lite", title: "The PyTorch image without PyTorch", size_mib: 540, licence: "BSD-3-Clause", task_kinds: ["interactive"], is_present: true, can_be_pulled: false },
         ],
       };
     case "steps": {
@@ -363,6 +364,25 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
         ],
       };
     }
+    case "pulled_images":
+    case "pull_image":
+    case "free_image":
+      return {
+        reply: "pulled_images",
+        data: {
+          images: [
+            {
+              name: "pytorch-cuda:full",
+              reference: "registry.example/pytorch-cuda@sha256:0123",
+              size_bytes: 8_100_000_000,
+              last_used_at: AT - 86_400_000,
+              in_use: false,
+            },
+          ],
+          used_bytes: 8_100_000_000,
+          quota_bytes: 64_424_509_440,
+        },
+      };
     case "report":
       return { reply: "report", data: { text: "Nightjar 0.1.0 on linux x86_64\n[ok] Graphics driver\n" } };
     case "save_books":

@@ -1,0 +1,154 @@
+//! `nightjar images`: what is fetched by the host that runs; settings also where none does.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use nightjar_core::images::{ImageSettings, TaskKind};
+use nightjar_protocol::control::{ControlAnswer, ControlRequest};
+use nightjar_protocol::images::{PullLine, PulledImages};
+use nightjar_protocol::view::ViewModel;
+use nightjar_protocol::window::{Question, QuestionRefusal, Reply};
+use serde_json::json;
+
+use crate::arguments::HostPlace;
+use crate::failure::Failure;
+use crate::output::{Output, Table, printable};
+use crate::quantity::spell_mib;
+
+use super::grip::{Grip, view};
+use super::images_arguments::{ImagesCommand, Kinds, Quota};
+use super::schedule::{keep, open, spelled};
+
+/// The Engine takes some GiB away in seconds, on a slow disk in a minute.
+const DONE_WITHIN: Duration = Duration::from_secs(120);
+
+/// # Errors
+/// When no host runs, or it does not do what was asked.
+pub async fn images(command: &ImagesCommand, output: Output) -> Result<(), Failure> {
+    match command {
+        ImagesCommand::List(place) => ask(place, Question::PulledImages, output).await,
+        ImagesCommand::Pull(one) => {
+            ask(&one.place, Question::PullImage { name: one.name.clone() }, output).await
+        }
+        ImagesCommand::Free(one) => {
+            ask(&one.place, Question::FreeImage { name: one.name.clone() }, output).await
+        }
+        ImagesCommand::Quota(quota) => set_quota(quota, output).await,
+        ImagesCommand::Kinds(kinds) => set_kinds(kinds, output).await,
+    }
+}
+
+async fn ask(place: &HostPlace, question: Question, output: Output) -> Result<(), Failure> {
+    let mut grip = Grip::connect(place).await?;
+    let answer = grip.ask_within(ControlRequest::Ask(question), DONE_WITHIN).await?;
+    let ControlAnswer::Reply(reply) = answer else {
+        return Err(Failure::failed("the host answered with something else"));
+    };
+    let reply = reply.map_err(|QuestionRefusal::Failed { detail }| Failure::failed(detail))?;
+    let Reply::PulledImages(pulled) = *reply else {
+        return Err(Failure::failed("the host answered with something else"));
+    };
+    let view: Box<ViewModel> = view(grip.ask(ControlRequest::Status).await?)?;
+    let object = json!({ "pulled": pulled, "pulls": view.pulls });
+    output.print(&object, &words(&pulled, &view.pulls, &TimeZone::system()))
+}
+
+fn words(pulled: &PulledImages, pulls: &[PullLine], zone: &TimeZone) -> String {
+    let mut table = Table::new(&["IMAGE", "SIZE", "LAST USED", "NOW"]);
+    for image in &pulled.images {
+        let used = image.last_used_at.map_or_else(|| "never".to_owned(), |at| spelled(at, zone));
+        let now = if image.in_use { "in use" } else { "idle" };
+        table.row(vec![printable(&image.name), spell_mib(image.size_bytes >> 20), used, now.to_owned()]);
+    }
+    let mut text = if pulled.images.is_empty() {
+        "nothing was fetched from a registry".to_owned()
+    } else {
+        table.to_string()
+    };
+    let (used, quota) = (pulled.used_bytes >> 20, pulled.quota_bytes >> 20);
+    text += &format!("\n{} of {} used", spell_mib(used), spell_mib(quota));
+    for pull in pulls {
+        text += &format!("\n{}", printable(&pull.sentence));
+    }
+    text
+}
+
+async fn set_quota(quota: &Quota, output: Output) -> Result<(), Failure> {
+    let (mut settings, keeper) = open(&quota.place).await?;
+    if let Some(gib) = quota.gib {
+        settings.images.quota_gib = gib;
+        keep(&settings, keeper).await?;
+    }
+    let gib = settings.images.quota_gib;
+    output.print(&json!({ "quota_gib": gib }), &format!("{gib} GiB for images from a registry"))
+}
+
+async fn set_kinds(kinds: &Kinds, output: Output) -> Result<(), Failure> {
+    let (mut settings, keeper) = open(&kinds.place).await?;
+    let before = settings.images.clone();
+    settings.images = changed(&before, kinds);
+    if settings.images != before {
+        keep(&settings, keeper).await?;
+    }
+    let mut table = Table::new(&["KIND", "LENT TO", "WHAT IT IS"]);
+    for kind in TaskKind::ALL {
+        let is_allowed = settings.images.consents.contains(&kind);
+        let (name, what) = named(kind);
+        let row = [name, if is_allowed { "yes" } else { "no" }, what];
+        table.row(row.map(str::to_owned).to_vec());
+    }
+    output.print(&json!({ "consents": settings.images.consents }), &table.to_string())
+}
+
+fn changed(before: &ImageSettings, kinds: &Kinds) -> ImageSettings {
+    let mut images = before.clone();
+    images.consents.extend(kinds.allow.iter().map(|kind| TaskKind::from(*kind)));
+    for kind in &kinds.refuse {
+        images.consents.remove(&TaskKind::from(*kind));
+    }
+    images
+}
+
+fn named(kind: TaskKind) -> (&'static str, &'static str) {
+    match kind {
+        TaskKind::Interactive => ("interactive", "somebody works on the card by SSH or in JupyterLab"),
+        TaskKind::Training => ("training", "a model is trained"),
+        TaskKind::FineTuning => ("fine-tuning", "a model is adapted to other data"),
+        TaskKind::Inference => ("inference", "a server answers with what a model says"),
+        TaskKind::Preprocessing => ("preprocessing", "data is prepared"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nightjar_core::time::Timestamp;
+    use nightjar_protocol::images::PulledImage;
+
+    use super::super::images_arguments::Kind;
+    use super::*;
+
+    #[test]
+    fn kinds_are_agreed_to_one_by_one() {
+        let kinds = |allow: &[Kind], refuse: &[Kind]| Kinds {
+            place: HostPlace::default(),
+            allow: allow.to_vec(),
+            refuse: refuse.to_vec(),
+        };
+        let images = changed(&ImageSettings::default(), &kinds(&[Kind::Inference], &[Kind::Interactive]));
+        assert!(images.allows(&[TaskKind::Inference]));
+        assert!(!images.allows(&[TaskKind::Interactive, TaskKind::Training]));
+    }
+
+    #[test]
+    fn images_are_shown_with_their_room() {
+        let image = PulledImage {
+            name: "a:b".into(),
+            reference: "r@sha256:1".into(),
+            size_bytes: 3 << 30,
+            last_used_at: Some(Timestamp(0)),
+            in_use: true,
+        };
+        let pulled = PulledImages { images: vec![image], used_bytes: 3 << 30, quota_bytes: 60 << 30 };
+        insta::assert_snapshot!("images", words(&pulled, &[], &TimeZone::UTC));
+    }
+}
