@@ -78,6 +78,21 @@ pub fn pytorch_cuda(engine: &Engine, flavour: Flavour, told: &mut dyn FnMut(&str
     Ok(())
 }
 
+/// One of the images that are made on the worker's layer, without what needs a card: `llm-inference`, `rapids` or
+/// `tensorflow-cuda`. Its name in a lease is that with `:lite` after it.
+///
+/// # Errors
+/// As for [`gateway`].
+pub fn lite(engine: &Engine, name: &str, told: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+    pytorch_cuda(engine, Flavour::Lite, told)?;
+    let reference = format!("nightjar/{name}:{}", Flavour::Lite.name());
+    let argument = format!("FLAVOUR={}", Flavour::Lite.name());
+    if build(engine, name, &reference, &Flavour::Lite.reference(), &[argument], told)? {
+        engine.ask(["image", "prune", "--force", "--filter", "label=nightjar.stage=packages"])?;
+    }
+    Ok(())
+}
+
 /// Gives whether it had to be built.
 fn build(
     engine: &Engine,

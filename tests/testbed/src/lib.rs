@@ -3,6 +3,7 @@
 
 pub mod base;
 pub mod boinc;
+pub mod catalogue;
 pub mod desktop;
 pub mod energy;
 pub mod engine;
@@ -17,11 +18,13 @@ pub mod images;
 pub mod line;
 pub mod look;
 pub mod market;
+pub mod meddler;
 pub mod night;
 pub mod notebook;
 pub mod package;
 pub mod place;
 pub mod process;
+pub mod registry;
 pub mod renter;
 pub mod screen;
 pub mod stage;

@@ -4,6 +4,7 @@ import type { EgressMode } from "./EgressMode";
 import type { GiveBack } from "./GiveBack";
 import type { GpuUuid } from "./GpuUuid";
 import type { HeatSettings } from "./HeatSettings";
+import type { ImageSettings } from "./ImageSettings";
 import type { Language } from "./Language";
 import type { LogLevel } from "./LogLevel";
 import type { Money } from "./Money";
@@ -92,7 +93,11 @@ root_inside: boolean,
 /**
  * What all of Nightjar's traffic may use of the line.
  */
-network: NetworkSettings, limits: WorkerLimits, 
+network: NetworkSettings, 
+/**
+ * Images from a registry, and which kinds of work are agreed to.
+ */
+images: ImageSettings, limits: WorkerLimits, 
 /**
  * Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
  */

@@ -10,6 +10,7 @@ import type { NetworkNote } from "./NetworkNote";
 import type { Overrides } from "./Overrides";
 import type { PowerNote } from "./PowerNote";
 import type { Preset } from "./Preset";
+import type { PullLine } from "./PullLine";
 import type { SensorLine } from "./SensorLine";
 import type { Settings } from "./Settings";
 import type { Summary } from "./Summary";
@@ -43,7 +44,11 @@ today: Summary | null, cards: Array<CardTile>, power: PowerNote,
 /**
  * `None` until the driver has answered.
  */
-driver: DriverInfo | null, network: NetworkNote, tray: TrayMenu, 
+driver: DriverInfo | null, network: NetworkNote, 
+/**
+ * Images on their way here, in their order.
+ */
+pulls: Array<PullLine>, tray: TrayMenu, 
 /**
  * What the owner has chosen, as it is in force; `None` where the file cannot be read and nothing can be changed.
  */

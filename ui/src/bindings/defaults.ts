@@ -23,6 +23,12 @@ export const DEFAULTS: Settings = {
   },
   "idle_after_ms": 600000,
   "ignored_controllers": [],
+  "images": {
+    "consents": [
+      "interactive"
+    ],
+    "quota_gib": 60
+  },
   "introduced": 0,
   "language": null,
   "limits": {
@@ -189,6 +195,10 @@ export const BOUNDS: Record<string, [number, number]> = {
   "idle_after_ms": [
     1000,
     86400000
+  ],
+  "images.quota_gib": [
+    1,
+    16384
   ],
   "introduced": [
     0,

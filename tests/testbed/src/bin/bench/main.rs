@@ -7,6 +7,7 @@ mod gpu;
 mod gpu_sample;
 mod idle;
 mod memory;
+mod pull;
 mod ui;
 mod worker;
 

@@ -1,5 +1,6 @@
 //! `bench worker`: how soon a worker can be used, what its fence costs, how exactly it is held to the owner's limits, and
-//! what is left of a game's ping beside it. The line's figures are measured in network namespaces with the real gateway.
+//! what is left of a game's ping beside it; how fast an image comes, and whether any way leads out of the cage. The line's
+//! figures are measured in network namespaces with the real gateway.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use anyhow::Context;
 use nightjar_core::host::HostState;
 use nightjar_core::network::Rates;
 use nightjar_core::settings::Settings;
+use nightjar_testbed::escapes;
 use nightjar_testbed::figures::{Figures, percentile_ms};
 use nightjar_testbed::host::{job_state, quick_settings};
 use nightjar_testbed::line::flows::{Server, Way};
@@ -17,6 +19,7 @@ use nightjar_testbed::renter::{Jupyter, Renter};
 use nightjar_testbed::stage::{Stage, Wish};
 
 use crate::common::{IMAGE, SOON};
+use crate::pull;
 
 /// Limits that are tried: a slow line's, and a fast one's.
 const LIMITS_KBIT: [u32; 3] = [5_000, 20_000, 100_000];
@@ -26,7 +29,10 @@ const LINE_KBIT: [(Way, u32); 2] = [(Way::Down, 40_000), (Way::Up, 15_000)];
 pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
     let (leases, trips, changes, seconds) = if quick { (2, 2_000, 6, 20) } else { (10, 20_000, 30, 60) };
     line(figures, trips, changes, Duration::from_secs(seconds))?;
-    starts(figures, leases)
+    starts(figures, leases)?;
+    pull::run(figures, if quick { 1 } else { 5 })?;
+    escapes::run(None, &mut |told| eprintln!("{told}"))?.add_to(figures);
+    Ok(())
 }
 
 fn line(figures: &mut Figures, trips: usize, changes: usize, time: Duration) -> anyhow::Result<()> {

@@ -1,0 +1,60 @@
+//! A language model's server in a worker, asked by its renter through the tunnel, once the owner agreed to such work.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
+use nightjar_core::host::HostState;
+use nightjar_testbed::host::quick_settings;
+use nightjar_testbed::images;
+use nightjar_testbed::process::{LogsOfAFailure, Process, output, wait_for};
+use nightjar_testbed::renter::Renter;
+use nightjar_testbed::stage::{Stage, Wish};
+
+const SOON: Duration = Duration::from_secs(90);
+const IMAGE: &str = "llm-inference:lite";
+
+#[test]
+fn a_renter_asks_a_language_model_through_the_tunnel() {
+    let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
+    images::lite(&stage.engine, "llm-inference", &mut |step| println!("{step}")).unwrap();
+    let logs = ["host/host.log", "server.log"].map(|log| stage.folder().join(log));
+    let _logs = LogsOfAFailure(logs.to_vec());
+    let mut settings = quick_settings();
+    settings.signals.foreign_cpu.on = false;
+    let (host, _) = stage.host("host", &settings).unwrap();
+    let watch = host.watch().unwrap();
+    watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
+    let renter = Renter::log_in(stage.folder(), &stage.market, "20.00").unwrap();
+    wait_for("an offer", SOON, || Ok(renter.run(&["offers"]).ok())).unwrap();
+
+    // The image is here; the owner was not asked yet.
+    let nobody = renter.run(&["offers", "--image", IMAGE]).unwrap_err().to_string();
+    assert!(nobody.contains("exit status: 3"), "{nobody}");
+    host.around.owner(&["images", "kinds", "--allow", "inference"]).unwrap();
+    wait_for("an offer of the image", SOON, || Ok(renter.run(&["offers", "--image", IMAGE]).ok())).unwrap();
+
+    let lease = renter.rent(IMAGE).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let forward = format!("LocalForward={port} localhost:8000");
+    let mut ssh = renter.command(&["ssh", "-o", &forward, &lease, "--", "serve-llm"]).unwrap();
+    let server = Process::start(stage.folder(), "server", &mut ssh).unwrap();
+    let ask = |path: &str, body: Option<&str>| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "30"]);
+        curl.args(
+            body.into_iter().flat_map(|body| ["--header", "content-type: application/json", "--data", body]),
+        );
+        output(curl.arg(format!("http://127.0.0.1:{port}{path}")))
+    };
+    wait_for("the model's server", SOON, || Ok(ask("/v1/models", None).ok())).unwrap();
+    let question = r#"{"model": "tiny", "prompt": "Once upon a time", "max_tokens": 16, "ignore_eos": true}"#;
+    let said: serde_json::Value =
+        serde_json::from_str(&ask("/v1/completions", Some(question)).unwrap()).unwrap();
+    assert_eq!(said["object"], "text_completion", "{said}");
+    assert_eq!(said["usage"]["completion_tokens"], 16, "{said}");
+    assert!(!said["choices"][0]["text"].as_str().unwrap().is_empty(), "{said}");
+    drop(server);
+    renter.run(&["stop", &lease, "--wait"]).unwrap();
+}
