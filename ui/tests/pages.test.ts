@@ -233,6 +233,19 @@ test("the books, a night that adds up to a day, and the table", async () => {
   expect(screen.getByTestId("books-saved").textContent).toContain("Downloads");
 });
 
+test("what the market holds and has paid", async () => {
+  await open("earnings");
+  expect(screen.getByTestId("account").textContent).toContain("has paid out 120.00 CNY");
+  const rows = within(screen.getByTestId("payouts")).getAllByRole("row");
+  expect(rows[1]?.textContent).toContain("2026-11/17");
+  expect(rows[1]?.textContent).toContain("120.00");
+});
+
+test("a market that says nothing of money leaves no account", async () => {
+  await open("earnings", { ...recordedView(), account: null });
+  expect(screen.queryByTestId("account")).toBeNull();
+});
+
 test("a question that cannot be answered is told", async () => {
   await open("earnings", recordedView(), (backend) => {
     backend.ask = async () => {

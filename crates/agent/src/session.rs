@@ -153,6 +153,7 @@ impl Session {
             ToHost::Offer(terms) => self.tell(MarketInput::Offer(terms)),
             ToHost::Start { lease, epoch } => self.tell(MarketInput::Start { lease, epoch }),
             ToHost::End { lease, epoch, reason } => self.tell(MarketInput::End { lease, epoch, reason }),
+            ToHost::Account(account) => self.tell(MarketInput::Account(account)),
             ToHost::Waiting { cards } => self.tell(MarketInput::Waiting { cards }),
             ToHost::UsageStored { lease, epoch, sequence } => {
                 let _ = self.scribe.send(Writing::Acknowledge { lease, epoch, sequence });

@@ -11,6 +11,7 @@ A market from nothing:
   nightjar-coordinator serve                              on this PC, no configuration
   nightjar-coordinator pair                               a code: give it to one host
   nightjar-coordinator renter add alice --balance 20.00   a token: give it to the renter
+  nightjar-coordinator host list                          who joined, and what each has earned
   nightjar-coordinator ledger                             who paid what to whom
 
 All but `serve` work on the database, whether `serve` runs at the time or not.
@@ -52,6 +53,9 @@ once, for only its hash is kept. Make another where it was lost.")]
     /// Enter renters and credit them
     #[command(subcommand)]
     Renter(Renter),
+    /// List hosts, and book what their owners were paid
+    #[command(subcommand)]
+    Host(Host),
     /// Show all accounts and bookings, and check that the books are right
     #[command(after_help = "\
 Every booking moves money between accounts, so each adds up to zero, and so do all balances.
@@ -121,6 +125,30 @@ never see the name, but a pseudonym that stays the same.")]
     },
     /// List renters, their pseudonyms and balances
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Host {
+    /// List hosts, what each has at this market, and when it was last heard
+    List,
+    /// Book that a host's owner was paid
+    #[command(after_help = "\
+The money itself goes another way: a bank, say. The owner sees the payment in Nightjar's window and by
+`nightjar status`. A reference is taken once a host, so that a command given twice pays once.
+
+Example:
+  nightjar-coordinator host pay 7d1f0c52-4a0e-4f57-9a57-1f2f3d1f5b11 120.00 --reference 2026-11/17
+
+Exit code 1 when the host has less, or was paid with this reference before.")]
+    Pay {
+        /// As `host list` shows it
+        host: String,
+        /// Digits with at most six decimals, such as 12.50
+        amount: String,
+        /// The payment's number at the bank, or another name by which both find it again
+        #[arg(long, value_name = "TEXT")]
+        reference: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,15 @@
 //! What the person who runs a market does beside it: let hosts in, enter renters, credit them, read the books. Works on
 //! the database, whether a coordinator serves it at the time or not.
 
+mod hosts;
+
+pub use hosts::HostSummary;
+
 use std::path::{Path, PathBuf};
 
 use nightjar_core::lease::LeaseId;
 use nightjar_core::ledger::{Account, Leg, Transfer};
+use nightjar_core::market::MOST_REFERENCE;
 use nightjar_core::money::{Currency, Money, MoneyError};
 use nightjar_core::time::Timestamp;
 use serde::Serialize;
@@ -13,7 +18,7 @@ use crate::clock::Clock;
 use crate::secret;
 use crate::store::books::Entry;
 use crate::store::renters::Renter;
-use crate::store::{OpenError, Store, StoreError, WriteTx, books, hosts, renters};
+use crate::store::{self, OpenError, Store, StoreError, WriteTx, books, renters};
 
 /// How long a pairing code can be used, in milliseconds.
 pub const PAIRING_CODE_VALID_MS: u64 = 15 * 60_000;
@@ -39,6 +44,18 @@ pub enum OperatorError {
     Amount(#[from] MoneyError),
     #[error("an amount above zero is wanted")]
     Nothing,
+    #[error("there is no host \"{0}\"; `nightjar-coordinator host list` shows them")]
+    NoSuchHost(String),
+    #[error("the host has {balance}: {amount} cannot be paid out")]
+    NotEnough { balance: Money, amount: Money },
+    #[error(
+        "a reference of 1 to {MOST_REFERENCE} characters without control characters is wanted: the bank's number of the payment, say"
+    )]
+    Reference,
+    #[error(
+        "the host was paid with the reference \"{0}\" before; nothing was booked. Give another payment another reference"
+    )]
+    PaidBefore(String),
     #[error("{0}")]
     Database(String),
 }
@@ -103,7 +120,9 @@ pub struct AccountBalance {
 pub struct LedgerEntry {
     pub number: u64,
     pub at: Timestamp,
-    /// What it pays for; `None` where it is a payment in.
+    /// The reference of a payment to a host's owner.
+    pub payout: Option<String>,
+    /// What it pays for; `None` where it is a payment in or out.
     pub lease: Option<LeaseId>,
     pub epoch: Option<u64>,
     pub sequence: Option<u64>,
@@ -164,7 +183,8 @@ impl Operator {
         let now = self.clock.now();
         let expires_at = now.plus_ms(PAIRING_CODE_VALID_MS);
         let mut tx = self.store.write().await?;
-        hosts::add_pairing_code(tx.connection(), &secret::pairing_code_hash(&code), now, expires_at).await?;
+        store::hosts::add_pairing_code(tx.connection(), &secret::pairing_code_hash(&code), now, expires_at)
+            .await?;
         tx.commit().await?;
         Ok(PairingCode { code, expires_at })
     }
@@ -302,6 +322,7 @@ fn entry(kept: Entry) -> LedgerEntry {
     LedgerEntry {
         number: kept.number,
         at: kept.at,
+        payout: kept.payout,
         epoch: kept.usage.as_ref().map(|usage| usage.epoch.0),
         sequence: kept.usage.as_ref().map(|usage| usage.sequence),
         lease: kept.usage.map(|usage| usage.lease),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use iroh_base::PublicKey;
+use nightjar_core::market::HostAccount;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::error::ErrorCode;
 use nightjar_protocol::host_session::{
@@ -22,6 +23,8 @@ const SEND_WITHIN: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_millis(HEARTBEAT_MS);
 /// A host that says nothing for this long is gone.
 const SILENT_AT_MOST: Duration = Duration::from_millis(3 * HEARTBEAT_MS);
+/// How often a host's account is looked at: the operator books payments by another program.
+const ACCOUNT_EVERY_MS: u64 = 15_000;
 /// How often it is written down that a host was heard, in milliseconds.
 const NOTE_EVERY_MS: u64 = 60_000;
 
@@ -154,7 +157,7 @@ async fn converse(
     let mut beat = interval(HEARTBEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent_at = Instant::now() + SILENT_AT_MOST;
-    let mut noted_at = opened_at;
+    let mut beats = Beats { noted_at: opened_at, account: None };
     loop {
         let done = tokio::select! {
             // What waits to be sent goes first, or the answers to a host that sends much would pile up.
@@ -162,7 +165,7 @@ async fn converse(
             () = seat.end.cancelled() => return Ended::Replaced,
             () = tokio::time::sleep_until(silent_at) => return Ended::Silent,
             Some(order) = seat.orders.recv() => say(socket, &order).await,
-            _ = beat.tick() => beat_once(socket, market, host, &mut noted_at).await,
+            _ = beat.tick() => beat_once(socket, market, host, &mut beats).await,
             message = hear(socket) => {
                 silent_at = Instant::now() + SILENT_AT_MOST;
                 match message {
@@ -177,17 +180,31 @@ async fn converse(
     }
 }
 
+/// What was done on earlier heartbeats.
+struct Beats {
+    noted_at: Timestamp,
+    /// As it was told, and when it was last looked at.
+    account: Option<(HostAccount, Timestamp)>,
+}
+
 async fn beat_once(
     socket: &mut WebSocket,
     market: &Market,
     host: &Host,
-    noted_at: &mut Timestamp,
+    beats: &mut Beats,
 ) -> Result<(), Ended> {
     say(socket, &ToHost::Heartbeat).await?;
     let now = market.clock.now();
-    if now.since_ms(*noted_at) >= NOTE_EVERY_MS {
+    if now.since_ms(beats.noted_at) >= NOTE_EVERY_MS {
         note_heard(market, &host.id).await?;
-        *noted_at = now;
+        beats.noted_at = now;
+    }
+    if beats.account.as_ref().is_none_or(|(_, looked_at)| now.since_ms(*looked_at) >= ACCOUNT_EVERY_MS) {
+        let account = market.account_of_host(&host.id).await?;
+        if beats.account.as_ref().is_none_or(|(told, _)| *told != account) {
+            say(socket, &ToHost::Account(account.clone())).await?;
+        }
+        beats.account = Some((account, now));
     }
     Ok(())
 }

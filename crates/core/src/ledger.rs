@@ -56,6 +56,13 @@ impl Transfer {
         Self::of(amount.currency, vec![(Account::World, -amount.micros), (renter, amount.micros)])
     }
 
+    /// A host's owner is paid.
+    #[must_use]
+    pub fn payout(host: &str, amount: Money) -> Self {
+        let host = Account::Host { id: host.to_owned() };
+        Self::of(amount.currency, vec![(host, -amount.micros), (Account::World, amount.micros)])
+    }
+
     /// What one usage record costs: the difference of what is owed after it and what was owed before.
     #[must_use]
     pub fn usage(

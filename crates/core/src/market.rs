@@ -25,6 +25,44 @@ pub struct CardOffer {
     pub root_inside: bool,
 }
 
+/// Most payments that are told of; the latest.
+pub const MOST_PAYOUTS: usize = 50;
+/// Longest reference of a payment, in characters.
+pub const MOST_REFERENCE: usize = 80;
+
+/// What the market paid out to a host's owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Payout {
+    pub at: crate::time::Timestamp,
+    pub amount: Money,
+    /// The payment's own number or name, by which both sides find it again.
+    pub reference: String,
+}
+
+/// A host's money at its market.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct HostAccount {
+    /// What the market holds for the owner.
+    pub balance: Money,
+    /// All that it ever paid out.
+    pub paid_out: Money,
+    /// At most [`MOST_PAYOUTS`], the latest first.
+    pub payouts: Vec<Payout>,
+}
+
+impl HostAccount {
+    /// As it may be kept, whoever sent it.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.payouts.truncate(MOST_PAYOUTS);
+        for payout in &mut self.payouts {
+            let letters = payout.reference.chars().filter(|letter| !letter.is_control());
+            payout.reference = letters.take(MOST_REFERENCE).collect();
+        }
+        self
+    }
+}
+
 /// What a renter needs. Everything left out matches any card.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Requirements {

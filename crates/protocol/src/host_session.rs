@@ -7,7 +7,7 @@
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseTerms};
-use nightjar_core::market::WaitReason;
+use nightjar_core::market::{HostAccount, WaitReason};
 use nightjar_core::meter::UsageRecord;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use crate::error::ErrorCode;
 use crate::relay::RelayInfo;
 
 /// Version of this session. A coordinator speaks with hosts of the same version only, and says so otherwise.
-pub const HOST_SESSION_VERSION: u32 = 2;
+pub const HOST_SESSION_VERSION: u32 = 3;
 
 /// A frame longer than this ends the session.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -72,6 +72,8 @@ pub enum ToHost {
         epoch: Epoch,
         sequence: u64,
     },
+    /// The host's money at this market; replaces what was said before.
+    Account(HostAccount),
     /// Why no job comes to the cards that this host offers; replaces what was said before.
     Waiting {
         cards: Vec<(GpuUuid, WaitReason)>,

@@ -6,7 +6,7 @@ use nightjar_core::gpu::DriverInfo;
 use nightjar_core::host::{
     CardView, HostState, HostView, Notice, SweepEnd, SweepPhase, SweepView, SweetSpot,
 };
-use nightjar_core::market::WaitReason;
+use nightjar_core::market::{HostAccount, Payout, WaitReason};
 use nightjar_core::money::Money;
 use nightjar_core::night::Account;
 use nightjar_core::policy::{BlockReason, Overrides, Verdict};
@@ -32,6 +32,25 @@ pub struct Earnings {
     /// After electricity too, where the tariff is told.
     pub today_net: Money,
     pub all: Money,
+}
+
+/// The owner's money at the market, by the market's own books.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct AccountNote {
+    pub balance: Money,
+    pub paid_out: Money,
+    /// The latest first.
+    pub payouts: Vec<Payout>,
+    pub sentence: String,
+}
+
+impl AccountNote {
+    fn new(account: &HostAccount, texts: &Texts) -> Self {
+        let HostAccount { balance, paid_out, payouts } = account.clone();
+        let key = if payouts.is_empty() { "account-held" } else { "account-held-and-paid" };
+        let values = [("balance", balance.to_string()), ("paid", paid_out.to_string())];
+        Self { balance, paid_out, payouts, sentence: texts.with(key, &values) }
+    }
 }
 
 /// How this PC's time zone stands, so that moments are shown as the clock on the wall.
@@ -129,6 +148,8 @@ pub struct ViewModel {
     pub preset: Option<Preset>,
     pub sensors: Vec<SensorLine>,
     pub earnings: Earnings,
+    /// The owner's money at the market; `None` where the market says nothing of it.
+    pub account: Option<AccountNote>,
     /// Where the time since local midnight went; `None` until the journal was read.
     pub today: Option<Summary>,
     pub cards: Vec<CardTile>,
@@ -181,6 +202,7 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         preset: host.preset,
         sensors: host.signs.iter().map(|sign| SensorLine::new(sign, texts)).collect(),
         earnings: around.earnings,
+        account: host.account.as_ref().map(|account| AccountNote::new(account, texts)),
         today: around.today.as_ref().map(|account| Summary::of(account, language)),
         cards,
         power: power_note(&host.helper, &host.settings, texts),

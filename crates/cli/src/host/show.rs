@@ -25,6 +25,9 @@ pub fn status(view: &ViewModel) -> String {
     if let Some(market) = &view.identity.coordinator {
         let _ = write!(text, "\n{}", printable(market));
     }
+    if let Some(account) = &view.account {
+        let _ = write!(text, "\n{}", printable(&account.sentence));
+    }
     for tile in &view.cards {
         let _ = write!(text, "\n\n{}", card(&tile.card));
         let _ = write!(text, "\n  {}", printable(&tile.sentence));
@@ -108,7 +111,7 @@ mod tests {
     use nightjar_core::settings::Language;
     use nightjar_core::time::Timestamp;
     use nightjar_protocol::tray::TrayMenu;
-    use nightjar_protocol::view::{CardTile, Earnings, Identity};
+    use nightjar_protocol::view::{AccountNote, CardTile, Earnings, Identity};
 
     use super::*;
     use nightjar_core::power::PowerSettings;
@@ -206,6 +209,12 @@ mod tests {
             preset: None,
             sensors: Vec::new(),
             earnings: Earnings { today: nothing, today_net: nothing, all: nothing },
+            account: Some(AccountNote {
+                balance: Money::new(12_400_000, Currency::CNY),
+                paid_out: nothing,
+                payouts: Vec::new(),
+                sentence: "The market holds 12.40 CNY for you.".into(),
+            }),
             today: None,
             cards: vec![tile(false, Some(job)), tile(true, None)],
             power: PowerNote {

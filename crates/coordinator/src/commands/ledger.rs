@@ -77,6 +77,9 @@ fn cause(entry: &LedgerEntry) -> String {
             let (whole, part) = (entry.running_ms / 1_000, entry.running_ms % 1_000);
             format!("lease {lease}, record {sequence}, {whole}.{part:03} s")
         }
-        _ => "paid in".to_owned(),
+        _ => match &entry.payout {
+            Some(reference) => format!("paid out, {reference}"),
+            None => "paid in".to_owned(),
+        },
     }
 }

@@ -1,4 +1,4 @@
-//! `nightjar-coordinator pair` and `nightjar-coordinator renter …`.
+//! `nightjar-coordinator pair`, `renter …` and `host …`.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use nightjar_coordinator::operator::{Operator, PAIRING_CODE_VALID_MS};
 use serde_json::json;
 
 use super::{print, print_json};
-use crate::arguments::Renter;
+use crate::arguments::{Host, Renter};
 
 pub(crate) async fn pair(operator: &Operator, json: bool) -> anyhow::Result<ExitCode> {
     let code = operator.pairing_code().await?;
@@ -42,6 +42,38 @@ pub(crate) async fn renter(operator: &Operator, what: Renter, json: bool) -> any
             }
         }
         Renter::List => list(operator, json).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn host(operator: &Operator, what: Host, json: bool) -> anyhow::Result<ExitCode> {
+    match what {
+        Host::Pay { host, amount, reference } => {
+            let account = operator.pay(&host, &amount, &reference).await?;
+            if json {
+                print_json(&json!({ "host": host, "account": account }))?;
+            } else {
+                print(&format!("{host} was paid, and has {} left\n", account.balance))?;
+            }
+        }
+        Host::List => {
+            let hosts = operator.hosts().await?;
+            if json {
+                print_json(&json!({ "hosts": hosts }))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            if hosts.is_empty() {
+                eprintln!("No hosts yet: `nightjar-coordinator pair` makes a code with which one can join.");
+            }
+            let lines: String = hosts
+                .iter()
+                .map(|host| {
+                    let (balance, paid) = (host.balance.to_string(), host.paid_out.to_string());
+                    format!("{:<38} {balance:>20} and {paid:>20} paid out\n", host.host)
+                })
+                .collect();
+            print(&lines)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

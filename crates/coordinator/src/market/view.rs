@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nightjar_core::lease::{EndReason, LeaseId, LeaseState};
 use nightjar_core::ledger::Account as BookAccount;
+use nightjar_core::market::HostAccount;
 use nightjar_core::money::Money;
 use nightjar_core::parting::Cause;
 use nightjar_protocol::error::ErrorCode;
@@ -14,7 +15,7 @@ use super::continuation::any_host_from;
 use super::{Failure, Market};
 use crate::store::leases::LeaseRecord;
 use crate::store::renters::Renter;
-use crate::store::{books, leases};
+use crate::store::{StoreError, books, leases, payouts};
 
 /// The latest of a renter's leases that are listed.
 const MOST_LISTED: u32 = 200;
@@ -56,6 +57,12 @@ fn state_name(state: &LeaseState) -> &'static str {
 }
 
 impl Market {
+    /// A host's money, as its owner is told.
+    pub(crate) async fn account_of_host(&self, host_id: &str) -> Result<HostAccount, StoreError> {
+        let mut snapshot = self.store.reader().begin().await?;
+        payouts::account(&mut snapshot, host_id, self.currency).await
+    }
+
     pub(crate) async fn account(&self, renter: &Renter) -> Result<Account, Failure> {
         let mut db = self.store.reader().acquire().await?;
         let micros = books::balance_micros(&mut db, &BookAccount::Renter { id: renter.id.clone() }).await?;

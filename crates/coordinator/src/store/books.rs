@@ -22,6 +22,8 @@ pub(crate) struct Entry {
     pub(crate) number: u64,
     pub(crate) at: Timestamp,
     pub(crate) usage: Option<UsageKey>,
+    /// The reference of a payment to a host's owner.
+    pub(crate) payout: Option<String>,
     /// Running time that it pays for; 0 where it is no usage.
     pub(crate) running_ms: u64,
     pub(crate) legs: Vec<Leg>,
@@ -60,19 +62,17 @@ fn account(row: &SqliteRow) -> Result<Account, StoreError> {
     }
 }
 
-/// Writes a transfer and moves the balances, in the caller's transaction.
+/// Writes a transfer and moves the balances, in the caller's transaction. Returns its number.
 pub(crate) async fn book(
     db: &mut SqliteConnection,
     transfer: &Transfer,
     usage: Option<&UsageKey>,
     at: Timestamp,
-) -> Result<(), StoreError> {
-    let kind = if usage.is_some() { "usage" } else { "deposit" };
+) -> Result<i64, StoreError> {
     let id: i64 = sqlx::query_scalar(
-        "INSERT INTO transfers (at, kind, lease, epoch, sequence) VALUES (?, ?, ?, ?, ?) RETURNING id",
+        "INSERT INTO transfers (at, lease, epoch, sequence) VALUES (?, ?, ?, ?) RETURNING id",
     )
     .bind(at.0)
-    .bind(kind)
     .bind(usage.map(|usage| usage.lease.0.as_str()))
     .bind(usage.map(|usage| number(usage.epoch.0)).transpose()?)
     .bind(usage.map(|usage| number(usage.sequence)).transpose()?)
@@ -100,7 +100,7 @@ pub(crate) async fn book(
         .execute(&mut *db)
         .await?;
     }
-    Ok(())
+    Ok(id)
 }
 
 /// An account's balance in micro-units; 0 for one that nothing was booked on.
@@ -122,9 +122,10 @@ pub(crate) async fn entries(
 ) -> Result<Vec<Entry>, StoreError> {
     let rows = sqlx::query(
         "SELECT t.id, t.at, t.lease, t.epoch, t.sequence, coalesce(u.to_at - u.from_at, 0) AS running_ms,
-                l.account_kind, l.account_id, l.micros
+                p.reference, l.account_kind, l.account_id, l.micros
          FROM (SELECT * FROM transfers WHERE ?1 IS NULL OR lease = ?1 ORDER BY id DESC LIMIT ?2) t
          JOIN legs l ON l.transfer = t.id
+         LEFT JOIN payouts p ON p.transfer = t.id
          LEFT JOIN usage_records u ON u.lease = t.lease AND u.epoch = t.epoch AND u.sequence = t.sequence
          ORDER BY t.id, l.position",
     )
@@ -142,6 +143,7 @@ pub(crate) async fn entries(
                 number,
                 at: Timestamp(row.try_get("at")?),
                 usage: usage_key(row)?,
+                payout: row.try_get("reference")?,
                 running_ms: count(row.try_get("running_ms")?)?,
                 legs: vec![leg],
             }),

@@ -117,6 +117,36 @@ pub(crate) async fn greeted(
     heard(db, host_id, now).await
 }
 
+/// An enrolled host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostRow {
+    pub(crate) id: String,
+    pub(crate) enrolled_at: Timestamp,
+    pub(crate) last_heard_at: Timestamp,
+    pub(crate) app_version: String,
+}
+
+pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<HostRow>, StoreError> {
+    let rows =
+        sqlx::query("SELECT id, enrolled_at, last_heard_at, app_version FROM hosts ORDER BY enrolled_at, id")
+            .fetch_all(db)
+            .await?;
+    let host = |row: &sqlx::sqlite::SqliteRow| {
+        Ok(HostRow {
+            id: row.try_get("id")?,
+            enrolled_at: Timestamp(row.try_get("enrolled_at")?),
+            last_heard_at: Timestamp(row.try_get("last_heard_at")?),
+            app_version: row.try_get("app_version")?,
+        })
+    };
+    rows.iter().map(host).collect()
+}
+
+pub(crate) async fn is_enrolled(db: &mut SqliteConnection, host_id: &str) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM hosts WHERE id = ?)");
+    Ok(found.bind(host_id).fetch_one(db).await?)
+}
+
 /// Hosts that hold a lease which is not over, and when each was last heard of.
 pub(crate) async fn with_open_leases(db: &SqlitePool) -> Result<Vec<(String, Timestamp)>, StoreError> {
     let rows = sqlx::query(

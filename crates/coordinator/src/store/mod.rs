@@ -5,6 +5,7 @@ pub(crate) mod books;
 pub(crate) mod continuations;
 pub(crate) mod hosts;
 pub(crate) mod leases;
+pub(crate) mod payouts;
 pub(crate) mod renters;
 pub(crate) mod requests;
 

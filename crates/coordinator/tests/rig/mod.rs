@@ -11,7 +11,7 @@ use nightjar_coordinator::{Config, Coordinator, Running};
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
-use nightjar_core::market::{CardOffer, WaitReason};
+use nightjar_core::market::{CardOffer, HostAccount, WaitReason};
 use nightjar_core::meter::UsageRecord;
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::parting::Cause;
@@ -251,8 +251,8 @@ pub async fn hear(socket: &mut Socket) -> Option<ToHost> {
     loop {
         match timeout(SOON, socket.next()).await.expect("nothing was said in time") {
             Some(Ok(Message::Text(text))) => match serde_json::from_str(&text).unwrap() {
-                // Why no job comes is told in between; `hears_waiting` listens for it.
-                ToHost::Heartbeat | ToHost::Waiting { .. } => {}
+                // Why no job comes, and the account, are told in between; `hears_waiting` and `hears_account` listen for it.
+                ToHost::Heartbeat | ToHost::Waiting { .. } | ToHost::Account(_) => {}
                 other => return Some(other),
             },
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
@@ -340,6 +340,19 @@ impl Host {
                 && let ToHost::Waiting { cards } = serde_json::from_str(&text).unwrap()
             {
                 return cards;
+            }
+        }
+    }
+
+    /// The next word on the owner's money; what else is said meanwhile is passed over.
+    pub async fn hears_account(&mut self) -> HostAccount {
+        let socket = self.socket.as_mut().unwrap();
+        loop {
+            let heard = timeout(SOON, socket.next()).await.expect("no word in time").unwrap().unwrap();
+            if let Message::Text(text) = heard
+                && let ToHost::Account(account) = serde_json::from_str(&text).unwrap()
+            {
+                return account;
             }
         }
     }

@@ -6,7 +6,7 @@ use ts_rs::TS;
 use crate::gpu::{DriverInfo, GpuReading, GpuTrouble, GpuUuid};
 use crate::images::TaskKind;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
-use crate::market::WaitReason;
+use crate::market::{HostAccount, WaitReason};
 use crate::policy::{Presence, Runtime};
 use crate::power::HelperStanding;
 use crate::preset::Preset;
@@ -95,6 +95,8 @@ pub enum MarketInput {
         epoch: Epoch,
         reason: EndReason,
     },
+    /// The host's money at the market; replaces what was said before.
+    Account(HostAccount),
     /// Why no job comes to the cards on offer; replaces what was said before.
     Waiting {
         cards: Vec<(GpuUuid, WaitReason)>,

@@ -42,7 +42,7 @@ use crate::energy::EnergySample;
 use crate::gpu::{GpuReading, GpuUuid};
 use crate::images::{TaskKind, holds_pulls};
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState};
-use crate::market::CardOffer;
+use crate::market::{CardOffer, HostAccount};
 use crate::network::CapLevel;
 use crate::parting::Cause;
 use crate::policy::{self, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide};
@@ -84,6 +84,8 @@ pub struct Host {
     curves: BTreeMap<GpuUuid, Curves>,
     /// What each image is good for.
     task_kinds: BTreeMap<String, Vec<TaskKind>>,
+    /// What the market last told of the owner's money there.
+    account: Option<HostAccount>,
 }
 
 impl Host {
@@ -104,6 +106,7 @@ impl Host {
             fee_basis_points: price::ASSUMED_FEE_BASIS_POINTS,
             curves: BTreeMap::new(),
             task_kinds: BTreeMap::new(),
+            account: None,
         }
     }
 

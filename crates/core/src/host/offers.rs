@@ -36,7 +36,11 @@ impl Host {
                 };
                 self.snapshot.market = Market::Unreachable { since, detail };
             }
-            MarketInput::NotEnrolled => self.snapshot.market = Market::NotEnrolled,
+            MarketInput::NotEnrolled => {
+                self.snapshot.market = Market::NotEnrolled;
+                self.account = None;
+            }
+            MarketInput::Account(account) => self.account = Some(account.bounded()),
             MarketInput::Waiting { cards } => self.take_waiting(&cards, now, out),
             MarketInput::Offer(terms) => self.take_offer(terms, now, out),
             MarketInput::Start { lease, epoch } => {

@@ -6,7 +6,7 @@ use ts_rs::TS;
 use crate::economics::{Account, HourEstimate};
 use crate::gpu::{DriverInfo, GpuReading};
 use crate::lease::{LeaseId, LeaseState};
-use crate::market::WaitReason;
+use crate::market::{HostAccount, WaitReason};
 use crate::meter::owed;
 use crate::money::Money;
 use crate::network::Standing;
@@ -96,6 +96,8 @@ pub struct HostView {
     /// `None` until the driver has answered.
     pub driver: Option<DriverInfo>,
     pub network: NetworkView,
+    /// As the market last told; `None` where it never did.
+    pub account: Option<HostAccount>,
 }
 
 /// The line, as far as the host itself knows it.
@@ -160,6 +162,7 @@ impl Host {
             game: self.game().map(str::to_owned),
             driver: self.snapshot.driver.clone(),
             network: self.network_view(now),
+            account: self.account.clone(),
         }
     }
 

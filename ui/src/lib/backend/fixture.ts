@@ -109,6 +109,12 @@ export function recordedView(): ViewModel {
     overrides: { snoozed_until: null, snoozed_for_game: null, last_job_until: null, earn_now: null },
     preset: "balanced",
     sensors: recordedSensors(),
+    account: {
+      balance: cny(12_400_000),
+      paid_out: cny(120_000_000),
+      payouts: [{ at: AT - 9 * 86_400_000, amount: cny(120_000_000), reference: "2026-11/17" }],
+      sentence: "The market holds 12.40 CNY for you, and has paid out 120.00 CNY.",
+    },
     earnings: { today: cny(12_340_000), today_net: cny(10_210_000), all: cny(1_234_560_000) },
     today: null,
     cards: [recordedCard()],
