@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightjar_agent::AgentHandle;
-use nightjar_core::host::{CommandError, Notice, UserCommand};
+#[cfg(target_os = "linux")]
+use nightjar_core::host::UserCommand;
+use nightjar_core::host::{CommandError, Notice};
 use nightjar_core::notify::{Gate, NoticeKind, NoticeRules, TroubleWatch, screen_is_taken};
 use nightjar_core::settings::Language;
 use nightjar_core::signal::Sign;
@@ -17,8 +19,10 @@ use nightjar_protocol::window::StartFailure;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::App;
+#[cfg(target_os = "linux")]
 use crate::window;
 
+#[cfg(target_os = "linux")]
 const SNOOZE_MS: u64 = 3_600_000;
 /// How long a notification's buttons are listened to.
 #[cfg(target_os = "linux")]

@@ -11,7 +11,6 @@ const BUILD: &[&str] = &[
     "pkg-config",
     "libwebkit2gtk-4.1-dev",
     "librsvg2-dev",
-    "libxdo-dev",
     "libdbus-1-dev",
     "libudev-dev",
 ];

@@ -40,7 +40,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         })
         .build(tauri::generate_context!())
         .context("the desktop shell cannot be built")?;
-    let code = desktop.run_return(|_, event| match event {
+    let code = desktop.run_return(move |_, event| match event {
         // Without a code nobody has asked for the end: the tray stays.
         RunEvent::ExitRequested { code: None, api, .. } => api.prevent_exit(),
         // The end of a Windows session comes here without having been asked for: the program is over when this returns.
