@@ -77,7 +77,9 @@ fn kind_of(notice: &Notice) -> NoticeKind {
         Notice::JobEnded { .. } => NoticeKind::Ended,
         Notice::WeekOver { .. } => NoticeKind::Weekly,
         // Something that ends earning for a while, as trouble does.
-        Notice::DataCapNear { .. } | Notice::DataCapReached { .. } => NoticeKind::Trouble,
+        Notice::DataCapNear { .. } | Notice::DataCapReached { .. } | Notice::Conduct { .. } => {
+            NoticeKind::Trouble
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use nightjar_core::books::{Books, NightTakings, Span};
 use nightjar_core::lease::{LeaseState, LeaseTerms};
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::Volume;
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::doctor::Check;
 use nightjar_protocol::images::PulledImages;
@@ -140,6 +141,22 @@ impl AgentHandle {
             .map_err(|_| anyhow::anyhow!("the host is ending"))?;
         let pulled: PulledImages = answered.await?.map_err(anyhow::Error::msg)?;
         Ok(Reply::PulledImages(pulled))
+    }
+
+    /// What renters keep on this PC, the next to be wiped first.
+    ///
+    /// # Errors
+    /// When the Engine or the journal does not answer; why, in English.
+    pub async fn volumes(&self) -> Result<Vec<Volume>, String> {
+        self.volumes.list().await.map_err(|error| format!("{error:#}"))
+    }
+
+    /// Deletes one of them with all that is on it.
+    ///
+    /// # Errors
+    /// When there is no such volume, or a lease uses it; why, in English.
+    pub async fn wipe_volume(&self, name: &str) -> Result<(), String> {
+        self.volumes.wipe(name).await.map_err(|error| format!("{error:#}"))
     }
 
     /// The currency of the owner's price.

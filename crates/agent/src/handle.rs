@@ -21,6 +21,7 @@ use crate::journal::Journal;
 use crate::owner::Message;
 use crate::papers::LastReport;
 use crate::pulls::PullOrder;
+use crate::volumes::Volumes;
 
 #[derive(Clone)]
 pub struct AgentHandle {
@@ -35,6 +36,7 @@ pub struct AgentHandle {
     pub(crate) workers: Workers,
     pub(crate) past: mpsc::UnboundedSender<Past>,
     pub(crate) last_report: LastReport,
+    pub(crate) volumes: Volumes,
     pub(crate) ending: Arc<Ending>,
 }
 

@@ -16,6 +16,7 @@ use nightjar_core::meter::{UsageRecord, owed};
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::sweep::{Curve, Curves, WorkKind};
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::Use;
 use sqlx::Row;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -23,6 +24,9 @@ use sqlx::sqlite::{
 
 /// Most records that are sent in one go.
 const SEND_AT_MOST: i64 = 200;
+
+/// More than a host has in the longest time that a volume is kept.
+const LOOK_BACK_LEASES: i64 = 20_000;
 
 const FILE: &str = "journal.sqlite";
 
@@ -88,6 +92,23 @@ impl Journal {
                         None => Bill::default(),
                     },
                 })
+            })
+            .collect()
+    }
+
+    /// What the latest leases say of renters' volumes.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(crate) async fn volume_uses(&self) -> anyhow::Result<Vec<Use>> {
+        let rows: Vec<(String, bool, i64)> =
+            sqlx::query_as("SELECT terms, is_over, updated_at FROM leases ORDER BY updated_at DESC LIMIT ?")
+                .bind(LOOK_BACK_LEASES)
+                .fetch_all(&self.pool)
+                .await?;
+        rows.into_iter()
+            .map(|(terms, is_over, at)| {
+                Ok(Use { terms: serde_json::from_str(&terms)?, is_over, at: Timestamp(at) })
             })
             .collect()
     }
@@ -335,6 +356,8 @@ mod tests {
             renter_key: "00".repeat(32),
             ssh_public_key: "ssh-ed25519 AAAA".into(),
             root_inside: false,
+            volume: Default::default(),
+            volume_key: None,
             price_per_hour: Money::new(3_600_000, Currency::CNY),
             fee_basis_points: 1_000,
             offered_at: Timestamp(0),

@@ -34,6 +34,7 @@ pub mod settings_file;
 mod signals;
 mod start;
 mod tunnel;
+mod volumes;
 
 pub use config::AgentConfig;
 pub use enrolment::EnrolError;

@@ -246,6 +246,8 @@ impl Owner {
             Effect::Freeze { lease, parting } => hands.workers.freeze(&lease, parting),
             Effect::Stop { lease, how, parting } => hands.workers.stop(&lease, how, parting),
             Effect::Thaw { lease } => hands.workers.thaw(&lease),
+            Effect::Warn { lease, parting } => hands.workers.tell(&lease, Some(parting)),
+            Effect::Unwarn { lease } => hands.workers.tell(&lease, None),
             Effect::Restrain { lease, gpu: _, sharing } => {
                 let percent = sharing.map_or(100, |sharing| sharing.cpu_percent);
                 hands.workers.restrain(&lease, self.host.settings().limits.cpu_cores, percent);
@@ -270,7 +272,7 @@ impl Owner {
                 let workers = hands.workers.clone();
                 tokio::spawn(async move { workers.sweep(&keep).await });
             }
-            Effect::Journal(entry) => drop(hands.scribe.send(Writing::Entry(entry))),
+            Effect::Journal(entry) => drop(hands.scribe.send(Writing::Entry(Box::new(entry)))),
             Effect::Tell(report) => drop(hands.reports.send(report)),
             Effect::Notify(notice) => drop(hands.notices.send(notice)),
             Effect::SaveSettings(settings) => {

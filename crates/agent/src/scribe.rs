@@ -24,7 +24,7 @@ use crate::settings_file;
 const RETRY: Duration = Duration::from_secs(2);
 
 pub(crate) enum Writing {
-    Entry(JournalEntry),
+    Entry(Box<JournalEntry>),
     Acknowledge {
         lease: LeaseId,
         epoch: Epoch,
@@ -57,6 +57,8 @@ pub(crate) struct Scribe {
     pub currency: Currency,
     /// Told when a record waits to be sent.
     pub usage_waits: Arc<Notify>,
+    /// Told when a lease has moved on.
+    pub leases_changed: Arc<Notify>,
     pub owner: mpsc::UnboundedSender<Message>,
 }
 
@@ -153,9 +155,12 @@ impl Scribe {
         match order {
             Writing::Entry(entry) => {
                 self.insist(&Writable::Entry(&entry)).await;
-                if matches!(entry, JournalEntry::Usage { .. }) {
+                if matches!(*entry, JournalEntry::Usage { .. }) {
                     self.usage_waits.notify_one();
                     self.tell_earnings().await;
+                }
+                if matches!(*entry, JournalEntry::Lease { .. }) {
+                    self.leases_changed.notify_one();
                 }
             }
             Writing::Acknowledge { lease, epoch, sequence } => {
@@ -214,7 +219,8 @@ impl Scribe {
 /// Where the day's time goes may be told differently after this.
 fn is_of_the_day(order: &Writing) -> bool {
     use JournalEntry as E;
-    matches!(order, Writing::Entry(E::Verdict { .. } | E::Lease { .. } | E::Waiting { .. }))
+    let Writing::Entry(entry) = order else { return false };
+    matches!(**entry, E::Verdict { .. } | E::Lease { .. } | E::Waiting { .. })
 }
 
 fn is_about_content(error: &anyhow::Error) -> bool {

@@ -36,6 +36,7 @@ use crate::scribe::{Scribe, Writing};
 use crate::sensors::{self, Sampling, Watched};
 use crate::session::Session;
 use crate::settings_file::{self, Loaded};
+use crate::volumes::Volumes;
 use crate::{control, identity, metrics, power, tunnel};
 
 /// Longer than the longest grace and the stop that follows it.
@@ -184,6 +185,8 @@ impl Parts {
         let (view, view_inbox) = watch::channel(Arc::new(view_model(&host.view(self.clock.now()), &around)));
         let (power, power_orders) = mpsc::unbounded_channel();
         let usage_waits = Arc::new(Notify::new());
+        let leases_changed = Arc::new(Notify::new());
+        let volumes = Volumes::new(self.workers.clone(), self.journal.clone(), self.clock.clone());
         let gate = Gate::new(self.workers.clone());
         let owner = Owner {
             host,
@@ -224,6 +227,7 @@ impl Parts {
             clock: self.clock.clone(),
             currency: self.settings.price_per_hour.currency,
             usage_waits: usage_waits.clone(),
+            leases_changed: leases_changed.clone(),
             owner: messages.clone(),
         };
         let session = Session {
@@ -270,6 +274,7 @@ impl Parts {
             last_report: LastReport::default(),
             pulls,
             workers: self.workers.clone(),
+            volumes: volumes.clone(),
             ending: Arc::new(Ending { asked: Mutex::new(Some(asked)), over: over_inbox }),
         };
         let listener = control::listen(&self.config.runtime_dir).with_context(|| {
@@ -285,6 +290,7 @@ impl Parts {
             presence,
             tokio::spawn(power::run(Helper::start(self.config.helper), power_orders, messages.clone())),
             keeping,
+            tokio::spawn(volumes.run(leases_changed)),
             metering,
             pulling,
             signs,

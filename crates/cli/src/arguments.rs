@@ -82,6 +82,11 @@ pub enum Command {
     ///
     /// Those that are over are left out unless --all is given.
     Leases(LeaseList),
+    /// Rent: list what you keep on hosts in /workspace, how much that may be, and until when
+    ///
+    /// Only a host where you rented keeps it, encrypted with a key that comes with your leases alone; at the end of its
+    /// time the host wipes it. Your next lease there finds it again, and it is kept anew from that lease's end on.
+    Volumes,
     /// Rent: show one lease
     Show(OneLease),
     /// Rent: open a shell on a lease, or run a command there

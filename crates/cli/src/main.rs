@@ -72,6 +72,7 @@ async fn perform(command: Command, output: Output) -> Result<u8, Failure> {
         Command::Account => renter::account(&state()?, output).await,
         Command::Rent(arguments) => renter::rent(&state()?, arguments, output).await,
         Command::Leases(arguments) => renter::leases(&state()?, arguments, output).await,
+        Command::Volumes => renter::volumes(&state()?, output).await,
         Command::Show(arguments) => renter::show(&state()?, arguments, output).await,
         Command::SshConfig(arguments) => renter::ssh_config(&state()?, arguments, output).await,
         Command::Proxy(arguments) => {

@@ -57,6 +57,15 @@ impl Moment {
     }
 }
 
+/// A moment as the clock on this PC's wall shows it.
+#[must_use]
+pub fn clock(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.0).map_or_else(
+        |_| format!("{} ms", at.0),
+        |at| at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

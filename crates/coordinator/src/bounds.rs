@@ -7,6 +7,7 @@ use nightjar_core::lease::{EndReason, LeaseState, WorkerAccess};
 use nightjar_core::market::{CardOffer, Requirements};
 use nightjar_core::money::Currency;
 use nightjar_core::parting::Cause;
+use nightjar_protocol::market_api::VolumeSecret;
 
 /// Longest public key line, in bytes.
 const MAX_SSH_KEY_BYTES: usize = 4_096;
@@ -68,6 +69,12 @@ pub(crate) fn public_key(what: &str, text: &str) -> Result<PublicKey, Objection>
     let mut bytes = [0_u8; 32];
     hex::decode_to_slice(text, &mut bytes).map_err(|_| wrong())?;
     PublicKey::from_bytes(&bytes).map_err(|_| wrong())
+}
+
+/// 128 hexadecimal digits.
+pub(crate) fn volume_secret(secret: &VolumeSecret) -> Result<(), Objection> {
+    let is_one = secret.0.len() == 128 && secret.0.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_one.then_some(()).ok_or_else(|| "volume_secret must be 128 hexadecimal digits".to_owned())
 }
 
 /// Whether `signature` (128 hexadecimal digits) is `key`'s over `message`.
@@ -176,6 +183,9 @@ pub(crate) fn reported_cause(cause: Cause) -> Cause {
         | Cause::TooHot
         | Cause::OwnerStopped
         | Cause::HostClosing
+        | Cause::VramReserve
+        | Cause::DiskLimit
+        | Cause::Mining
         | Cause::Trouble => cause,
     }
 }

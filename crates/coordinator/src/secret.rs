@@ -1,6 +1,8 @@
 //! Secrets that are shown once and kept as a hash: renters' tokens and hosts' pairing codes. Both are random and long,
 //! so a plain SHA-256 is enough, and looking one up by its hash tells nothing by the time it takes.
 
+use nightjar_core::volume::VolumeKey;
+use nightjar_protocol::market_api::VolumeSecret;
 use sha2::{Digest, Sha256};
 
 /// Crockford's alphabet: nothing in it is mistaken for something else when it is read out.
@@ -28,6 +30,12 @@ pub(crate) fn hash(secret: &str) -> String {
     hex::encode(Sha256::digest(secret.as_bytes()))
 }
 
+/// What a renter keeps on one host is encrypted with. Another host of the same renter learns nothing of it.
+pub(crate) fn volume_key(secret: &VolumeSecret, host_id: &str) -> VolumeKey {
+    let text = format!("nightjar-volume/1\n{host_id}\n{}\n", secret.0.to_ascii_lowercase());
+    VolumeKey::from_bytes(Sha256::digest(text.as_bytes()).into())
+}
+
 /// However the code was typed: case, hyphens and blanks do not count, and what reads alike is alike.
 pub(crate) fn pairing_code_hash(typed: &str) -> String {
     let plain: String = typed
@@ -50,6 +58,15 @@ fn random_symbols(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_host_has_a_key_of_its_own_and_always_the_same() {
+        let secret = VolumeSecret("ab".repeat(64));
+        let key = volume_key(&secret, "h1");
+        assert_eq!(key, volume_key(&VolumeSecret("AB".repeat(64)), "h1"));
+        assert_ne!(key, volume_key(&secret, "h2"));
+        assert_ne!(key, volume_key(&VolumeSecret("ac".repeat(64)), "h1"));
+    }
 
     #[test]
     fn a_code_is_known_however_it_is_typed() {

@@ -4,11 +4,14 @@ mod rig;
 
 use std::time::Duration;
 
-use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState};
+use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms};
 use nightjar_core::ledger::Account;
+use nightjar_core::proof::{self, Proof};
 use nightjar_protocol::error::ErrorCode;
 use nightjar_protocol::host_session::ToHost;
-use nightjar_protocol::market_api::{Lease, Leases, Offers, Statement};
+use nightjar_protocol::market_api::{
+    Lease, Leases, Offers, RentRequest, RenterVolumes, Statement, VolumeSecret,
+};
 use rig::{IMAGE, Rig, card, code, record, rent_request};
 
 fn ended(reason: EndReason) -> LeaseState {
@@ -201,4 +204,88 @@ async fn a_renter_holds_eight_leases_at_most_and_sees_only_its_own() {
     // An offer that is stopped is over at once, and the card is free again.
     assert_eq!(alice.stop(&rig, &ids[0]).await.state, ended(EndReason::RenterStopped));
     bob.rent(&rig).await;
+}
+
+#[tokio::test]
+async fn a_card_whose_answer_or_memory_is_wrong_is_not_rented() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut host = rig.host("a", 3_600_000).await;
+    let right = |terms: &LeaseTerms| {
+        let [a, b] = proof::matrices(proof::seed(&terms.lease, terms.epoch));
+        Proof {
+            answer: proof::answer(&proof::product(&a, &b)),
+            gflops: 12_000,
+            memory_mib_per_s: 300_000,
+            to_card_mib_per_s: 10_000,
+            from_card_mib_per_s: 10_000,
+            vram_checked_mib: 11_000,
+            disk_write_mib_per_s: 500,
+        }
+    };
+    // A card with a third of what it says it has, and one whose answer is another lease's.
+    let wrong: [fn(Proof) -> Proof; 2] = [
+        |proof| Proof { vram_checked_mib: 4_096, ..proof },
+        |proof| Proof { answer: "0123456789abcdef".into(), ..proof },
+    ];
+    for spoil in wrong {
+        let lease = alice.rent(&rig).await.lease;
+        let terms = host.hears_offer().await;
+        host.tell(&terms, LeaseState::Accepted).await;
+        host.tell(&terms, LeaseState::Preparing).await;
+        host.ready_with(&terms, Some(spoil(right(&terms)))).await;
+        let failed = |state: &LeaseState| {
+            matches!(
+                state,
+                LeaseState::Ending { reason: EndReason::SelfCheckFailed { .. } }
+                    | LeaseState::Ended { reason: EndReason::SelfCheckFailed { .. } }
+            )
+        };
+        alice.sees(&rig, &lease, |lease| failed(&lease.state)).await;
+        let heard = host.hear().await;
+        assert!(
+            matches!(&heard, Some(ToHost::End { reason: EndReason::SelfCheckFailed { .. }, .. })),
+            "{heard:?}"
+        );
+        let cause = String::from("as told");
+        host.tell(&terms, ended(EndReason::SelfCheckFailed { cause })).await;
+        alice.sees(&rig, &lease, |lease| lease.state.is_over()).await;
+    }
+    let lease = alice.rent(&rig).await.lease;
+    let terms = host.hears_offer().await;
+    host.tell(&terms, LeaseState::Accepted).await;
+    host.tell(&terms, LeaseState::Preparing).await;
+    host.ready_with(&terms, Some(right(&terms))).await;
+    let started = ToHost::Start { lease: terms.lease.clone(), epoch: terms.epoch };
+    assert_eq!(host.hear().await, Some(started));
+    let ready = alice.lease(&rig, &lease).await;
+    assert_eq!(ready.access.unwrap().proof, Some(right(&terms)));
+}
+
+#[tokio::test]
+async fn what_is_kept_has_a_key_a_host_and_an_end() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut host = rig.host("a", 3_600_000).await;
+    let secret = VolumeSecret("5e".repeat(64));
+    let request = RentRequest { volume_secret: Some(secret), ..rent_request() };
+    let wrong = RentRequest { volume_secret: Some(VolumeSecret("5e".into())), ..rent_request() };
+    assert_eq!(code(alice.post::<Lease>(&rig, "/v1/leases", &wrong).await), ErrorCode::BadRequest);
+    let first: Lease = alice.post(&rig, "/v1/leases", &request).await.unwrap();
+    let terms = host.run().await;
+    let key = terms.volume_key.clone().expect("the offer has no key");
+    assert!(!format!("{terms:?}").contains(key.as_str()), "the key is shown");
+    let kept: RenterVolumes = alice.get(&rig, "/v1/volumes").await.unwrap();
+    assert_eq!((kept.volumes.len(), kept.volumes[0].expires_at), (1, None));
+    alice.stop(&rig, &first.lease).await;
+    host.hear().await;
+    host.tell(&terms, ended(EndReason::RenterStopped)).await;
+    alice.sees_state(&rig, &first.lease, ended(EndReason::RenterStopped)).await;
+    let kept: RenterVolumes = alice.get(&rig, "/v1/volumes").await.unwrap();
+    let volume = &kept.volumes[0];
+    assert_eq!((&volume.host_id, volume.in_use), (&host.id, false));
+    assert_eq!(volume.expires_at, Some(terms.volume.expires_at(volume.used_at)));
+    // The same renter on the same host: the same key.
+    let _: Lease = alice.post(&rig, "/v1/leases", &request).await.unwrap();
+    assert_eq!(host.hears_offer().await.volume_key, Some(key));
 }

@@ -110,6 +110,7 @@ mod tests {
             images: vec!["pytorch-cuda:lite".into()],
             egress: EgressMode::Off,
             root_inside: false,
+            volume: Default::default(),
         }
     }
 

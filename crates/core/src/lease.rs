@@ -8,7 +8,9 @@ use ts_rs::TS;
 
 use crate::gpu::GpuUuid;
 use crate::money::Money;
+use crate::proof::Proof;
 use crate::time::Timestamp;
+use crate::volume::{VolumeKey, VolumeTerms};
 
 /// A lease's name, made by the coordinator: a UUID in its hyphenated form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
@@ -43,6 +45,13 @@ pub struct LeaseTerms {
     /// The renter asked to be root inside the container.
     #[serde(default)]
     pub root_inside: bool,
+    /// What the renter may keep on this host, and how long.
+    #[serde(default)]
+    pub volume: VolumeTerms,
+    /// What that is encrypted with. The host takes it out before it writes the terms down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(skip)]
+    pub volume_key: Option<VolumeKey>,
     /// What the renter pays for each hour of `Running`.
     pub price_per_hour: Money,
     /// The market's part of that, in hundredths of a percent.
@@ -174,6 +183,9 @@ pub struct WorkerAccess {
     pub jupyter_token: String,
     /// The card's name as the self-check read it inside the worker.
     pub device_name: String,
+    /// What the card was seen to do.
+    #[serde(default)]
+    pub proof: Option<Proof>,
 }
 
 impl std::fmt::Debug for WorkerAccess {

@@ -5,6 +5,7 @@
 
 pub mod bandwidth;
 pub mod books;
+pub mod conduct;
 pub mod demand;
 pub mod economics;
 pub mod energy;
@@ -25,6 +26,7 @@ pub mod parting;
 pub mod policy;
 pub mod power;
 pub mod preset;
+pub mod proof;
 pub mod schedule;
 pub mod settings;
 pub mod signal;
@@ -32,4 +34,5 @@ pub mod sweep;
 pub mod tariff;
 pub mod thermal;
 pub mod time;
+pub mod volume;
 pub mod week;

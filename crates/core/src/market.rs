@@ -5,6 +5,7 @@ use ts_rs::TS;
 
 use crate::gpu::GpuUuid;
 use crate::money::Money;
+use crate::volume::VolumeTerms;
 
 /// One card that a host would lend now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -23,6 +24,9 @@ pub struct CardOffer {
     /// A renter who asks for it is root inside the container.
     #[serde(default)]
     pub root_inside: bool,
+    /// What a renter may keep on this host, and how long.
+    #[serde(default)]
+    pub volume: VolumeTerms,
 }
 
 /// Most payments that are told of; the latest.
@@ -176,6 +180,7 @@ mod tests {
             images: vec!["pytorch-cuda:lite".into()],
             egress: crate::settings::EgressMode::Off,
             root_inside: model == "A",
+            volume: VolumeTerms::default(),
         }
     }
 

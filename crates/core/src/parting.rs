@@ -25,6 +25,12 @@ pub enum Cause {
     HostClosing,
     RenterStopped,
     BalanceExhausted,
+    /// The tenant holds memory of the card that the owner keeps for the desktop.
+    VramReserve,
+    /// Its container's own files are more than the owner allows.
+    DiskLimit,
+    /// It mines, which the owner does not allow.
+    Mining,
     /// Something on the PC, or on its way to the market, is not as it must be.
     Trouble,
 }
@@ -42,6 +48,9 @@ impl Cause {
             Self::HostClosing => "host_closing",
             Self::RenterStopped => "renter_stopped",
             Self::BalanceExhausted => "balance_exhausted",
+            Self::VramReserve => "vram_reserve",
+            Self::DiskLimit => "disk_limit",
+            Self::Mining => "mining",
             Self::Trouble => "trouble",
         }
     }

@@ -6,6 +6,7 @@ use ts_rs::TS;
 
 use std::collections::BTreeMap;
 
+use crate::conduct::MinerRule;
 use crate::gpu::GpuUuid;
 use crate::images::{ImageSettings, QUOTA_GIB};
 use crate::money::{Currency, Money};
@@ -16,6 +17,7 @@ use crate::schedule::{HoursError, Schedule};
 use crate::signal::SignalRules;
 use crate::tariff::Tariff;
 use crate::thermal::HeatSettings;
+use crate::volume::VolumeTerms;
 
 /// Version of the settings file that this program writes.
 pub const SETTINGS_VERSION: u32 = 1;
@@ -130,11 +132,14 @@ pub struct WorkerLimits {
     #[ts(type = "number")]
     pub shm_mib: u64,
     pub pids: u32,
+    /// Files of the container's own, beside the renter's volume. Only who is root inside can write any.
+    #[ts(type = "number")]
+    pub disk_mib: u64,
 }
 
 impl Default for WorkerLimits {
     fn default() -> Self {
-        Self { cpu_cores: 2, memory_mib: 8_192, shm_mib: 1_024, pids: 2_048 }
+        Self { cpu_cores: 2, memory_mib: 8_192, shm_mib: 1_024, pids: 2_048, disk_mib: 20_480 }
     }
 }
 
@@ -166,7 +171,8 @@ pub struct Settings {
     pub friendly_grace_ms: u64,
     pub sharing: Sharing,
     pub power: PowerSettings,
-    /// Memory of the card that a held tenant must leave to the owner who is back, or it ends.
+    /// Memory of a card with a desktop on it that a tenant leaves to that: over it a tenant that runs is warned, and one
+    /// that is held while the owner is back ends.
     #[ts(type = "number")]
     pub vram_reserve_mib: u64,
     /// No input for this long is enough once the screen is locked.
@@ -204,6 +210,13 @@ pub struct Settings {
     /// Images from a registry, and which kinds of work are agreed to.
     pub images: ImageSettings,
     pub limits: WorkerLimits,
+    /// What becomes of a tenant that mines.
+    pub miners: MinerRule,
+    /// How long a tenant that goes past its bounds has to go back, before it is ended.
+    #[ts(type = "number")]
+    pub warning_ms: u64,
+    /// What a renter may keep on this PC between leases, and how long.
+    pub volume: VolumeTerms,
     /// Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
     pub accepted_versions: Vec<String>,
     pub region: String,
@@ -251,6 +264,9 @@ impl Default for Settings {
             network: NetworkSettings::default(),
             images: ImageSettings::default(),
             limits: WorkerLimits::default(),
+            miners: MinerRule::default(),
+            warning_ms: 60_000,
+            volume: VolumeTerms::default(),
             accepted_versions: Vec::new(),
             region: String::from("unknown"),
             schedule: Schedule::default(),
@@ -329,6 +345,10 @@ impl Settings {
             ("limits.shm_mib", limits.shm_mib, 16, 1_048_576),
             ("limits.pids", u64::from(limits.pids), 64, 65_536),
             ("images.quota_gib", self.images.quota_gib, *QUOTA_GIB.start(), *QUOTA_GIB.end()),
+            ("limits.disk_mib", limits.disk_mib, 64, 16_777_216),
+            ("warning_ms", self.warning_ms, 1_000, 3_600_000),
+            ("volume.quota_mib", self.volume.quota_mib, 64, 16_777_216),
+            ("volume.keep_ms", self.volume.keep_ms, 1_000, 31_536_000_000),
             ("introduced", u64::from(self.introduced), 0, u64::from(INTRODUCTION_SCREENS)),
         ];
         numbers.extend(

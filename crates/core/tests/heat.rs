@@ -26,7 +26,11 @@ impl Rented {
             lease: LeaseId(String::new()),
         };
         rented.put(Input::Presence(Presence::Idle { since: Timestamp(0) }));
-        rented.put(Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images: vec![IMAGE.into()] }));
+        rented.put(Input::Runtime(Runtime::Ready {
+            unsafe_versions: vec![],
+            images: vec![IMAGE.into()],
+            engine: Default::default(),
+        }));
         rented.put(Input::Recovered(vec![]));
         rented.put(Input::Market(MarketInput::Connected));
         rented.read(Some(45.0));
@@ -76,6 +80,8 @@ impl Rented {
             renter_key: "ab".repeat(32),
             ssh_public_key: "ssh-ed25519 AAAA".into(),
             root_inside: false,
+            volume: Default::default(),
+            volume_key: None,
             price_per_hour: Money::new(1_500_000, Currency::CNY),
             fee_basis_points: 500,
             offered_at: Timestamp(0),
@@ -85,6 +91,7 @@ impl Rented {
             ssh_host_key: "key".into(),
             jupyter_token: "token".into(),
             device_name: "card".into(),
+            proof: None,
         };
         self.worker(WorkerEvent::Ready { access });
         self.put(Input::Market(MarketInput::Start { lease: self.lease.clone(), epoch: Epoch(1) }));

@@ -15,6 +15,9 @@ fn causes_are_named_as_on_the_wire() {
         Cause::HostClosing,
         Cause::RenterStopped,
         Cause::BalanceExhausted,
+        Cause::VramReserve,
+        Cause::DiskLimit,
+        Cause::Mining,
         Cause::Trouble,
     ] {
         assert_eq!(serde_json::to_value(cause).unwrap(), cause.as_str());

@@ -139,7 +139,11 @@ impl Life {
         let driver = DriverInfo { version: "550.54.14".into(), cuda: Some(12_080) };
         life.input(Input::Gpus(GpuReport::Readings { driver, cards: vec![card] }));
         let images = vec!["pytorch-cuda:lite".into()];
-        life.input(Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images }));
+        life.input(Input::Runtime(Runtime::Ready {
+            unsafe_versions: vec![],
+            images,
+            engine: Default::default(),
+        }));
         life.input(Input::Recovered(vec![]));
         life.input(Input::Market(MarketInput::Connected));
         life.input(Input::Presence(Presence::Idle { since: Timestamp(START) }));
@@ -261,8 +265,12 @@ impl Life {
     }
 
     fn hands(&mut self, order: Order) {
-        let access =
-            || WorkerAccess { ssh_host_key: "k".into(), jupyter_token: "t".into(), device_name: "d".into() };
+        let access = || WorkerAccess {
+            ssh_host_key: "k".into(),
+            jupyter_token: "t".into(),
+            device_name: "d".into(),
+            proof: None,
+        };
         let (lease, event, runs) = match order {
             Order::Ready(lease) => (lease, WorkerEvent::Ready { access: access() }, true),
             Order::Frozen(lease) => (lease, WorkerEvent::Frozen { took_us: 1_000 }, false),
@@ -407,6 +415,8 @@ fn terms(lease: u64, now: i64) -> LeaseTerms {
         renter_key: "ab".repeat(32),
         ssh_public_key: "ssh-ed25519 AAAA".into(),
         root_inside: false,
+        volume: Default::default(),
+        volume_key: None,
         price_per_hour: Money::new(1_500_000, Currency::CNY),
         fee_basis_points: 500,
         offered_at: Timestamp(now),

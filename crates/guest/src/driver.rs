@@ -266,14 +266,26 @@ pub struct Buffer<'context, 'driver> {
 impl Buffer<'_, '_> {
     /// Fills it from its beginning.
     pub fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
-        let (driver, count) = (self.context.driver, bytes.len().min(self.bytes));
-        call!(driver, cuMemcpyHtoD_v2(Pointer: self.pointer, *const u8: bytes.as_ptr(), usize: count))
+        self.write_at(0, bytes)
     }
 
     /// Copies from its beginning.
     pub fn read(&self, bytes: &mut [u8]) -> Result<(), Failure> {
-        let (driver, count) = (self.context.driver, bytes.len().min(self.bytes));
-        call!(driver, cuMemcpyDtoH_v2(*mut u8: bytes.as_mut_ptr(), Pointer: self.pointer, usize: count))
+        self.read_at(0, bytes)
+    }
+
+    /// Fills it from a byte on, as far as it goes.
+    pub fn write_at(&self, offset: usize, bytes: &[u8]) -> Result<(), Failure> {
+        let (driver, count) = (self.context.driver, bytes.len().min(self.bytes.saturating_sub(offset)));
+        let to = self.pointer + offset as Pointer;
+        call!(driver, cuMemcpyHtoD_v2(Pointer: to, *const u8: bytes.as_ptr(), usize: count))
+    }
+
+    /// Copies from a byte on, as far as it goes.
+    pub fn read_at(&self, offset: usize, bytes: &mut [u8]) -> Result<(), Failure> {
+        let (driver, count) = (self.context.driver, bytes.len().min(self.bytes.saturating_sub(offset)));
+        let from = self.pointer + offset as Pointer;
+        call!(driver, cuMemcpyDtoH_v2(*mut u8: bytes.as_mut_ptr(), Pointer: from, usize: count))
     }
 }
 

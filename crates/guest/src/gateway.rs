@@ -1,6 +1,7 @@
 //! Process 1 of the gateway: it puts up the fence before a tenant exists, and holds it.
 
 mod board;
+mod pools;
 mod proxy;
 mod rules;
 mod shaping;
@@ -42,6 +43,7 @@ fn serve() -> Result<End, End> {
 
     let mut services = Services::new()?;
     traffic::watch(&route.device);
+    pools::watch();
     let ready = GuestEvent::GatewayReady { shaping: shaper.kind() };
     if boot.egress == EgressMode::Curated {
         services.start(proxy::prepare(&boot.allow_proxy_domains)?)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nightjar_core::sweep::WorkKind;
 use nightjar_protocol::guest::{GuestEvent, LoadBoot};
 
-use crate::driver::{Driver, Failure};
+use crate::driver::{Buffer, Context, Driver, Failure, Kernel};
 use crate::line::{End, Line};
 use crate::report;
 
@@ -18,6 +18,8 @@ const THREADS: usize = 1024 * 256;
 const WORD_BYTES: usize = size_of::<f32>();
 /// Words of a thread in the memory's load.
 const WORDS: usize = 256;
+/// Of a thread in one round of the compute load: multiply-adds, each two operations.
+const OPERATIONS: usize = 2 * 16;
 /// How often it is told what was done.
 const TELL_EACH: Duration = Duration::from_millis(100);
 /// One launch should last so long: long enough that launching costs nothing, short enough to be told of in time.
@@ -46,31 +48,66 @@ pub fn run() -> End {
     }
 }
 
+/// One kind of load, ready to be launched.
+pub struct Load<'context, 'driver> {
+    kernel: Kernel<'context, 'driver>,
+    buffers: [Buffer<'context, 'driver>; 3],
+}
+
+impl<'context, 'driver> Load<'context, 'driver> {
+    pub fn new(context: &'context Context<'driver>, kind: WorkKind) -> Result<Self, Failure> {
+        let (name, large) = match kind {
+            WorkKind::Compute => ("nightjar_load_compute", WORD_BYTES),
+            WorkKind::Memory => ("nightjar_load_memory", THREADS * WORDS * WORD_BYTES),
+        };
+        let results = context.allocate(THREADS * WORD_BYTES)?;
+        let buffers = [context.allocate(large)?, context.allocate(large)?, results];
+        Ok(Self { kernel: context.kernel(PTX, name)?, buffers })
+    }
+
+    /// How often the work is repeated in a launch that lasts long enough for launching to cost nothing.
+    pub fn rounds(&self) -> Result<u32, Failure> {
+        let mut rounds = 1;
+        while self.best_launch(rounds)? < LAUNCH && rounds < MOST_ROUNDS {
+            rounds *= 2;
+        }
+        Ok(rounds)
+    }
+
+    /// The shorter of two: the first launch of all waits for the card to wake, and any may wait for a processor.
+    pub fn best_launch(&self, rounds: u32) -> Result<Duration, Failure> {
+        Ok(self.launch(rounds)?.min(self.launch(rounds)?))
+    }
+
+    /// How long a launch took.
+    pub fn launch(&self, rounds: u32) -> Result<Duration, Failure> {
+        let began = Instant::now();
+        self.kernel.run(self.buffers.each_ref(), rounds, SHAPE)?;
+        Ok(began.elapsed())
+    }
+
+    /// Of floating point, in so many rounds of the compute load.
+    pub fn operations(&self, rounds: u32) -> f64 {
+        f64::from(rounds) * (THREADS * OPERATIONS) as f64
+    }
+
+    /// Read and written in so many rounds of the memory load.
+    pub fn bytes(&self, rounds: u32) -> f64 {
+        f64::from(rounds) * (2 * THREADS * WORDS * WORD_BYTES) as f64
+    }
+}
+
 /// Works until the process ends, or fails.
 fn work(kind: WorkKind) -> Result<(), Failure> {
     let driver = Driver::load()?;
     driver.init()?;
     let context = driver.context()?;
-    let (name, large) = match kind {
-        WorkKind::Compute => ("nightjar_load_compute", WORD_BYTES),
-        WorkKind::Memory => ("nightjar_load_memory", THREADS * WORDS * WORD_BYTES),
-    };
-    let (from, to) = (context.allocate(large)?, context.allocate(large)?);
-    let results = context.allocate(THREADS * WORD_BYTES)?;
-    let kernel = context.kernel(PTX, name)?;
-    let launch = |rounds: u32| -> Result<Duration, Failure> {
-        let began = Instant::now();
-        kernel.run([&from, &to, &results], rounds, SHAPE)?;
-        Ok(began.elapsed())
-    };
-    let mut rounds = 1;
-    while launch(rounds)? < LAUNCH && rounds < MOST_ROUNDS {
-        rounds *= 2;
-    }
+    let load = Load::new(&context, kind)?;
+    let rounds = load.rounds()?;
     let (mut done, mut told) = (0_u64, Instant::now());
     report::event(&GuestEvent::Work { done });
     loop {
-        launch(rounds)?;
+        load.launch(rounds)?;
         done += u64::from(rounds);
         if told.elapsed() >= TELL_EACH {
             told = Instant::now();
@@ -89,6 +126,7 @@ mod tests {
         // From one word of a thread to its next.
         assert!(PTX.contains(&format!("add.u64 %rd6, %rd6, {};", THREADS * WORD_BYTES)));
         assert!(PTX.contains(&format!("setp.lt.u32 %p1, %r11, {WORDS};")));
+        assert_eq!(PTX.matches("fma.rn.f32").count() * 2, OPERATIONS);
         for name in ["nightjar_load_compute", "nightjar_load_memory"] {
             assert!(PTX.contains(&format!(".visible .entry {name}(")));
         }

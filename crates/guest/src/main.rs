@@ -6,17 +6,24 @@
 //! | [`notice`] | what the tenant is told before its card is taken |
 //! | [`report`] | what is said to the agent on standard output |
 //! | [`services`] | programs that are kept running, their logs, the dead that are collected |
+//! | [`kernel`] | calls to devices and file systems that no library wraps |
 //! | [`launch`] | the last step before a service's program: no capability, first to go when memory is short |
 //! | [`worker`] | the tenant's container: OpenSSH and JupyterLab |
 //! | [`gateway`] | its fence: netfilter, shaping, proxy, notice |
 //! | [`driver`] | CUDA's driver API |
 //! | [`load`] | a steady load, counted, by which power limits are compared |
+//! | [`disk`] | a renter's disk: a file of the quota's size as a block device |
+//! | [`volume`] | a renter's folder on it, encrypted |
 //! | [`self_check`] | does the card compute? By CUDA's driver API, so that it is the same in every image |
 
+#[cfg(target_os = "linux")]
+mod disk;
 #[cfg(target_os = "linux")]
 mod driver;
 #[cfg(target_os = "linux")]
 mod gateway;
+#[cfg(target_os = "linux")]
+mod kernel;
 #[cfg(target_os = "linux")]
 mod launch;
 #[cfg(target_os = "linux")]
@@ -32,6 +39,8 @@ mod self_check;
 #[cfg(target_os = "linux")]
 mod services;
 #[cfg(target_os = "linux")]
+mod volume;
+#[cfg(target_os = "linux")]
 mod worker;
 
 #[cfg(target_os = "linux")]
@@ -40,9 +49,12 @@ Process 1 of Nightjar's containers, and the self-check of a card.
 
   nightjar-guest worker                     process 1 of a tenant's container
   nightjar-guest gateway                    process 1 of its gateway
-  nightjar-guest self-check [--json] [--min-driver 525] [--devices 1] [--uuid GPU-...]
-                                            does the card compute? Exit code 0: yes, 1: no
+  nightjar-guest self-check [--json] [--min-driver 525] [--devices 1] [--uuid GPU-...] [--seed HEX]
+                                            does the card compute? Exit code 0: yes, 1: no; with a seed of its matrices
+                                            it is measured too
   nightjar-guest load                       a steady load on the card; says how much it has done
+  nightjar-guest disk                       a renter's disk as a block device, while it runs
+  nightjar-guest volume                     a renter's folder on its disk
   nightjar-guest launch [--keep-capabilities] -- PROGRAM [ARG...]
                                             start a program that gains no privilege, and without capabilities
 
@@ -56,6 +68,8 @@ fn main() -> std::process::ExitCode {
     match arguments.first().map(String::as_str) {
         Some("worker") => line::exit_code(worker::run()),
         Some("gateway") => line::exit_code(gateway::run()),
+        Some("disk") => line::exit_code(disk::run()),
+        Some("volume") => line::exit_code(volume::run()),
         Some("load") => line::exit_code(load::run()),
         Some("self-check") => self_check::run(rest),
         Some("launch") => launch::run(rest),

@@ -1,6 +1,7 @@
 //! Does the card compute? The same steps on every machine, through the CUDA driver that the loader finds.
 
 mod matmul;
+mod measure;
 mod steps;
 
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ pub struct Wish {
     pub devices: u32,
     /// The card that was rented.
     pub uuid: Option<String>,
+    /// Of the matrices that the card multiplies; with it the card is measured too.
+    pub seed: Option<u64>,
 }
 
 /// Exit code 0: it passed, 1: it did not, 2: usage.
@@ -45,19 +48,25 @@ pub fn run(arguments: &[String]) -> ExitCode {
 }
 
 fn parse(arguments: &[String]) -> Result<Wish, String> {
-    let mut wish = Wish { json: false, min_driver: None, devices: 1, uuid: None };
+    let mut wish = Wish { json: false, min_driver: None, devices: 1, uuid: None, seed: None };
     let mut arguments = arguments.iter();
     while let Some(name) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{name} wants a value"));
         match name.as_str() {
             "--json" => wish.json = true,
             "--min-driver" => wish.min_driver = Some(value()?.clone()),
+            "--seed" => {
+                let text = value()?;
+                let seed = u64::from_str_radix(text, 16);
+                wish.seed =
+                    Some(seed.map_err(|_| format!("{text:?} is no number of 16 hexadecimal digits"))?);
+            }
             "--uuid" => wish.uuid = Some(value()?.clone()),
             "--devices" => {
                 let text = value()?;
                 wish.devices = text.parse().map_err(|_| format!("{text:?} is no number of devices"))?;
             }
-            _ => return Err(format!("{name:?} is none of --json, --min-driver, --devices, --uuid")),
+            _ => return Err(format!("{name:?} is none of --json, --min-driver, --devices, --uuid, --seed")),
         }
     }
     Ok(wish)
@@ -88,8 +97,9 @@ mod tests {
 
     #[test]
     fn arguments_are_read() {
-        let words = ["--json", "--min-driver", "525", "--devices", "2"].map(str::to_owned);
-        let expected = Wish { json: true, min_driver: Some("525".to_owned()), devices: 2, uuid: None };
+        let words = ["--json", "--min-driver", "525", "--devices", "2", "--seed", "ff"].map(str::to_owned);
+        let expected =
+            Wish { json: true, min_driver: Some("525".to_owned()), devices: 2, uuid: None, seed: Some(255) };
         assert_eq!(parse(&words), Ok(expected));
         assert!(parse(&["--devices".to_owned(), "x".to_owned()]).is_err());
         assert!(parse(&["--min-driver".to_owned()]).is_err());

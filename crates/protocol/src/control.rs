@@ -6,6 +6,7 @@ use nightjar_core::history::CardHistory;
 use nightjar_core::host::{CommandError, UserCommand};
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::Volume;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
@@ -43,6 +44,12 @@ pub enum ControlRequest {
         coordinator_url: String,
         pairing_code: String,
     },
+    /// What renters keep on this PC.
+    Volumes,
+    /// Delete one of those; answered with the others.
+    WipeVolume {
+        name: String,
+    },
     /// End the host as a signal would: jobs end, the power limit goes back.
     Quit,
 }
@@ -54,6 +61,8 @@ pub enum ControlAnswer {
     Settings(Box<Settings>),
     /// Or why it cannot be read.
     History(Result<Vec<CardHistory>, String>),
+    /// Or why it cannot be told or done.
+    Volumes(Result<Vec<Volume>, String>),
     Refused(Refusal),
     Night(Box<Night>),
     Reply(Result<Box<Reply>, QuestionRefusal>),

@@ -49,6 +49,7 @@ pub fn checks(
     let doctor = Doctor { texts, clock };
     let mut checks = vec![doctor.driver(snapshot), doctor.engine(&snapshot.runtime)];
     checks.extend(doctor.versions(&snapshot.runtime, settings));
+    checks.extend(doctor.walls(&snapshot.runtime));
     checks.push(doctor.images(&snapshot.runtime));
     checks.push(doctor.presence(snapshot, settings));
     checks.extend(doctor.signs(snapshot));
@@ -130,6 +131,29 @@ impl Doctor<'_> {
             check
         });
         found.collect()
+    }
+
+    /// What stands between a tenant and this PC beside the fence itself.
+    fn walls(&self, runtime: &Runtime) -> Vec<Check> {
+        let Runtime::Ready { engine, .. } = runtime else { return Vec::new() };
+        let say = |id: &str, standing, key: &str| self.check(id, standing, self.texts.plain(key));
+        let mut found = Vec::new();
+        if engine.is_open_to_network {
+            found.push(say("socket", CheckStanding::Optional, "check-socket-open"));
+        }
+        found.push(match engine.maps_users {
+            true => say("users", CheckStanding::Good, "check-users-mapped"),
+            false => say("users", CheckStanding::Optional, "check-users-plain"),
+        });
+        if engine.has_gvisor {
+            found.push(say("gvisor", CheckStanding::Optional, "check-gvisor-unused"));
+        }
+        if cfg!(windows) {
+            let command = Some("wsl --shutdown; wsl --manage docker-desktop --set-sparse true".to_owned());
+            let check = say("wsl", CheckStanding::Optional, "check-wsl-reclaim");
+            found.push(Check { command, ..check });
+        }
+        found
     }
 
     fn images(&self, runtime: &Runtime) -> Check {
@@ -223,6 +247,7 @@ impl Doctor<'_> {
 mod tests {
     use super::*;
     use nightjar_core::gpu::GpuTrouble;
+    use nightjar_core::policy::EngineFacts;
 
     fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
         let helper = HelperStanding::NotInstalled;
@@ -257,9 +282,30 @@ mod tests {
     }
 
     #[test]
+    fn walls_that_lack_or_are_not_used_are_told_in_both_languages() {
+        let engine = EngineFacts { is_open_to_network: true, maps_users: false, has_gvisor: true };
+        let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
+        let snapshot = Snapshot { runtime, ..Snapshot::default() };
+        for language in [Language::English, Language::SimplifiedChinese] {
+            let found = look(&snapshot, language);
+            for id in ["socket", "users", "gvisor"] {
+                let check = found.iter().find(|check| check.id == id).unwrap();
+                assert_eq!(check.standing, CheckStanding::Optional);
+                assert!(
+                    !check.title.starts_with("check-") && !check.sentence.starts_with("check-"),
+                    "{check:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn what_works_is_good() {
-        let runtime =
-            Runtime::Ready { unsafe_versions: Vec::new(), images: vec!["pytorch-cuda:lite".into()] };
+        let runtime = Runtime::Ready {
+            unsafe_versions: Vec::new(),
+            images: vec!["pytorch-cuda:lite".into()],
+            engine: Default::default(),
+        };
         let ready = Snapshot {
             runtime,
             market: Market::Connected,
@@ -269,6 +315,7 @@ mod tests {
         };
         let found = look(&ready, Language::English);
         assert!(found.iter().all(|check| check.standing != CheckStanding::Bad), "{found:?}");
+        assert!(!found.iter().any(|check| check.id == "socket" || check.id == "gvisor"), "{found:?}");
         assert!(
             found.iter().any(|check| check.id == "images" && check.sentence.contains("pytorch-cuda:lite"))
         );

@@ -8,9 +8,11 @@
 use std::collections::BTreeMap;
 
 use nightjar_core::parting::{Cause, Parting, Step};
+use nightjar_core::proof::Proof;
 use nightjar_core::settings::{EgressMode, Language};
 use nightjar_core::sweep::WorkKind;
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::VolumeKey;
 use serde::{Deserialize, Serialize};
 
 use crate::text::Texts;
@@ -97,6 +99,23 @@ fn worker_ports() -> Vec<u16> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadBoot {
     pub work: WorkKind,
+}
+
+/// First line to the container that makes a renter's disk, a file of the quota's size, into a block device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskBoot {
+    pub quota_mib: u64,
+    /// Who owns the disk's top folder, as the Engine's machine counts users and groups.
+    pub owner: u32,
+    pub group: u32,
+}
+
+/// First line to the container that holds a renter's disk until the worker has taken it up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeBoot {
+    /// `None` leaves what is written there readable.
+    #[serde(default)]
+    pub key: Option<VolumeKey>,
 }
 
 /// Later lines to a process 1. Both take a notice; the rest is for the one that it concerns.
@@ -203,6 +222,14 @@ pub enum GuestEvent {
         /// Since the gateway's start, so that a rate needs no clock of the hearer's.
         at_ms: u64,
     },
+    /// Something of the tenant's speaks the language of mining pools; said once.
+    PoolProtocol,
+    /// The renter's disk is there as a block device of the Engine's machine, as long as it is held or mounted.
+    DiskReady { device: String },
+    /// The Engine's machine has no such device. Not followed by an end.
+    NoDisk { why: String },
+    /// The renter's folder on its disk can be used.
+    VolumeReady { folder: String, encrypted: bool },
     /// A service ended and is started again, unless the tenant is being ended.
     Exited { service: Service, code: i32 },
     /// The container cannot do its work; process 1 ends after this.
@@ -221,6 +248,9 @@ pub struct SelfCheck {
     pub devices: Vec<CheckedDevice>,
     /// In the order of their making; after the first that failed there is none.
     pub steps: Vec<CheckStep>,
+    /// What the card was seen to do, where that was asked for.
+    #[serde(default)]
+    pub proof: Option<Proof>,
 }
 
 impl SelfCheck {
@@ -246,7 +276,8 @@ pub struct CheckedDevice {
 /// One step of a check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckStep {
-    /// `driver_loaded`, `driver_version`, `initialised`, `devices`, `context`, `memory`, `copy`, `matmul`, `framework`.
+    /// `driver_loaded`, `driver_version`, `initialised`, `devices`, `context`, `memory`, `copy`, `matmul`, `measure`,
+    /// `framework`.
     pub step: String,
     pub passed: bool,
     /// A short sentence: what was found, or what failed and what to do.

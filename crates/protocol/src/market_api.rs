@@ -7,6 +7,7 @@
 //! | `GET /v1/hosts/session` | WebSocket, see [`crate::host_session`] |
 //! | `GET /v1/account` | → [`Account`] |
 //! | `GET /v1/offers` (query: fields of [`OfferQuery`]) | → [`Offers`] |
+//! | `GET /v1/volumes` | → [`RenterVolumes`] |
 //! | `POST /v1/leases` | [`RentRequest`] → [`Lease`] |
 //! | `GET /v1/leases` | → [`Leases`] |
 //! | `GET /v1/leases/{id}` (query `wait_ms`, and `state` known so far: long poll) | → [`Lease`] |
@@ -22,6 +23,7 @@ use nightjar_core::market::{AfterInterruption, CardOffer, Requirements};
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::parting::Cause;
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::VolumeTerms;
 use serde::{Deserialize, Serialize};
 
 use crate::relay::RelayInfo;
@@ -120,6 +122,41 @@ pub struct RentRequest {
     pub ssh_public_key: String,
     #[serde(default)]
     pub after_interruption: AfterInterruption,
+    /// From which the market makes, for each host, the key of what the renter keeps there: 128 hexadecimal digits, the
+    /// same each time. Without it that is not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_secret: Option<VolumeSecret>,
+}
+
+/// See [`RentRequest::volume_secret`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VolumeSecret(pub String);
+
+impl std::fmt::Debug for VolumeSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("VolumeSecret")
+    }
+}
+
+/// What a renter keeps on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenterVolume {
+    pub host_id: String,
+    pub region: String,
+    /// The last lease that used it.
+    pub lease: LeaseId,
+    pub root_inside: bool,
+    pub in_use: bool,
+    pub used_at: Timestamp,
+    /// `None` while a lease uses it.
+    pub expires_at: Option<Timestamp>,
+    pub quota_mib: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenterVolumes {
+    pub volumes: Vec<RenterVolume>,
 }
 
 /// Why a lease is frozen, is ending or has ended. Nothing of the host's owner is in it beyond the class.
@@ -169,6 +206,9 @@ pub struct Lease {
     pub continued_by: Option<LeaseId>,
     #[serde(default)]
     pub waits: Option<Waits>,
+    /// What may be kept on this host, and how long.
+    #[serde(default)]
+    pub volume: VolumeTerms,
     /// Once the worker is ready.
     pub access: Option<WorkerAccess>,
     pub relay: Option<RelayInfo>,

@@ -256,6 +256,9 @@ impl Texts {
             Cause::HostClosing => "cause-host-closing",
             Cause::RenterStopped => "cause-renter-stopped",
             Cause::BalanceExhausted => "cause-balance",
+            Cause::VramReserve => "cause-vram-reserve",
+            Cause::DiskLimit => "cause-disk-limit",
+            Cause::Mining => "cause-mining",
             Cause::Trouble => "cause-trouble",
         })
     }

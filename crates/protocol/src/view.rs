@@ -2,6 +2,7 @@
 //!
 //! Tray, window, notification and `nightjar status` are all made from [`ViewModel`]; none of them holds a rule.
 
+use nightjar_core::conduct::{Breach, MiningSign};
 use nightjar_core::gpu::DriverInfo;
 use nightjar_core::host::{
     CardView, HostState, HostView, Notice, SweepEnd, SweepPhase, SweepView, SweetSpot,
@@ -351,6 +352,40 @@ fn spot_words(spot: &SweetSpot, card: &CardView, texts: &Texts) -> String {
     texts.with("sweet-spot", &values)
 }
 
+/// Of a tenant that goes past what it is held to.
+fn conduct(
+    texts: &Texts,
+    (image, renter): (&String, &String),
+    breach: &Breach,
+    stops: bool,
+) -> (String, String) {
+    let (title, body) = match (breach, stops) {
+        (Breach::Vram { .. }, _) => ("notice-warned-title", "notice-vram-body"),
+        (Breach::Disk { .. }, _) => ("notice-warned-title", "notice-disk-body"),
+        (Breach::Mining { .. }, true) => ("notice-warned-title", "notice-mining-body-stops"),
+        (Breach::Mining { .. }, false) => ("notice-mining-title", "notice-mining-body"),
+    };
+    let (used, limit) = match breach {
+        Breach::Vram { free_mib, reserve_mib } => (*free_mib, *reserve_mib),
+        Breach::Disk { used_mib, limit_mib } => (*used_mib, *limit_mib),
+        Breach::Mining { .. } => (0, 0),
+    };
+    let sign = match breach {
+        Breach::Mining { sign: MiningSign::Program { name } } => {
+            texts.with("mining-program", &[("name", name.clone())])
+        }
+        _ => texts.plain("mining-protocol"),
+    };
+    let values = [
+        ("image", image.clone()),
+        ("renter", renter.clone()),
+        ("used", used.to_string()),
+        ("limit", limit.to_string()),
+        ("sign", sign),
+    ];
+    (texts.plain(title), texts.with(body, &values))
+}
+
 /// Title and body of a desktop notification.
 #[must_use]
 pub fn notification(notice: &Notice, language: Language) -> (String, String) {
@@ -390,6 +425,7 @@ pub fn notification(notice: &Notice, language: Language) -> (String, String) {
             ];
             (texts.plain("notice-ended-title"), texts.with(body, &values))
         }
+        Notice::Conduct { image, renter, breach, stops } => conduct(texts, (image, renter), breach, *stops),
         Notice::WeekOver { net, running_ms, jobs } => {
             let values =
                 [("net", net.to_string()), ("time", texts.duration(*running_ms)), ("jobs", jobs.to_string())];

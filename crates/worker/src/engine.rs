@@ -1,6 +1,8 @@
 //! The Engine's calls that are used. Each is bounded in time, and its failure is a sentence that says what to do.
 
+mod conduct;
 mod images;
+mod volumes;
 
 use std::collections::HashMap;
 use std::future::Future;

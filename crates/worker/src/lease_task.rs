@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use nightjar_core::conduct::MiningSign;
 use nightjar_core::host::WorkerEvent;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::network::{Rates, Traffic};
@@ -14,8 +15,9 @@ use nightjar_core::settings::Settings;
 use nightjar_protocol::guest::{GuestCommand, GuestEvent, Notice};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use crate::conduct;
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, Standing, how_it_ended, published};
 use crate::line::{Line, SURELY_OVER};
@@ -25,6 +27,7 @@ use crate::removal::{labels_of, remove_placement};
 use crate::second_road::{Ice, SecondRoad};
 use crate::spec::Names;
 use crate::traffic::TrafficTable;
+use crate::volumes::Locks;
 use crate::workers::WorkerReport;
 
 /// Between two tries to take up a line again while the Engine is away.
@@ -44,7 +47,7 @@ pub(crate) type Ports = Arc<OnceLock<HashMap<u16, SocketAddr>>>;
 /// What a lease's task begins with.
 pub(crate) enum Begin {
     Prepare {
-        terms: LeaseTerms,
+        terms: Box<LeaseTerms>,
         gpu_index: u32,
         settings: Box<Settings>,
     },
@@ -62,6 +65,8 @@ pub(crate) enum Order {
     Thaw,
     /// The gateway's limits from now on.
     Bandwidth(Rates),
+    /// The tenant is to read this, or that the last one does not hold any more.
+    Notice(Option<Parting>),
     /// So many percent of so many cores at most.
     Restrain {
         cores: u32,
@@ -92,6 +97,7 @@ pub(crate) struct LeaseTask {
     pub ports: Ports,
     pub traffic: Arc<TrafficTable>,
     pub shelf: Arc<Shelf>,
+    pub volumes: Arc<Locks>,
     /// An earlier placement of the same lease, which is over when this ends.
     pub predecessor: Option<watch::Receiver<bool>>,
 }
@@ -161,9 +167,10 @@ impl LeaseTask {
             // Its sender is gone when it is over, which is as good.
             let _ = predecessor.wait_for(|over| *over).await;
         }
-        let (engine, config) = (&self.engine, &*self.config);
+        let (engine, config, volumes) = (&self.engine, &*self.config, &*self.volumes);
         let shelf = &self.shelf;
-        let prepared = Preparation { engine, config, terms, gpu_index, settings, shelf, making }.run().await;
+        let preparation = Preparation { engine, config, terms, gpu_index, settings, shelf, making, volumes };
+        let prepared = preparation.run().await;
         match prepared {
             Ok(prepared) => {
                 let _ = self.ports.set(prepared.ports);
@@ -206,6 +213,7 @@ impl LeaseTask {
         let mut stop = self.stop.clone();
         let names = Names::new(&self.lease, self.epoch);
         let _listed = self.traffic.list(&self.lease);
+        let _watched = self.watch_conduct(&names);
         loop {
             let Some(lines) = &mut alive.lines else { return Over::Ended("it has no line".to_owned()) };
             tokio::select! {
@@ -216,6 +224,13 @@ impl LeaseTask {
                     let Some(order) = order else { return Over::Stopped(Ending::Kill) };
                     if let Order::Bandwidth(Rates { up_kbit, down_kbit }) = order {
                         lines.gateway.send(&GuestCommand::SetBandwidth { up_kbit, down_kbit });
+                        continue;
+                    }
+                    if let Order::Notice(parting) = &order {
+                        let notice = parting.map_or(GuestCommand::NoticeOver, |parting| {
+                            GuestCommand::Notice(Notice::of(&parting))
+                        });
+                        tell(lines, &notice);
                         continue;
                     }
                     forewarn(lines, &order);
@@ -242,6 +257,9 @@ impl LeaseTask {
                     Some(GuestEvent::Traffic { up_bytes, down_bytes, at_ms }) => {
                         self.traffic.note(&self.lease, Traffic { up_bytes, down_bytes }, at_ms);
                     }
+                    Some(GuestEvent::PoolProtocol) => {
+                        self.report(WorkerEvent::Mining { sign: MiningSign::Protocol });
+                    }
                     Some(event) => note(&self.lease, &event),
                     None => match self.line_lost(&mut stop, &names.gateway, "the gateway", lines.gateway.last_beat()).await {
                         Ok(line) => lines.gateway = line,
@@ -250,6 +268,12 @@ impl LeaseTask {
                 },
             }
         }
+    }
+
+    fn watch_conduct(&self, names: &Names) -> AbortOnDropHandle<()> {
+        let (reports, lease, epoch) = (self.reports.clone(), self.lease.clone(), self.epoch);
+        let told = move |event| drop(reports.send(WorkerReport { lease: lease.clone(), epoch, event }));
+        AbortOnDropHandle::new(tokio::spawn(conduct::watch(self.engine.clone(), names.worker.clone(), told)))
     }
 
     /// The container ended, or the Engine did. An Engine that was restarted without ending its containers gives the
@@ -403,8 +427,8 @@ async fn obey(engine: &Engine, names: &Names, ice: &mut Ice, order: Order) -> Op
     match order {
         Order::Freeze { called, .. } => Some(ice.freeze(called).await),
         Order::Thaw => Some(ice.thaw().await),
-        // Said to the gateway right where it was heard.
-        Order::Bandwidth(_) => None,
+        // Said right where they were heard.
+        Order::Bandwidth(_) | Order::Notice(_) => None,
         Order::Restrain { cores, percent } => {
             let refused = engine.limit_cpus(&names.worker, cores, percent).await.err()?;
             Some(WorkerEvent::RestrainFailed { cause: refused.to_string() })

@@ -15,10 +15,13 @@
 //! | `engine` | the Engine's calls that are used, each bounded in time, errors in words |
 //! | `traffic` | what has passed each gateway that stands |
 //! | [`pull`] | images from a registry into the Engine |
+//! | `volumes` | what renters keep here, on its way to a worker |
+//! | `conduct` | what a tenant runs and writes, as the Engine sees it |
 //! | `probe` | is there an Engine, is it safe, which images has it |
 //! | [`catalogue`], [`floors`], [`config`] | data that is shipped, checked when read |
 
 pub mod catalogue;
+mod conduct;
 pub mod config;
 mod engine;
 pub mod floors;
@@ -33,6 +36,7 @@ mod removal;
 mod second_road;
 mod spec;
 mod traffic;
+mod volumes;
 pub mod workers;
 
 pub use config::{EngineAddress, WorkersConfig};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nightjar_core::host::WorkerEvent;
 use nightjar_core::lease::{LeaseTerms, WorkerAccess};
+use nightjar_core::proof::{self, Proof};
 use nightjar_core::settings::Settings;
 use nightjar_protocol::guest::{GuestEvent, SelfCheck};
 use serde::Serialize;
@@ -18,7 +19,8 @@ use crate::engine::{Engine, EngineError, Output, how_it_ended, published};
 use crate::line::Line;
 use crate::own_networks;
 use crate::pull::Shelf;
-use crate::spec::{Surroundings, UnusableTerms, WorkerSpec};
+use crate::spec::{Surroundings, UnusableTerms, WorkerSpec, remapped_root};
+use crate::volumes::{Footing, Locks};
 
 /// Rules, shaping and proxy of the gateway stand in well under a second.
 const GATEWAY_WITHIN: Duration = Duration::from_secs(20);
@@ -81,6 +83,7 @@ pub(crate) struct Preparation<'a> {
     /// Calls that make something run in here: they come to their end even where the preparation is given up, so that
     /// nothing appears after it was cleaned up.
     pub making: &'a TaskTracker,
+    pub volumes: &'a Locks,
 }
 
 impl Preparation<'_> {
@@ -99,28 +102,38 @@ impl Preparation<'_> {
             settings: self.settings,
             own_networks: &own_networks,
             engine_cores: info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX),
+            engine_root: remapped_root(&info),
         };
         let mut spec = WorkerSpec::new(self.terms, self.gpu_index, jupyter_token.clone(), &around)?;
-        spec.worker.image = Some(self.shelf.reference_of(&spec.image));
+        spec.use_image(self.shelf.reference_of(&spec.image));
         let engine = self.engine.clone();
         let network = spec.network.clone();
         self.make(async move { engine.create_network(network).await }).await?;
 
+        let gateway = async {
+            let name = &spec.names.gateway;
+            let (mut line, _) = self.bring_up(name, spec.gateway.clone(), &spec.gateway_boot).await?;
+            self.await_gateway(&mut line, name).await?;
+            Ok(line)
+        };
+        let (gateway, volume) = tokio::try_join!(gateway, self.hold_volume(&spec))?;
+        if volume.footing == Footing::Folder {
+            spec.use_volume_without_quota();
+        }
         let names = &spec.names;
-        let (mut gateway, _) =
-            self.bring_up(&names.gateway, spec.gateway.clone(), &spec.gateway_boot).await?;
-        self.await_gateway(&mut gateway, &names.gateway).await?;
         // Read once: the Engine does not change published ports of a running container.
         let ports =
             self.engine.inspect(&names.gateway).await?.map(|found| published(&found)).unwrap_or_default();
 
         let (mut worker, container) =
             self.bring_up(&names.worker, spec.worker.clone(), &spec.worker_boot).await?;
+        self.let_go_of_volume(&spec);
+        drop(volume);
         let ready = self.await_worker(&mut worker, &names.worker);
         let checked = self.check(&spec);
         // SSH and Jupyter start while the card is checked.
-        let (ssh_host_key, device_name) = tokio::try_join!(ready, checked)?;
-        let access = WorkerAccess { ssh_host_key, jupyter_token, device_name };
+        let (ssh_host_key, (device_name, proof)) = tokio::try_join!(ready, checked)?;
+        let access = WorkerAccess { ssh_host_key, jupyter_token, device_name, proof };
         Ok(Prepared { lines: Lines { gateway, worker }, ports, access, container })
     }
 
@@ -137,7 +150,7 @@ impl Preparation<'_> {
 
     /// Makes a container, takes up its line and starts it, in this order: its process 1 waits for the first line. With its
     /// full id.
-    async fn bring_up(
+    pub(crate) async fn bring_up(
         &self,
         name: &str,
         body: bollard::models::ContainerCreateBody,
@@ -165,7 +178,7 @@ impl Preparation<'_> {
         self.hear(line, name, "the worker", SERVICES_WITHIN, ready).await
     }
 
-    async fn hear<T>(
+    pub(crate) async fn hear<T>(
         &self,
         line: &mut Line,
         name: &str,
@@ -196,20 +209,22 @@ impl Preparation<'_> {
         }
     }
 
-    /// The name of the card that the tenant will see.
-    async fn check(&self, spec: &WorkerSpec) -> Result<String, Unready> {
+    /// The name of the card that the tenant will see, and what it was seen to do.
+    async fn check(&self, spec: &WorkerSpec) -> Result<(String, Option<Proof>), Unready> {
         let worker = &spec.names.worker;
         let mut command: Vec<&str> = spec.image.self_check.iter().map(String::as_str).collect();
         // Cards can be counted in another order by the driver's tools than by the container's hook, hence the UUID.
         command.extend(["--min-driver", &spec.image.min_driver, "--uuid", &self.terms.gpu.0]);
+        let seed = format!("{:016x}", proof::seed(&self.terms.lease, self.terms.epoch));
+        command.extend(["--seed", &seed]);
         let output = self.exec(worker, &command, SELF_CHECK_WITHIN).await?;
-        let device_name = judge(&output, "the self-check").map_err(Unready::SelfCheck)?;
+        let found = judge(&output, "the self-check").map_err(Unready::SelfCheck)?;
         if let Some(check) = &spec.image.framework_check {
             let command: Vec<&str> = check.iter().map(String::as_str).collect();
             let output = self.exec(worker, &command, FRAMEWORK_WITHIN).await?;
             judge(&output, "the framework's check").map_err(Unready::SelfCheck)?;
         }
-        Ok(device_name)
+        Ok(found)
     }
 
     async fn exec(&self, name: &str, command: &[&str], within: Duration) -> Result<Output, Unready> {
@@ -225,8 +240,8 @@ impl Preparation<'_> {
     }
 }
 
-/// The name of the first card, or which step failed and why.
-fn judge(output: &Output, which: &str) -> Result<String, String> {
+/// The name of the first card and what it was seen to do, or which step failed and why.
+fn judge(output: &Output, which: &str) -> Result<(String, Option<Proof>), String> {
     let Ok(check) = serde_json::from_str::<SelfCheck>(output.stdout.trim()) else {
         let said = output.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
         return Err(format!("{which} gave no result (code {}); it said: {}", output.code, said.trim()));
@@ -239,7 +254,7 @@ fn judge(output: &Output, which: &str) -> Result<String, String> {
         return Err(format!("{which} failed without naming a step (code {})", output.code));
     }
     let device = check.devices.first().ok_or_else(|| format!("{which} found no card"))?;
-    Ok(device.name.clone())
+    Ok((device.name.clone(), check.proof.clone()))
 }
 
 #[cfg(test)]
@@ -256,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_check_names_the_card_or_the_step_that_failed() {
-        assert_eq!(judge(&output(0, PASSED), "the self-check").as_deref(), Ok("Simulated RTX 4090"));
+        assert_eq!(judge(&output(0, PASSED), "the self-check"), Ok(("Simulated RTX 4090".to_owned(), None)));
         let failed = PASSED.replace(
             "\"passed\":true,\"detail\":\"\"",
             "\"passed\":false,\"detail\":\"no card\",\"error\":\"E_X\"",

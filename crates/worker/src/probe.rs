@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bollard::models::SystemVersion;
+use bollard::models::{SystemInfo, SystemVersion};
 use futures_util::StreamExt;
-use nightjar_core::policy::Runtime;
+use nightjar_core::policy::{EngineFacts, Runtime};
 use tokio::time::sleep;
 
 use crate::config::WorkersConfig;
@@ -40,12 +40,13 @@ impl Probe<'_> {
     }
 
     async fn ready(&self) -> Result<Runtime, EngineError> {
-        let (version, names, tools) = tokio::join!(
+        let (version, names, info, tools) = tokio::join!(
             self.engine.version(ANSWER_WITHIN),
             self.engine.image_names(ANSWER_WITHIN),
+            self.engine.info(),
             installed_tools(),
         );
-        let (version, names) = (version?, names?);
+        let (version, names, info) = (version?, names?, info?);
         let backend = backend(&version);
         let mut found = components(&version);
         found.extend(
@@ -54,6 +55,7 @@ impl Probe<'_> {
         Ok(Runtime::Ready {
             unsafe_versions: self.config.floors.findings(&found, backend),
             images: self.config.catalogue.present_among(&names, &self.shelf.ids()),
+            engine: facts(&info),
         })
     }
 
@@ -114,6 +116,16 @@ impl Probe<'_> {
 fn backend(version: &SystemVersion) -> Backend {
     let kernel = version.kernel_version.as_deref().unwrap_or_default().to_ascii_lowercase();
     if kernel.contains("wsl2") || kernel.contains("microsoft") { Backend::Wsl2 } else { Backend::Other }
+}
+
+/// Engines warn of a socket without encryption in so many words.
+fn facts(info: &SystemInfo) -> EngineFacts {
+    let says = |list: &Option<Vec<String>>, word: &str| list.iter().flatten().any(|line| line.contains(word));
+    EngineFacts {
+        is_open_to_network: says(&info.warnings, "API is accessible on http://"),
+        maps_users: says(&info.security_options, "name=userns"),
+        has_gvisor: info.runtimes.iter().flatten().any(|(name, _)| name.contains("runsc")),
+    }
 }
 
 fn components(version: &SystemVersion) -> Vec<Found> {
@@ -187,6 +199,19 @@ mod tests {
         let desktop = version("Docker Desktop 4.44.3 (202357)", "5.15.167.4-microsoft-standard-WSL2");
         assert_eq!(backend(&desktop), Backend::Wsl2);
         assert_eq!(components(&desktop)[2].version, "4.44.3");
+    }
+
+    #[test]
+    fn an_engine_that_the_network_commands_is_known() {
+        let warning = "WARNING: API is accessible on http://0.0.0.0:2375 without encryption.\n Access to the remote API …";
+        let info = SystemInfo {
+            warnings: Some(vec![warning.into()]),
+            security_options: Some(vec!["name=seccomp,profile=default".into(), "name=userns".into()]),
+            ..SystemInfo::default()
+        };
+        let known = EngineFacts { is_open_to_network: true, maps_users: true, has_gvisor: false };
+        assert_eq!(facts(&info), known);
+        assert_eq!(facts(&SystemInfo::default()), EngineFacts::default());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use nightjar_core::lease::{Epoch, LeaseId};
 
 use crate::engine::{Engine, EngineError, Ours};
-use crate::spec::{LABEL_EPOCH, LABEL_HOST, LABEL_LEASE, LABEL_ROLE, Names, ROLE_WORKER};
+use crate::spec::{LABEL_EPOCH, LABEL_HOST, LABEL_LEASE, LABEL_ROLE, Names, ROLE_GATEWAY, ROLE_WORKER};
 
 /// Labels that containers and networks of one lease bear.
 pub(crate) fn labels_of(host: &str, lease: &LeaseId, epoch: Option<Epoch>) -> Vec<String> {
@@ -23,6 +23,10 @@ pub(crate) fn epoch_of(container: &Ours) -> Option<Epoch> {
 
 pub(crate) fn is_worker(container: &Ours) -> bool {
     container.labels.get(LABEL_ROLE).is_some_and(|role| role == ROLE_WORKER)
+}
+
+pub(crate) fn is_gateway(container: &Ours) -> bool {
+    container.labels.get(LABEL_ROLE).is_some_and(|role| role == ROLE_GATEWAY)
 }
 
 /// Ends one placement of a lease. Returns once no container of it is there any more.

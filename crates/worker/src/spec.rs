@@ -1,17 +1,20 @@
 //! From a lease's terms and the owner's settings to what the Engine is asked for. Pure: the same input gives the same
 //! containers, which a snapshot test keeps in sight.
 
+mod volume;
+
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, DeviceRequest, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
-    MountVolumeOptions, NetworkCreateRequest, NetworkingConfig, PortBinding, ResourcesUlimits,
+    ContainerCreateBody, DeviceRequest, EndpointSettings, HostConfig, HostConfigLogConfig,
+    NetworkCreateRequest, NetworkingConfig, PortBinding, ResourcesUlimits,
 };
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
 use nightjar_protocol::guest::{GatewayBoot, JUPYTER_PORT, SSH_PORT, WorkerBoot};
 
 use crate::catalogue::{Catalogue, Egress, Image};
+pub(crate) use volume::{VolumeNames, VolumeSpec, remapped_root};
 
 pub(crate) const LABEL_HOST: &str = "nightjar.host";
 pub(crate) const LABEL_LEASE: &str = "nightjar.lease";
@@ -21,7 +24,11 @@ pub(crate) const ROLE_WORKER: &str = "worker";
 pub(crate) const ROLE_GATEWAY: &str = "gateway";
 const ROLE_LOAD: &str = "load";
 const ROLE_NETWORK: &str = "network";
-const ROLE_VOLUME: &str = "volume";
+/// A renter's volume; what mounts it for a lease; the containers that see to that.
+pub(crate) const ROLE_VOLUME: &str = "volume";
+const ROLE_MOUNT: &str = "mount";
+const ROLE_DISK: &str = "disk";
+const ROLE_HOLDER: &str = "holder";
 
 const MIB: u64 = 1024 * 1024;
 /// The tenant's user and group in every image.
@@ -72,13 +79,23 @@ pub(crate) enum UnusableTerms {
 pub(crate) struct Names {
     pub gateway: String,
     pub worker: String,
+    /// Of the container that has the renter's disk.
+    pub disk: String,
+    /// Of the container that holds it until the worker does.
+    pub holder: String,
     pub network: String,
 }
 
 impl Names {
     pub fn new(lease: &LeaseId, epoch: Epoch) -> Self {
         let stem = format!("nightjar-{lease}-{}", epoch.0);
-        Self { gateway: format!("{stem}-gateway"), worker: format!("{stem}-worker"), network: stem }
+        Self {
+            gateway: format!("{stem}-gateway"),
+            worker: format!("{stem}-worker"),
+            disk: format!("{stem}-disk"),
+            holder: format!("{stem}-holder"),
+            network: stem,
+        }
     }
 }
 
@@ -97,6 +114,7 @@ pub(crate) struct WorkerSpec {
     pub gateway_boot: GatewayBoot,
     pub worker: ContainerCreateBody,
     pub worker_boot: WorkerBoot,
+    pub volume: VolumeSpec,
     pub image: Image,
 }
 
@@ -115,6 +133,8 @@ pub(crate) struct Surroundings<'a> {
     pub own_networks: &'a [String],
     /// Cores of the machine that runs the Engine, which refuses to give more.
     pub engine_cores: u32,
+    /// Whom root in a container is outside, where the Engine maps users.
+    pub engine_root: (u32, u32),
 }
 
 impl WorkerSpec {
@@ -157,9 +177,23 @@ impl WorkerSpec {
                 root_inside: terms.root_inside,
                 env: Default::default(),
             },
+            volume: volume::spec(terms, image, around),
             image: image.clone(),
             names,
         })
+    }
+
+    /// The name by which the Engine knows the tenant's image.
+    pub fn use_image(&mut self, reference: String) {
+        self.worker.image = Some(reference.clone());
+        self.volume.holder.image = Some(reference);
+    }
+
+    /// For an Engine whose machine cannot give a volume a size.
+    pub fn use_volume_without_quota(&mut self) {
+        if let Some(host_config) = &mut self.worker.host_config {
+            host_config.mounts = Some(vec![self.volume.plain_mount()]);
+        }
     }
 }
 
@@ -262,7 +296,7 @@ fn worker(
         // Packages of the system go into the image's own folders, and are gone with the lease.
         readonly_rootfs: Some(!root),
         tmpfs: Some(scratch(limits)),
-        mounts: Some(vec![volume(around.host, terms)]),
+        mounts: Some(vec![volume::home_mount(terms)]),
         device_requests: Some(vec![gpu(gpu_index)]),
         memory: Some(bytes(limits.memory_mib)),
         // The same number means no swap: a tenant that swaps is felt by the owner.
@@ -353,25 +387,6 @@ fn scratch(limits: &WorkerLimits) -> HashMap<String, String> {
 fn tmpfs(size_mib: u64, files: u64, mode: &str, exec: Option<&str>) -> String {
     let exec = exec.unwrap_or("noexec");
     format!("rw,nosuid,nodev,{exec},size={size_mib}m,nr_inodes={files},mode={mode}")
-}
-
-/// What a renter keeps between leases on this host. Named by the key that opens the tunnel, so that nobody else's
-/// lease meets it; the key is public and random, a part of it is name enough.
-fn volume(host: &str, terms: &LeaseTerms) -> Mount {
-    let renter: String = terms.renter_key.to_ascii_lowercase().chars().take(32).collect();
-    let labels = HashMap::from([
-        (LABEL_HOST.to_owned(), host.to_owned()),
-        (LABEL_ROLE.to_owned(), ROLE_VOLUME.to_owned()),
-    ]);
-    // An ordinary user could do nothing with files of root's.
-    let mode = if terms.root_inside { "-root" } else { "" };
-    Mount {
-        typ: Some(MountType::VOLUME),
-        source: Some(format!("nightjar-{renter}{mode}")),
-        target: Some("/workspace".to_owned()),
-        volume_options: Some(MountVolumeOptions { labels: Some(labels), ..MountVolumeOptions::default() }),
-        ..Mount::default()
-    }
 }
 
 /// As `docker run --gpus device=N` asks for it.

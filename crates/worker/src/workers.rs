@@ -22,10 +22,11 @@ use crate::lease_task::{Begin, Ending, LeaseTask, Order, Ports};
 use crate::load::{LoadTask, LoadWish};
 use crate::probe::Probe;
 use crate::pull::{Puller, Shelf};
-use crate::removal::{epoch_of, is_worker, labels_of, lease_of, remove_all};
+use crate::removal::{epoch_of, is_gateway, is_worker, labels_of, lease_of, remove_all};
 use crate::second_road::SecondRoad;
 use crate::spec::{LABEL_HOST, LABEL_LEASE, check_lease};
 use crate::traffic::{Gateways, TrafficTable};
+use crate::volumes::{self, Locks};
 
 /// What has become of a worker.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +64,7 @@ struct Inner {
     traffic: Arc<TrafficTable>,
     shelf: Arc<Shelf>,
     puller: Puller,
+    volumes: Arc<Locks>,
 }
 
 /// What is kept of a lease's task.
@@ -102,6 +104,7 @@ impl Workers {
             traffic: Arc::default(),
             shelf,
             puller,
+            volumes: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -125,7 +128,11 @@ impl Workers {
     /// `PreparationFailed`, the latter two followed by `Gone`. An earlier placement of the lease ends first.
     pub fn prepare(&self, terms: LeaseTerms, gpu_index: u32, settings: &Settings) {
         let (lease, epoch) = (terms.lease.clone(), terms.epoch);
-        self.begin(lease, epoch, Begin::Prepare { terms, gpu_index, settings: Box::new(settings.clone()) });
+        self.begin(
+            lease,
+            epoch,
+            Begin::Prepare { terms: Box::new(terms), gpu_index, settings: Box::new(settings.clone()) },
+        );
     }
 
     /// Takes up the lines to containers that are running. Nothing is reported unless that fails: then `Gone`.
@@ -142,6 +149,11 @@ impl Workers {
     /// Lets a frozen worker go on; reports `Thawed` or `ThawFailed`.
     pub fn thaw(&self, lease: &LeaseId) {
         self.order(lease, Order::Thaw);
+    }
+
+    /// What the tenant is to expect, told without anything being done; `None` takes it back.
+    pub fn tell(&self, lease: &LeaseId, parting: Option<Parting>) {
+        self.order(lease, Order::Notice(parting));
     }
 
     /// From now on the worker may use so many percent of its cores. Reports only a failure.
@@ -281,6 +293,7 @@ impl Workers {
             ports,
             traffic: inner.traffic.clone(),
             shelf: inner.shelf.clone(),
+            volumes: inner.volumes.clone(),
             predecessor,
         };
         tokio::spawn(async move {
@@ -305,7 +318,11 @@ impl Workers {
         for container in &containers {
             let (Some(lease), Some(epoch)) = (lease_of(container), epoch_of(container)) else { continue };
             let (worker, gateway) = placements.entry((lease, epoch)).or_default();
-            *(if is_worker(container) { worker } else { gateway }) = Some(container.standing);
+            if is_worker(container) {
+                *worker = Some(container.standing);
+            } else if is_gateway(container) {
+                *gateway = Some(container.standing);
+            }
         }
         let mut survivors: Vec<_> = placements
             .into_iter()
@@ -350,6 +367,22 @@ impl Workers {
             }
         }
         Ok(())
+    }
+
+    /// Names of the volumes that renters keep with this host.
+    ///
+    /// # Errors
+    /// When the Engine does not answer.
+    pub async fn volumes(&self) -> Result<Vec<String>, EngineError> {
+        volumes::kept(&self.inner.engine, &self.inner.config.host).await
+    }
+
+    /// Deletes a volume with all that is on it; `false` while a lease uses it.
+    ///
+    /// # Errors
+    /// When the Engine does not answer.
+    pub async fn wipe_volume(&self, name: &str) -> Result<bool, EngineError> {
+        volumes::wipe(&self.inner.engine, &self.inner.volumes, name).await
     }
 
     /// Where a port of the worker is reached on this PC; `None` while there is none.

@@ -29,9 +29,17 @@ impl Renter {
     /// # Errors
     /// When the login fails.
     pub fn log_in(folder: &Path, market: &Market, balance: &str) -> anyhow::Result<Self> {
-        let renter = Self { folder: folder.to_owned(), home: folder.join("renter") };
+        Self::log_in_as("renter", folder, market, balance)
+    }
+
+    /// The same by a name of its own: another renter.
+    ///
+    /// # Errors
+    /// When the login fails.
+    pub fn log_in_as(name: &str, folder: &Path, market: &Market, balance: &str) -> anyhow::Result<Self> {
+        let renter = Self { folder: folder.to_owned(), home: folder.join(name) };
         std::fs::create_dir_all(&renter.home)?;
-        let token = market.add_renter("renter", balance)?;
+        let token = market.add_renter(name, balance)?;
         output_with_input(
             &mut renter.command(&["login", market.url(), "--token", "-"])?,
             &format!("{token}\n"),

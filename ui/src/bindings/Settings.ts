@@ -7,6 +7,7 @@ import type { HeatSettings } from "./HeatSettings";
 import type { ImageSettings } from "./ImageSettings";
 import type { Language } from "./Language";
 import type { LogLevel } from "./LogLevel";
+import type { MinerRule } from "./MinerRule";
 import type { Money } from "./Money";
 import type { NetworkSettings } from "./NetworkSettings";
 import type { NoticeRules } from "./NoticeRules";
@@ -16,6 +17,7 @@ import type { Sharing } from "./Sharing";
 import type { SignalRules } from "./SignalRules";
 import type { Tariff } from "./Tariff";
 import type { Theme } from "./Theme";
+import type { VolumeTerms } from "./VolumeTerms";
 import type { WorkerLimits } from "./WorkerLimits";
 
 /**
@@ -47,7 +49,8 @@ resume_after_ms: number,
  */
 frozen_at_most_ms: number, give_back: GiveBack, friendly_grace_ms: number, sharing: Sharing, power: PowerSettings, 
 /**
- * Memory of the card that a held tenant must leave to the owner who is back, or it ends.
+ * Memory of a card with a desktop on it that a tenant leaves to that: over it a tenant that runs is warned, and one
+ * that is held while the owner is back ends.
  */
 vram_reserve_mib: number, 
 /**
@@ -98,6 +101,18 @@ network: NetworkSettings,
  * Images from a registry, and which kinds of work are agreed to.
  */
 images: ImageSettings, limits: WorkerLimits, 
+/**
+ * What becomes of a tenant that mines.
+ */
+miners: MinerRule, 
+/**
+ * How long a tenant that goes past its bounds has to go back, before it is ended.
+ */
+warning_ms: number, 
+/**
+ * What a renter may keep on this PC between leases, and how long.
+ */
+volume: VolumeTerms, 
 /**
  * Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
  */

@@ -3,4 +3,8 @@
 /**
  * What one worker may use of the PC.
  */
-export type WorkerLimits = { cpu_cores: number, memory_mib: number, shm_mib: number, pids: number, };
+export type WorkerLimits = { cpu_cores: number, memory_mib: number, shm_mib: number, pids: number, 
+/**
+ * Files of the container's own, beside the renter's volume. Only who is root inside can write any.
+ */
+disk_mib: number, };

@@ -33,6 +33,7 @@ export const DEFAULTS: Settings = {
   "language": null,
   "limits": {
     "cpu_cores": 2,
+    "disk_mib": 20480,
     "memory_mib": 8192,
     "pids": 2048,
     "shm_mib": 1024
@@ -40,6 +41,7 @@ export const DEFAULTS: Settings = {
   "locked_idle_after_ms": 15000,
   "log_level": "info",
   "metrics_port": null,
+  "miners": "tell",
   "network": {
     "at_cap": "finish",
     "automatic": false,
@@ -131,7 +133,12 @@ export const DEFAULTS: Settings = {
   "temperature_ceiling_celsius": 83,
   "theme": "system",
   "version": 1,
+  "volume": {
+    "keep_ms": 1209600000,
+    "quota_mib": 51200
+  },
   "vram_reserve_mib": 512,
+  "warning_ms": 60000,
   "without_presence": false
 };
 
@@ -207,6 +214,10 @@ export const BOUNDS: Record<string, [number, number]> = {
   "limits.cpu_cores": [
     1,
     1024
+  ],
+  "limits.disk_mib": [
+    64,
+    16777216
   ],
   "limits.memory_mib": [
     256,
@@ -312,8 +323,20 @@ export const BOUNDS: Record<string, [number, number]> = {
     50,
     95
   ],
+  "volume.keep_ms": [
+    1000,
+    31536000000
+  ],
+  "volume.quota_mib": [
+    64,
+    16777216
+  ],
   "vram_reserve_mib": [
     0,
     1048576
+  ],
+  "warning_ms": [
+    1000,
+    3600000
   ]
 };

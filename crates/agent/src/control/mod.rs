@@ -113,6 +113,13 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, handle: AgentHan
             Ok(ControlRequest::History { since_ms, points }) => {
                 ControlAnswer::History(handle.history(since_ms, points).await)
             }
+            Ok(ControlRequest::Volumes) => ControlAnswer::Volumes(handle.volumes().await),
+            Ok(ControlRequest::WipeVolume { name }) => {
+                ControlAnswer::Volumes(match handle.wipe_volume(&name).await {
+                    Ok(()) => handle.volumes().await,
+                    Err(why) => Err(why),
+                })
+            }
             Ok(ControlRequest::Quit) => {
                 answer(&mut stream, &ControlAnswer::Bye).await?;
                 handle.shutdown().await;

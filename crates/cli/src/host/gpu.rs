@@ -15,6 +15,7 @@ use super::gpu_arguments::{Gpu, GpuCommand, GpuHistory};
 use super::grip::{Grip, view};
 use crate::arguments::HostPlace;
 use crate::failure::{Exit, Failure};
+use crate::moment::clock;
 use crate::output::{Output, Table, note, printable};
 
 /// Between two looks at the driver.
@@ -240,7 +241,7 @@ fn history_words(cards: &[CardHistory]) -> String {
         };
         for point in &card.points {
             table.row(vec![
-                moment(point.at),
+                clock(point.at),
                 cell(&point.temperature_celsius),
                 cell(&point.power_watts),
                 cell(&point.power_limit_watts),
@@ -251,15 +252,6 @@ fn history_words(cards: &[CardHistory]) -> String {
         let _ = write!(text, "\n{table}");
     }
     text
-}
-
-/// As the clock on the wall shows it.
-fn moment(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0)
-        .map(|at| {
-            at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
-        })
-        .unwrap_or_default()
 }
 
 async fn dump() -> Result<(), Failure> {

@@ -96,7 +96,8 @@ pub(super) fn view(answer: ControlAnswer) -> Result<Box<ViewModel>, Failure> {
         | ControlAnswer::Night(_)
         | ControlAnswer::History(_)
         | ControlAnswer::Reply(_)
-        | ControlAnswer::Enrolled(_) => Err(Failure::failed("the host answered with something else")),
+        | ControlAnswer::Enrolled(_)
+        | ControlAnswer::Volumes(_) => Err(Failure::failed("the host answered with something else")),
         ControlAnswer::Bye => Err(Failure::new(Exit::NotRunning, "the host is ending")),
     }
 }

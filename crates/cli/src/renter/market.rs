@@ -6,7 +6,7 @@ use std::time::Duration;
 use nightjar_core::lease::LeaseId;
 use nightjar_protocol::error::ErrorBody;
 use nightjar_protocol::market_api::{
-    About, Account, Lease, Leases, MAX_WAIT_MS, OfferQuery, Offers, RentRequest, Statement,
+    About, Account, Lease, Leases, MAX_WAIT_MS, OfferQuery, Offers, RentRequest, RenterVolumes, Statement,
 };
 use reqwest::{Method, Url};
 use serde::Serialize;
@@ -113,6 +113,10 @@ impl Market {
 
     pub async fn leases(&self) -> Result<Leases, Failure> {
         self.get(&["leases"]).await
+    }
+
+    pub async fn volumes(&self) -> Result<RenterVolumes, Failure> {
+        self.get(&["volumes"]).await
     }
 
     pub async fn lease(&self, lease: &LeaseId) -> Result<Lease, Failure> {

@@ -13,12 +13,11 @@ mod tunnel;
 
 use std::io::{BufRead, IsTerminal, Read};
 
-use jiff::tz::TimeZone;
-use nightjar_core::time::Timestamp;
 use serde_json::json;
 
 use crate::arguments::{Filters, LeaseList, Login, OneLease, Stop};
 use crate::failure::{Exit, Failure};
+use crate::moment::clock;
 use crate::output::{Output, note};
 
 pub use jupyter::jupyter;
@@ -122,6 +121,17 @@ pub async fn leases(state: &RenterState, arguments: &LeaseList, output: Output) 
 }
 
 /// # Errors
+/// When the market does not answer.
+pub async fn volumes(state: &RenterState, output: Output) -> Result<(), Failure> {
+    let found = Market::of(&state.membership()?)?.volumes().await?;
+    if found.volumes.is_empty() && !output.json {
+        note("you keep nothing on any host");
+        return Ok(());
+    }
+    output.print(&found, &show::volumes(&found.volumes, &clock))
+}
+
+/// # Errors
 /// When there is no such lease.
 pub async fn show(state: &RenterState, arguments: &OneLease, output: Output) -> Result<(), Failure> {
     let market = Market::of(&state.membership()?)?;
@@ -158,12 +168,4 @@ pub async fn statement(state: &RenterState, arguments: &OneLease, output: Output
     let lease = choice::find(&market, arguments.lease.as_deref()).await?;
     let (account, statement) = tokio::try_join!(market.account(), market.statement(&lease.lease))?;
     output.print(&statement, &show::statement(&statement, &account.renter, &clock))
-}
-
-/// A moment as the clock on this PC's wall shows it.
-fn clock(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0).map_or_else(
-        |_| format!("{} ms", at.0),
-        |at| at.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-    )
 }

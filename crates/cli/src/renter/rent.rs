@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use iroh_base::SecretKey;
 use nightjar_core::lease::{EndReason, LeaseState};
 use nightjar_core::market::AfterInterruption;
 use nightjar_core::money::Money;
-use nightjar_protocol::market_api::{Lease, OfferQuery, RentRequest};
+use nightjar_protocol::market_api::{Lease, OfferQuery, RentRequest, VolumeSecret};
 
 use crate::arguments::{Filters, Rent};
 use crate::failure::{Exit, Failure};
@@ -58,6 +59,7 @@ pub async fn rent(state: &RenterState, arguments: &Rent, output: Output) -> Resu
             (true, false) => AfterInterruption::SameHostFirst,
             (false, false) => AfterInterruption::End,
         },
+        volume_secret: Some(volume_secret(&link_key)),
     };
     let started = Instant::now();
     let lease = market.rent(&request).await.map_err(|failure| match failure.exit {
@@ -80,7 +82,13 @@ pub async fn rent(state: &RenterState, arguments: &Rent, output: Output) -> Resu
         };
         followed?
     };
+    note(&show::volume(&lease, show::texts()));
     output.print(&show::lease_object(&lease), &lease.lease.0)
+}
+
+/// What this renter keeps on hosts can be read with it: as secret as the link key, and the same as long as that is.
+fn volume_secret(link_key: &SecretKey) -> VolumeSecret {
+    VolumeSecret(hex::encode(link_key.sign(b"nightjar-volume/1").to_bytes()))
 }
 
 /// Until the worker can be reached.

@@ -29,10 +29,12 @@ pub(crate) fn lease(name: &str, state: LeaseState) -> Lease {
         continues: None,
         continued_by: None,
         waits: None,
+        volume: Default::default(),
         access: reachable.then(|| WorkerAccess {
             ssh_host_key: "ssh-ed25519 AAAAC3Nza".into(),
             jupyter_token: "secret".into(),
             device_name: "NVIDIA GeForce RTX 4090".into(),
+            proof: None,
         }),
         relay: None,
     }

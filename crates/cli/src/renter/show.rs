@@ -6,7 +6,7 @@ use nightjar_core::ledger::Account as BookAccount;
 use nightjar_core::money::Money;
 use nightjar_core::settings::EgressMode;
 use nightjar_core::time::Timestamp;
-use nightjar_protocol::market_api::{Account, Lease, OfferedCard, Statement};
+use nightjar_protocol::market_api::{Account, Lease, OfferedCard, RenterVolume, Statement};
 use nightjar_protocol::text::Texts;
 use serde_json::Value;
 
@@ -83,6 +83,12 @@ pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String, texts: &Texts) 
     add("State", format!("{} (since {})", state(lease, texts), clock(lease.state_since)));
     let card = lease.access.as_ref().map_or(&lease.model, |access| &access.device_name);
     add("Card", card.clone());
+    if let Some(proof) = lease.access.as_ref().and_then(|access| access.proof.as_ref()) {
+        let teraflops = format!("{}.{} TFLOP/s", proof.gflops / 1_000, proof.gflops % 1_000 / 100);
+        let memory =
+            format!("{} GiB/s over {}", proof.memory_mib_per_s / 1_024, spell_mib(proof.vram_checked_mib));
+        add("Measured", format!("{teraflops}, memory {memory}, volume {} MiB/s", proof.disk_write_mib_per_s));
+    }
     add("Image", lease.image.clone());
     add("Host", format!("{} in {}", lease.host_id, lease.region));
     add("Price", format!("{} an hour", lease.price_per_hour));
@@ -90,6 +96,7 @@ pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String, texts: &Texts) 
     add("Charged", lease.charged.to_string());
     add("Rented", clock(lease.created_at));
     let mut text = table.to_string();
+    let _ = write!(text, "\n{}", volume(lease, texts));
     for sentence in texts.succession(lease, clock) {
         let _ = write!(text, "\n{}", printable(&sentence));
     }
@@ -98,6 +105,29 @@ pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String, texts: &Texts) 
         let _ = write!(text, "\n\nnightjar ssh {name}\nnightjar jupyter {name}\nnightjar stop {name}");
     }
     text
+}
+
+/// What may be kept on its host, and how long.
+#[must_use]
+pub fn volume(lease: &Lease, texts: &Texts) -> String {
+    let days = lease.volume.keep_ms.div_ceil(86_400_000);
+    printable(&texts.kept(&spell_mib(lease.volume.quota_mib), days))
+}
+
+#[must_use]
+pub fn volumes(volumes: &[RenterVolume], clock: &dyn Fn(Timestamp) -> String) -> String {
+    let mut table = Table::new(&["HOST", "REGION", "AT MOST", "ROOT", "LAST LEASE", "KEPT UNTIL"]);
+    for volume in volumes {
+        table.row(vec![
+            volume.host_id.clone(),
+            volume.region.clone(),
+            spell_mib(volume.quota_mib),
+            if volume.root_inside { "inside" } else { "no" }.to_owned(),
+            short(&volume.lease.0).to_owned(),
+            volume.expires_at.map_or_else(|| "in use".to_owned(), clock),
+        ]);
+    }
+    table.to_string()
 }
 
 #[must_use]
@@ -178,6 +208,7 @@ mod tests {
                 images: vec!["pytorch-cuda:full".into(), "pytorch-cuda:lite".into()],
                 egress: EgressMode::Curated,
                 root_inside: false,
+                volume: Default::default(),
             },
         };
         let all =

@@ -147,6 +147,7 @@ fn offers() -> ToCoordinator {
         images: vec![String::from("pytorch-cuda:lite")],
         egress: EgressMode::Curated,
         root_inside: false,
+        volume: Default::default(),
     };
     ToCoordinator::Report(Report::Offers { region: String::from("cn-east"), offers: vec![card] })
 }
@@ -157,6 +158,7 @@ fn take(terms: &LeaseTerms, worker: &Worker) -> Vec<ToCoordinator> {
         ssh_host_key: worker.ssh_host_key.clone(),
         jupyter_token: "ab".repeat(32),
         device_name: String::from("NVIDIA GeForce RTX 4090"),
+        proof: None,
     };
     let ready = Report::Ready { lease: terms.lease.clone(), epoch: terms.epoch, access };
     [state(LeaseState::Accepted), state(LeaseState::Preparing), ready].map(ToCoordinator::Report).into()

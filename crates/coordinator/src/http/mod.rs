@@ -17,7 +17,7 @@ use nightjar_protocol::error::ErrorCode;
 use nightjar_protocol::host_session::{MAX_FRAME_BYTES, enrol_signing_bytes};
 use nightjar_protocol::market_api::{
     About, Account, Enrol, Enrolled, Lease, Leases, MAX_BODY_BYTES, MAX_WAIT_MS, OfferQuery, Offers,
-    RentRequest, Statement,
+    RentRequest, RenterVolumes, Statement,
 };
 use serde::Deserialize;
 use tokio::sync::Semaphore;
@@ -66,6 +66,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/hosts/session", get(open_session))
         .route("/v1/account", get(account))
         .route("/v1/offers", get(offers))
+        .route("/v1/volumes", get(volumes))
         .route("/v1/leases", get(list).post(rent))
         .route("/v1/leases/{id}", get(lease))
         .route("/v1/leases/{id}/stop", post(stop))
@@ -113,6 +114,10 @@ async fn rent(
     Body(request): Body<RentRequest>,
 ) -> Answer<Lease> {
     Ok(Json(shared.market.rent(caller.renter(), request).await?))
+}
+
+async fn volumes(State(shared): State<Shared>, caller: Caller) -> Answer<RenterVolumes> {
+    Ok(Json(shared.market.volumes(caller.renter()).await?))
 }
 
 async fn list(State(shared): State<Shared>, caller: Caller) -> Answer<Leases> {

@@ -7,6 +7,7 @@ use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState};
 use nightjar_core::ledger::Account;
 use nightjar_core::market::{AfterInterruption, Requirements};
 use nightjar_core::money::Money;
+use nightjar_core::parting::Cause;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::host_session::ToHost;
 use sqlx::sqlite::SqliteConnection;
@@ -31,9 +32,11 @@ pub(super) fn any_host_from(after: AfterInterruption, since: Timestamp) -> Optio
     (after == AfterInterruption::SameHostFirst).then(|| since.plus_ms(SAME_HOST_FIRST_MS))
 }
 
-/// The owner, and nobody else, took the card.
-fn is_the_owners(reason: &EndReason) -> bool {
+/// The owner, and nobody else, took the card. What a tenant was ended for by its own doing it would do again.
+fn is_the_owners(reason: &EndReason, cause: Option<Cause>) -> bool {
+    let own_doing = matches!(cause, Some(Cause::VramReserve | Cause::DiskLimit | Cause::Mining));
     matches!(reason, EndReason::OwnerReturned | EndReason::FrozenTooLong | EndReason::OwnerStopped)
+        && !own_doing
 }
 
 /// A lease that was never used ended without its renter's doing.
@@ -56,7 +59,10 @@ impl Market {
                 let doublings = continuations::attempts(db, before).await?.min(MOST_DOUBLINGS);
                 continuations::wait_again(db, before, now.plus_ms(AGAIN_AFTER_MS << doublings)).await
             }
-            _ if has_run && is_the_owners(reason) && lease.after_interruption != AfterInterruption::End => {
+            _ if has_run
+                && is_the_owners(reason, lease.cause)
+                && lease.after_interruption != AfterInterruption::End =>
+            {
                 let until = now.plus_ms(WAITS_AT_MOST_MS);
                 continuations::begin(db, &Waiting { lease: lease.id.clone(), since: now, until }).await
             }

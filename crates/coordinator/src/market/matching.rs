@@ -77,6 +77,7 @@ mod tests {
             images: vec![],
             egress: EgressMode::Off,
             root_inside: false,
+            volume: Default::default(),
         };
         Listing { host_id: host.into(), region: "home".into(), card }
     }

@@ -12,6 +12,7 @@ mod silence;
 mod sweep;
 mod usage;
 mod view;
+mod volumes;
 mod waiting;
 
 use nightjar_core::lease::{EndReason, Epoch, LeaseEvent, LeaseId};

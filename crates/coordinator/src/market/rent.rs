@@ -90,6 +90,7 @@ impl Market {
             charged_micros: 0,
             cause: None,
             after_interruption: request.after_interruption,
+            volume_secret: request.volume_secret,
             continues: None,
             continued_by: None,
             waits: None,
@@ -108,6 +109,7 @@ impl Market {
         bounds::image(&request.image).map_err(bad_request)?;
         bounds::public_key("renter_key", &request.renter_key).map_err(bad_request)?;
         bounds::ssh_public_key(&request.ssh_public_key).map_err(bad_request)?;
+        request.volume_secret.as_ref().map_or(Ok(()), bounds::volume_secret).map_err(bad_request)?;
         bounds::requirements(&request.requirements, self.currency).map_err(bad_request)?;
         if request.requirements.image.as_ref().is_some_and(|image| *image != request.image) {
             return Err(bad_request("image and requirements.image name two images".to_owned()));

@@ -215,6 +215,17 @@ impl Market {
             out.end(&lease.placement.host_id, &lease.id, lease.placement.epoch, reason);
             return false;
         }
+        if let Some(proof) = &access.proof {
+            let offered_mib = lease.placement.card.vram_mib;
+            if let Err(wrong) = proof.check(&lease.id, lease.placement.epoch, offered_mib) {
+                tracing::warn!(lease = %lease.id, host_id = lease.placement.host_id, %wrong, ?proof, "no proof of the card");
+                let reason = EndReason::SelfCheckFailed { cause: wrong.to_string() };
+                step(lease, LeaseEvent::End { reason: reason.clone() }, now, out);
+                out.end(&lease.placement.host_id, &lease.id, lease.placement.epoch, reason);
+                return false;
+            }
+            tracing::info!(lease = %lease.id, host_id = lease.placement.host_id, ?proof, "the card was seen to work");
+        }
         lease.placement.access = Some(access);
         true
     }

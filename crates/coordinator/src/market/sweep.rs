@@ -11,6 +11,9 @@ use crate::store::{hosts, leases};
 
 /// An offer that is not answered in this time goes to the next card, in milliseconds.
 const OFFER_STANDS_MS: u64 = 10_000;
+/// Longer than an interrupted lease waits to go on, in milliseconds.
+const SECRETS_KEPT_MS: i64 = 2 * 86_400_000;
+const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl Market {
@@ -18,9 +21,15 @@ impl Market {
     pub(crate) async fn sweep_until_closing(&self) {
         let mut beat = tokio::time::interval(LOOK_EVERY);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut hour = tokio::time::interval(FORGET_EVERY);
         loop {
             tokio::select! {
                 () = self.closing.cancelled() => return,
+                _ = hour.tick() => {
+                    if let Err(error) = self.forget_secrets(self.clock.now()).await {
+                        tracing::error!("what is of no use any more was not forgotten: {error}");
+                    }
+                }
                 _ = beat.tick() => {}
             }
             if let Err(error) = self.sweep(self.clock.now()).await {
@@ -42,6 +51,13 @@ impl Market {
             }
         }
         Ok(())
+    }
+
+    /// A lease that is over goes on within a day or not at all.
+    async fn forget_secrets(&self, now: Timestamp) -> Result<(), Failure> {
+        let mut tx = self.store.write().await?;
+        leases::forget_secrets(tx.connection(), Timestamp(now.0.saturating_sub(SECRETS_KEPT_MS))).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn expire(&self, id: &LeaseId, now: Timestamp) -> Result<(), Failure> {
@@ -135,6 +151,7 @@ pub(super) mod tests {
                     images: vec![],
                     egress: EgressMode::Off,
                     root_inside: false,
+                    volume: Default::default(),
                 },
                 fee_basis_points: 0,
                 offered_at: START,
@@ -151,6 +168,7 @@ pub(super) mod tests {
             charged_micros: 0,
             cause: None,
             after_interruption: Default::default(),
+            volume_secret: None,
             continues: None,
             continued_by: None,
             waits: None,

@@ -156,6 +156,7 @@ impl Market {
                 until,
                 any_host_from: any_host_from(record.after_interruption, since),
             }),
+            volume: placement.card.volume,
             access: placement.access.clone().filter(|_| record.state.is_reachable()),
             relay: self.relay.clone(),
         }

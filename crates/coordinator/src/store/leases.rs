@@ -9,12 +9,14 @@ use nightjar_core::money::Money;
 use nightjar_core::parting::Cause;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::host_session::SignedUsage;
+use nightjar_protocol::market_api::VolumeSecret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::{StoreError, count, number};
+use crate::secret;
 
 /// One attempt at one card. A new one has a new epoch, and counts from zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub(crate) struct LeaseRecord {
     /// Why it is frozen or ends, as its host tells it.
     pub(crate) cause: Option<Cause>,
     pub(crate) after_interruption: AfterInterruption,
+    /// From which the key of what the renter keeps on the host is made.
+    pub(crate) volume_secret: Option<VolumeSecret>,
     /// The lease that this one goes on for.
     pub(crate) continues: Option<LeaseId>,
     /// The lease as which it went on; as it was read.
@@ -80,6 +84,11 @@ impl LeaseRecord {
             renter_key: self.renter_key.clone(),
             ssh_public_key: self.ssh_public_key.clone(),
             root_inside: self.requirements.root_inside,
+            volume: self.placement.card.volume,
+            volume_key: self
+                .volume_secret
+                .as_ref()
+                .map(|own| secret::volume_key(own, &self.placement.host_id)),
             price_per_hour: self.price_per_hour(),
             fee_basis_points: self.placement.fee_basis_points,
             offered_at: self.placement.offered_at,
@@ -160,6 +169,7 @@ fn read(row: &SqliteRow) -> Result<LeaseRecord, StoreError> {
         charged_micros: row.try_get("charged_micros")?,
         cause: row.try_get::<Option<String>, _>("cause")?.map(|cause| named("cause", cause)).transpose()?,
         after_interruption: named("after_interruption", row.try_get("after_interruption")?)?,
+        volume_secret: row.try_get::<Option<String>, _>("volume_secret")?.map(VolumeSecret),
         continues: row.try_get::<Option<String>, _>("continues")?.map(LeaseId),
         continued_by: row.try_get::<Option<String>, _>("successor")?.map(LeaseId),
         waits: waits(row)?,
@@ -172,8 +182,8 @@ pub(crate) async fn add(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resul
         "INSERT INTO leases (id, renter, image, requirements, renter_key, ssh_public_key, created_at,
             epoch, host_id, gpu, region, card, fee_basis_points, offered_at, started_at, access,
             last_sequence, running_ms_total, metered_to, state, state_since, closed_at, over, running_ms,
-            charged_micros, after_interruption, continues)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 0, ?, ?, NULL, 0, 0, 0, ?, ?)",
+            charged_micros, after_interruption, continues, volume_secret)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 0, ?, ?, NULL, 0, 0, 0, ?, ?, ?)",
     )
     .bind(&lease.id.0)
     .bind(&lease.renter)
@@ -193,6 +203,7 @@ pub(crate) async fn add(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resul
     .bind(lease.state_since.0)
     .bind(name("after_interruption", &lease.after_interruption)?)
     .bind(lease.continues.as_ref().map(|id| &id.0))
+    .bind(lease.volume_secret.as_ref().map(|secret| &secret.0))
     .execute(&mut *db)
     .await?;
     add_placement(db, lease).await
@@ -256,6 +267,15 @@ pub(crate) async fn by_id(
 ) -> Result<Option<LeaseRecord>, StoreError> {
     let row = sqlx::query(select!("WHERE leases.id = ?")).bind(&id.0).fetch_optional(db).await?;
     row.as_ref().map(read).transpose()
+}
+
+/// Forgets what keys of volumes are made of, of leases whose end was decided before this.
+pub(crate) async fn forget_secrets(db: &mut SqliteConnection, before: Timestamp) -> Result<(), StoreError> {
+    sqlx::query("UPDATE leases SET volume_secret = NULL WHERE volume_secret IS NOT NULL AND closed_at < ?")
+        .bind(before.0)
+        .execute(db)
+        .await?;
+    Ok(())
 }
 
 /// The renter's latest, the newest first.

@@ -15,6 +15,7 @@ use nightjar_core::market::{CardOffer, HostAccount, WaitReason};
 use nightjar_core::meter::UsageRecord;
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::parting::Cause;
+use nightjar_core::proof::Proof;
 use nightjar_core::settings::EgressMode;
 use nightjar_protocol::error::{ErrorBody, ErrorCode};
 use nightjar_protocol::host_session::{
@@ -141,6 +142,7 @@ pub fn card(gpu: &str, price_micros: i64) -> CardOffer {
         images: vec![IMAGE.into()],
         egress: EgressMode::Curated,
         root_inside: false,
+        volume: Default::default(),
     }
 }
 
@@ -149,6 +151,7 @@ pub fn access() -> WorkerAccess {
         ssh_host_key: SSH_KEY.into(),
         jupyter_token: "abc123".into(),
         device_name: "NVIDIA GeForce RTX 3060 (simulated)".into(),
+        proof: None,
     }
 }
 
@@ -159,6 +162,7 @@ pub fn rent_request() -> RentRequest {
         renter_key: hex::encode(SecretKey::generate().public().as_bytes()),
         ssh_public_key: SSH_KEY.into(),
         after_interruption: Default::default(),
+        volume_secret: None,
     }
 }
 
@@ -382,8 +386,13 @@ impl Host {
     }
 
     pub async fn ready(&mut self, terms: &LeaseTerms) {
+        self.ready_with(terms, None).await;
+    }
+
+    pub async fn ready_with(&mut self, terms: &LeaseTerms, proof: Option<Proof>) {
         let (lease, epoch) = (terms.lease.clone(), terms.epoch);
-        self.say(ToCoordinator::Report(Report::Ready { lease, epoch, access: access() })).await;
+        let access = WorkerAccess { proof, ..access() };
+        self.say(ToCoordinator::Report(Report::Ready { lease, epoch, access })).await;
     }
 
     /// Accepts, prepares, is started, runs.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::conduct::Breach;
 use crate::economics::Account;
 use crate::gpu::GpuUuid;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
@@ -32,6 +33,15 @@ pub enum Effect {
         parting: Parting,
     },
     Thaw {
+        lease: LeaseId,
+    },
+    /// Tell the tenant that it is ended at the deadline unless it goes back within its bounds.
+    Warn {
+        lease: LeaseId,
+        parting: Parting,
+    },
+    /// It has.
+    Unwarn {
         lease: LeaseId,
     },
     /// The tenant goes on within these bounds; `None` takes them away again.
@@ -238,6 +248,13 @@ pub enum Notice {
     },
     JobResumed {
         image: String,
+    },
+    /// A tenant goes past what it is held to; whether it is ended for it.
+    Conduct {
+        image: String,
+        renter: String,
+        breach: Breach,
+        stops: bool,
     },
     JobEnded {
         image: String,

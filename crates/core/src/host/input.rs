@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::conduct::MiningSign;
 use crate::gpu::{DriverInfo, GpuReading, GpuTrouble, GpuUuid};
 use crate::images::TaskKind;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
@@ -130,6 +131,14 @@ pub enum WorkerEvent {
     /// The worker does not keep to the bounds of sharing.
     RestrainFailed {
         cause: String,
+    },
+    /// What its container has written outside of its volume and its memory.
+    DiskUsed {
+        mib: u64,
+    },
+    /// It mines, as far as can be seen.
+    Mining {
+        sign: MiningSign,
     },
     /// No process of it is left.
     Gone {

@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 use super::bill::Bill;
 use super::effect::{Effect, JournalEntry, Notice, Outbox, Report, StopHow};
 use super::input::{Survivor, WorkerEvent, WorkerFate};
+use super::warning::Conduct;
 
 /// Image present, a worker starts in seconds; the self-check of a large framework takes a minute or two.
 const PREPARE_AT_MOST_MS: u64 = 300_000;
@@ -69,11 +70,14 @@ pub(super) struct Job {
     input_at: Option<Timestamp>,
     /// Why it is frozen or ends.
     cause: Option<Cause>,
+    pub(super) conduct: Conduct,
 }
 
 impl Job {
     /// Takes an offer: accepted and preparing at once, for nothing stands between the two.
-    pub(super) fn accept(terms: LeaseTerms, now: Timestamp, out: &mut Outbox) -> Self {
+    pub(super) fn accept(offered: LeaseTerms, now: Timestamp, out: &mut Outbox) -> Self {
+        // The volume's key goes to the hands and nowhere else: what this job holds is written down and shown.
+        let terms = LeaseTerms { volume_key: None, ..offered.clone() };
         let mut job = Self {
             meter: Meter::new(&terms),
             state: LeaseState::Offered,
@@ -86,11 +90,12 @@ impl Job {
             leaves_softly: false,
             input_at: None,
             cause: None,
+            conduct: Conduct::default(),
             terms,
         };
         job.step(LeaseEvent::Accept, now, out);
         job.step(LeaseEvent::Prepare, now, out);
-        out.push(Effect::Prepare { terms: job.terms.clone() });
+        out.push(Effect::Prepare { terms: offered });
         out.push(Effect::Notify(Notice::JobArrived {
             image: job.terms.image.clone(),
             renter: job.terms.renter.clone(),
@@ -117,6 +122,7 @@ impl Job {
             leaves_softly: false,
             input_at: None,
             cause: None,
+            conduct: Conduct::default(),
             terms: stored.terms,
         };
         let was_used = matches!(job.state, LeaseState::Running | LeaseState::Yielded);
@@ -239,7 +245,8 @@ impl Job {
             }
             _ => None,
         };
-        [metering, waiting].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let warned = self.conduct.deadline().map(|at| (at, "a warned tenant's time is over"));
+        [metering, waiting, warned].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     pub(super) fn note_input(&mut self, at: Option<Timestamp>) {

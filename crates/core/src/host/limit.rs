@@ -133,6 +133,7 @@ mod tests {
             bench.put(Input::Runtime(Runtime::Ready {
                 unsafe_versions: vec![],
                 images: vec!["pytorch-cuda:lite".into()],
+                engine: Default::default(),
             }));
             bench.put(Input::DiskFree { mib: 100_000 });
             bench.put(Input::Recovered(vec![]));
@@ -169,6 +170,7 @@ mod tests {
                 ssh_host_key: "key".into(),
                 jupyter_token: "token".into(),
                 device_name: "card".into(),
+                proof: None,
             };
             assert_eq!(self.worker(WorkerEvent::Ready { access }), []);
             assert_eq!(

@@ -25,6 +25,7 @@ mod sweeping;
 mod tests;
 mod view;
 mod waiting;
+mod warning;
 
 use std::collections::BTreeMap;
 
@@ -318,6 +319,7 @@ impl Host {
         if let Some((job, reading, settings)) = self.job_mut(lease, epoch) {
             let how = job.gentle(settings);
             job.note_input(input_at);
+            job.conduct.take(&event);
             job.take(event, how, reading.energy_millijoules, now, out);
         }
     }
@@ -367,6 +369,7 @@ impl Host {
                     job.end_for(cause, EndReason::OwnerStopped, how, energy, now, out);
                 }
                 job.reconcile(&verdict, &self.settings, card.reading.energy_millijoules, now, out);
+                job.watch_conduct(&card.reading, &self.settings, now, out);
                 let is_over = job.state().is_over();
                 Reclaim::begin(card, self.settings.give_back, now);
                 if let Some(job) = card.job.as_ref().filter(|_| is_over) {

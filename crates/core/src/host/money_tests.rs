@@ -55,7 +55,11 @@ impl World {
         let mut world = Self { host, now: NOON, counter: 5_000_000, has_counter: true, effects: Vec::new() };
         world.read(30.0);
         let images = vec!["pytorch-cuda:lite".into()];
-        world.put(Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images }));
+        world.put(Input::Runtime(Runtime::Ready {
+            unsafe_versions: vec![],
+            images,
+            engine: Default::default(),
+        }));
         world.put(Input::Recovered(vec![]));
         world.put(Input::Presence(Presence::Idle { since: Timestamp(0) }));
         world.put(Input::Market(MarketInput::Connected));
@@ -89,8 +93,12 @@ impl World {
 
     fn rent(&mut self, price_micros: i64) {
         self.offer(price_micros);
-        let access =
-            WorkerAccess { ssh_host_key: "k".into(), jupyter_token: "t".into(), device_name: "d".into() };
+        let access = WorkerAccess {
+            ssh_host_key: "k".into(),
+            jupyter_token: "t".into(),
+            device_name: "d".into(),
+            proof: None,
+        };
         let (lease, epoch) = (LeaseId("lease".into()), Epoch(1));
         self.put(Input::Worker { lease: lease.clone(), epoch, event: WorkerEvent::Ready { access } });
         self.put(Input::Market(MarketInput::Start { lease, epoch }));

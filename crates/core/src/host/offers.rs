@@ -143,6 +143,7 @@ impl Host {
                 images: images.clone(),
                 egress: self.settings.egress,
                 root_inside: self.settings.root_inside,
+                volume: self.settings.volume,
             })
             .collect();
         if self.told_offers.as_ref() != Some(&offers) {

@@ -3,6 +3,7 @@
 
 mod parting;
 mod promises;
+mod warning;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -136,6 +137,7 @@ impl World {
                     ssh_host_key: "k".into(),
                     jupyter_token: "t".into(),
                     device_name: "d".into(),
+                    proof: None,
                 },
             },
             (Effect::Prepare { .. }, true) => WorkerEvent::SelfCheckFailed { cause },
@@ -162,6 +164,7 @@ impl World {
             Step::Docker(true) => self.input(Input::Runtime(Runtime::Ready {
                 unsafe_versions: vec![],
                 images: vec!["pytorch-cuda:lite".into()],
+                engine: Default::default(),
             })),
             Step::Docker(false) => self.input(Input::Runtime(Runtime::Missing { detail: "gone".into() })),
             Step::Cards(present) => {

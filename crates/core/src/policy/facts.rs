@@ -38,7 +38,21 @@ pub enum Runtime {
         unsafe_versions: Vec<UnsafeVersion>,
         /// Images that are present, e.g. `pytorch-cuda:lite`.
         images: Vec<String>,
+        #[serde(default)]
+        engine: EngineFacts,
     },
+}
+
+/// What of an Engine is worth a word, and stands in nobody's way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(default)]
+pub struct EngineFacts {
+    /// Who reaches a port of this PC commands the Engine, which is as much as being root here.
+    pub is_open_to_network: bool,
+    /// Root in a container is nobody on this PC.
+    pub maps_users: bool,
+    /// gVisor is installed.
+    pub has_gvisor: bool,
 }
 
 /// A component below its floor.

@@ -9,7 +9,7 @@ fn idle_pc() -> (Snapshot, GpuReading) {
     let card = crate::host::sample::card("GPU-0");
     let snapshot = Snapshot {
         presence: Presence::Idle { since: Timestamp(0) },
-        runtime: Runtime::Ready { unsafe_versions: vec![], images: vec![] },
+        runtime: Runtime::Ready { unsafe_versions: vec![], images: vec![], engine: Default::default() },
         market: Market::Connected,
         driver: Some(DriverInfo { version: "550.54.14".into(), cuda: None }),
         ..Snapshot::default()
@@ -58,7 +58,8 @@ fn an_accepted_version_no_longer_blocks() {
         floor: "1.3.6".into(),
         advisory: "CVE-2026-41579".into(),
     };
-    snapshot.runtime = Runtime::Ready { unsafe_versions: vec![version], images: vec![] };
+    snapshot.runtime =
+        Runtime::Ready { unsafe_versions: vec![version], images: vec![], engine: Default::default() };
     assert_eq!(verdict(&snapshot, Some(&card)).impact(GiveBack::Instant), Some(Impact::HoldNew));
     let settings = Settings { accepted_versions: vec!["runc 1.1.5".into()], ..Settings::default() };
     let with = decide(&snapshot, &settings, &Overrides::default(), Some(&card), None, Job::None, NOW);

@@ -306,7 +306,11 @@ fn what_is_wrong_is_named() {
 fn ready_host(schedule: Schedule, zone: &TimeZone, now: Timestamp) -> Host {
     let mut host = Host::new(Settings { schedule, ..Settings::default() });
     host.set_zone(zone.clone());
-    let runtime = Runtime::Ready { unsafe_versions: vec![], images: vec!["pytorch-cuda:lite".into()] };
+    let runtime = Runtime::Ready {
+        unsafe_versions: vec![],
+        images: vec!["pytorch-cuda:lite".into()],
+        engine: Default::default(),
+    };
     for input in [
         Input::Gpus(GpuReport::Readings { driver: sample::driver(), cards: vec![sample::card("GPU-0")] }),
         Input::Runtime(runtime),

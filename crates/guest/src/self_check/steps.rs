@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
+use nightjar_core::proof::{Proof, SIZE, answer, matrices, product};
+use nightjar_core::sweep::WorkKind;
 use nightjar_protocol::guest::{CheckStep, CheckedDevice, SELF_CHECK_VERSION, SelfCheck};
 
 use crate::driver::{Buffer, Context, Driver, Failure, kernel_driver_version};
 
 use super::Wish;
-use super::matmul::{BLOCK, KERNEL, PTX, SIZE, matrices, product};
+use super::matmul::{BLOCK, KERNEL, PTX};
+use super::measure;
 
 /// Copied to the card and back.
 const COPY_BYTES: usize = 8 * 1024 * 1024;
@@ -20,6 +23,7 @@ pub fn check(wish: &Wish) -> SelfCheck {
         cuda_version: None,
         devices: Vec::new(),
         steps: Vec::new(),
+        proof: None,
     };
     check.passed = go(wish, &mut check).is_some();
     check
@@ -52,7 +56,38 @@ fn go(wish: &Wish, check: &mut SelfCheck) -> Option<()> {
     })?;
     step(check, "copy", |_| copied(&buffer).map(|detail| ((), detail)))?;
     drop(buffer);
-    step(check, "matmul", |_| multiplied(&context).map(|detail| ((), detail)))
+    let seed = wish.seed.unwrap_or_default();
+    let answer = step(check, "matmul", |_| multiplied(&context, seed))?;
+    if wish.seed.is_some() {
+        check.proof = Some(step(check, "measure", |_| measured(&context, seed, answer))?);
+    }
+    Some(())
+}
+
+/// What the market is told of the card.
+fn measured(context: &Context<'_>, seed: u64, answer: String) -> Result<(Proof, String), Failure> {
+    let (to_card_mib_per_s, from_card_mib_per_s) = measure::copies(context)?;
+    let proof = Proof {
+        answer,
+        gflops: measure::rate(context, WorkKind::Compute)?,
+        memory_mib_per_s: measure::rate(context, WorkKind::Memory)?,
+        to_card_mib_per_s,
+        from_card_mib_per_s,
+        vram_checked_mib: measure::memory(context, seed)?,
+        disk_write_mib_per_s: measure::disk(),
+    };
+    let detail = format!(
+        "{}.{} TFLOP/s, memory {} MiB/s, {} MiB of it written and found again, to the card {} MiB/s, from it {} MiB/s, \
+         volume {} MiB/s",
+        proof.gflops / 1_000,
+        proof.gflops % 1_000 / 100,
+        proof.memory_mib_per_s,
+        proof.vram_checked_mib,
+        to_card_mib_per_s,
+        from_card_mib_per_s,
+        proof.disk_write_mib_per_s,
+    );
+    Ok((proof, detail))
 }
 
 fn step<T>(
@@ -121,22 +156,24 @@ fn copied(buffer: &Buffer<'_, '_>) -> Result<String, Failure> {
     }
 }
 
-fn multiplied(context: &Context<'_>) -> Result<String, Failure> {
-    let (a, b) = matrices();
+/// The answer, and a sentence.
+fn multiplied(context: &Context<'_>, seed: u64) -> Result<(String, String), Failure> {
+    let [a, b] = matrices(seed);
     let bytes = a.len() * size_of::<f32>();
     let [on_card_a, on_card_b, on_card_c] =
         [context.allocate(bytes)?, context.allocate(bytes)?, context.allocate(bytes)?];
     on_card_a.write(&to_bytes(&a))?;
     on_card_b.write(&to_bytes(&b))?;
-    let blocks = SIZE.div_ceil(BLOCK);
-    context.kernel(PTX, KERNEL)?.run([&on_card_a, &on_card_b, &on_card_c], SIZE, (blocks, BLOCK))?;
+    let size = SIZE as u32;
+    let blocks = size.div_ceil(BLOCK);
+    context.kernel(PTX, KERNEL)?.run([&on_card_a, &on_card_b, &on_card_c], size, (blocks, BLOCK))?;
     let mut raw = vec![0_u8; bytes];
     on_card_c.read(&mut raw)?;
     let by_card: Vec<f32> = raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect();
     let by_processor = product(&a, &b);
     // Whole numbers below 2^24: exact, in whatever order they were summed.
     match by_card.iter().zip(&by_processor).position(|(card, processor)| card != processor) {
-        None => Ok(format!("the product of two {SIZE} x {SIZE} matrices is right")),
+        None => Ok((answer(&by_card), format!("the product of two {SIZE} x {SIZE} matrices is right"))),
         Some(at) => Err(Failure::own(format!(
             "the card multiplied two matrices with a wrong result: element {at} is {} and not {}",
             by_card[at], by_processor[at]
@@ -164,7 +201,7 @@ mod tests {
 
     #[test]
     fn without_a_driver_the_first_step_says_so() {
-        let wish = Wish { json: true, min_driver: None, devices: 1, uuid: None };
+        let wish = Wish { json: true, min_driver: None, devices: 1, uuid: None, seed: None };
         if Driver::load().is_err() {
             let check = check(&wish);
             assert!(!check.passed);

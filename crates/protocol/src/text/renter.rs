@@ -46,6 +46,12 @@ impl Texts {
         }
     }
 
+    /// What a lease may keep on its host in `/workspace`, and for how many days after its end.
+    #[must_use]
+    pub fn kept(&self, size: &str, days: u64) -> String {
+        self.with("rented-kept", &[("size", size.to_owned()), ("days", days.to_string())])
+    }
+
     /// How an interrupted lease goes on, and what a lease goes on for; none for most.
     #[must_use]
     pub fn succession(&self, lease: &Lease, clock: &dyn Fn(Timestamp) -> String) -> Vec<String> {

@@ -14,6 +14,8 @@ fn terms() -> LeaseTerms {
         renter_key: "Ab".repeat(32),
         ssh_public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA renter@laptop".into(),
         root_inside: false,
+        volume: Default::default(),
+        volume_key: None,
         price_per_hour: Money::new(1_500_000, Currency::CNY),
         fee_basis_points: 1_000,
         offered_at: Timestamp(0),
@@ -34,6 +36,7 @@ fn spec(terms: &LeaseTerms, settings: &Settings) -> Result<WorkerSpec, UnusableT
         settings,
         own_networks: &["8.8.4.0/24".to_owned()],
         engine_cores: 16,
+        engine_root: (0, 0),
     };
     WorkerSpec::new(terms, 1, "t".repeat(64), &around)
 }

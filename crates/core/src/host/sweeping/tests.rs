@@ -33,6 +33,7 @@ impl Bench {
         bench.put(Input::Runtime(Runtime::Ready {
             unsafe_versions: vec![],
             images: vec!["pytorch-cuda:lite".into()],
+            engine: Default::default(),
         }));
         bench.put(Input::DiskFree { mib: 100_000 });
         bench.put(Input::Recovered(vec![]));

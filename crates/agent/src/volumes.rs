@@ -1,0 +1,84 @@
+//! What renters keep on this PC, and its end: a volume whose time is over is wiped.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use nightjar_core::time::Timestamp;
+use nightjar_core::volume::{self, Volume};
+use nightjar_worker::Workers;
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::journal::Journal;
+
+/// An Engine that was away, or a volume that was still in use, is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
+const LOOK_AGAIN_SOON: Duration = Duration::from_secs(2);
+
+#[derive(Clone)]
+pub(crate) struct Volumes {
+    workers: Workers,
+    journal: Journal,
+    clock: Clock,
+    /// Since when those are known that the journal does not know.
+    seen: Arc<Mutex<BTreeMap<String, Timestamp>>>,
+}
+
+impl Volumes {
+    pub(crate) fn new(workers: Workers, journal: Journal, clock: Clock) -> Self {
+        Self { workers, journal, clock, seen: Arc::default() }
+    }
+
+    /// The next to be wiped first.
+    pub(crate) async fn list(&self) -> anyhow::Result<Vec<Volume>> {
+        let names = self.workers.volumes().await.context("the volumes cannot be listed")?;
+        let uses = self.journal.volume_uses().await.context("the journal cannot be read")?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(volume::volumes(&names, &uses, &mut seen, self.clock.now()))
+    }
+
+    /// At the owner's word.
+    pub(crate) async fn wipe(&self, name: &str) -> anyhow::Result<()> {
+        let found = self.list().await?.into_iter().find(|volume| volume.name == name);
+        let found = found
+            .with_context(|| format!("there is no volume {name}; `nightjar tenants --volumes` lists them"))?;
+        let is_wiped = !found.in_use && self.workers.wipe_volume(name).await?;
+        anyhow::ensure!(is_wiped, "a lease uses {name} now; `nightjar stop-job` ends it");
+        tracing::info!(name, "a renter's volume was wiped, as its host's owner said");
+        Ok(())
+    }
+
+    /// Wipes what is over, at its time. `leases_changed` tells that a lease began or ended.
+    pub(crate) async fn run(self, leases_changed: Arc<Notify>) {
+        loop {
+            let wait = self.wipe_expired().await.unwrap_or_else(|error| {
+                tracing::debug!("renters' volumes are not looked after now: {error:#}");
+                LOOK_AGAIN
+            });
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = leases_changed.notified() => {}
+            }
+        }
+    }
+
+    /// Gives how long nothing more is to be done.
+    async fn wipe_expired(&self) -> anyhow::Result<Duration> {
+        let (volumes, now) = (self.list().await?, self.clock.now());
+        let (over, kept): (Vec<Volume>, Vec<Volume>) =
+            volumes.into_iter().partition(|volume| volume::is_expired(volume, now));
+        let mut wait = LOOK_AGAIN;
+        for volume in over {
+            // The containers of its last lease may be on their way out.
+            if self.workers.wipe_volume(&volume.name).await? {
+                tracing::info!(name = volume.name, "a renter's volume was wiped: its time was over");
+            } else {
+                wait = LOOK_AGAIN_SOON;
+            }
+        }
+        let next = volume::next_expiry(&kept).map(|at| Duration::from_millis(at.since_ms(now)));
+        Ok(next.map_or(wait, |next| next.min(wait)))
+    }
+}

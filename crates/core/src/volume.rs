@@ -1,0 +1,239 @@
+//! What a renter keeps on a host between leases: how much, how long, and by which key it is unreadable meanwhile.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::lease::LeaseTerms;
+use crate::time::Timestamp;
+
+/// Characters of the renter's key in a volume's name: public and random, a part of it is name enough.
+const KEY_CHARS: usize = 32;
+
+/// What a host grants: in its settings, in its offers and in the terms of each lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(default, deny_unknown_fields)]
+pub struct VolumeTerms {
+    /// How much a renter may keep.
+    #[ts(type = "number")]
+    pub quota_mib: u64,
+    /// How long it is kept after the last use; then it is wiped.
+    #[ts(type = "number")]
+    pub keep_ms: u64,
+}
+
+impl Default for VolumeTerms {
+    fn default() -> Self {
+        Self { quota_mib: 51_200, keep_ms: 14 * 86_400_000 }
+    }
+}
+
+impl VolumeTerms {
+    /// When a volume that was last used at `used_at` is wiped.
+    #[must_use]
+    pub fn expires_at(&self, used_at: Timestamp) -> Timestamp {
+        used_at.plus_ms(self.keep_ms)
+    }
+}
+
+/// What a volume is encrypted with: 64 hexadecimal digits. It comes with a lease's offer, goes to the container that
+/// opens the volume, and is written down nowhere on the host.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct VolumeKey(String);
+
+/// A text that is no key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a volume's key is 64 hexadecimal digits")]
+pub struct NoVolumeKey;
+
+impl VolumeKey {
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for VolumeKey {
+    type Error = NoVolumeKey;
+
+    fn try_from(text: String) -> Result<Self, NoVolumeKey> {
+        let is_one = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_one.then_some(Self(text)).ok_or(NoVolumeKey)
+    }
+}
+
+impl From<VolumeKey> for String {
+    fn from(key: VolumeKey) -> Self {
+        key.0
+    }
+}
+
+impl std::fmt::Debug for VolumeKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("VolumeKey")
+    }
+}
+
+/// The name of a renter's volume. Named by the key that opens the tunnel, so that nobody else's lease meets it. An
+/// ordinary user could do nothing with files of root's, so a renter who is root inside has another.
+#[must_use]
+pub fn name(renter_key: &str, root_inside: bool) -> String {
+    let renter: String = renter_key.to_ascii_lowercase().chars().take(KEY_CHARS).collect();
+    let mode = if root_inside { "-root" } else { "" };
+    format!("nightjar-{renter}{mode}")
+}
+
+/// One lease of the journal, as far as a volume is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Use {
+    pub terms: LeaseTerms,
+    pub is_over: bool,
+    /// Its last step.
+    pub at: Timestamp,
+}
+
+/// A volume that is on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Volume {
+    pub name: String,
+    /// The renter's pseudonym, as the last lease told it.
+    pub renter: String,
+    pub root_inside: bool,
+    /// A lease uses it now.
+    pub in_use: bool,
+    pub used_at: Timestamp,
+    /// `None` while a lease uses it.
+    pub expires_at: Option<Timestamp>,
+    #[ts(type = "number")]
+    pub quota_mib: u64,
+}
+
+/// The volumes of `names`, by what the journal knows of their leases. One that it knows nothing of (another journal's,
+/// say) counts as used at `now`, so that nothing is wiped that was not looked at for its whole time; `seen` remembers
+/// when that was.
+#[must_use]
+pub fn volumes(
+    names: &[String],
+    uses: &[Use],
+    seen: &mut BTreeMap<String, Timestamp>,
+    now: Timestamp,
+) -> Vec<Volume> {
+    let mut latest: BTreeMap<String, (&Use, bool)> = BTreeMap::new();
+    for used in uses {
+        let key = name(&used.terms.renter_key, used.terms.root_inside);
+        let (last, in_use) = latest.entry(key).or_insert((used, false));
+        *in_use |= !used.is_over;
+        if used.at >= last.at {
+            *last = used;
+        }
+    }
+    seen.retain(|name, _| names.contains(name));
+    let known = |name: &String| match latest.get(name) {
+        Some((last, in_use)) => Volume {
+            name: name.clone(),
+            renter: last.terms.renter.clone(),
+            root_inside: last.terms.root_inside,
+            in_use: *in_use,
+            used_at: last.at,
+            expires_at: (!in_use).then(|| last.terms.volume.expires_at(last.at)),
+            quota_mib: last.terms.volume.quota_mib,
+        },
+        None => {
+            let used_at = *seen.entry(name.clone()).or_insert(now);
+            let terms = VolumeTerms::default();
+            Volume {
+                name: name.clone(),
+                renter: String::new(),
+                root_inside: name.ends_with("-root"),
+                in_use: false,
+                used_at,
+                expires_at: Some(terms.expires_at(used_at)),
+                quota_mib: terms.quota_mib,
+            }
+        }
+    };
+    let mut volumes: Vec<Volume> = names.iter().map(known).collect();
+    volumes.sort_by(|a, b| (a.expires_at, &a.name).cmp(&(b.expires_at, &b.name)));
+    volumes
+}
+
+/// Whether its time is over.
+#[must_use]
+pub fn is_expired(volume: &Volume, now: Timestamp) -> bool {
+    volume.expires_at.is_some_and(|at| at <= now)
+}
+
+/// The next moment at which one of these is to be wiped.
+#[must_use]
+pub fn next_expiry(volumes: &[Volume]) -> Option<Timestamp> {
+    volumes.iter().filter_map(|volume| volume.expires_at).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::GpuUuid;
+    use crate::lease::{Epoch, LeaseId};
+    use crate::money::{Currency, Money};
+
+    fn used(renter: &str, is_over: bool, at: i64, keep_ms: u64) -> Use {
+        let terms = LeaseTerms {
+            lease: LeaseId(format!("{renter}-{at}")),
+            epoch: Epoch(1),
+            gpu: GpuUuid("GPU-1".into()),
+            image: "pytorch-cuda:lite".into(),
+            renter: format!("{renter}-otter"),
+            renter_key: renter.repeat(64),
+            ssh_public_key: String::new(),
+            root_inside: false,
+            volume: VolumeTerms { quota_mib: 100, keep_ms },
+            volume_key: None,
+            price_per_hour: Money::new(0, Currency::CNY),
+            fee_basis_points: 0,
+            offered_at: Timestamp(0),
+        };
+        Use { terms, is_over, at: Timestamp(at) }
+    }
+
+    #[test]
+    fn a_volume_is_kept_from_its_last_use_on_and_never_wiped_under_a_tenant() {
+        let (a, b, c) = (name(&"a".repeat(64), false), name(&"B".repeat(64), false), "nightjar-x".to_owned());
+        assert_eq!(b, format!("nightjar-{}", "b".repeat(32)));
+        assert_ne!(a, name(&"a".repeat(64), true));
+        let uses = [
+            used("a", true, 1_000, 50),
+            used("a", true, 2_000, 100),
+            used("b", true, 9_000, 10),
+            used("b", false, 100, 10),
+        ];
+        let mut seen = BTreeMap::new();
+        let found = volumes(&[a.clone(), b.clone(), c.clone()], &uses, &mut seen, Timestamp(3_000));
+        let of = |name: &str| found.iter().find(|volume| volume.name == *name).unwrap();
+        assert_eq!((of(&a).expires_at, of(&a).renter.as_str()), (Some(Timestamp(2_100)), "a-otter"));
+        assert!(is_expired(of(&a), Timestamp(2_100)) && !is_expired(of(&a), Timestamp(2_099)));
+        assert!(of(&b).in_use && !is_expired(of(&b), Timestamp(i64::MAX)));
+        // One of which nothing is known has its whole time from now on, however often it is looked at.
+        let keep = VolumeTerms::default();
+        let again = volumes(std::slice::from_ref(&c), &[], &mut seen, Timestamp(900_000));
+        assert_eq!(again[0].expires_at, Some(keep.expires_at(Timestamp(3_000))));
+        assert_eq!(next_expiry(&found), Some(Timestamp(2_100)));
+        let _ = volumes(&[], &[], &mut seen, Timestamp(900_000));
+        assert!(seen.is_empty());
+    }
+
+    #[test]
+    fn a_key_is_checked_and_not_shown() {
+        let key = VolumeKey::try_from("0f".repeat(32)).unwrap();
+        assert_eq!(format!("{key:?}"), "VolumeKey");
+        for wrong in ["", "0f", &"0g".repeat(32), &"é".repeat(32)] {
+            assert_eq!(VolumeKey::try_from(wrong.to_owned()), Err(NoVolumeKey));
+        }
+    }
+}
