@@ -1,5 +1,4 @@
 //! A language model's server in a worker, asked by its renter through the tunnel, once the owner agreed to such work.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::TcpListener;
 use std::process::Command;
