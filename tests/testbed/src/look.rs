@@ -79,7 +79,7 @@ pub fn keep(picture: &Path, into: &Path) -> anyhow::Result<()> {
 /// When it cannot be made.
 pub fn print(picture: &Path, into: &Path) -> anyhow::Result<()> {
     let mut convert = Command::new("convert");
-    convert.arg(picture).args(["-alpha", "off", "+dither", "-colors", "48", "-strip"]);
+    convert.arg(picture).args(["-alpha", "off", "+dither", "-colors", "96", "-strip"]);
     convert.args(["-define", "png:compression-level=9"]).arg(format!("PNG8:{}", into.display()));
     output(&mut convert).map(drop).with_context(|| format!("{} cannot be made", into.display()))
 }

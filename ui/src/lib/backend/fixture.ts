@@ -1,6 +1,7 @@
 import type { CardTile } from "../../bindings/CardTile";
 import { DEFAULTS } from "../../bindings/defaults";
 import type { JobView } from "../../bindings/JobView";
+import type { Language } from "../../bindings/Language";
 import type { Question } from "../../bindings/Question";
 import type { Reply } from "../../bindings/Reply";
 import type { SignalKind } from "../../bindings/SignalKind";
@@ -9,7 +10,9 @@ import type { Takings } from "../../bindings/Takings";
 import type { Money } from "../../bindings/Money";
 import type { ViewModel } from "../../bindings/ViewModel";
 
+import { duration, rate } from "../format";
 import { INTRODUCTION_SCREENS } from "../pages";
+import { textsOf } from "../texts";
 
 const GIB = 2 ** 30;
 const AT = Date.UTC(2026, 5, 1, 20, 0);
@@ -202,8 +205,53 @@ export function developerView(wanted: URLSearchParams): ViewModel {
     view.settings.schedule.windows = [{ days: ["mon", "tue", "wed", "thu", "fri"], from: "22:00", to: "08:00" }];
   }
   if (wanted.has("first")) view.identity.coordinator = null;
-  return { ...view, language: wanted.get("lang") === "zh-CN" ? "zh-CN" : "en" };
+  return inLanguage(view, wanted.get("lang") === "zh-CN" ? "zh-CN" : "en");
 }
+
+/** Its sentences as the host would say them in this language. */
+function inLanguage(view: ViewModel, language: Language): ViewModel {
+  const texts = textsOf(language);
+  const { network, tray } = view;
+  const rates = (of: { up_kbit: number; down_kbit: number }) => ({
+    up: rate(of.up_kbit, language),
+    down: rate(of.down_kbit, language),
+  });
+  return {
+    ...view,
+    language,
+    sentence: texts.say("state-earning"),
+    sensors: view.sensors.map((line) => ({
+      ...line,
+      what: texts.say(SIGNALS[line.sign.kind] ?? ""),
+      sentence:
+        line.sign.standing.kind === "unavailable"
+          ? texts.say("standing-unavailable", { detail: line.sign.standing.detail })
+          : texts.say("standing-quiet"),
+    })),
+    cards: view.cards.map((tile) => ({ ...tile, sentence: texts.say("lease-running") })),
+    power: { ...view.power, sentence: texts.say("power-available") },
+    network: {
+      ...network,
+      sentence: texts.say("network-limits-day", { ...rates(network.day), time: "23:00" }),
+      automatic_sentence: texts.say("network-automatic-holding", rates(network.in_force)),
+      cap: network.cap && {
+        ...network.cap,
+        sentence: texts.say("network-used-of", { used: "402.0", cap: "500.0", percent: 80 }),
+      },
+    },
+    tray: { ...tray, snooze_tomorrow: texts.say("tray-snooze-tomorrow") },
+  };
+}
+
+/** The names of the recorded sensors. */
+const SIGNALS: Partial<Record<SignalKind, string>> = {
+  game: "signal-game",
+  full_screen: "signal-full-screen",
+  idle_inhibitor: "signal-inhibitor",
+  controller: "signal-controller",
+  foreign_cpu: "signal-cpu",
+  on_battery: "signal-battery",
+};
 
 /** Two minutes of a line that gives way once. */
 function recordedSamples(): ViewModel["network"]["samples"] {
@@ -305,13 +353,24 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
       return { reply: "nights", data: nights };
     }
     case "night": {
+      const texts = textsOf(view.language);
+      const time = (hours: number) => duration(hours * 3_600_000, texts);
+      const part = (hours: number, what: string) => texts.say("night-part", { time: time(hours), what });
+      const said = {
+        here: texts.say("night-user-here"),
+        game: texts.say("night-game"),
+        asleep: texts.say("night-asleep"),
+        earned: texts.say("night-earned"),
+        waiting: texts.say("night-waiting"),
+      };
       const parts: [Spent, number, string, string][] = [
-        [{ spent: "blocked", by: "user_here" }, 7, "you were here", "7 h you were here"],
-        [{ spent: "waiting", why: null }, 2, "waited for a job", "waited 2 h for a job"],
-        [{ spent: "earned" }, 9, "earned", "earned 9 h"],
-        [{ spent: "blocked", by: "game_running" }, 2, "a game was running", "2 h a game was running"],
-        [{ spent: "not_running", why: "asleep" }, 4, "this PC slept", "4 h this PC slept"],
+        [{ spent: "blocked", by: "user_here" }, 7, said.here, part(7, said.here)],
+        [{ spent: "waiting", why: null }, 2, said.waiting, texts.say("night-waited-for", { time: time(2) })],
+        [{ spent: "earned" }, 9, said.earned, texts.say("night-earned-for", { time: time(9) })],
+        [{ spent: "blocked", by: "game_running" }, 2, said.game, part(2, said.game)],
+        [{ spent: "not_running", why: "asleep" }, 4, said.asleep, part(4, said.asleep)],
       ];
+      const comma = texts.say("night-comma");
       let from = question.since;
       const timeline = parts.map(([spent, hours, text]) => {
         const entry = { from, to: from + hours * 3_600_000, ...spent, text };
@@ -324,7 +383,7 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
           summary: {
             since: question.since,
             until: question.until,
-            sentence: "earned 9 h, 7 h you were here, 4 h this PC slept",
+            sentence: [2, 0, 4].map((index) => parts[index]?.[3]).join(comma),
             parts: parts.map(([spent, hours, , text]) => ({ spent, ms: hours * 3_600_000, text })),
           },
           cards: [],
@@ -334,15 +393,23 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
         },
       };
     }
-    case "checks":
+    case "checks": {
+      const texts = textsOf(view.language);
       return {
         reply: "checks",
         data: [
-          { id: "driver", standing: "good", title: "Graphics driver", sentence: "The NVIDIA driver 550.54 answers.", command: null },
-          { id: "engine", standing: "bad", title: "Docker Engine", sentence: "The Docker Engine does not answer.", command: "sudo systemctl enable --now docker" },
-          { id: "helper", standing: "optional", title: "Power limit", sentence: "The helper is not installed.", command: "sudo systemctl enable --now nightjar-helper.socket" },
+          {
+            id: "driver",
+            standing: "good",
+            title: texts.say("check-driver"),
+            sentence: texts.say("check-driver-good", { version: "550.54" }),
+            command: null,
+          },
+          { id: "engine", standing: "bad", title: texts.say("check-engine"), sentence: "connection refused", command: "sudo systemctl enable --now docker" },
+          { id: "helper", standing: "optional", title: texts.say("check-helper"), sentence: texts.say("power-not-installed"), command: "sudo systemctl enable --now nightjar-helper.socket" },
         ],
       };
+    }
     case "images":
       return {
         reply: "images",
@@ -352,6 +419,7 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
         ],
       };
     case "steps": {
+      const texts = textsOf(view.language);
       const step = (minutes: number, sentence: string) => ({
         at: view.at - minutes * 60_000,
         lease: recordedJob().lease,
@@ -362,11 +430,11 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
       return {
         reply: "steps",
         data: [
-          step(10, "A job is running."),
-          step(16, "The job is frozen while you are here."),
-          step(48, "A job is running."),
-          step(49, "A job is ready to start."),
-          step(51, "A job is being prepared."),
+          step(10, texts.say("lease-running")),
+          step(16, texts.say("lease-yielded")),
+          step(48, texts.say("lease-running")),
+          step(49, texts.say("lease-ready")),
+          step(51, texts.say("lease-preparing")),
         ],
       };
     }
