@@ -19,6 +19,7 @@ pub async fn answer(app: &App, host: &AgentHandle, question: Question) -> Result
             Ok(()) => Ok(Reply::Done),
             Err(error) => Err(QuestionRefusal::Failed { detail: format!("{error:#}") }),
         },
+        Question::Invitation => Ok(Reply::Invitation(app.take_invitation())),
         Question::Report => host.ask(Question::Report, log::recent()).await,
         other => host.ask(other, Vec::new()).await,
     }

@@ -1,7 +1,9 @@
 //! What the parts of the app have in common.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use nightjar_agent::invitation;
+use nightjar_protocol::window::Invitation;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -21,6 +23,8 @@ pub struct App {
     /// The main loop in which Windows' tray lives.
     #[cfg(not(target_os = "linux"))]
     pub main_loop: tauri::AppHandle,
+    /// The market that a link has named last, until the window asks for it.
+    invitation: Mutex<Option<Invitation>>,
     exit: watch::Sender<Option<u8>>,
 }
 
@@ -33,6 +37,7 @@ impl App {
             runtime,
             #[cfg(not(target_os = "linux"))]
             main_loop,
+            invitation: Mutex::new(None),
             exit: watch::Sender::new(None),
         })
     }
@@ -40,10 +45,28 @@ impl App {
     /// Lives until the host has ended or a part wants the end, and gives the program's exit code.
     pub async fn live(self: &Arc<Self>, options: Options) -> u8 {
         let mut asked = self.exit.subscribe();
+        if let Some(link) = &options.link {
+            self.invite(link);
+        }
         tokio::select! {
             code = engine::run(self.clone(), options) => code,
             Ok(code) = asked.wait_for(Option::is_some) => code.unwrap_or(1),
         }
+    }
+
+    /// A link was opened: the window is to ask about it. What is no invitation is left out.
+    pub fn invite(&self, link: &str) {
+        match invitation(link) {
+            Ok(invitation) => {
+                *self.invitation.lock().unwrap_or_else(PoisonError::into_inner) = Some(invitation);
+            }
+            Err(error) => tracing::warn!("a link is ignored: {error}"),
+        }
+    }
+
+    /// To be shown once.
+    pub fn take_invitation(&self) -> Option<Invitation> {
+        self.invitation.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Ends the program with this code. For where no host runs: one that does is shut down first.

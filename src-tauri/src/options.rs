@@ -2,23 +2,30 @@
 
 use std::ffi::OsString;
 
+use nightjar_agent::invitation;
+
 const HELP: &str = "\
 Nightjar lends this PC's graphics card while you are away, and gives it back when you return.
 
-Usage: nightjar-desktop [--hidden]
+Usage: nightjar-desktop [--hidden] [LINK]
 
   --hidden       start with the tray icon alone, as at login
+  LINK           nightjar://pair?market=ADDRESS&code=CODE: asks in the window whether to join that market
   -h, --help     print this
   -V, --version  print the version
 
 Environment: NIGHTJAR_LOG (e.g. debug), and what `nightjar host --help` lists.
 Exit codes: 0 ended by the owner, 1 could not start.";
 
+const SCHEME: &str = "nightjar:";
+
 /// How to start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// No window until it is asked for.
     pub hidden: bool,
+    /// One that reads as an invitation.
+    pub link: Option<String>,
 }
 
 /// What the command line asks for.
@@ -39,6 +46,11 @@ impl Options {
                 Some("-V" | "--version") => {
                     return Asked::Print(format!("nightjar-desktop {}", env!("CARGO_PKG_VERSION")));
                 }
+                Some(link) if link.starts_with(SCHEME) => match invitation(link) {
+                    Ok(_) => options.link = Some(link.to_owned()),
+                    // What a web page may have made up is not printed.
+                    Err(error) => eprintln!("nightjar-desktop: this link is ignored: {error}"),
+                },
                 _ => eprintln!("nightjar-desktop: {} is not known and ignored", argument.display()),
             }
         }
@@ -56,9 +68,14 @@ mod tests {
 
     #[test]
     fn words_are_read() {
-        assert_eq!(read(&[]), Asked::Run(Options { hidden: false }));
-        assert_eq!(read(&["--hidden"]), Asked::Run(Options { hidden: true }));
-        assert_eq!(read(&["--gapplication-service", "--hidden"]), Asked::Run(Options { hidden: true }));
+        let run =
+            |hidden: bool, link: Option<&str>| Asked::Run(Options { hidden, link: link.map(str::to_owned) });
+        assert_eq!(read(&[]), run(false, None));
+        assert_eq!(read(&["--hidden"]), run(true, None));
+        assert_eq!(read(&["--gapplication-service", "--hidden"]), run(true, None));
+        let link = "nightjar://pair?market=https://market.example&code=ABCD-2345";
+        assert_eq!(read(&[link]), run(false, Some(link)));
+        assert_eq!(read(&["nightjar://pair?market=http://market.example&code=A"]), run(false, None));
         assert!(matches!(read(&["--help"]), Asked::Print(text) if text.contains("--hidden")));
         assert!(matches!(read(&["-V"]), Asked::Print(text) if text.contains(env!("CARGO_PKG_VERSION"))));
     }

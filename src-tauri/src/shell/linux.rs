@@ -30,7 +30,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
             // Its name is held as long as its connection.
             Ok(Claim::First(_bus)) => Ok(app.live(options).await),
             Ok(Claim::Second) if options.hidden => Ok(0),
-            Ok(Claim::Second) => show_first().await.map(|()| 0),
+            Ok(Claim::Second) => show_first(options.link).await.map(|()| 0),
             Err(error) => {
                 tracing::warn!("without a session bus a second start is not noticed: {error:#}");
                 Ok(app.live(options).await)
@@ -61,12 +61,17 @@ async fn claim(app: &Arc<App>) -> zbus::Result<Claim> {
     }
 }
 
-/// The owner looks for the window of the app that runs.
-async fn show_first() -> anyhow::Result<()> {
+/// The owner looks for the window of the app that runs, or has opened a link.
+async fn show_first(link: Option<String>) -> anyhow::Result<()> {
     let ask = async {
         let bus = zbus::Connection::session().await?;
         let nothing_else: HashMap<&str, OwnedValue> = HashMap::new();
-        bus.call_method(Some(NAME), PATH, Some(INTERFACE), "Activate", &nothing_else).await
+        match link {
+            Some(link) => {
+                bus.call_method(Some(NAME), PATH, Some(INTERFACE), "Open", &(vec![link], nothing_else)).await
+            }
+            None => bus.call_method(Some(NAME), PATH, Some(INTERFACE), "Activate", &nothing_else).await,
+        }
     };
     ask.await.map(drop).context("Nightjar runs already and does not show its window")
 }
@@ -80,6 +85,16 @@ struct Started {
 impl Started {
     fn activate(&self, _platform_data: HashMap<String, OwnedValue>) {
         if let Some(app) = self.app.upgrade() {
+            window::open(&app);
+        }
+    }
+
+    fn open(&self, links: Vec<String>, _platform_data: HashMap<String, OwnedValue>) {
+        if let Some(app) = self.app.upgrade() {
+            // One at a time: a second would only hide the first.
+            if let Some(link) = links.first() {
+                app.invite(link);
+            }
             window::open(&app);
         }
     }

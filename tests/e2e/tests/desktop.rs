@@ -304,6 +304,31 @@ fn the_window_draws_the_view_and_its_switch_works() {
 }
 
 #[test]
+fn a_link_asks_in_the_window_and_joins_nothing_by_itself() {
+    let Some(driver) = driver() else { return };
+    let room = Room::set().unwrap();
+    let around = room.place().unwrap();
+    let app = program("nightjar-desktop").unwrap();
+    let window =
+        Window::open(room.folder(), &room.desktop, &driver, &app, |command| around.enter(command)).unwrap();
+    skip_introduction(&window);
+    let open = |link: &str| {
+        let mut second = Command::new(&app);
+        around.enter(second.arg(link));
+        let ended = second.status().unwrap();
+        assert!(ended.success(), "{link}: the second start ended with {ended}");
+    };
+    open("nightjar://pair?market=http://evil.example&code=AAAA");
+    open("nightjar://pair?market=https%3A%2F%2Fmarket.example&code=ABCD-2345");
+    wait_until("the window asks", || {
+        window.text("invitation").is_ok_and(|text| text.contains("https://market.example"))
+    });
+    assert_eq!(around.view().unwrap().identity.coordinator, None, "nothing was joined");
+    window.click("invite-no").unwrap();
+    wait_until("the question is gone", || window.text("invitation").is_err());
+}
+
+#[test]
 fn the_owner_is_notified_of_a_job() {
     let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
     let (host, _) = stage.host("host", &quick_settings()).unwrap();

@@ -53,6 +53,7 @@ export class Board {
   connect(): () => void {
     let over = false;
     let stop: (() => void) | null = null;
+    let stopShown: (() => void) | null = null;
     const draw = (view: ViewModel) => {
       if (over) return;
       if (document.hidden) {
@@ -76,7 +77,8 @@ export class Board {
       try {
         // The subscription first, so that no change falls between the two.
         stop = await this.backend.onView(draw, lost);
-        if (over) return stop();
+        stopShown = await this.backend.onShown(() => void this.seekInvitation());
+        if (over) return [stop, stopShown].forEach((end) => end());
         const view = await this.backend.view();
         // A change that came meanwhile is newer than this answer.
         if (!this.view || this.view.at < view.at) this.#show(view);
@@ -89,6 +91,7 @@ export class Board {
       over = true;
       document.removeEventListener("visibilitychange", look);
       stop?.();
+      stopShown?.();
     };
   }
 

@@ -131,6 +131,7 @@ async fn listen(app: &AppHandle) -> anyhow::Result<()> {
                     window.unminimize()?;
                     window.show()?;
                     window.set_focus()?;
+                    window.emit("shown", ())?;
                 }
             }
             ToWindow::Answer { number, answer } => host.answered(number, answer),

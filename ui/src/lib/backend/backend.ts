@@ -48,4 +48,6 @@ export interface Backend {
    * there again (`null`).
    */
   onView(draw: (view: ViewModel) => void, lost: (why: Error | null) => void): Promise<() => void>;
+  /** Calls `look` when somebody asks for the window although it is there, until the returned function is called. */
+  onShown(look: () => void): Promise<() => void>;
 }

@@ -38,6 +38,10 @@ export class BrowserBackend implements Backend {
     return () => this.#draws.delete(draw);
   }
 
+  async onShown(): Promise<() => void> {
+    return () => {};
+  }
+
   /** As if the host had changed. */
   show(view: ViewModel): void {
     this.current = view;

@@ -83,6 +83,11 @@ export class HttpBackend implements Backend {
     };
   }
 
+  /** No link leads to a browser's tab but its own. */
+  async onShown(): Promise<() => void> {
+    return () => {};
+  }
+
   async #post<E>(path: string, body: unknown, refused: (refusal: E) => Error): Promise<unknown> {
     const headers = { "content-type": "application/json" };
     const answer = await this.#fetch(path, { method: "POST", headers, body: JSON.stringify(body) });

@@ -51,6 +51,10 @@ export class TauriBackend implements Backend {
     }
   }
 
+  onShown(look: () => void): Promise<() => void> {
+    return listen("shown", look);
+  }
+
   onView(draw: (view: ViewModel) => void): Promise<() => void> {
     return listen<ViewModel>("view", (event) => draw(event.payload));
   }
