@@ -218,6 +218,30 @@ test("the log of the jobs is asked for again when a job takes a step", async () 
   expect(asked()).toBe(before + 1);
 });
 
+test("an image is fetched, and room is freed after a question", async () => {
+  const { backend } = await open("work");
+  expect(screen.getByTestId("room-value").textContent).toContain("7.5 GiB of 60.0 GiB");
+  await fireEvent.click(screen.getByTestId("pull-image"));
+  await settled();
+  expect(backend.asked.at(-1)).toEqual({ question: "pull_image", name: "llm-inference:full" });
+  await fireEvent.click(screen.getByTestId("free-image"));
+  await settled();
+  expect(backend.asked.some((question) => question.question === "free_image")).toBe(false);
+  expect(screen.getByTestId("confirm").textContent).toContain("Remove pytorch-cuda:full");
+  await fireEvent.click(screen.getByTestId("confirm-yes"));
+  await settled();
+  expect(backend.asked.at(-1)).toEqual({ question: "free_image", name: "pytorch-cuda:full" });
+});
+
+test("what the card is lent for is agreed to one by one", async () => {
+  const { backend } = await open("work");
+  const before = backend.asked.length;
+  await fireEvent.click(screen.getByTestId("set-task-fine_tuning"));
+  await settled();
+  expect(saved(backend).images.consents).toEqual(["interactive", "fine_tuning"]);
+  expect(backend.asked.length).toBe(before);
+});
+
 test("the books, a night that adds up to a day, and the table", async () => {
   const { backend } = await open("earnings");
   expect(screen.getByTestId("books-net").textContent).toContain("42.98");

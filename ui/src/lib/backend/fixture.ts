@@ -414,7 +414,8 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
       return {
         reply: "images",
         data: [
-          { name: "pytorch-cuda:full", title: "PyTorch 2.8 with CUDA 12.8", size_mib: 7_700, licence: "BSD-3-Clause", task_kinds: ["interactive", "training"], is_present: false, can_be_pulled: true },
+          { name: "pytorch-cuda:full", title: "PyTorch 2.8 with CUDA 12.8", size_mib: 7_700, licence: "BSD-3-Clause", task_kinds: ["interactive", "training"], is_present: true, can_be_pulled: true },
+          { name: "llm-inference:full", title: "llama.cpp with CUDA 12.8", size_mib: 2_900, licence: "MIT", task_kinds: ["inference"], is_present: false, can_be_pulled: true },
           { name: "pytorch-cuda:lite", title: "The PyTorch image without PyTorch", size_mib: 540, licence: "BSD-3-Clause", task_kinds: ["interactive"], is_present: true, can_be_pulled: false },
         ],
       };
