@@ -28,6 +28,7 @@ const ENGINE: &[&str] = &[
     "openssh-client",
     "curl",
     "docker-registry",
+    "openssl",
 ];
 
 /// A desktop without a screen.
