@@ -57,7 +57,11 @@ fn the_window_of_a_headless_host_opens_in_a_browser_once_and_changes_what_it_sho
         std::thread::sleep(Duration::from_millis(400));
         let alerts =
             window.run("return [...document.querySelectorAll('[role=alert]')].map(e => e.innerText)");
-        assert_eq!(alerts.unwrap(), serde_json::json!([]), "{page} complains");
+        let alerts: Vec<String> = serde_json::from_value(alerts.unwrap()).unwrap();
+        // There is no Engine in this room, and the page of the work says so.
+        let is_expected = |alert: &&String| page == "work" && alert.contains("no-docker.sock");
+        let unexpected: Vec<&String> = alerts.iter().filter(|alert| !is_expected(alert)).collect();
+        assert!(unexpected.is_empty(), "{page} complains: {unexpected:?}");
         let wide =
             window.run("const m = document.querySelector('main'); return m.scrollWidth - m.clientWidth");
         assert!(wide.unwrap().as_i64().unwrap() <= 1, "{page} is too wide at 720 px");

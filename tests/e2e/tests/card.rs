@@ -44,8 +44,6 @@ impl Scene {
         helper.serve(&mut around);
         let mut settings = quick_settings();
         settings.power.limit_percent = Some(60);
-        // A machine that builds something else meanwhile is no owner who is back.
-        settings.signals.foreign_cpu.on = false;
         settings.heat.cool_at_least_ms = 1_000;
         settings.price_per_hour = Money::new(PER_HOUR, Currency::CNY);
         settings.tariff.price_per_kwh_micros = PER_KWH;

@@ -38,7 +38,6 @@ fn scene(miners: MinerRule) -> Scene {
         limits: WorkerLimits { disk_mib: LAYER_MIB, ..WorkerLimits::default() },
         root_inside: true,
         egress: EgressMode::Open,
-        cpu_busy_percent: 100,
         ..quick_settings()
     };
     let (host, _) = stage.host("host", &settings).unwrap();

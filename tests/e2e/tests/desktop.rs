@@ -368,8 +368,6 @@ impl Lent {
         helper.serve(&mut around);
         let mut settings = quick_settings();
         settings.power.limit_percent = Some(60);
-        // A machine that builds something else meanwhile is no owner who is back.
-        settings.signals.foreign_cpu.on = false;
         around.write_settings(&settings).unwrap();
         let host = Host::join(around, stage.market.url(), &stage.market.pairing_code().unwrap()).unwrap();
         stage.accept_versions(&host.around, &settings).unwrap();

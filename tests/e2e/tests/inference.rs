@@ -20,9 +20,7 @@ fn a_renter_asks_a_language_model_through_the_tunnel() {
     images::lite(&stage.engine, "llm-inference", &mut |step| println!("{step}")).unwrap();
     let logs = ["host/host.log", "server.log"].map(|log| stage.folder().join(log));
     let _logs = LogsOfAFailure(logs.to_vec());
-    let mut settings = quick_settings();
-    settings.signals.foreign_cpu.on = false;
-    let (host, _) = stage.host("host", &settings).unwrap();
+    let (host, _) = stage.host("host", &quick_settings()).unwrap();
     let watch = host.watch().unwrap();
     watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
     let renter = Renter::log_in(stage.folder(), &stage.market, "20.00").unwrap();

@@ -38,9 +38,7 @@ fn least(bytes: u64, kbit: u64) -> Duration {
 #[test]
 fn limits_hold_for_the_job_that_runs_and_change_under_its_connections() {
     let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
-    let mut settings = quick_settings();
-    settings.signals.foreign_cpu.on = false;
-    let settings = Settings { idle_after_ms: 1_000, ..settings };
+    let settings = Settings { idle_after_ms: 1_000, ..quick_settings() };
     let (host, accepted) = stage.host("host", &settings).unwrap();
     let watch = host.watch().unwrap();
     watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();

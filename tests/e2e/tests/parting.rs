@@ -48,10 +48,8 @@ impl Scene {
         let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
         // What is minutes in life is seconds here: a game that has ended counts no more.
         let game = SignalRule { linger_ms: 0, ..SignalRules::default().game };
-        // Nor is what else this machine computes a sign of its owner.
-        let foreign_cpu = SignalRule { on: false, ..SignalRules::default().foreign_cpu };
         let settings = Settings {
-            signals: SignalRules { game, foreign_cpu, ..SignalRules::default() },
+            signals: SignalRules { game, ..quick_settings().signals },
             give_back: GiveBack::Friendly,
             friendly_grace_ms: GRACE_MS,
             games: vec![GAME.to_owned()],

@@ -61,8 +61,6 @@ impl Scene {
         let mut settings = quick_settings();
         settings.network.day.down_kbit = DOWN_KBIT;
         settings.images.quota_gib = 1;
-        // A machine that builds something else meanwhile is no owner who is back.
-        settings.signals.foreign_cpu.on = false;
         around.write_settings(&Settings { without_presence: false, ..settings }).unwrap();
         catalogue::give(&mut around, &self.entries).unwrap();
         around

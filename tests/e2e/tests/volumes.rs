@@ -33,7 +33,7 @@ struct Scene {
 fn scene() -> Scene {
     let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
     let volume = VolumeTerms { quota_mib: QUOTA_MIB, keep_ms: KEEP.as_millis().try_into().unwrap() };
-    let settings = Settings { volume, cpu_busy_percent: 100, ..quick_settings() };
+    let settings = Settings { volume, ..quick_settings() };
     let (host, _) = stage.host("host", &settings).unwrap();
     let watch = host.watch().unwrap();
     watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use nightjar_core::lease::LeaseState;
 use nightjar_core::policy::{BlockReason, Verdict};
 use nightjar_core::settings::Settings;
+use nightjar_core::signal::{SignalRule, SignalRules};
 use nightjar_protocol::view::ViewModel;
 
 use crate::place::program;
@@ -198,10 +199,14 @@ pub fn job_state(view: &ViewModel) -> Option<LeaseState> {
     view.cards.iter().find_map(|tile| tile.card.job.as_ref()).map(|job| job.state.clone())
 }
 
-/// Settings of a host whose owner is quickly away and quickly back: what is minutes in life is seconds here.
+/// Settings of a host whose owner is quickly away and quickly back: what is minutes in life is seconds here. What else
+/// this machine works on is no sign of an owner.
 #[must_use]
 pub fn quick_settings() -> Settings {
+    let defaults = SignalRules::default();
+    let foreign_cpu = SignalRule { on: false, ..defaults.foreign_cpu };
     Settings {
+        signals: SignalRules { foreign_cpu, ..defaults },
         idle_after_ms: 3_000,
         resume_after_ms: 2_000,
         frozen_at_most_ms: 120_000,
