@@ -257,8 +257,7 @@ fn every_page_is_drawn_in_both_languages_and_themes() {
                     .run("const m = document.querySelector('main'); return m.scrollWidth - m.clientWidth")
                     .unwrap();
                 assert!(wide.as_i64().unwrap() <= 1, "{page} is {wide} px too wide at 720 px");
-                let alerts = window.run("return document.querySelectorAll('[role=alert]').length").unwrap();
-                assert_eq!(alerts, 0, "{page} complains");
+                assert_eq!(window.complaints().unwrap(), Vec::<String>::new(), "{page} complains");
                 if let Some(pictures) = &pictures {
                     window.resize(960, 1400).unwrap();
                     std::thread::sleep(Duration::from_millis(500));

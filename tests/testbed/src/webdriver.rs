@@ -106,6 +106,17 @@ impl Window {
         self.ask(reqwest::Method::POST, &format!("/session/{}/execute/async", self.session), Some(&body))
     }
 
+    /// What the page complains of, but for the Engine that a room without one does not have.
+    ///
+    /// # Errors
+    /// When the page is gone.
+    pub fn complaints(&self) -> anyhow::Result<Vec<String>> {
+        let alerts =
+            self.run("return [...document.querySelectorAll('[role=alert]')].map(alert => alert.innerText)")?;
+        let alerts: Vec<String> = serde_json::from_value(alerts)?;
+        Ok(alerts.into_iter().filter(|alert| !alert.contains("no-docker.sock")).collect())
+    }
+
     /// What axe finds wrong with the page, by its own source.
     ///
     /// # Errors
