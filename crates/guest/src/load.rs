@@ -65,17 +65,21 @@ impl<'context, 'driver> Load<'context, 'driver> {
         Ok(Self { kernel: context.kernel(PTX, name)?, buffers })
     }
 
-    /// How often the work is repeated in a launch that lasts long enough for launching to cost nothing.
-    pub fn rounds(&self) -> Result<u32, Failure> {
+    /// How often the work is repeated in a launch that lasts long enough for launching to cost nothing, and how long it
+    /// lasts.
+    pub fn rounds(&self) -> Result<(u32, Duration), Failure> {
         let mut rounds = 1;
-        while self.best_launch(rounds)? < LAUNCH && rounds < MOST_ROUNDS {
+        loop {
+            let took = self.best_launch(rounds)?;
+            if took >= LAUNCH || rounds >= MOST_ROUNDS {
+                return Ok((rounds, took));
+            }
             rounds *= 2;
         }
-        Ok(rounds)
     }
 
     /// The shorter of two: the first launch of all waits for the card to wake, and any may wait for a processor.
-    pub fn best_launch(&self, rounds: u32) -> Result<Duration, Failure> {
+    fn best_launch(&self, rounds: u32) -> Result<Duration, Failure> {
         Ok(self.launch(rounds)?.min(self.launch(rounds)?))
     }
 
@@ -103,7 +107,7 @@ fn work(kind: WorkKind) -> Result<(), Failure> {
     driver.init()?;
     let context = driver.context()?;
     let load = Load::new(&context, kind)?;
-    let rounds = load.rounds()?;
+    let (rounds, _) = load.rounds()?;
     let (mut done, mut told) = (0_u64, Instant::now());
     report::event(&GuestEvent::Work { done });
     loop {
