@@ -39,17 +39,12 @@ struct Scene {
 impl Scene {
     fn set() -> Self {
         let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
-        let helper = Helper::start(stage.folder(), &stage.cards).unwrap();
-        let mut around = stage.place("host");
-        helper.serve(&mut around);
         let mut settings = quick_settings();
         settings.power.limit_percent = Some(60);
         settings.heat.cool_at_least_ms = 1_000;
         settings.price_per_hour = Money::new(PER_HOUR, Currency::CNY);
         settings.tariff.price_per_kwh_micros = PER_KWH;
-        around.write_settings(&settings).unwrap();
-        let host = Host::join(around, stage.market.url(), &stage.market.pairing_code().unwrap()).unwrap();
-        stage.accept_versions(&host.around, &settings).unwrap();
+        let (host, helper) = stage.host_with_helper("host", &settings).unwrap();
         let watch = host.watch().unwrap();
         watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
         let words = ["helper.log", "host/host.log"].map(|log| stage.folder().join(log));

@@ -2,7 +2,7 @@
 //! in a real keyring.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use nightjar_protocol::view::ViewModel;
 use nightjar_sim::wire::{Reply, Request};
 use nightjar_testbed::footprint::marked;
 use nightjar_testbed::helper::Helper;
-use nightjar_testbed::host::{Host, Watch, job_state, quick_settings, text};
+use nightjar_testbed::host::{Host, Surroundings, Watch, job_state, quick_settings, text};
 use nightjar_testbed::place::program;
 use nightjar_testbed::process::{LogsOfAFailure, Process, output, wait_for};
 use nightjar_testbed::renter::Renter;
@@ -217,22 +217,23 @@ fn driver() -> Option<PathBuf> {
     driver
 }
 
-/// Through the first run, as its owner skips it.
-fn skip_introduction(window: &Window) {
+/// The app's window in a room of its own, past the first run, which its owner skips.
+fn opened(driver: &Path) -> (Room, Surroundings, Window) {
+    let room = Room::set().unwrap();
+    let around = room.place().unwrap();
+    let app = program("nightjar-desktop").unwrap();
+    let window =
+        Window::open(room.folder(), &room.desktop, driver, &app, |command| around.enter(command)).unwrap();
     wait_until("the first run is shown", || window.text("first-run").is_ok());
     window.click("first-skip").unwrap();
     wait_until("the first page is shown", || window.text("sentence").is_ok());
+    (room, around, window)
 }
 
 #[test]
 fn every_page_is_drawn_in_both_languages_and_themes() {
     let Some(driver) = driver() else { return };
-    let room = Room::set().unwrap();
-    let around = room.place().unwrap();
-    let app = program("nightjar-desktop").unwrap();
-    let window =
-        Window::open(room.folder(), &room.desktop, &driver, &app, |command| around.enter(command)).unwrap();
-    skip_introduction(&window);
+    let (_room, around, window) = opened(&driver);
     // Where pictures are wanted, they go there.
     let pictures = std::env::var_os("NIGHTJAR_SCREENSHOTS").map(PathBuf::from);
     for (language, earnings) in [("en", "Earnings"), ("zh-CN", "收益")] {
@@ -276,12 +277,7 @@ fn every_page_is_drawn_in_both_languages_and_themes() {
 #[test]
 fn the_window_draws_the_view_and_its_switch_works() {
     let Some(driver) = driver() else { return };
-    let room = Room::set().unwrap();
-    let around = room.place().unwrap();
-    let app = program("nightjar-desktop").unwrap();
-    let window =
-        Window::open(room.folder(), &room.desktop, &driver, &app, |command| around.enter(command)).unwrap();
-    skip_introduction(&window);
+    let (_room, around, window) = opened(&driver);
     wait_until("the sentence is drawn", || {
         let (Ok(view), Ok(drawn)) = (around.view(), window.text("sentence")) else { return false };
         drawn.trim() == view.sentence
@@ -305,12 +301,8 @@ fn the_window_draws_the_view_and_its_switch_works() {
 #[test]
 fn a_link_asks_in_the_window_and_joins_nothing_by_itself() {
     let Some(driver) = driver() else { return };
-    let room = Room::set().unwrap();
-    let around = room.place().unwrap();
+    let (_room, around, window) = opened(&driver);
     let app = program("nightjar-desktop").unwrap();
-    let window =
-        Window::open(room.folder(), &room.desktop, &driver, &app, |command| around.enter(command)).unwrap();
-    skip_introduction(&window);
     let open = |link: &str| {
         let mut second = Command::new(&app);
         around.enter(second.arg(link));
@@ -362,14 +354,9 @@ struct Lent {
 impl Lent {
     fn begin() -> Self {
         let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
-        let helper = Helper::start(stage.folder(), &stage.cards).unwrap();
-        let mut around = stage.place("host");
-        helper.serve(&mut around);
         let mut settings = quick_settings();
         settings.power.limit_percent = Some(60);
-        around.write_settings(&settings).unwrap();
-        let host = Host::join(around, stage.market.url(), &stage.market.pairing_code().unwrap()).unwrap();
-        stage.accept_versions(&host.around, &settings).unwrap();
+        let (host, helper) = stage.host_with_helper("host", &settings).unwrap();
         let tray = Tray::watch(&stage.desktop).unwrap();
         let app = host.into_app().unwrap();
         let watch = app.watch().unwrap();

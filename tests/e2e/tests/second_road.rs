@@ -31,14 +31,9 @@ struct Running {
 
 fn running() -> Running {
     let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
-    let helper = Helper::start(stage.folder(), &stage.cards).unwrap();
-    let mut around = stage.place("host");
-    helper.serve(&mut around);
     let mut settings = quick_settings();
     settings.power.limit_percent = Some(60);
-    around.write_settings(&settings).unwrap();
-    let host = Host::join(around, stage.market.url(), &stage.market.pairing_code().unwrap()).unwrap();
-    stage.accept_versions(&host.around, &settings).unwrap();
+    let (host, helper) = stage.host_with_helper("host", &settings).unwrap();
     let watch = host.watch().unwrap();
     watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
     let renter = Renter::log_in(stage.folder(), &stage.market, "20.00").unwrap();

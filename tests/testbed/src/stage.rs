@@ -13,6 +13,7 @@ use nightjar_sim::{Daemon, Layout};
 use crate::desktop::Desktop;
 use crate::engine::{Engine, EngineOptions};
 use crate::freezer::Freezer;
+use crate::helper::Helper;
 use crate::host::{Host, Surroundings, knows_its_engine, quick_settings, text, unsafe_versions};
 use crate::images::{self, Flavour};
 use crate::market::Market;
@@ -102,7 +103,21 @@ impl Stage {
     /// # Errors
     /// When it does not start.
     pub fn host(&self, name: &str, settings: &Settings) -> anyhow::Result<(Host, Vec<String>)> {
-        let around = self.place(name);
+        self.join(self.place(name), settings)
+    }
+
+    /// As [`Stage::host`], with a helper of its own.
+    ///
+    /// # Errors
+    /// When either does not start.
+    pub fn host_with_helper(&self, name: &str, settings: &Settings) -> anyhow::Result<(Host, Helper)> {
+        let helper = Helper::start(self.folder(), &self.cards)?;
+        let mut around = self.place(name);
+        helper.serve(&mut around);
+        Ok((self.join(around, settings)?.0, helper))
+    }
+
+    fn join(&self, around: Surroundings, settings: &Settings) -> anyhow::Result<(Host, Vec<String>)> {
         around.write_settings(settings)?;
         let host = Host::join(around, self.market.url(), &self.market.pairing_code()?)?;
         let accepted = self.accept_versions(&host.around, settings)?;
@@ -111,7 +126,7 @@ impl Stage {
 
     /// # Errors
     /// When the host does not take the settings.
-    pub fn accept_versions(&self, around: &Surroundings, settings: &Settings) -> anyhow::Result<Vec<String>> {
+    fn accept_versions(&self, around: &Surroundings, settings: &Settings) -> anyhow::Result<Vec<String>> {
         let view = wait_for("the host knows its Engine", Duration::from_secs(15), || {
             Ok(Some(around.view()?).filter(knows_its_engine))
         })?;
