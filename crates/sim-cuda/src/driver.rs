@@ -39,6 +39,9 @@ struct Context {
     ordinal: usize,
 }
 
+/// How long a card that was there is taken to be there still.
+const LOOK_EACH: Duration = Duration::from_millis(1);
+
 struct Block {
     mapping: Mapping,
     bytes: usize,
@@ -63,6 +66,8 @@ pub struct Driver {
     modules: BTreeMap<usize, Image>,
     functions: BTreeMap<usize, String>,
     busy_until: BTreeMap<usize, Instant>,
+    /// When each card was last there.
+    seen: BTreeMap<usize, Instant>,
     last_handle: usize,
 }
 
@@ -118,6 +123,7 @@ pub fn init(flags: u32) -> Outcome<()> {
         modules: BTreeMap::new(),
         functions: BTreeMap::new(),
         busy_until: BTreeMap::new(),
+        seen: BTreeMap::new(),
         last_handle: FIRST_HANDLE,
     });
     Ok(())
@@ -155,8 +161,7 @@ pub fn synchronize() -> Outcome<()> {
     let context = current()?;
     let until = with(|driver| {
         let ordinal = driver.ordinal_of(context)?;
-        // Also tells of a card that was lost meanwhile.
-        driver.reading("cuCtxSynchronize", ordinal)?;
+        driver.look(ordinal)?;
         Ok(driver.busy_until.get(&ordinal).copied())
     })?;
     sleep_until(until);
@@ -172,6 +177,16 @@ fn sleep_until(until: Option<Instant>) {
 impl Driver {
     fn ask(&self, request: &Request) -> Outcome<Reply> {
         self.client.ask(request).map_err(|failure| code(&failure))
+    }
+
+    /// Tells of a card that was lost meanwhile, within [`LOOK_EACH`]: a program that copies many small pieces would
+    /// otherwise wait for the daemon far longer than it would for a card.
+    fn look(&mut self, ordinal: usize) -> Outcome<()> {
+        if self.seen.get(&ordinal).is_none_or(|seen| seen.elapsed() >= LOOK_EACH) {
+            self.reading("cuCtxSynchronize", ordinal)?;
+            self.seen.insert(ordinal, Instant::now());
+        }
+        Ok(())
     }
 
     fn handle(&mut self) -> usize {
