@@ -40,7 +40,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Runs until the agent drops the other ends. `coordinator` holds the market's address once there is one.
+    /// Runs until `reports` ends, so that the last word is said; `coordinator` holds the market's address once there is
+    /// one. Its sender goes earlier, with the owner of all state: what was said just before still has to go out.
     pub(crate) async fn run(
         self,
         mut coordinator: watch::Receiver<Option<String>>,
@@ -64,10 +65,10 @@ impl Session {
                         self.tell(MarketInput::Unreachable { detail: short(&error) });
                     }
                 },
-                changed = coordinator.changed() => {
-                    if changed.is_err() { return }
-                    continue;
-                }
+                () = moved(&mut coordinator) => continue,
+            }
+            if reports.is_closed() {
+                return;
             }
             if started.elapsed() > BACKOFF_MOST {
                 backoff = BACKOFF_FIRST;
@@ -180,6 +181,13 @@ impl Session {
     }
 }
 
+/// When this PC has joined another market; never, once nobody can make it join one.
+async fn moved(coordinator: &mut watch::Receiver<Option<String>>) {
+    if coordinator.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
 /// `http://host:port` → `ws://host:port/v1/hosts/session`.
 fn session_address(url: &str) -> anyhow::Result<String> {
     let base = url.trim_end_matches('/');
@@ -212,4 +220,60 @@ async fn hear(socket: &mut Socket) -> anyhow::Result<ToHost> {
 /// The last cause is the one that helps; the chain is in the log.
 fn short(error: &anyhow::Error) -> String {
     error.root_cause().to_string().chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+    use tokio::sync::oneshot;
+
+    /// A market that greets whoever comes and writes down what they say until they leave.
+    async fn market(listener: TcpListener, greeted: oneshot::Sender<()>) -> Vec<ToCoordinator> {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        let mut tell = async |order: &ToHost| {
+            let frame = Frame::text(serde_json::to_string(order).unwrap());
+            socket.send(frame).await.unwrap();
+        };
+        tell(&ToHost::Challenge { nonce: "nonce".into() }).await;
+        tell(&ToHost::Welcome { host_id: "host".into(), relay: None }).await;
+        greeted.send(()).unwrap();
+        let mut said = Vec::new();
+        while let Some(Ok(Frame::Text(text))) = socket.next().await {
+            said.push(serde_json::from_str(&text).unwrap());
+        }
+        said
+    }
+
+    /// The owner of all state goes in one moment: its last report, and all that it held.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_last_word_is_said_after_its_speaker_has_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).await.unwrap();
+        for _ in 0..20 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let (greeted, greeting) = oneshot::channel();
+            let hearing = tokio::spawn(market(listener, greeted));
+            let (owner, mut told) = mpsc::unbounded_channel();
+            let (scribe, _orders) = mpsc::unbounded_channel();
+            let usage_waits = Arc::new(Notify::new());
+            let key = SecretKey::generate();
+            let session = Session { key, journal: journal.clone(), scribe, owner, usage_waits };
+            let (coordinator, coordinator_inbox) = watch::channel(Some(url));
+            let (reports, report_inbox) = mpsc::unbounded_channel();
+            let speaking = tokio::spawn(session.run(coordinator_inbox, report_inbox));
+            greeting.await.unwrap();
+            while !matches!(told.recv().await, Some(Message::Input(Input::Market(MarketInput::Connected)))) {}
+
+            let last = Report::Offers { region: "the last word".into(), offers: vec![] };
+            drop(coordinator);
+            reports.send(last.clone()).unwrap();
+            drop(reports);
+            speaking.await.unwrap();
+            let said = hearing.await.unwrap();
+            assert_eq!(said.last(), Some(&ToCoordinator::Report(last)), "{said:?}");
+        }
+    }
 }
