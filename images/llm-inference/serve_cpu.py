@@ -1,6 +1,7 @@
-"""Serves a GGUF model over OpenAI's API until it is stopped: on this container's loopback, which the tunnel reaches."""
+"""Serves a GGUF model over OpenAI's API until it is stopped: where and with what key as the environment says."""
 
 import argparse
+import os
 import signal
 import threading
 
@@ -14,7 +15,9 @@ def main():
     given = arguments.parse_args()
     params = xllamacpp.CommonParams()
     params.model.path = given.model
-    params.hostnames = ["127.0.0.1"]
+    params.hostnames = [os.environ.get("NIGHTJAR_SERVE_HOST", "127.0.0.1")]
+    if key := os.environ.get("VLLM_API_KEY"):
+        params.api_keys = [key]
     params.port = given.port
     params.n_ctx = 0
     params.n_parallel = 1

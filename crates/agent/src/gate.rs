@@ -6,12 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use nightjar_core::lease::LeaseId;
 use nightjar_link::Refusal;
+use nightjar_protocol::guest::{API_PORT, JUPYTER_PORT, SSH_PORT};
 use nightjar_worker::Workers;
-
-/// SSH inside the worker.
-pub const SSH_PORT: u16 = 22;
-/// Jupyter inside the worker.
-pub const JUPYTER_PORT: u16 = 8888;
 
 /// The table is written by the host's loop and read by the tunnel for each new stream.
 #[derive(Clone)]
@@ -44,6 +40,7 @@ impl nightjar_link::Gate for Gate {
         let port = match service {
             "ssh" => SSH_PORT,
             "jupyter" => JUPYTER_PORT,
+            "api" => API_PORT,
             _ => return Err(Refusal::UnknownService),
         };
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);

@@ -356,6 +356,7 @@ mod tests {
             renter_key: "00".repeat(32),
             ssh_public_key: "ssh-ed25519 AAAA".into(),
             root_inside: false,
+            serve_model: None,
             volume: Default::default(),
             volume_key: None,
             price_per_hour: Money::new(3_600_000, Currency::CNY),

@@ -107,6 +107,11 @@ pub enum Command {
     /// Only this PC can reach the port, and the address holds the token that JupyterLab asks for: treat it as a password.
     /// Stays until Ctrl-C or the end of the lease; a frozen lease keeps its page and goes on when the card is back.
     Jupyter(Jupyter),
+    /// Rent: open a lease's language model, rented with --serve, on a port of this PC
+    ///
+    /// Waits until the model is loaded, then prints what programs for OpenAI's API want to know: the address and the key.
+    /// Stays until Ctrl-C or the end of the lease.
+    Api(Api),
     /// Rent: end a lease; nothing is charged from then on
     ///
     /// Everything in the worker ends; what is in /workspace stays on the host for your next lease there.
@@ -250,6 +255,7 @@ Examples:
   nightjar rent --model 4090
   nightjar rent --vram 12GiB --max-price 1.20 --image pytorch-cuda:lite
   nightjar rent --vram 24G --interruptible
+  nightjar rent --vram 24G --serve Qwen/Qwen3-8B && nightjar api
   LEASE=$(nightjar rent --vram 24G) && nightjar ssh $LEASE -- nvidia-smi
 
 Ends with 3 when no card on offer is enough, and names the requirement that nobody meets.")]
@@ -259,6 +265,11 @@ pub struct Rent {
     /// Your own SSH key, private or public part [default: a key made for Nightjar]
     #[arg(long, value_name = "FILE")]
     pub ssh_key: Option<PathBuf>,
+    /// Language model that the worker serves over OpenAI's API from its start: a name on the hub; `nightjar api` opens it
+    ///
+    /// The image is llm-inference:full if you name none. The API has a key of its own; `nightjar show` says what is served.
+    #[arg(long, value_name = "MODEL", value_parser = served_model)]
+    pub serve: Option<String>,
     /// Go on after the card's owner took it: as a new lease on the same host, with the same image and SSH key, and never
     /// dearer; after ten minutes on any other host that is enough
     ///
@@ -358,6 +369,19 @@ pub struct Jupyter {
     /// Print the address and nothing else
     #[arg(long)]
     pub print_url: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar api --port 8000
+  nightjar api --json | jq -r .base_url")]
+pub struct Api {
+    #[command(flatten)]
+    pub lease: OneLease,
+    /// Port of this PC; 0 takes any that is free
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
 }
 
 #[derive(Debug, Args)]
@@ -516,6 +540,10 @@ fn plain_text(text: &str) -> Result<String, String> {
         return Err(String::from("between 1 and 128 bytes of printable text are wanted"));
     }
     Ok(text.to_owned())
+}
+
+fn served_model(text: &str) -> Result<String, String> {
+    nightjar_core::lease::check_model(text).map(|()| text.to_owned()).map_err(str::to_owned)
 }
 
 /// It becomes part of file names and of ssh's configuration.

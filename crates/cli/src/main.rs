@@ -79,6 +79,7 @@ async fn perform(command: Command, output: Output) -> Result<u8, Failure> {
             renter::proxy(&RenterState::open(arguments.renter_dir.clone())?, arguments).await
         }
         Command::Jupyter(arguments) => renter::jupyter(&state()?, arguments, output).await,
+        Command::Api(arguments) => renter::api(&state()?, arguments, output).await,
         Command::Stop(arguments) => renter::stop(&state()?, arguments, output).await,
         Command::Statement(arguments) => renter::statement(&state()?, arguments, output).await,
         Command::Host(arguments) => host::run(arguments, output).await,

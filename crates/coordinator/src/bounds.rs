@@ -3,7 +3,7 @@
 
 use data_encoding::BASE64;
 use iroh_base::{PublicKey, Signature};
-use nightjar_core::lease::{EndReason, LeaseState, WorkerAccess};
+use nightjar_core::lease::{EndReason, LeaseState, WorkerAccess, check_model};
 use nightjar_core::market::{CardOffer, Requirements};
 use nightjar_core::money::Currency;
 use nightjar_core::parting::Cause;
@@ -94,6 +94,7 @@ pub(crate) fn requirements(wanted: &Requirements, currency: Currency) -> Result<
             plain(what, text, MAX_NAME_BYTES)?;
         }
     }
+    wanted.serve_model.as_deref().map_or(Ok(()), check_model)?;
     match wanted.max_price_per_hour {
         Some(most) if most.currency != currency => {
             Err(format!("max_price_per_hour is in {}; this market keeps {currency}", most.currency))

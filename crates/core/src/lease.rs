@@ -28,6 +28,23 @@ impl std::fmt::Display for LeaseId {
 #[serde(transparent)]
 pub struct Epoch(#[ts(type = "number")] pub u64);
 
+const LONGEST_MODEL_BYTES: usize = 200;
+
+/// A model's name on the hub (`Qwen/Qwen3-8B`) or a file in the worker; at most 200 bytes.
+///
+/// # Errors
+/// What is wrong with it: it becomes an argument of the model's server.
+pub fn check_model(name: &str) -> Result<(), &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@+".contains(&byte);
+    if name.is_empty() || name.len() > LONGEST_MODEL_BYTES {
+        Err("the model's name is empty or longer than 200 bytes")
+    } else if name.starts_with('-') || !name.bytes().all(plain) {
+        Err("the model's name begins with a hyphen, or holds other than letters, digits and - _ . / : @ +")
+    } else {
+        Ok(())
+    }
+}
+
 /// What host and renter agreed on. Written once, never changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct LeaseTerms {
@@ -45,6 +62,9 @@ pub struct LeaseTerms {
     /// The renter asked to be root inside the container.
     #[serde(default)]
     pub root_inside: bool,
+    /// A language model that the worker serves over OpenAI's API from its start: see [`check_model`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve_model: Option<String>,
     /// What the renter may keep on this host, and how long.
     #[serde(default)]
     pub volume: VolumeTerms,

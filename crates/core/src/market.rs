@@ -86,6 +86,10 @@ pub struct Requirements {
     /// user, also where the host would let them be root.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub root_inside: bool,
+    /// A language model that the worker serves from its start, where the image is made for that; see
+    /// [`crate::lease::LeaseTerms::serve_model`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve_model: Option<String>,
 }
 
 /// What a renter wants when a host's owner takes the card back.

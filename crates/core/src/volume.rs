@@ -193,6 +193,7 @@ mod tests {
             renter_key: renter.repeat(64),
             ssh_public_key: String::new(),
             root_inside: false,
+            serve_model: None,
             volume: VolumeTerms { quota_mib: 100, keep_ms },
             volume_key: None,
             price_per_hour: Money::new(0, Currency::CNY),

@@ -5,6 +5,7 @@
 
 mod environment;
 mod jupyter;
+mod model;
 mod ssh;
 
 use std::fs::{self, DirBuilder, Permissions};
@@ -12,6 +13,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use nightjar_core::lease::check_model;
 use nightjar_core::settings::EgressMode;
 use nightjar_protocol::guest::{GuestCommand, GuestEvent, JUPYTER_PORT, SSH_PORT, Service, WorkerBoot};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -61,6 +63,10 @@ fn serve() -> Result<End, End> {
     }
     services.start(ssh::recipe(&env))?;
     services.start(jupyter::recipe(&env))?;
+    if let Some(model) = &boot.serve_model {
+        // It comes when it comes: a model may have to be fetched first.
+        services.start(model::recipe(model, &boot.jupyter_token, &env))?;
+    }
     await_listening(Service::Ssh, SSH_PORT, line.sender());
     await_listening(Service::Jupyter, JUPYTER_PORT, line.sender());
     attend(&mut line, &mut services, &ssh_host_key)
@@ -104,6 +110,7 @@ fn check(boot: &WorkerBoot) -> Result<(), String> {
         return Err("the Jupyter token is not 16 to 128 letters and digits".to_owned());
     }
     ssh::check_key(&boot.authorized_key)?;
+    boot.serve_model.as_deref().map_or(Ok(()), check_model)?;
     environment::check(&boot.env)
 }
 
@@ -172,6 +179,7 @@ mod tests {
             jupyter_token: "0123456789abcdef".to_owned(),
             egress: EgressMode::Curated,
             root_inside: false,
+            serve_model: None,
             env: BTreeMap::new(),
         }
     }

@@ -8,7 +8,7 @@ pub enum Refusal {
     /// No such lease, or not with this key: the same answer for both, so that leases cannot be guessed.
     #[error("no lease of that name belongs to this key; `nightjar leases` lists yours")]
     NotYours,
-    #[error("the host does not know this service; it offers ssh and jupyter")]
+    #[error("the host does not know this service; it offers ssh, jupyter and api")]
     UnknownService,
     /// The worker does not answer on this port (yet).
     #[error("the worker does not answer yet; wait until the lease is ready")]

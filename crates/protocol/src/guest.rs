@@ -25,6 +25,8 @@ pub const LINE_LIMIT_BYTES: usize = 64 * 1024;
 pub const SSH_PORT: u16 = 22;
 /// JupyterLab in the worker.
 pub const JUPYTER_PORT: u16 = 8888;
+/// OpenAI's API, where the lease serves a language model.
+pub const API_PORT: u16 = 8000;
 /// Forward proxy in the gateway, on the loopback address that both containers share.
 pub const PROXY_PORT: u16 = 3128;
 /// What the tenant may read of its lease, on the same address: `GET /v1/lease` and `GET /v1/notice`.
@@ -48,6 +50,9 @@ pub struct WorkerBoot {
     /// The tenant is root, with the container's few capabilities; process 1 runs as root too.
     #[serde(default)]
     pub root_inside: bool,
+    /// A language model to serve at [`API_PORT`], with the Jupyter token as its API key: see `core::lease::check_model`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve_model: Option<String>,
     /// Names as in a shell; values of one line.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -175,6 +180,8 @@ impl Notice {
 pub enum Service {
     Ssh,
     Jupyter,
+    /// OpenAI's API of a language model.
+    Api,
     Proxy,
 }
 
@@ -185,6 +192,7 @@ impl Service {
         match self {
             Service::Ssh => "ssh",
             Service::Jupyter => "jupyter",
+            Service::Api => "api",
             Service::Proxy => "proxy",
         }
     }
@@ -325,6 +333,7 @@ mod tests {
             jupyter_token: "topsecret0123456".to_owned(),
             egress: EgressMode::Off,
             root_inside: false,
+            serve_model: None,
             env: BTreeMap::from([("HF_TOKEN".to_owned(), "hush".to_owned())]),
         };
         let shown = format!("{boot:?}");

@@ -93,6 +93,7 @@ impl OfferQuery {
             max_price_per_hour: self.max_price_per_hour_micros.map(|micros| Money::new(micros, currency)),
             image: self.image.clone(),
             root_inside: self.root_inside,
+            serve_model: None,
         }
     }
 }
@@ -185,6 +186,9 @@ pub struct Lease {
     pub state_since: Timestamp,
     pub created_at: Timestamp,
     pub image: String,
+    /// The language model that the worker serves from its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve_model: Option<String>,
     pub model: String,
     pub gpu: GpuUuid,
     pub host_id: String,

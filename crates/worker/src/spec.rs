@@ -9,9 +9,10 @@ use bollard::models::{
     ContainerCreateBody, DeviceRequest, EndpointSettings, HostConfig, HostConfigLogConfig,
     NetworkCreateRequest, NetworkingConfig, PortBinding, ResourcesUlimits,
 };
-use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
+use nightjar_core::images::TaskKind;
+use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms, check_model};
 use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
-use nightjar_protocol::guest::{GatewayBoot, JUPYTER_PORT, SSH_PORT, WorkerBoot};
+use nightjar_protocol::guest::{API_PORT, GatewayBoot, JUPYTER_PORT, SSH_PORT, WorkerBoot};
 
 use crate::catalogue::{Catalogue, Egress, Image};
 pub(crate) use volume::{VolumeNames, VolumeSpec, remapped_root};
@@ -70,6 +71,10 @@ pub(crate) enum UnusableTerms {
     SshKey,
     #[error("this host has no image {0}")]
     Image(String),
+    #[error("{0}")]
+    Model(&'static str),
+    #[error("the image {0} is not made to serve a language model")]
+    ServesNothing(String),
     #[error("this host lets nobody be root inside, or not with this choice of network")]
     RootInside,
 }
@@ -150,19 +155,23 @@ impl WorkerSpec {
         check_mode(terms, around.settings)?;
         let image =
             around.catalogue.find(&terms.image).ok_or_else(|| UnusableTerms::Image(terms.image.clone()))?;
+        if terms.serve_model.is_some() && !image.task_kinds.contains(&TaskKind::Inference) {
+            return Err(UnusableTerms::ServesNothing(terms.image.clone()));
+        }
         let names = Names::new(&terms.lease, terms.epoch);
+        let ports = ports(terms);
         // The hour is not known here; what it allows beyond this is told right after the start.
         let rates = around.settings.network.least();
         let labels = |role| labels(around.host, terms, role);
         Ok(Self {
             network: network(&names, labels(ROLE_NETWORK)),
-            gateway: gateway(&names, around, labels(ROLE_GATEWAY)),
+            gateway: gateway(&names, around, &ports, labels(ROLE_GATEWAY)),
             gateway_boot: GatewayBoot {
                 lease_id: terms.lease.0.clone(),
                 egress: around.settings.egress,
                 up_kbit: rates.up_kbit,
                 down_kbit: rates.down_kbit,
-                worker_ports: vec![SSH_PORT, JUPYTER_PORT],
+                worker_ports: ports,
                 allow_proxy_domains: around.egress.domains().to_vec(),
                 blocked_networks: around.own_networks.to_vec(),
                 root_inside: terms.root_inside,
@@ -175,6 +184,7 @@ impl WorkerSpec {
                 jupyter_token,
                 egress: around.settings.egress,
                 root_inside: terms.root_inside,
+                serve_model: terms.serve_model.clone(),
                 env: Default::default(),
             },
             volume: volume::spec(terms, image, around),
@@ -211,7 +221,7 @@ fn check(terms: &LeaseTerms) -> Result<(), UnusableTerms> {
     if !one_line || !known || key.split(' ').nth(1).is_none_or(str::is_empty) {
         return Err(UnusableTerms::SshKey);
     }
-    Ok(())
+    terms.serve_model.as_deref().map_or(Ok(()), check_model).map_err(UnusableTerms::Model)
 }
 
 /// The owner's choice counts at this moment, whatever it was when the market heard of it.
@@ -239,8 +249,19 @@ fn network(names: &Names, labels: HashMap<String, String>) -> NetworkCreateReque
     }
 }
 
-fn gateway(names: &Names, around: &Surroundings<'_>, labels: HashMap<String, String>) -> ContainerCreateBody {
-    let ports = [SSH_PORT, JUPYTER_PORT].map(|port| format!("{port}/tcp"));
+/// Of the worker, that the tunnel reaches.
+fn ports(terms: &LeaseTerms) -> Vec<u16> {
+    let api = terms.serve_model.is_some().then_some(API_PORT);
+    [SSH_PORT, JUPYTER_PORT].into_iter().chain(api).collect()
+}
+
+fn gateway(
+    names: &Names,
+    around: &Surroundings<'_>,
+    ports: &[u16],
+    labels: HashMap<String, String>,
+) -> ContainerCreateBody {
+    let ports: Vec<String> = ports.iter().map(|port| format!("{port}/tcp")).collect();
     // The Engine picks free ports of this PC's loopback, so none can be taken.
     let binding = || PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some("0".to_owned()) };
     let bindings = ports.iter().map(|port| (port.clone(), Some(vec![binding()]))).collect();
@@ -269,7 +290,7 @@ fn gateway(names: &Names, around: &Surroundings<'_>, labels: HashMap<String, Str
         // The worker shares it, and it is what the tenant's prompt shows.
         hostname: Some("nightjar".to_owned()),
         cmd: Some(vec!["gateway".to_owned()]),
-        exposed_ports: Some(ports.to_vec()),
+        exposed_ports: Some(ports),
         labels: Some(labels),
         networking_config: Some(NetworkingConfig { endpoints_config: Some(endpoints) }),
         host_config: Some(host_config),

@@ -93,6 +93,7 @@ impl Guest {
             jupyter_token: TOKEN.to_owned(),
             egress,
             root_inside: false,
+            serve_model: None,
             env: [("GREETING".to_owned(), "two words".to_owned())].into(),
         };
         let profile = format!("seccomp={}", checkout().join("images/seccomp.json").display());

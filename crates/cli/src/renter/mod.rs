@@ -1,8 +1,10 @@
 //! Commands of a renter. Each asks the market, and what goes to a worker goes through the tunnel.
 
+mod api;
 mod choice;
 mod jupyter;
 mod market;
+mod port;
 mod rent;
 #[cfg(test)]
 mod sample;
@@ -20,6 +22,7 @@ use crate::failure::{Exit, Failure};
 use crate::moment::clock;
 use crate::output::{Output, note};
 
+pub use api::api;
 pub use jupyter::jupyter;
 pub use rent::rent;
 pub use ssh::{ssh, ssh_config};

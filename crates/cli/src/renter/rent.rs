@@ -19,6 +19,8 @@ use super::state::RenterState;
 
 /// What is rented when nothing is said: the image with the framework in it.
 const USUAL_IMAGE: &str = "pytorch-cuda:full";
+/// And what, when a language model is to be served.
+const SERVING_IMAGE: &str = "llm-inference:full";
 /// A market that answers at once although nothing changed is not asked more often than this.
 const ASK_AT_MOST_EVERY: Duration = Duration::from_millis(300);
 /// A market that restarts meanwhile is waited for: the lease goes on without it.
@@ -42,9 +44,11 @@ pub async fn rent(state: &RenterState, arguments: &Rent, output: Output) -> Resu
     let market = Market::of(&state.membership()?)?;
     let ssh_key = state.ssh_key(arguments.ssh_key.as_deref())?;
     let link_key = state.link_key()?;
-    let image = arguments.filters.image.clone().unwrap_or_else(|| USUAL_IMAGE.to_owned());
+    let usual = arguments.serve.as_ref().map_or(USUAL_IMAGE, |_| SERVING_IMAGE);
+    let image = arguments.filters.image.clone().unwrap_or_else(|| usual.to_owned());
     let filters = Filters { image: Some(image.clone()), ..arguments.filters.clone() };
     let mut requirements = query(&filters).requirements(nightjar_core::money::Currency::CNY);
+    requirements.serve_model.clone_from(&arguments.serve);
     if let Some(micros) = filters.max_price {
         // A limit in another currency than the market's would match nothing.
         requirements.max_price_per_hour = Some(Money::new(micros, market.about().await?.currency));

@@ -15,6 +15,7 @@ pub(crate) fn lease(name: &str, state: LeaseState) -> Lease {
         state,
         state_since: Timestamp(60_000),
         created_at: Timestamp(0),
+        serve_model: None,
         image: "pytorch-cuda:lite".into(),
         model: "NVIDIA GeForce RTX 4090".into(),
         gpu: GpuUuid("GPU-1".into()),

@@ -90,6 +90,9 @@ pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String, texts: &Texts) 
         add("Measured", format!("{teraflops}, memory {memory}, volume {} MiB/s", proof.disk_write_mib_per_s));
     }
     add("Image", lease.image.clone());
+    if let Some(model) = &lease.serve_model {
+        add("Serves", model.clone());
+    }
     add("Host", format!("{} in {}", lease.host_id, lease.region));
     add("Price", format!("{} an hour", lease.price_per_hour));
     add("Ran", spell_ms(lease.running_ms));
@@ -102,7 +105,8 @@ pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String, texts: &Texts) 
     }
     if lease.state.is_reachable() {
         let name = short(&lease.lease.0);
-        let _ = write!(text, "\n\nnightjar ssh {name}\nnightjar jupyter {name}\nnightjar stop {name}");
+        let api = lease.serve_model.as_ref().map(|_| format!("nightjar api {name}\n")).unwrap_or_default();
+        let _ = write!(text, "\n\nnightjar ssh {name}\nnightjar jupyter {name}\n{api}nightjar stop {name}");
     }
     text
 }

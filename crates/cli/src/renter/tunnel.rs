@@ -19,6 +19,8 @@ const WORD_WITHIN: Duration = Duration::from_secs(3);
 const SSH: &str = "ssh";
 /// Name of its JupyterLab.
 pub const JUPYTER: &str = "jupyter";
+/// Name of its language model.
+pub const API: &str = "api";
 
 /// Joins standard input and output to a lease's SSH port.
 ///

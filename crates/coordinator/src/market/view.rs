@@ -139,6 +139,7 @@ impl Market {
             state_since: record.state_since,
             created_at: record.created_at,
             image: record.image.clone(),
+            serve_model: record.requirements.serve_model.clone(),
             model: placement.card.model.clone(),
             gpu: placement.card.gpu.clone(),
             host_id: placement.host_id.clone(),

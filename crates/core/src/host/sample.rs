@@ -27,6 +27,7 @@ pub(crate) fn terms(lease: &str, epoch: u64, gpu: &str) -> LeaseTerms {
         renter_key: "ab".repeat(32),
         ssh_public_key: "ssh-ed25519 AAAA".into(),
         root_inside: false,
+        serve_model: None,
         volume: Default::default(),
         volume_key: None,
         price_per_hour: Money::new(1_500_000, Currency::CNY),

@@ -98,7 +98,7 @@ impl RenterLink {
         Ok(Self { inner: Arc::new(Inner { id, acts_for, endpoint, relay, host, current, dialing }) })
     }
 
-    /// Opens a stream to `service` (`ssh` or `jupyter`) of a lease. Connects anew when the connection has broken.
+    /// Opens a stream to `service` (`ssh`, `jupyter` or `api`) of a lease. Connects anew when the connection has broken.
     ///
     /// # Errors
     /// Within ten seconds: [`LinkError::Refused`] with the host's reason, or those of [`RenterLink::dial`].

@@ -14,6 +14,7 @@ fn terms() -> LeaseTerms {
         renter_key: "Ab".repeat(32),
         ssh_public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA renter@laptop".into(),
         root_inside: false,
+        serve_model: None,
         volume: Default::default(),
         volume_key: None,
         price_per_hour: Money::new(1_500_000, Currency::CNY),
@@ -112,6 +113,26 @@ fn renters_share_no_volume_and_a_renter_keeps_theirs() {
     };
     assert_eq!(source(&"Ab".repeat(32)), source(&"ab".repeat(32)));
     assert_ne!(source(&"ab".repeat(32)), source(&"ac".repeat(32)));
+}
+
+#[test]
+fn a_model_is_served_by_an_image_made_for_it_and_by_no_other() {
+    let served = |image: &str, model: &str| {
+        let terms = LeaseTerms { image: image.into(), serve_model: Some(model.into()), ..terms() };
+        spec(&terms, &Settings::default())
+    };
+    let spec = served("llm-inference:lite", "Qwen/Qwen3-8B").unwrap();
+    assert_eq!(spec.worker_boot.serve_model.as_deref(), Some("Qwen/Qwen3-8B"));
+    assert_eq!(spec.gateway_boot.worker_ports, [22, 8888, 8000]);
+    assert!(spec.gateway.exposed_ports.unwrap().contains(&"8000/tcp".to_owned()));
+    for (image, model) in [
+        ("pytorch-cuda:lite", "tiny"),
+        ("llm-inference:lite", "--trust-remote-code"),
+        ("llm-inference:lite", "a b"),
+        ("llm-inference:lite", ""),
+    ] {
+        assert!(served(image, model).is_err(), "{image} serves {model:?}");
+    }
 }
 
 #[test]

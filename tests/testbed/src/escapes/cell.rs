@@ -437,6 +437,7 @@ pub(super) fn terms(from: From, image: String) -> LeaseTerms {
         ssh_public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl t"
             .to_owned(),
         root_inside: false,
+        serve_model: None,
         volume: Default::default(),
         volume_key: None,
         price_per_hour: Money::new(0, Currency::CNY),
