@@ -3,6 +3,7 @@ import axe from "axe-core";
 import { tick } from "svelte";
 import { describe, expect, test, vi } from "vitest";
 
+import { BOUNDS } from "../src/bindings/defaults";
 import type { Settings } from "../src/bindings/Settings";
 import type { ViewModel } from "../src/bindings/ViewModel";
 import { Unanswered } from "../src/lib/backend/backend";
@@ -240,6 +241,70 @@ test("what the card is lent for is agreed to one by one", async () => {
   await settled();
   expect(saved(backend).images.consents).toEqual(["interactive", "fine_tuning"]);
   expect(backend.asked.length).toBe(before);
+});
+
+test("what renters keep is listed, and deleted at once after a question", async () => {
+  const { backend } = await open("work");
+  const rows = () => screen.getAllByTestId("volume");
+  expect(rows().map((row) => row.textContent?.replaceAll(/\s+/g, " "))).toEqual([
+    expect.stringContaining("quiet-heron in use up to 50 GiB"),
+    expect.stringMatching(/grey-owl kept until .* up to 50 GiB/),
+  ]);
+  const [held, free] = screen.getAllByTestId<HTMLButtonElement>("wipe-volume");
+  expect([held?.disabled, free?.disabled]).toEqual([true, false]);
+  await fireEvent.click(free as HTMLElement);
+  expect(backend.asked.some((question) => question.question === "wipe_volume")).toBe(false);
+  expect(screen.getByTestId("confirm").textContent).toContain("Delete all that grey-owl keeps");
+  await fireEvent.click(screen.getByTestId("confirm-yes"));
+  await settled();
+  expect(backend.asked.at(-1)).toEqual({ question: "wipe_volume", name: "nightjar-grey-owl" });
+  expect(rows()).toHaveLength(1);
+});
+
+test("mining and what renters may keep are settings with an undo", async () => {
+  const { backend } = await open("work");
+  expect(screen.getByTestId("miners-says").textContent).toContain("You get a notification");
+  await fireEvent.click(screen.getByTestId("set-miners-stop"));
+  await settled();
+  expect(saved(backend).miners).toBe("stop");
+  expect(screen.getByTestId("miners-says").textContent).toContain("warned, and ended");
+  const keep = screen.getByTestId<HTMLInputElement>("set-volume-keep");
+  expect(keep.value).toBe("14");
+  await fireEvent.input(keep, { target: { value: "7" } });
+  await fireEvent.blur(keep);
+  await settled();
+  expect(saved(backend).volume.keep_ms).toBe(7 * 86_400_000);
+  await fireEvent.click(screen.getByTestId("undo"));
+  await settled();
+  expect([saved(backend).volume.keep_ms, saved(backend).miners]).toEqual([14 * 86_400_000, "stop"]);
+});
+
+test("what takes a wall away is asked for first, and putting it back is not", async () => {
+  const { backend } = await open("work");
+  await fireEvent.click(screen.getByTestId("set-root-inside"));
+  await settled();
+  expect(backend.sent).toEqual([]);
+  await fireEvent.click(screen.getByTestId("confirm-no"));
+  await fireEvent.click(screen.getByTestId("set-root-inside"));
+  await fireEvent.click(screen.getByTestId("confirm-yes"));
+  await settled();
+  expect(saved(backend).root_inside).toBe(true);
+  await fireEvent.click(screen.getByTestId("set-root-inside"));
+  await settled();
+  expect(saved(backend).root_inside).toBe(false);
+});
+
+test("every setting with bounds has a field on a page", () => {
+  const sources = import.meta.glob<string>("../src/{views,domain}/*.svelte", {
+    query: "?raw",
+    import: "default",
+    eager: true,
+  });
+  const fields = new Set(Object.values(sources).flatMap((text) => [...text.matchAll(/\bfield="([^"]+)"/g)].map((one) => one[1])));
+  const elsewhere = (name: string) =>
+    // The first run's own count; lists, whose parts have bounds of their own; one field for eight signals.
+    name === "introduced" || /^(heat\.quiet_hours|tariff\.windows|signals)\b/.test(name);
+  expect(Object.keys(BOUNDS).filter((name) => !elsewhere(name) && !fields.has(name))).toEqual([]);
 });
 
 test("the books, a night that adds up to a day, and the table", async () => {

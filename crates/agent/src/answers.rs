@@ -47,6 +47,11 @@ impl AgentHandle {
             Question::PullImage { name } => self.pulled_images(ImagesOrder::Pull { name }).await?,
             Question::FreeImage { name } => self.pulled_images(ImagesOrder::Free { name }).await?,
             Question::Steps => Reply::Steps(self.steps().await?),
+            Question::Volumes => Reply::Volumes(self.volumes().await.map_err(anyhow::Error::msg)?),
+            Question::WipeVolume { name } => {
+                self.wipe_volume(&name).await.map_err(anyhow::Error::msg)?;
+                Reply::Volumes(self.volumes().await.map_err(anyhow::Error::msg)?)
+            }
             Question::Report => self.write_report(log).await?,
             Question::SaveReport => self.save_report()?,
             Question::Invitation => Reply::Invitation(None),

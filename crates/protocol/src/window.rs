@@ -6,6 +6,7 @@ use nightjar_core::history::CardHistory;
 use nightjar_core::images::TaskKind;
 use nightjar_core::lease::LeaseId;
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::Volume;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
@@ -54,6 +55,12 @@ pub enum Question {
     FreeImage {
         name: String,
     },
+    /// What renters keep on this PC.
+    Volumes,
+    /// Delete one of those at once; answered with the others.
+    WipeVolume {
+        name: String,
+    },
     /// What a report of a problem would hold. It goes nowhere by itself.
     Report,
     /// Writes the report that was shown last into the folder for downloads.
@@ -88,6 +95,8 @@ pub enum Reply {
         path: String,
     },
     PulledImages(PulledImages),
+    /// The next to be wiped first.
+    Volumes(Vec<Volume>),
     Invitation(Option<Invitation>),
     Desktop(DesktopFacts),
     Done,

@@ -458,6 +458,21 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
           quota_bytes: 64_424_509_440,
         },
       };
+    case "volumes":
+    case "wipe_volume": {
+      const volume = (renter: string, days: number, in_use: boolean) => ({
+        name: ["nightjar", renter].join("-"),
+        renter,
+        root_inside: false,
+        in_use,
+        used_at: view.at - days * DAY_MS,
+        expires_at: in_use ? null : view.at + (14 - days) * DAY_MS,
+        quota_mib: 51_200,
+      });
+      const volumes = [volume("quiet-heron", 0, true), volume("grey-owl", 9, false)];
+      const wiped = question.question === "wipe_volume" ? question.name : null;
+      return { reply: "volumes", data: volumes.filter((one) => one.name !== wiped) };
+    }
     case "report":
       return { reply: "report", data: { text: "Nightjar 0.1.0 on linux x86_64\n[ok] Graphics driver\n" } };
     case "save_books":
