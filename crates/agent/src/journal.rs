@@ -362,6 +362,7 @@ mod tests {
             price_per_hour: Money::new(3_600_000, Currency::CNY),
             fee_basis_points: 1_000,
             offered_at: Timestamp(0),
+            nonce: Default::default(),
         }
     }
 

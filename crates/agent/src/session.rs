@@ -11,7 +11,7 @@ use iroh_base::SecretKey;
 use nightjar_core::host::{Input, MarketInput, Report};
 use nightjar_core::lease::{Epoch, LeaseId};
 use nightjar_protocol::host_session::{
-    HEARTBEAT_MS, HOST_SESSION_VERSION, MAX_FRAME_BYTES, SignedUsage, ToCoordinator, ToHost,
+    HEARTBEAT_MS, HOST_SESSION_VERSION, MAX_FRAME_BYTES, SignedReport, SignedUsage, ToCoordinator, ToHost,
     hello_signing_bytes,
 };
 use tokio::net::TcpStream;
@@ -104,7 +104,7 @@ impl Session {
                     }
                 }
                 report = reports.recv() => match report {
-                    Some(report) => say(&mut socket, &ToCoordinator::Report(report)).await?,
+                    Some(report) => say(&mut socket, &self.signed(report)).await?,
                     None => {
                         let _ = socket.close(None).await;
                         return Ok(());
@@ -163,6 +163,13 @@ impl Session {
             ToHost::Heartbeat | ToHost::Challenge { .. } | ToHost::Welcome { .. } => {}
         }
         Ok(())
+    }
+
+    /// What was measured of a card goes out with this host's word for it.
+    fn signed(&self, report: Report) -> ToCoordinator {
+        let Some(proof) = report.proof() else { return ToCoordinator::Report(report) };
+        let signature = hex::encode(self.key.sign(&proof.signing_bytes()).to_bytes());
+        ToCoordinator::Proven(SignedReport { report, signature })
     }
 
     async fn send_usage(

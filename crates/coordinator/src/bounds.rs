@@ -168,6 +168,7 @@ fn reported_reason(reason: EndReason) -> EndReason {
         | R::RenterStopped
         | R::BalanceExhausted
         | R::HostLost
+        | R::ProofRefused { .. }
         | R::Superseded => {
             R::WorkerDied { cause: "the host ended it and named no cause of its own".to_owned() }
         }

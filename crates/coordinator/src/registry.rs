@@ -124,6 +124,13 @@ impl Registry {
         .collect()
     }
 
+    /// A host is told anew why no job comes, at the next look.
+    pub(crate) fn look_soon(&self, host_id: &str) {
+        if let Some(entry) = self.lock().by_host.get_mut(host_id) {
+            entry.looked_at = None;
+        }
+    }
+
     /// Whether these words differ from the last ones; they are the last ones from now on.
     pub(crate) fn is_news(&self, host_id: &str, words: &Vec<(GpuUuid, WaitReason)>) -> bool {
         self.lock().by_host.get_mut(host_id).is_some_and(|entry| {

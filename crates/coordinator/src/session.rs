@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::extract::ws::{Message, WebSocket};
 use iroh_base::PublicKey;
 use nightjar_core::market::HostAccount;
+use nightjar_core::proof::Proof;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::error::ErrorCode;
 use nightjar_protocol::host_session::{
-    HEARTBEAT_MS, HOST_SESSION_VERSION, ToCoordinator, ToHost, hello_signing_bytes,
+    HEARTBEAT_MS, HOST_SESSION_VERSION, SignedReport, ToCoordinator, ToHost, hello_signing_bytes,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -213,7 +214,12 @@ async fn beat_once(
 async fn take(market: &Market, host: &Host, teller: Teller<'_>, message: ToCoordinator) -> Result<(), Ended> {
     let taken = match message {
         ToCoordinator::Heartbeat => Ok(()),
-        ToCoordinator::Report(report) => market.take_report(teller, report).await,
+        ToCoordinator::Report(report) => market.take_report(teller, report, false).await,
+        ToCoordinator::Proven(SignedReport { report, signature }) => {
+            let is_signed = |proof: &Proof| bounds::is_signed(&host.key, &proof.signing_bytes(), &signature);
+            let signed = report.proof().is_some_and(is_signed);
+            market.take_report(teller, report, signed).await
+        }
         ToCoordinator::Usage(usage) => market.take_usage(&host.id, &host.key, usage).await,
         ToCoordinator::Hello { .. } => {
             Err(Failure::refused(ErrorCode::BadRequest, "a session has one greeting only"))

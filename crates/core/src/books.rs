@@ -254,6 +254,7 @@ mod tests {
             price_per_hour: Money::new(price, Currency::CNY),
             fee_basis_points: fee,
             offered_at: Timestamp(0),
+            nonce: Default::default(),
         };
         Slice {
             terms,

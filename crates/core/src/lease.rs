@@ -1,14 +1,15 @@
 //! The life of one lease. Host and coordinator move a lease only by [`LeaseState::after`], so that neither can be in a
 //! state that the other does not know.
 //!
-//! `Offered → Accepted → Preparing → Ready → Running ⇄ Yielded → Ending → Ended(reason)`
+//! `Offered → Accepted → Preparing → Ready → Running ⇄ Yielded → Ending → Ended(reason)`; before `Running` also back to
+//! `Offered`, on another card.
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::gpu::GpuUuid;
 use crate::money::Money;
-use crate::proof::Proof;
+use crate::proof::{Nonce, Proof, ProofFault};
 use crate::time::Timestamp;
 use crate::volume::{VolumeKey, VolumeTerms};
 
@@ -77,6 +78,9 @@ pub struct LeaseTerms {
     /// The market's part of that, in hundredths of a percent.
     pub fee_basis_points: u32,
     pub offered_at: Timestamp,
+    /// What the card is asked before this placement may be used.
+    #[serde(default)]
+    pub nonce: Nonce,
 }
 
 /// Why a lease is over. The first cause counts.
@@ -101,6 +105,10 @@ pub enum EndReason {
     },
     PreparationFailed {
         cause: String,
+    },
+    /// The market did not take what the host sent as a proof of the card; nothing was charged.
+    ProofRefused {
+        why: ProofFault,
     },
     /// The worker ended by itself.
     WorkerDied {
@@ -145,6 +153,8 @@ pub enum LeaseEvent {
     Start,
     Yield,
     Resume,
+    /// The coordinator looks for another card: nothing of this placement has run.
+    PlaceAgain,
     End {
         reason: EndReason,
     },
@@ -173,6 +183,7 @@ impl LeaseState {
             (Self::Preparing, E::BecomeReady) => Ok(Self::Ready),
             (Self::Ready, E::Start) | (Self::Yielded, E::Resume) => Ok(Self::Running),
             (Self::Running, E::Yield) => Ok(Self::Yielded),
+            (Self::Accepted | Self::Preparing | Self::Ready, E::PlaceAgain) => Ok(Self::Offered),
             (Self::Offered, E::End { reason }) => Ok(Self::Ended { reason }),
             // The first cause counts, and an end that is under way is not begun again.
             (Self::Ending { reason }, E::End { .. }) => Ok(Self::Ending { reason: reason.clone() }),
@@ -227,6 +238,7 @@ mod tests {
             Just(LeaseEvent::Start),
             Just(LeaseEvent::Yield),
             Just(LeaseEvent::Resume),
+            Just(LeaseEvent::PlaceAgain),
             Just(LeaseEvent::End { reason: EndReason::RenterStopped }),
             Just(LeaseEvent::End { reason: EndReason::OwnerReturned }),
             Just(LeaseEvent::Gone),
@@ -257,7 +269,7 @@ mod tests {
             let mut was_ready = false;
             for event in events {
                 if let Ok(next) = state.after(event) { state = next }
-                was_ready |= state == LeaseState::Ready;
+                was_ready = (was_ready && state != LeaseState::Offered) || state == LeaseState::Ready;
                 prop_assert!(state != LeaseState::Running || was_ready);
             }
         }

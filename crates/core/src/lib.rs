@@ -30,6 +30,7 @@ pub mod proof;
 pub mod schedule;
 pub mod settings;
 pub mod signal;
+pub mod standing;
 pub mod sweep;
 pub mod tariff;
 pub mod thermal;

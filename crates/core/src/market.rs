@@ -5,6 +5,7 @@ use ts_rs::TS;
 
 use crate::gpu::GpuUuid;
 use crate::money::Money;
+use crate::proof::ProofFault;
 use crate::volume::VolumeTerms;
 
 /// One card that a host would lend now.
@@ -160,6 +161,8 @@ pub enum WaitReason {
     Region,
     /// There were requests that this card is enough for, and it was merely not its turn.
     NotItsTurn,
+    /// The card failed the market's last check, and is left out until it passes one.
+    CheckFailed { why: ProofFault },
 }
 
 /// Order of preference between offers that are enough: cheapest first, then the smallest card (the larger stays free

@@ -108,6 +108,7 @@ impl Cause {
             | EndReason::OfferExpired
             | EndReason::SelfCheckFailed { .. }
             | EndReason::PreparationFailed { .. }
+            | EndReason::ProofRefused { .. }
             | EndReason::WorkerDied { .. }
             | EndReason::HostLost
             | EndReason::Superseded => Self::Trouble,

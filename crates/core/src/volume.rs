@@ -199,6 +199,7 @@ mod tests {
             price_per_hour: Money::new(0, Currency::CNY),
             fee_basis_points: 0,
             offered_at: Timestamp(0),
+            nonce: Default::default(),
         };
         Use { terms, is_over, at: Timestamp(at) }
     }

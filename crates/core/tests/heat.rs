@@ -86,6 +86,7 @@ impl Rented {
             price_per_hour: Money::new(1_500_000, Currency::CNY),
             fee_basis_points: 500,
             offered_at: Timestamp(0),
+            nonce: Default::default(),
         };
         self.put(Input::Market(MarketInput::Offer(terms)));
         let access = WorkerAccess {

@@ -421,6 +421,7 @@ fn terms(lease: u64, now: i64) -> LeaseTerms {
         price_per_hour: Money::new(1_500_000, Currency::CNY),
         fee_basis_points: 500,
         offered_at: Timestamp(now),
+        nonce: Default::default(),
     }
 }
 

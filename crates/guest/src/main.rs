@@ -49,7 +49,7 @@ Process 1 of Nightjar's containers, and the self-check of a card.
 
   nightjar-guest worker                     process 1 of a tenant's container
   nightjar-guest gateway                    process 1 of its gateway
-  nightjar-guest self-check [--json] [--min-driver 525] [--devices 1] [--uuid GPU-...] [--seed HEX]
+  nightjar-guest self-check [--json] [--min-driver 525] [--devices 1] [--uuid GPU-...] [--nonce HEX]
                                             does the card compute? Exit code 0: yes, 1: no; with a seed of its matrices
                                             it is measured too
   nightjar-guest load                       a steady load on the card; says how much it has done

@@ -6,6 +6,7 @@ mod steps;
 
 use std::process::ExitCode;
 
+use nightjar_core::proof::Nonce;
 use nightjar_protocol::guest::SelfCheck;
 
 /// Where a worker's login shell finds what card it has.
@@ -21,8 +22,8 @@ pub struct Wish {
     pub devices: u32,
     /// The card that was rented.
     pub uuid: Option<String>,
-    /// Of the matrices that the card multiplies; with it the card is measured too.
-    pub seed: Option<u64>,
+    /// The market's question, from which the matrices are made; with it the card is measured too.
+    pub nonce: Option<Nonce>,
 }
 
 /// Exit code 0: it passed, 1: it did not, 2: usage.
@@ -48,25 +49,26 @@ pub fn run(arguments: &[String]) -> ExitCode {
 }
 
 fn parse(arguments: &[String]) -> Result<Wish, String> {
-    let mut wish = Wish { json: false, min_driver: None, devices: 1, uuid: None, seed: None };
+    let mut wish = Wish { json: false, min_driver: None, devices: 1, uuid: None, nonce: None };
     let mut arguments = arguments.iter();
     while let Some(name) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{name} wants a value"));
         match name.as_str() {
             "--json" => wish.json = true,
             "--min-driver" => wish.min_driver = Some(value()?.clone()),
-            "--seed" => {
-                let text = value()?;
-                let seed = u64::from_str_radix(text, 16);
-                wish.seed =
-                    Some(seed.map_err(|_| format!("{text:?} is no number of 16 hexadecimal digits"))?);
+            "--nonce" => {
+                let nonce = Nonce(value()?.clone());
+                if !nonce.is_whole() {
+                    return Err(format!("{:?} is no number of 32 hexadecimal digits", nonce.0));
+                }
+                wish.nonce = Some(nonce);
             }
             "--uuid" => wish.uuid = Some(value()?.clone()),
             "--devices" => {
                 let text = value()?;
                 wish.devices = text.parse().map_err(|_| format!("{text:?} is no number of devices"))?;
             }
-            _ => return Err(format!("{name:?} is none of --json, --min-driver, --devices, --uuid, --seed")),
+            _ => return Err(format!("{name:?} is none of --json, --min-driver, --devices, --uuid, --nonce")),
         }
     }
     Ok(wish)
@@ -97,10 +99,13 @@ mod tests {
 
     #[test]
     fn arguments_are_read() {
-        let words = ["--json", "--min-driver", "525", "--devices", "2", "--seed", "ff"].map(str::to_owned);
-        let expected =
-            Wish { json: true, min_driver: Some("525".to_owned()), devices: 2, uuid: None, seed: Some(255) };
+        let nonce = Nonce::of([0xab; 16]);
+        let words =
+            ["--json", "--min-driver", "525", "--devices", "2", "--nonce", &nonce.0].map(str::to_owned);
+        let min_driver = Some("525".to_owned());
+        let expected = Wish { json: true, min_driver, devices: 2, uuid: None, nonce: Some(nonce) };
         assert_eq!(parse(&words), Ok(expected));
+        assert!(parse(&["--nonce".to_owned(), "ff".to_owned()]).is_err());
         assert!(parse(&["--devices".to_owned(), "x".to_owned()]).is_err());
         assert!(parse(&["--min-driver".to_owned()]).is_err());
         assert!(parse(&["--frobnicate".to_owned()]).is_err());

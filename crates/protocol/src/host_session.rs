@@ -15,7 +15,7 @@ use crate::error::ErrorCode;
 use crate::relay::RelayInfo;
 
 /// Version of this session. A coordinator speaks with hosts of the same version only, and says so otherwise.
-pub const HOST_SESSION_VERSION: u32 = 3;
+pub const HOST_SESSION_VERSION: u32 = 4;
 
 /// A frame longer than this ends the session.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -35,7 +35,9 @@ pub enum ToCoordinator {
         /// 128 hexadecimal digits.
         signature: String,
     },
+    /// One with a [`Report::proof`] is a [`ToCoordinator::Proven`].
     Report(Report),
+    Proven(SignedReport),
     Usage(SignedUsage),
     Heartbeat,
 }
@@ -85,6 +87,15 @@ pub enum ToHost {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedUsage {
     pub record: UsageRecord,
+    /// 128 hexadecimal digits.
+    pub signature: String,
+}
+
+/// A report that holds a proof, with the host's signature over the proof's
+/// [`signing_bytes`](nightjar_core::proof::Proof::signing_bytes).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SignedReport {
+    pub report: Report,
     /// 128 hexadecimal digits.
     pub signature: String,
 }

@@ -190,6 +190,9 @@ impl Texts {
             WaitReason::PriceAboveMarket => self.plain("wait-price"),
             WaitReason::Region => self.plain("wait-region"),
             WaitReason::NotItsTurn => self.plain("wait-not-its-turn"),
+            WaitReason::CheckFailed { why } => {
+                self.with("wait-check-failed", &[("why", self.proof_fault(why))])
+            }
         }
     }
 }
@@ -235,6 +238,7 @@ fn block_key(by: Block) -> &'static str {
 mod tests {
     use super::*;
     use nightjar_core::night::Stretch;
+    use nightjar_core::proof::ProofFault;
 
     fn part(spent: Spent, minutes: u64) -> Part {
         Part { spent, ms: minutes * 60_000 }
@@ -319,6 +323,7 @@ mod tests {
             Some(WaitReason::PriceAboveMarket),
             Some(WaitReason::Region),
             Some(WaitReason::NotItsTurn),
+            Some(WaitReason::CheckFailed { why: ProofFault::OwnCheck }),
         ];
         let others = [
             Spent::Earned,

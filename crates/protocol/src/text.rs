@@ -10,6 +10,7 @@ use nightjar_core::gpu::GpuTrouble;
 use nightjar_core::lease::{EndReason, LeaseState};
 use nightjar_core::parting::{Cause, Step};
 use nightjar_core::policy::BlockReason;
+use nightjar_core::proof::ProofFault;
 use nightjar_core::settings::Language;
 use nightjar_core::signal::{SignalKind, Standing};
 use nightjar_core::sweep::WorkKind;
@@ -273,6 +274,32 @@ impl Texts {
         }
     }
 
+    /// Why a market does not take what was measured of a card; no sentence of its own.
+    #[must_use]
+    pub fn proof_fault(&self, why: ProofFault) -> String {
+        use ProofFault as F;
+        let slower = |key: &str, found: u64, before: u64| {
+            self.with(key, &[("found", found.to_string()), ("before", before.to_string())])
+        };
+        let memory = |key: &str, found: u64, offered: u64| {
+            self.with(key, &[("found", found.to_string()), ("offered", offered.to_string())])
+        };
+        match why {
+            F::Missing => self.plain("proof-missing"),
+            F::Unsigned => self.plain("proof-unsigned"),
+            F::OtherQuestion => self.plain("proof-other-question"),
+            F::Late => self.plain("proof-late"),
+            F::OtherCard => self.plain("proof-other-card"),
+            F::OtherModel => self.plain("proof-other-model"),
+            F::OtherMemory { found_mib, offered_mib } => memory("proof-other-memory", found_mib, offered_mib),
+            F::Answer => self.plain("proof-answer"),
+            F::Vram { checked_mib, offered_mib } => memory("proof-vram", checked_mib, offered_mib),
+            F::Slower { found, before } => slower("proof-slower", found, before),
+            F::SlowerMemory { found, before } => slower("proof-slower-memory", found, before),
+            F::OwnCheck => self.plain("proof-own-check"),
+        }
+    }
+
     #[must_use]
     pub fn end_reason(&self, reason: &EndReason) -> String {
         let cause = |key: &str, cause: &str| self.with(key, &[("cause", cause.to_owned())]);
@@ -286,6 +313,9 @@ impl Texts {
             EndReason::BalanceExhausted => self.plain("end-balance"),
             EndReason::SelfCheckFailed { cause: text } => cause("end-self-check", text),
             EndReason::PreparationFailed { cause: text } => cause("end-preparation", text),
+            EndReason::ProofRefused { why } => {
+                self.with("end-proof-refused", &[("why", self.proof_fault(*why))])
+            }
             EndReason::WorkerDied { cause: text } => cause("end-worker-died", text),
             EndReason::HostRestarted => self.plain("end-host-restarted"),
             EndReason::HostLost => self.plain("end-host-lost"),

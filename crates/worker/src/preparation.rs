@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nightjar_core::host::WorkerEvent;
 use nightjar_core::lease::{LeaseTerms, WorkerAccess};
-use nightjar_core::proof::{self, Proof};
+use nightjar_core::proof::Proof;
 use nightjar_core::settings::Settings;
 use nightjar_protocol::guest::{GuestEvent, SelfCheck};
 use serde::Serialize;
@@ -215,8 +215,7 @@ impl Preparation<'_> {
         let mut command: Vec<&str> = spec.image.self_check.iter().map(String::as_str).collect();
         // Cards can be counted in another order by the driver's tools than by the container's hook, hence the UUID.
         command.extend(["--min-driver", &spec.image.min_driver, "--uuid", &self.terms.gpu.0]);
-        let seed = format!("{:016x}", proof::seed(&self.terms.lease, self.terms.epoch));
-        command.extend(["--seed", &seed]);
+        command.extend(["--nonce", &self.terms.nonce.0]);
         let output = self.exec(worker, &command, SELF_CHECK_WITHIN).await?;
         let found = judge(&output, "the self-check").map_err(Unready::SelfCheck)?;
         if let Some(check) = &spec.image.framework_check {

@@ -87,6 +87,9 @@ fn who_takes_the_desktops_memory_or_fills_the_disk_is_warned_and_may_go_back() {
     let proof = scene.renter.ask(&["show", &lease]).unwrap()["access"]["proof"].clone();
     assert!(proof["vram_checked_mib"].as_u64().is_some_and(|mib| mib > 20_000), "{proof}");
     assert!(proof["gflops"].as_u64().is_some_and(|gflops| (40_000..120_000).contains(&gflops)), "{proof}");
+    // It answers this placement's question, and the card is the one on offer, which says that it is simulated.
+    assert_eq!(proof["nonce"].as_str().map(str::len), Some(32), "{proof}");
+    assert_eq!(proof["device_name"], "NVIDIA GeForce RTX 4090 (simulated)", "{proof}");
     scene.renter.ssh_with_input(&lease, &["cat > work.py"], JOB).unwrap();
     scene.start(&lease, &format!("timeout 5 python3 work.py 600 {HELD_MIB}"));
     scene.is_warned(&lease, "vram_reserve");
@@ -99,6 +102,9 @@ fn who_takes_the_desktops_memory_or_fills_the_disk_is_warned_and_may_go_back() {
     scene.is_ended_for(&lease, "disk_limit");
 
     let lease = scene.rent(false);
+    let again = scene.renter.ask(&["show", &lease]).unwrap()["access"]["proof"].clone();
+    assert_ne!(again["nonce"], proof["nonce"]);
+    assert_ne!(again["answer"], proof["answer"]);
     scene.renter.ssh_with_input(&lease, &["cat > work.py"], JOB).unwrap();
     scene.start(&lease, &format!("python3 work.py 600 {HELD_MIB}"));
     scene.is_warned(&lease, "vram_reserve");

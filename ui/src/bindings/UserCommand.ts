@@ -13,4 +13,4 @@ export type UserCommand = { "command": "set_earning", on: boolean, } | { "comman
 /**
  * Also until the owner comes back after having left.
  */
-until_back: boolean, } | { "command": "last_job", for_ms: number, } | { "command": "end_overrides" } | { "command": "stop_job", lease: LeaseId, } | { "command": "set_power_limit", gpu: GpuUuid | null, limit: PowerWish | null, } | { "command": "sweep" } & SweepWish | { "command": "stop_sweep", gpu: GpuUuid | null, } | { "command": "apply_preset", preset: Preset, } | { "command": "save", settings: Settings, };
+until_back: boolean, } | { "command": "last_job", for_ms: number, } | { "command": "end_overrides" } | { "command": "stop_job", lease: LeaseId, } | { "command": "set_power_limit", gpu: GpuUuid | null, limit: PowerWish | null, } | { "command": "sweep" } & SweepWish | { "command": "stop_sweep", gpu: GpuUuid | null, } | { "command": "retry_check", gpu: GpuUuid | null, } | { "command": "apply_preset", preset: Preset, } | { "command": "save", settings: Settings, };

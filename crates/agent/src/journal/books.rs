@@ -119,6 +119,7 @@ mod tests {
             price_per_hour: Money::new(3_600_000, Currency::CNY),
             fee_basis_points: 1_000,
             offered_at: Timestamp(0),
+            nonce: Default::default(),
         };
         let at = Timestamp(20 * HOUR);
         journal.write(&JournalEntry::Lease { terms, state: LeaseState::Running, at }).await.unwrap();

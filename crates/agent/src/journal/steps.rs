@@ -64,6 +64,7 @@ mod tests {
             price_per_hour: Money::new(1, Currency::CNY),
             fee_basis_points: 0,
             offered_at: Timestamp(0),
+            nonce: Default::default(),
         };
         let ended = LeaseState::Ended { reason: EndReason::RenterStopped };
         let states =

@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nightjar_core::gpu::{DriverInfo, GpuReading, ThrottleReason};
+use nightjar_core::gpu::{DriverInfo, GpuReading, GpuUuid, ThrottleReason};
 use nightjar_core::history::{CardHistory, Spread};
+use nightjar_core::host::UserCommand;
 use nightjar_core::time::Timestamp;
 use nightjar_gpu::{Dump, PowerStates, Sampler};
 use nightjar_history::History;
 use nightjar_protocol::control::{ControlAnswer, ControlRequest};
 use serde_json::json;
 
-use super::gpu_arguments::{Gpu, GpuCommand, GpuHistory};
+use super::gpu_arguments::{Gpu, GpuCommand, GpuHistory, GpuRetry};
 use super::grip::{Grip, view};
 use crate::arguments::HostPlace;
 use crate::failure::{Exit, Failure};
@@ -27,8 +28,15 @@ pub async fn gpu(arguments: &Gpu, output: Output) -> Result<(), Failure> {
     match &arguments.command {
         None => readings(arguments, output).await,
         Some(GpuCommand::History(wanted)) => history(&wanted.place, wanted, output).await,
+        Some(GpuCommand::Retry(wanted)) => retry(wanted, output).await,
         Some(GpuCommand::Dump) => dump().await,
     }
+}
+
+async fn retry(wanted: &GpuRetry, output: Output) -> Result<(), Failure> {
+    let gpu = wanted.gpu.clone().map(GpuUuid);
+    let view = Grip::connect(&wanted.place).await?.command(UserCommand::RetryCheck { gpu }).await?;
+    output.print(&json!({ "asked": true, "state": view.state }), "the market is asked to look again")
 }
 
 async fn readings(arguments: &Gpu, output: Output) -> Result<(), Failure> {

@@ -34,10 +34,23 @@ pub enum GpuCommand {
     ///
     /// Kept by the second for an hour, by the minute for a month, by the hour for ever.
     History(GpuHistory),
+    /// Ask the market to take a card that failed its check, once what was wrong is put right
+    ///
+    /// Such a card is left out for a while, and `nightjar status` says why. Not sooner than half a minute after the check.
+    Retry(GpuRetry),
     /// Print every answer of the driver as JSON, for a bug report
     ///
     /// Errors are answers too. UUID and serial number are cut short. This wakes cards that sleep.
     Dump,
+}
+
+#[derive(Debug, Args)]
+pub struct GpuRetry {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// UUID of one card; every one if left out
+    #[arg(long)]
+    pub gpu: Option<String>,
 }
 
 #[derive(Debug, Args)]

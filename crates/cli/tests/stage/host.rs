@@ -11,10 +11,11 @@ use nightjar_core::host::Report;
 use nightjar_core::lease::{LeaseState, LeaseTerms, WorkerAccess};
 use nightjar_core::market::CardOffer;
 use nightjar_core::money::{Currency, Money};
+use nightjar_core::proof::{self, Proof};
 use nightjar_core::settings::EgressMode;
 use nightjar_link::{HostLink, LinkOptions, Refusal};
 use nightjar_protocol::host_session::{
-    HOST_SESSION_VERSION, ToCoordinator, ToHost, enrol_signing_bytes, hello_signing_bytes,
+    HOST_SESSION_VERSION, SignedReport, ToCoordinator, ToHost, enrol_signing_bytes, hello_signing_bytes,
 };
 use nightjar_protocol::market_api::Enrol;
 use tokio::task::JoinHandle;
@@ -85,7 +86,7 @@ async fn serve(address: String, key: SecretKey, worker: Worker, held: Arc<Mutex<
             }
             ToHost::Offer(terms) => {
                 *held.lock().unwrap() = Some(terms.clone());
-                take(&terms, &worker)
+                take(&terms, &worker, &key)
             }
             ToHost::Start { lease, epoch } => {
                 vec![ToCoordinator::Report(Report::Lease {
@@ -152,16 +153,34 @@ fn offers() -> ToCoordinator {
     ToCoordinator::Report(Report::Offers { region: String::from("cn-east"), offers: vec![card] })
 }
 
-fn take(terms: &LeaseTerms, worker: &Worker) -> Vec<ToCoordinator> {
+fn take(terms: &LeaseTerms, worker: &Worker, key: &SecretKey) -> Vec<ToCoordinator> {
     let state = |state| Report::Lease { lease: terms.lease.clone(), epoch: terms.epoch, state, cause: None };
+    let [a, b] = proof::matrices(proof::seed(&terms.nonce, &terms.gpu));
+    let proof = Proof {
+        nonce: terms.nonce.clone(),
+        gpu: terms.gpu.clone(),
+        device_name: String::from("NVIDIA GeForce RTX 4090"),
+        vram_mib: 24_564,
+        answer: proof::answer(&proof::product(&a, &b)),
+        gflops: 80_000,
+        memory_mib_per_s: 900_000,
+        to_card_mib_per_s: 20_000,
+        from_card_mib_per_s: 20_000,
+        vram_checked_mib: 23_000,
+        disk_write_mib_per_s: 500,
+    };
     let access = WorkerAccess {
         ssh_host_key: worker.ssh_host_key.clone(),
         jupyter_token: "ab".repeat(32),
         device_name: String::from("NVIDIA GeForce RTX 4090"),
-        proof: None,
+        proof: Some(proof.clone()),
     };
-    let ready = Report::Ready { lease: terms.lease.clone(), epoch: terms.epoch, access };
-    [state(LeaseState::Accepted), state(LeaseState::Preparing), ready].map(ToCoordinator::Report).into()
+    let report = Report::Ready { lease: terms.lease.clone(), epoch: terms.epoch, access };
+    let signature = hex::encode(key.sign(&proof.signing_bytes()).to_bytes());
+    let mut answers: Vec<ToCoordinator> =
+        [LeaseState::Accepted, LeaseState::Preparing].map(state).map(ToCoordinator::Report).into();
+    answers.push(ToCoordinator::Proven(SignedReport { report, signature }));
+    answers
 }
 
 async fn open_link(

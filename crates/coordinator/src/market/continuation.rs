@@ -118,7 +118,7 @@ impl Market {
         let taken = |listing: &Listing| busy.contains(&(listing.host_id.clone(), listing.card.gpu.clone()));
         let same = |listing: &Listing| listing.host_id == before.placement.host_id;
         let any_host = any_host_from(before.after_interruption, since).is_some_and(|from| from <= now);
-        let found = matching::candidates(self.registry.listings(), wanted, taken).unwrap_or_default();
+        let found = matching::candidates(self.lendable(db, now).await?, wanted, taken).unwrap_or_default();
         let best = found.iter().find(|listing| same(listing)).or_else(|| found.first().filter(|_| any_host));
         let Some(best) = best else { return Ok(None) };
         let open = leases::open_of_renter(db, &before.renter).await?;

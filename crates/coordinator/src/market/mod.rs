@@ -9,6 +9,7 @@ mod path;
 mod rent;
 mod report;
 mod silence;
+mod standing;
 mod sweep;
 mod usage;
 mod view;
@@ -75,6 +76,8 @@ pub(crate) struct Market {
 struct Consequences {
     orders: Vec<(String, ToHost)>,
     changed: Vec<LeaseId>,
+    /// Hosts that are told soon why no job comes.
+    waiting: Vec<String>,
 }
 
 impl Consequences {
@@ -105,6 +108,9 @@ impl Market {
         for lease in consequences.changed {
             self.changes.tell(&lease);
         }
+        for host_id in consequences.waiting {
+            self.registry.look_soon(&host_id);
+        }
     }
 }
 
@@ -122,6 +128,9 @@ fn step(lease: &mut LeaseRecord, event: LeaseEvent, now: Timestamp, out: &mut Co
     tracing::info!(lease = %lease.id, epoch = lease.placement.epoch.0, state = ?next, "lease");
     if is_end {
         lease.closed_at.get_or_insert(now);
+    }
+    if next.is_over() {
+        out.waiting.push(lease.placement.host_id.clone());
     }
     lease.state = next;
     lease.state_since = now;

@@ -5,6 +5,7 @@ use nightjar_core::lease::{EndReason, Epoch, LeaseEvent, LeaseId, LeaseState};
 use nightjar_core::ledger::Account;
 use nightjar_core::market::Requirements;
 use nightjar_core::money::Money;
+use nightjar_core::proof::Nonce;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::error::ErrorCode;
 use nightjar_protocol::host_session::ToHost;
@@ -37,7 +38,8 @@ impl Market {
         let mut db = self.store.reader().acquire().await?;
         let busy = leases::busy_cards(&mut db).await?;
         let taken = |listing: &Listing| busy.contains(&(listing.host_id.clone(), listing.card.gpu.clone()));
-        let found = matching::candidates(self.registry.listings(), &wanted, taken).unwrap_or_default();
+        let found = matching::candidates(self.lendable(&mut db, self.clock.now()).await?, &wanted, taken)
+            .unwrap_or_default();
         let offers = found.into_iter().take(MOST_OFFERS).map(|listing| OfferedCard {
             host_id: listing.host_id,
             region: listing.region,
@@ -63,7 +65,7 @@ impl Market {
         }
         let busy = leases::busy_cards(tx.connection()).await?;
         let taken = |listing: &Listing| busy.contains(&(listing.host_id.clone(), listing.card.gpu.clone()));
-        let found = matching::candidates(self.registry.listings(), &wanted, taken);
+        let found = matching::candidates(self.lendable(tx.connection(), now).await?, &wanted, taken);
         let best = found.map(|found| found.into_iter().next());
         let Ok(Some(best)) = best else {
             requests::add(tx.connection(), &Request { at: now, wanted, winner: None }).await?;
@@ -154,6 +156,7 @@ impl Market {
             card: listing.card,
             fee_basis_points: self.fee_basis_points,
             offered_at: now,
+            nonce: Nonce::of(rand::random()),
             started_at: None,
             access: None,
             last_sequence: 0,
@@ -171,11 +174,27 @@ impl Market {
         now: Timestamp,
         out: &mut Consequences,
     ) -> Result<(), StoreError> {
-        let Some(next) = self.next_candidate(db, lease).await? else {
-            step(lease, LeaseEvent::End { reason }, now, out);
-            leases::save(db, lease).await?;
-            return self.after_end(db, lease, now).await;
-        };
+        if self.placed_anew(db, lease, now, out).await? {
+            return Ok(());
+        }
+        step(lease, LeaseEvent::End { reason }, now, out);
+        leases::save(db, lease).await?;
+        self.after_end(db, lease, now).await
+    }
+
+    /// Offers a lease, of which nothing has run, to the next-best card. `false` where there is none; nothing has changed
+    /// then.
+    pub(super) async fn placed_anew(
+        &self,
+        db: &mut SqliteConnection,
+        lease: &mut LeaseRecord,
+        now: Timestamp,
+        out: &mut Consequences,
+    ) -> Result<bool, StoreError> {
+        let Some(next) = self.next_candidate(db, lease, now).await? else { return Ok(false) };
+        if lease.state != LeaseState::Offered && !step(lease, LeaseEvent::PlaceAgain, now, out) {
+            return Ok(false);
+        }
         let host_key = host_key(db, &next).await?;
         let epoch = Epoch(lease.placement.epoch.0 + 1);
         lease.placement = self.placement(next, host_key, epoch, now);
@@ -184,13 +203,14 @@ impl Market {
         leases::save(db, lease).await?;
         out.order(&lease.placement.host_id, ToHost::Offer(lease.terms()));
         out.changed.push(lease.id.clone());
-        Ok(())
+        Ok(true)
     }
 
     async fn next_candidate(
         &self,
         db: &mut SqliteConnection,
         lease: &LeaseRecord,
+        now: Timestamp,
     ) -> Result<Option<Listing>, StoreError> {
         // Where a lease goes on is decided where it waits.
         if lease.placement.epoch.0 >= MOST_PLACEMENTS || lease.continues.is_some() {
@@ -200,7 +220,7 @@ impl Market {
         not_again.extend(leases::tried_cards(db, &lease.id).await?);
         let taken =
             |listing: &Listing| not_again.contains(&(listing.host_id.clone(), listing.card.gpu.clone()));
-        let found = matching::candidates(self.registry.listings(), &lease.requirements, taken);
+        let found = matching::candidates(self.lendable(db, now).await?, &lease.requirements, taken);
         let balance = books::balance_micros(db, &Account::Renter { id: lease.renter.clone() }).await?;
         let open = leases::open_of_renter(db, &lease.renter).await?;
         let others: Vec<Money> =

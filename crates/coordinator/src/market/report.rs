@@ -30,16 +30,30 @@ struct Told {
     epoch: Epoch,
     state: LeaseState,
     access: Option<WorkerAccess>,
+    /// The proof in it is.
+    signed: bool,
     cause: Option<Cause>,
     /// Part of the list after a reconnect: orders may have been lost and are given again.
     anew: bool,
 }
 
 impl Market {
-    /// Takes one report. What a host says wrongly is logged and passed over; an error is the database's.
-    pub(crate) async fn take_report(&self, teller: Teller<'_>, report: Report) -> Result<(), Failure> {
-        let told =
-            |lease, epoch, state, access, cause| Told { lease, epoch, state, access, cause, anew: false };
+    /// Takes one report, and whether the host has signed the proof in it. What a host says wrongly is logged and passed over; an error is the database's.
+    pub(crate) async fn take_report(
+        &self,
+        teller: Teller<'_>,
+        report: Report,
+        signed: bool,
+    ) -> Result<(), Failure> {
+        let told = |lease, epoch, state, access, cause| Told {
+            lease,
+            epoch,
+            state,
+            access,
+            signed,
+            cause,
+            anew: false,
+        };
         match report {
             Report::Offers { region, offers } => {
                 match bounds::offers(&region, &offers, self.currency) {
@@ -62,6 +76,7 @@ impl Market {
                 tracing::info!(%lease, epoch = epoch.0, ?reasons, "declined");
                 self.take_declined(teller, &lease, epoch).await
             }
+            Report::CheckWanted { gpu } => self.take_retry(teller.host_id, gpu.as_ref()).await,
         }
     }
 
@@ -105,7 +120,7 @@ impl Market {
             listed.iter().map(|(lease, epoch, _)| (lease.clone(), *epoch)).collect();
         let mut tx = self.store.write().await?;
         for (lease, epoch, state) in listed {
-            let told = Told { lease, epoch, state, access: None, cause: None, anew: true };
+            let told = Told { lease, epoch, state, access: None, signed: false, cause: None, anew: true };
             self.take_told(tx.connection(), teller.host_id, told, now, &mut out).await?;
         }
         for mut lease in leases::open_on_host(tx.connection(), teller.host_id).await? {
@@ -154,6 +169,9 @@ impl Market {
             return Ok(());
         }
         let state = bounds::reported_state(told.state);
+        if self.take_own_failure(db, &mut lease, &state, now, out).await? {
+            return Ok(());
+        }
         let before = lease.clone();
         self.follow(&mut lease, &state, now, out);
         lease.cause = match lease.state {
@@ -164,7 +182,7 @@ impl Market {
         };
         let mut newly_ready = false;
         if let Some(access) = told.access.filter(|_| lease.state == LeaseState::Ready) {
-            newly_ready = self.take_access(&mut lease, access, now, out);
+            newly_ready = self.take_access(db, &mut lease, access, told.signed, now, out).await?;
         }
         if lease.state == LeaseState::Ready && lease.placement.access.is_some() && (newly_ready || told.anew)
         {
@@ -197,37 +215,6 @@ impl Market {
         for event in events {
             step(lease, event, now, out);
         }
-    }
-
-    /// Keeps what the renter needs to reach the worker. `true` when it was taken.
-    fn take_access(
-        &self,
-        lease: &mut LeaseRecord,
-        access: WorkerAccess,
-        now: Timestamp,
-        out: &mut Consequences,
-    ) -> bool {
-        if let Err(wrong) = bounds::access(&access) {
-            tracing::warn!(lease = %lease.id, wrong, "the host's access data is refused");
-            let cause = format!("the market refuses what the host says of the worker: {wrong}");
-            let reason = EndReason::PreparationFailed { cause };
-            step(lease, LeaseEvent::End { reason: reason.clone() }, now, out);
-            out.end(&lease.placement.host_id, &lease.id, lease.placement.epoch, reason);
-            return false;
-        }
-        if let Some(proof) = &access.proof {
-            let offered_mib = lease.placement.card.vram_mib;
-            if let Err(wrong) = proof.check(&lease.id, lease.placement.epoch, offered_mib) {
-                tracing::warn!(lease = %lease.id, host_id = lease.placement.host_id, %wrong, ?proof, "no proof of the card");
-                let reason = EndReason::SelfCheckFailed { cause: wrong.to_string() };
-                step(lease, LeaseEvent::End { reason: reason.clone() }, now, out);
-                out.end(&lease.placement.host_id, &lease.id, lease.placement.epoch, reason);
-                return false;
-            }
-            tracing::info!(lease = %lease.id, host_id = lease.placement.host_id, ?proof, "the card was seen to work");
-        }
-        lease.placement.access = Some(access);
-        true
     }
 
     /// Tells the host of a lease that is ready to start, or to end it where the renter cannot pay.

@@ -155,6 +155,7 @@ pub(super) mod tests {
                 },
                 fee_basis_points: 0,
                 offered_at: START,
+                nonce: Default::default(),
                 started_at: None,
                 access: None,
                 last_sequence: 0,

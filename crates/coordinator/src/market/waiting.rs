@@ -1,11 +1,12 @@
 //! Tells hosts why no job comes to the cards that they offer.
 
 use nightjar_core::demand::{Request, wait_reason};
+use nightjar_core::market::WaitReason;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::host_session::ToHost;
 
 use super::{Failure, Market};
-use crate::store::{leases, requests};
+use crate::store::{leases, requests, standings};
 
 impl Market {
     /// Looks at each host that offers cards once a minute, the first time at once, and tells it what has changed.
@@ -17,6 +18,7 @@ impl Market {
         let mut db = self.store.reader().acquire().await?;
         let requests: Vec<Request> = requests::recent(&mut db, now).await?;
         let busy = leases::busy_cards(&mut db).await?;
+        let out = standings::out(&mut db, now).await?;
         drop(db);
         for host_id in due {
             let listings = self.registry.listings_of(&host_id);
@@ -24,8 +26,12 @@ impl Market {
                 .iter()
                 .filter(|listing| !busy.contains(&(listing.host_id.clone(), listing.card.gpu.clone())));
             let words = free.filter_map(|listing| {
-                let why = wait_reason(&listing.card, &listing.host_id, &listing.region, &requests, now)?;
-                Some((listing.card.gpu.clone(), why))
+                let key = (listing.host_id.clone(), listing.card.gpu.clone());
+                let failed = out.get(&key).and_then(|standing| standing.out_for(now));
+                let by_demand =
+                    || wait_reason(&listing.card, &listing.host_id, &listing.region, &requests, now);
+                let why = failed.map(|why| WaitReason::CheckFailed { why }).or_else(by_demand)?;
+                Some((key.1, why))
             });
             let cards = words.collect();
             if self.registry.is_news(&host_id, &cards) {

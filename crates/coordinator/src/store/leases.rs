@@ -7,6 +7,7 @@ use nightjar_core::lease::{Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess}
 use nightjar_core::market::{AfterInterruption, CardOffer, Requirements};
 use nightjar_core::money::Money;
 use nightjar_core::parting::Cause;
+use nightjar_core::proof::{Nonce, Question};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::host_session::SignedUsage;
 use nightjar_protocol::market_api::VolumeSecret;
@@ -29,6 +30,8 @@ pub(crate) struct Placement {
     pub(crate) card: CardOffer,
     pub(crate) fee_basis_points: u32,
     pub(crate) offered_at: Timestamp,
+    /// What the card is asked.
+    pub(crate) nonce: Nonce,
     /// When the host was first told to start.
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) access: Option<WorkerAccess>,
@@ -93,6 +96,19 @@ impl LeaseRecord {
             price_per_hour: self.price_per_hour(),
             fee_basis_points: self.placement.fee_basis_points,
             offered_at: self.placement.offered_at,
+            nonce: self.placement.nonce.clone(),
+        }
+    }
+
+    /// What the card has to answer.
+    pub(crate) fn question(&self) -> Question {
+        let Placement { nonce, offered_at, card, .. } = &self.placement;
+        Question {
+            nonce: nonce.clone(),
+            asked_at: *offered_at,
+            gpu: card.gpu.clone(),
+            model: card.model.clone(),
+            vram_mib: card.vram_mib,
         }
     }
 }
@@ -157,6 +173,7 @@ fn read(row: &SqliteRow) -> Result<LeaseRecord, StoreError> {
             card: parsed(row, "card")?,
             fee_basis_points: u32::try_from(row.try_get::<i64, _>("fee_basis_points")?)?,
             offered_at: Timestamp(row.try_get("offered_at")?),
+            nonce: Nonce(row.try_get("nonce")?),
             started_at: row.try_get::<Option<i64>, _>("started_at")?.map(Timestamp),
             access,
             last_sequence: count(row.try_get("last_sequence")?)?,
@@ -183,8 +200,8 @@ pub(crate) async fn add(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resul
         "INSERT INTO leases (id, renter, image, requirements, renter_key, ssh_public_key, created_at,
             epoch, host_id, gpu, region, card, fee_basis_points, offered_at, started_at, access,
             last_sequence, running_ms_total, metered_to, state, state_since, closed_at, over, running_ms,
-            charged_micros, after_interruption, continues, volume_secret)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 0, ?, ?, NULL, 0, 0, 0, ?, ?, ?)",
+            charged_micros, after_interruption, continues, volume_secret, nonce)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 0, ?, ?, NULL, 0, 0, 0, ?, ?, ?, ?)",
     )
     .bind(&lease.id.0)
     .bind(&lease.renter)
@@ -205,6 +222,7 @@ pub(crate) async fn add(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resul
     .bind(name("after_interruption", &lease.after_interruption)?)
     .bind(lease.continues.as_ref().map(|id| &id.0))
     .bind(lease.volume_secret.as_ref().map(|secret| &secret.0))
+    .bind(&lease.placement.nonce.0)
     .execute(&mut *db)
     .await?;
     add_placement(db, lease).await
@@ -234,7 +252,8 @@ pub(crate) async fn save(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resu
     sqlx::query(
         "UPDATE leases SET epoch = ?, host_id = ?, gpu = ?, region = ?, card = ?, fee_basis_points = ?,
             offered_at = ?, started_at = ?, access = ?, last_sequence = ?, running_ms_total = ?, metered_to = ?,
-            state = ?, state_since = ?, closed_at = ?, over = ?, running_ms = ?, charged_micros = ?, cause = ?
+            state = ?, state_since = ?, closed_at = ?, over = ?, running_ms = ?, charged_micros = ?, cause = ?,
+            nonce = ?
          WHERE id = ?",
     )
     .bind(number(placement.epoch.0)?)
@@ -256,6 +275,7 @@ pub(crate) async fn save(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resu
     .bind(number(lease.running_ms)?)
     .bind(lease.charged_micros)
     .bind(lease.cause.map(Cause::as_str))
+    .bind(&placement.nonce.0)
     .bind(&lease.id.0)
     .execute(db)
     .await?;

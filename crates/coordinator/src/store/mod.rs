@@ -8,6 +8,7 @@ pub(crate) mod leases;
 pub(crate) mod payouts;
 pub(crate) mod renters;
 pub(crate) mod requests;
+pub(crate) mod standings;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

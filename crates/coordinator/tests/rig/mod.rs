@@ -15,11 +15,12 @@ use nightjar_core::market::{CardOffer, HostAccount, WaitReason};
 use nightjar_core::meter::UsageRecord;
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::parting::Cause;
-use nightjar_core::proof::Proof;
+use nightjar_core::proof::{self, Proof};
 use nightjar_core::settings::EgressMode;
 use nightjar_protocol::error::{ErrorBody, ErrorCode};
 use nightjar_protocol::host_session::{
-    HOST_SESSION_VERSION, SignedUsage, ToCoordinator, ToHost, enrol_signing_bytes, hello_signing_bytes,
+    HOST_SESSION_VERSION, SignedReport, SignedUsage, ToCoordinator, ToHost, enrol_signing_bytes,
+    hello_signing_bytes,
 };
 use nightjar_protocol::market_api::{Account, Enrol, Enrolled, Lease, RentRequest};
 use serde::Serialize;
@@ -108,16 +109,26 @@ impl Rig {
 
     /// Makes a lease look as if it had been started this much earlier.
     pub async fn started_earlier(&self, lease: &LeaseId, by_ms: i64) {
+        let query = sqlx::query("UPDATE leases SET started_at = started_at - ? WHERE id = ?");
+        self.change(query.bind(by_ms).bind(&lease.0)).await;
+    }
+
+    /// Makes every failed check look as if it had been this much earlier.
+    pub async fn failed_earlier(&self, by_ms: i64) {
+        let text = "UPDATE card_standings SET standing =
+            json_set(standing, '$.failed.at', json_extract(standing, '$.failed.at') - ?)
+            WHERE json_extract(standing, '$.failed') IS NOT NULL";
+        self.change(sqlx::query(text).bind(by_ms)).await;
+    }
+
+    async fn change<'q>(
+        &self,
+        query: sqlx::query::Query<'q, sqlx::Sqlite, <sqlx::Sqlite as sqlx::Database>::Arguments>,
+    ) {
         let path = self.folder.path().join("data").join("market.sqlite");
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
         let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-        let done = sqlx::query("UPDATE leases SET started_at = started_at - ? WHERE id = ?")
-            .bind(by_ms)
-            .bind(&lease.0)
-            .execute(&pool)
-            .await
-            .unwrap();
-        assert_eq!(done.rows_affected(), 1);
+        assert!(query.execute(&pool).await.unwrap().rows_affected() > 0);
         pool.close().await;
     }
 }
@@ -152,6 +163,24 @@ pub fn access() -> WorkerAccess {
         jupyter_token: "abc123".into(),
         device_name: "NVIDIA GeForce RTX 3060 (simulated)".into(),
         proof: None,
+    }
+}
+
+/// What a sound card answers to the question in `terms`.
+pub fn proof(terms: &LeaseTerms) -> Proof {
+    let [a, b] = proof::matrices(proof::seed(&terms.nonce, &terms.gpu));
+    Proof {
+        nonce: terms.nonce.clone(),
+        gpu: terms.gpu.clone(),
+        device_name: access().device_name,
+        vram_mib: 12_288,
+        answer: proof::answer(&proof::product(&a, &b)),
+        gflops: 12_000,
+        memory_mib_per_s: 300_000,
+        to_card_mib_per_s: 10_000,
+        from_card_mib_per_s: 10_000,
+        vram_checked_mib: 11_000,
+        disk_write_mib_per_s: 500,
     }
 }
 
@@ -348,6 +377,18 @@ impl Host {
         }
     }
 
+    /// The cards of which this is said.
+    pub async fn hears_waiting_for(&mut self, wanted: &WaitReason) -> Vec<GpuUuid> {
+        loop {
+            let cards = self.hears_waiting().await;
+            let of = |(gpu, why): &(GpuUuid, WaitReason)| (why == wanted).then(|| gpu.clone());
+            let named: Vec<GpuUuid> = cards.iter().filter_map(of).collect();
+            if !named.is_empty() {
+                return named;
+            }
+        }
+    }
+
     /// The next word on the owner's money; what else is said meanwhile is passed over.
     pub async fn hears_account(&mut self) -> HostAccount {
         let socket = self.socket.as_mut().unwrap();
@@ -386,13 +427,13 @@ impl Host {
     }
 
     pub async fn ready(&mut self, terms: &LeaseTerms) {
-        self.ready_with(terms, None).await;
+        self.ready_with(terms, proof(terms)).await;
     }
 
-    pub async fn ready_with(&mut self, terms: &LeaseTerms, proof: Option<Proof>) {
-        let (lease, epoch) = (terms.lease.clone(), terms.epoch);
-        let access = WorkerAccess { proof, ..access() };
-        self.say(ToCoordinator::Report(Report::Ready { lease, epoch, access })).await;
+    pub async fn ready_with(&mut self, terms: &LeaseTerms, proof: Proof) {
+        let signature = hex::encode(self.key.sign(&proof.signing_bytes()).to_bytes());
+        let report = ready_report(terms, Some(proof));
+        self.say(ToCoordinator::Proven(SignedReport { report, signature })).await;
     }
 
     /// Accepts, prepares, is started, runs.
@@ -420,6 +461,11 @@ impl Host {
         };
         assert_eq!(self.hear().await, Some(stored));
     }
+}
+
+pub fn ready_report(terms: &LeaseTerms, proof: Option<Proof>) -> Report {
+    let (lease, epoch) = (terms.lease.clone(), terms.epoch);
+    Report::Ready { lease, epoch, access: WorkerAccess { proof, ..access() } }
 }
 
 /// Record number `sequence` of a lease whose records are all `each_ms` long.

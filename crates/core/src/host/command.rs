@@ -1,7 +1,7 @@
 //! What the owner says.
 
 use super::Host;
-use super::effect::{Effect, Outbox};
+use super::effect::{Effect, Outbox, Report};
 use super::input::{CommandError, UserCommand};
 use crate::lease::EndReason;
 use crate::policy::{EarnNow, Overrides};
@@ -36,7 +36,9 @@ impl Host {
             }
             UserCommand::SetPowerLimit { gpu, limit } => self.check_limit(gpu.as_ref(), *limit),
             UserCommand::Sweep(wish) => self.check_sweep(wish),
-            UserCommand::StopSweep { gpu: Some(gpu) } if !self.cards.contains_key(gpu) => {
+            UserCommand::StopSweep { gpu: Some(gpu) } | UserCommand::RetryCheck { gpu: Some(gpu) }
+                if !self.cards.contains_key(gpu) =>
+            {
                 Err(CommandError::NoSuchCard { gpu: gpu.clone() })
             }
             UserCommand::ApplyPreset { .. } if self.snapshot.settings_trouble.is_some() => {
@@ -92,6 +94,7 @@ impl Host {
             }
             UserCommand::Sweep(wish) => self.begin_sweep(&wish, now),
             UserCommand::StopSweep { gpu } => self.cancel_sweep(gpu.as_ref(), now, out),
+            UserCommand::RetryCheck { gpu } => out.push(Effect::Tell(Report::CheckWanted { gpu })),
             UserCommand::LastJob { for_ms } => self.overrides.last_job_until = Some(now.plus_ms(for_ms)),
             UserCommand::EndOverrides => {
                 self.overrides = Overrides::default();

@@ -12,6 +12,7 @@ use crate::meter::UsageRecord;
 use crate::money::Money;
 use crate::parting::{Cause, Parting};
 use crate::policy::{BlockReason, Verdict};
+use crate::proof::Proof;
 use crate::settings::{GiveBack, Settings, Sharing};
 use crate::sweep::{Curve, WorkKind};
 use crate::time::Timestamp;
@@ -223,6 +224,25 @@ pub enum Report {
         epoch: Epoch,
         reasons: Vec<BlockReason>,
     },
+    /// The owner says that a card which failed the market's check, or every one, is put right.
+    CheckWanted {
+        gpu: Option<GpuUuid>,
+    },
+}
+
+impl Report {
+    /// What was measured of a card, where it tells of that.
+    #[must_use]
+    pub fn proof(&self) -> Option<&Proof> {
+        match self {
+            Self::Ready { access, .. } => access.proof.as_ref(),
+            Self::Offers { .. }
+            | Self::Leases { .. }
+            | Self::Lease { .. }
+            | Self::Declined { .. }
+            | Self::CheckWanted { .. } => None,
+        }
+    }
 }
 
 /// What the owner is told by a desktop notification.

@@ -196,6 +196,10 @@ pub enum UserCommand {
     StopSweep {
         gpu: Option<GpuUuid>,
     },
+    /// Ask the market to take a card, or every one, that failed its check, and look again.
+    RetryCheck {
+        gpu: Option<GpuUuid>,
+    },
     /// Write a preset's values into the settings.
     ApplyPreset {
         preset: Preset,

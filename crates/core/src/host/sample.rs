@@ -33,5 +33,6 @@ pub(crate) fn terms(lease: &str, epoch: u64, gpu: &str) -> LeaseTerms {
         price_per_hour: Money::new(1_500_000, Currency::CNY),
         fee_basis_points: 500,
         offered_at: Timestamp(0),
+        nonce: Default::default(),
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use nightjar_core::proof::{Proof, SIZE, answer, matrices, product};
+use nightjar_core::gpu::GpuUuid;
+use nightjar_core::proof::{Nonce, Proof, SIZE, answer, matrices, product, seed};
 use nightjar_core::sweep::WorkKind;
 use nightjar_protocol::guest::{CheckStep, CheckedDevice, SELF_CHECK_VERSION, SelfCheck};
 
@@ -56,18 +57,45 @@ fn go(wish: &Wish, check: &mut SelfCheck) -> Option<()> {
     })?;
     step(check, "copy", |_| copied(&buffer).map(|detail| ((), detail)))?;
     drop(buffer);
-    let seed = wish.seed.unwrap_or_default();
+    let nonce = wish.nonce.clone().unwrap_or_default();
+    // By its own name: another card than the one that is asked for would answer another question.
+    let seed = seed(&nonce, &measured_card(check));
     let answer = step(check, "matmul", |_| multiplied(&context, seed))?;
-    if wish.seed.is_some() {
-        check.proof = Some(step(check, "measure", |_| measured(&context, seed, answer))?);
+    if wish.nonce.is_some() {
+        check.proof = Some(step(check, "measure", |check| {
+            let about = About { nonce, gpu: measured_card(check), answer };
+            measured(&context, check.devices.first(), about, seed)
+        })?);
     }
     Some(())
 }
 
+/// The context is on the first.
+fn measured_card(check: &SelfCheck) -> GpuUuid {
+    GpuUuid(check.devices.first().and_then(|device| device.uuid.clone()).unwrap_or_default())
+}
+
+/// Which question of which card was answered, and how.
+struct About {
+    nonce: Nonce,
+    gpu: GpuUuid,
+    answer: String,
+}
+
 /// What the market is told of the card.
-fn measured(context: &Context<'_>, seed: u64, answer: String) -> Result<(Proof, String), Failure> {
+fn measured(
+    context: &Context<'_>,
+    device: Option<&CheckedDevice>,
+    about: About,
+    seed: u64,
+) -> Result<(Proof, String), Failure> {
+    let About { nonce, gpu, answer } = about;
     let (to_card_mib_per_s, from_card_mib_per_s) = measure::copies(context)?;
     let proof = Proof {
+        nonce,
+        gpu,
+        device_name: device.map(|device| device.name.clone()).unwrap_or_default(),
+        vram_mib: device.and_then(|device| device.memory_mib).unwrap_or_default(),
         answer,
         gflops: measure::rate(context, WorkKind::Compute)?,
         memory_mib_per_s: measure::rate(context, WorkKind::Memory)?,
@@ -201,7 +229,7 @@ mod tests {
 
     #[test]
     fn without_a_driver_the_first_step_says_so() {
-        let wish = Wish { json: true, min_driver: None, devices: 1, uuid: None, seed: None };
+        let wish = Wish { json: true, min_driver: None, devices: 1, uuid: None, nonce: None };
         if Driver::load().is_err() {
             let check = check(&wish);
             assert!(!check.passed);

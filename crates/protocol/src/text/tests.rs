@@ -99,3 +99,29 @@ fn every_reason_has_its_own_sentence_in_both_languages() {
     let sentence = Texts::of(Language::English).reason(&driver, &|_| String::new());
     assert!(sentence.contains("470.82") && sentence.contains("525") && sentence.contains("nvidia.com"));
 }
+
+#[test]
+fn every_fault_of_a_proof_has_its_own_sentence_in_both_languages() {
+    use ProofFault as F;
+    let faults = [
+        F::Missing,
+        F::Unsigned,
+        F::OtherQuestion,
+        F::Late,
+        F::OtherCard,
+        F::OtherModel,
+        F::OtherMemory { found_mib: 1, offered_mib: 2 },
+        F::Answer,
+        F::Vram { checked_mib: 1, offered_mib: 2 },
+        F::Slower { found: 1, before: 2 },
+        F::SlowerMemory { found: 1, before: 2 },
+        F::OwnCheck,
+    ];
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let texts = Texts::of(language);
+        let said: BTreeSet<String> =
+            faults.iter().map(|why| texts.end_reason(&EndReason::ProofRefused { why: *why })).collect();
+        assert_eq!(said.len(), faults.len(), "two faults say the same");
+        assert!(said.iter().all(|s| !s.contains('$') && !s.contains("proof-")));
+    }
+}

@@ -20,6 +20,7 @@ fn terms() -> LeaseTerms {
         price_per_hour: Money::new(1_500_000, Currency::CNY),
         fee_basis_points: 1_000,
         offered_at: Timestamp(0),
+        nonce: Default::default(),
     }
 }
 

@@ -443,6 +443,7 @@ pub(super) fn terms(from: From, image: String) -> LeaseTerms {
         price_per_hour: Money::new(0, Currency::CNY),
         fee_basis_points: 0,
         offered_at: Timestamp(0),
+        nonce: Default::default(),
     }
 }
 

@@ -35,6 +35,7 @@ fn lease(minute: i64, state: LeaseState) -> JournalEntry {
         price_per_hour: Money::new(3_600_000, Currency::CNY),
         fee_basis_points: 1_000,
         offered_at: Timestamp(0),
+        nonce: Default::default(),
     };
     JournalEntry::Lease { terms, state, at: Timestamp(minute * MINUTE) }
 }
