@@ -4,7 +4,7 @@ use crate::packages;
 use crate::shell::{Done, cargo, program, step, target_dir};
 use crate::steps;
 
-const BENCHES: &[&str] = &["first", "giveback", "gpu", "idle", "ui", "worker"];
+const BENCHES: &[&str] = &["first", "giveback", "gpu", "idle", "pull", "ui", "worker"];
 
 pub(crate) fn bench(name: &str, flags: &[&str]) -> Done {
     if !BENCHES.contains(&name) {

@@ -102,6 +102,7 @@ impl Pulls {
     /// Nothing is to be fetched: waits for something that may change that.
     async fn rest(&self, wishes: &[String], state: &mut State) -> Result<(), Ended> {
         state.show(wishes, None);
+        self.puller.tidy().await;
         let again_at = state.failed.iter().filter_map(|one| one.again_at).min();
         tokio::select! {
             order = state.orders.recv() => self.obey(order.ok_or(Ended)?, &mut state.failed).await,

@@ -173,7 +173,12 @@ fn a_pull_outlives_cuts_a_kill_and_its_owners_return_and_asks_for_nothing_twice(
             nightjar_testbed::process::output(sum.arg(scene.room.folder().join("big").join(file))).unwrap();
         assert!(said.contains(ours.split_whitespace().next().unwrap()), "{file}: {said}");
     }
-    // Its blobs take no second place on the disk, and freed it is gone.
+    // Neither its blobs nor the image of its lower layers take a second place on the disk, and freed it is gone.
+    let no_name_left = || {
+        let names = scene.engine.ask(["images", "--format", "{{.Repository}}", "nightjar.local/coming"])?;
+        Ok(names.is_empty().then_some(()))
+    };
+    wait_for("the names of its lower layers to go", SOON, no_name_left).unwrap();
     let left = std::fs::read_dir(host.around.folder.join("data/images/blobs")).unwrap().count();
     assert_eq!(left, 0);
     host.around.owner(&["images", "free", name]).unwrap();
@@ -211,7 +216,8 @@ fn what_was_changed_on_the_way_is_asked_for_anew_and_room_is_made_by_who_was_use
     wait_until(&host, "it is no longer wished for", |view| view.pulls.is_empty());
 
     // A line that changes everything is given up on, and it is said why.
-    for at in 1..=20 {
+    // Several blobs come at once, and each has to arrive wrong three times.
+    for at in 1..=50 {
         scene.line.after(at * 2 * MIB, Fault::Flip);
     }
     around.owner(&["images", "pull", "first:test"]).unwrap();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 pub use hold::holds_pulls;
-pub use pull::{GiveUp, MOST_CORRUPT, MOST_CUTS, Next, Part, Pull};
+pub use pull::{GiveUp, MOST_AT_ONCE, MOST_CORRUPT, MOST_CUTS, Next, Part, Pull};
 pub use quota::{Held, OverQuota, evictions};
 
 /// Bounds of the quota, in GiB.

@@ -1,5 +1,6 @@
-//! One image on its way here: what to ask for next, when to try again, when to give up. What arrives is trusted only once
-//! its digest was computed; what a cut leaves behind is kept and gone on from.
+//! One image on its way here: what to ask for next, when to try again, when to give up. Several blobs come at once, the
+//! lowest layers first. What arrives is trusted only once its digest was computed; what a cut leaves behind is kept and
+//! gone on from.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,8 @@ use crate::time::Timestamp;
 pub const MOST_CORRUPT: u32 = 3;
 /// So many breaks in a row without a single new byte mean that nothing comes.
 pub const MOST_CUTS: u32 = 8;
+/// Blobs that come at the same time: a connection far away does not fill a line alone. As many as `docker pull` takes.
+pub const MOST_AT_ONCE: usize = 3;
 const FIRST_WAIT_MS: u64 = 500;
 const LONGEST_WAIT_MS: u64 = 60_000;
 
@@ -29,13 +32,13 @@ pub struct Part {
 pub enum Next {
     /// Nothing, until it is no longer held.
     Hold,
-    /// Nothing, until then.
+    /// Nothing new, until then or until what is under way says something.
     Wait {
-        until: Timestamp,
+        until: Option<Timestamp>,
     },
     /// Ask what the image consists of.
     Describe,
-    /// Ask for a blob from that byte on.
+    /// Ask for a blob from that byte on, and say that it was [begun](Pull::began).
     Fetch {
         digest: String,
         from_byte: u64,
@@ -63,10 +66,30 @@ pub enum GiveUp {
     Refused { detail: String },
 }
 
+/// A blob and how it fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Course {
+    part: Part,
+    is_under_way: bool,
+    /// In a row, without a new byte of it between them.
+    cuts: u32,
+    wait_until: Option<Timestamp>,
+}
+
+impl Course {
+    fn begin_anew(&mut self) {
+        (self.part.have_bytes, self.part.is_whole) = (0, false);
+    }
+
+    fn is_to_come(&self) -> bool {
+        !self.part.is_whole && !self.is_under_way
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    Describing,
-    Fetching(Vec<Part>),
+    Describing { wait_until: Option<Timestamp> },
+    Fetching(Vec<Course>),
     Done,
     Over(GiveUp),
 }
@@ -76,10 +99,9 @@ enum Stage {
 pub struct Pull {
     stage: Stage,
     is_held: bool,
-    /// In a row, without a new byte between them.
+    /// In a row, without a new byte of anything between them.
     cuts: u32,
     corrupt: BTreeMap<String, u32>,
-    wait_until: Option<Timestamp>,
 }
 
 impl Default for Pull {
@@ -91,31 +113,51 @@ impl Default for Pull {
 impl Pull {
     #[must_use]
     pub fn new() -> Self {
-        let corrupt = BTreeMap::new();
-        Self { stage: Stage::Describing, is_held: false, cuts: 0, corrupt, wait_until: None }
+        let stage = Stage::Describing { wait_until: None };
+        Self { stage, is_held: false, cuts: 0, corrupt: BTreeMap::new() }
     }
 
     /// What to do at this moment.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Next {
-        match &self.stage {
+        let later = |until: &Option<Timestamp>| until.filter(|until| *until > now);
+        let courses = match &self.stage {
             Stage::Over(why) => return Next::GiveUp(why.clone()),
             Stage::Done => return Next::Done,
             _ if self.is_held => return Next::Hold,
-            _ => {}
+            Stage::Describing { wait_until } => {
+                return later(wait_until).map_or(Next::Describe, |until| Next::Wait { until: Some(until) });
+            }
+            Stage::Fetching(courses) => courses,
+        };
+        if courses.iter().all(|course| course.part.is_whole) {
+            return Next::Load;
         }
-        if let Some(until) = self.wait_until.filter(|until| *until > now) {
-            return Next::Wait { until };
+        if courses.iter().filter(|course| course.is_under_way).count() >= MOST_AT_ONCE {
+            return Next::Wait { until: None };
         }
-        let Stage::Fetching(parts) = &self.stage else { return Next::Describe };
-        match parts.iter().find(|part| !part.is_whole) {
-            Some(part) => Next::Fetch {
+        let mut to_come = courses.iter().filter(|course| course.is_to_come());
+        match to_come.clone().find(|course| later(&course.wait_until).is_none()) {
+            Some(Course { part, .. }) => Next::Fetch {
                 digest: part.digest.clone(),
                 from_byte: part.have_bytes.min(part.size_bytes),
                 size_bytes: part.size_bytes,
             },
-            None => Next::Load,
+            None => Next::Wait { until: to_come.by_ref().filter_map(|course| course.wait_until).min() },
         }
+    }
+
+    /// Whether blobs are coming.
+    #[must_use]
+    pub fn is_fetching(&self) -> bool {
+        matches!(&self.stage, Stage::Fetching(courses) if courses.iter().any(|course| course.is_under_way))
+    }
+
+    /// Whether all of it is on the disk, with the digest that it should have.
+    #[must_use]
+    pub fn is_whole(&self, digest: &str) -> bool {
+        let Stage::Fetching(courses) = &self.stage else { return false };
+        courses.iter().any(|course| course.part.digest == digest && course.part.is_whole)
     }
 
     /// The owner is back, or has left again.
@@ -125,26 +167,41 @@ impl Pull {
 
     /// What the image consists of, with what of it is here already.
     pub fn described(&mut self, parts: Vec<Part>) {
-        self.went_on();
-        self.stage = Stage::Fetching(parts);
+        self.cuts = 0;
+        let course = |part| Course { part, is_under_way: false, cuts: 0, wait_until: None };
+        self.stage = Stage::Fetching(parts.into_iter().map(course).collect());
+    }
+
+    /// A blob was asked for. It ends with [`Self::whole`], [`Self::corrupt`], [`Self::cut`] or [`Self::paused`].
+    pub fn began(&mut self, digest: &str) {
+        self.course(digest, |course| course.is_under_way = true);
     }
 
     /// So much more of a blob is on the disk.
     pub fn got(&mut self, digest: &str, bytes: u64) {
-        if bytes > 0 {
-            self.went_on();
+        if bytes == 0 {
+            return;
         }
-        if let Some(part) = self.part(digest) {
+        self.cuts = 0;
+        self.course(digest, |course| {
+            (course.cuts, course.wait_until) = (0, None);
+            let part = &mut course.part;
             part.have_bytes = part.have_bytes.saturating_add(bytes).min(part.size_bytes);
-        }
+        });
     }
 
     /// All of it is on the disk, with the digest that it should have.
     pub fn whole(&mut self, digest: &str) {
-        self.went_on();
-        if let Some(part) = self.part(digest) {
-            (part.have_bytes, part.is_whole) = (part.size_bytes, true);
-        }
+        self.cuts = 0;
+        self.course(digest, |course| {
+            course.is_under_way = false;
+            (course.part.have_bytes, course.part.is_whole) = (course.part.size_bytes, true);
+        });
+    }
+
+    /// It stopped because of the owner. What had arrived stays.
+    pub fn paused(&mut self, digest: &str) {
+        self.course(digest, |course| course.is_under_way = false);
     }
 
     /// It came to its end with another digest, and was thrown away.
@@ -155,28 +212,38 @@ impl Pull {
             self.stage = Stage::Over(GiveUp::Corrupt { digest: digest.to_owned() });
             return;
         }
-        self.wait_until = Some(now.plus_ms(FIRST_WAIT_MS));
-        if let Some(part) = self.part(digest) {
-            (part.have_bytes, part.is_whole) = (0, false);
+        let again_at = now.plus_ms(FIRST_WAIT_MS);
+        if let Stage::Describing { wait_until } = &mut self.stage {
+            *wait_until = Some(again_at);
         }
+        self.course(digest, |course| {
+            course.is_under_way = false;
+            course.wait_until = Some(again_at);
+            course.begin_anew();
+        });
     }
 
-    /// The connection broke, or none came about. What had arrived stays.
-    pub fn cut(&mut self, detail: &str, now: Timestamp) {
+    /// The connection broke, or none came about: that of a blob, or that of the question what the image consists of. What
+    /// had arrived stays.
+    pub fn cut(&mut self, digest: Option<&str>, detail: &str, now: Timestamp) {
         self.cuts += 1;
         if self.cuts >= MOST_CUTS {
             self.stage = Stage::Over(GiveUp::Unreachable { detail: detail.to_owned() });
             return;
         }
-        let wait_ms = (FIRST_WAIT_MS << (self.cuts - 1).min(16)).min(LONGEST_WAIT_MS);
-        self.wait_until = Some(now.plus_ms(wait_ms));
+        if let Stage::Describing { wait_until } = &mut self.stage {
+            *wait_until = Some(after_cuts(self.cuts, now));
+        }
+        self.course(digest.unwrap_or_default(), |course| {
+            course.is_under_way = false;
+            course.cuts += 1;
+            course.wait_until = Some(after_cuts(course.cuts, now));
+        });
     }
 
     /// The registry sends it only from its beginning; what was here of it is gone.
     pub fn anew(&mut self, digest: &str) {
-        if let Some(part) = self.part(digest) {
-            (part.have_bytes, part.is_whole) = (0, false);
-        }
+        self.course(digest, Course::begin_anew);
     }
 
     /// It is in the Engine.
@@ -192,20 +259,26 @@ impl Pull {
     /// What is here of how much, in bytes; `None` until it is known what the image consists of.
     #[must_use]
     pub fn progress(&self) -> Option<(u64, u64)> {
-        let Stage::Fetching(parts) = &self.stage else { return None };
-        let sum = |of: fn(&Part) -> u64| parts.iter().map(of).fold(0_u64, u64::saturating_add);
+        let Stage::Fetching(courses) = &self.stage else { return None };
+        let sum = |of: fn(&Part) -> u64| {
+            courses.iter().map(|course| of(&course.part)).fold(0_u64, u64::saturating_add)
+        };
         let have = |part: &Part| if part.is_whole { part.size_bytes } else { part.have_bytes };
         Some((sum(have), sum(|part| part.size_bytes)))
     }
 
-    fn part(&mut self, digest: &str) -> Option<&mut Part> {
-        let Stage::Fetching(parts) = &mut self.stage else { return None };
-        parts.iter_mut().find(|part| part.digest == digest)
+    fn course(&mut self, digest: &str, change: impl FnOnce(&mut Course)) {
+        if let Stage::Fetching(courses) = &mut self.stage
+            && let Some(course) = courses.iter_mut().find(|course| course.part.digest == digest)
+        {
+            change(course);
+        }
     }
+}
 
-    fn went_on(&mut self) {
-        (self.cuts, self.wait_until) = (0, None);
-    }
+fn after_cuts(cuts: u32, now: Timestamp) -> Timestamp {
+    let wait_ms = FIRST_WAIT_MS << cuts.saturating_sub(1).min(16);
+    now.plus_ms(wait_ms.min(LONGEST_WAIT_MS))
 }
 
 #[cfg(test)]
@@ -226,9 +299,12 @@ mod tests {
         assert_eq!(pull.progress(), Some((80, 150)));
         let fetch = |from_byte| Next::Fetch { digest: "a".into(), from_byte, size_bytes: 100 };
         assert_eq!(pull.next(Timestamp(0)), fetch(30));
+        pull.began("a");
+        assert_eq!(pull.next(Timestamp(0)), Next::Wait { until: None });
+        assert!(pull.is_fetching() && pull.is_whole("b") && !pull.is_whole("a"));
         pull.got("a", 20);
-        pull.cut("reset", Timestamp(1_000));
-        assert_eq!(pull.next(Timestamp(1_000)), Next::Wait { until: Timestamp(1_500) });
+        pull.cut(Some("a"), "reset", Timestamp(1_000));
+        assert_eq!(pull.next(Timestamp(1_000)), Next::Wait { until: Some(Timestamp(1_500)) });
         assert_eq!(pull.next(Timestamp(1_500)), fetch(50));
         pull.hold(true);
         assert_eq!(pull.next(Timestamp(9_000)), Next::Hold);
@@ -252,13 +328,44 @@ mod tests {
 
         let (mut pull, mut waits) = (Pull::new(), Vec::new());
         for _ in 1..MOST_CUTS {
-            pull.cut("refused", Timestamp(0));
-            let Next::Wait { until } = pull.next(Timestamp(0)) else { panic!("it does not wait") };
+            pull.cut(None, "refused", Timestamp(0));
+            let Next::Wait { until: Some(until) } = pull.next(Timestamp(0)) else {
+                panic!("it does not wait")
+            };
             waits.push(until.0);
         }
         assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000]);
-        pull.cut("refused", Timestamp(0));
+        pull.cut(None, "refused", Timestamp(0));
         assert!(matches!(pull.next(Timestamp(0)), Next::GiveUp(GiveUp::Unreachable { .. })));
+    }
+
+    #[test]
+    fn several_come_at_once_and_one_that_fails_waits_alone() {
+        let mut pull = Pull::new();
+        pull.described((0..5).map(|index| part(&index.to_string(), 10, 0)).collect());
+        for index in 0..MOST_AT_ONCE {
+            let Next::Fetch { digest, .. } = pull.next(Timestamp(0)) else { panic!("it waits") };
+            assert_eq!(digest, index.to_string());
+            pull.began(&digest);
+        }
+        assert_eq!(pull.next(Timestamp(0)), Next::Wait { until: None });
+        let fetches = |pull: &Pull, now| match pull.next(now) {
+            Next::Fetch { digest, .. } => digest,
+            other => panic!("{other:?}"),
+        };
+        pull.cut(Some("0"), "reset", Timestamp(0));
+        assert_eq!(fetches(&pull, Timestamp(0)), "3");
+        // What comes of others does not hurry one that was cut, but it is a sign that something comes.
+        pull.got("1", 1);
+        assert_eq!(fetches(&pull, Timestamp(499)), "3");
+        assert_eq!(fetches(&pull, Timestamp(500)), "0");
+        for _ in 0..2 * MOST_CUTS {
+            pull.cut(Some("0"), "reset", Timestamp(0));
+            pull.got("1", 1);
+        }
+        assert_eq!(fetches(&pull, Timestamp(59_999)), "3");
+        pull.paused("1");
+        assert_eq!(fetches(&pull, Timestamp(0)), "1");
     }
 
     /// What a network may do to one request.
@@ -305,6 +412,7 @@ mod tests {
                 prop_assert!(steps < 1_000, "it does not end");
                 match pull.next(now) {
                     Next::Wait { until } => {
+                        let until = until.unwrap();
                         prop_assert!(until > now && until.since_ms(now) <= LONGEST_WAIT_MS);
                         now = until;
                     }
@@ -313,10 +421,11 @@ mod tests {
                         let index: usize = digest.parse().unwrap();
                         prop_assert_eq!(from_byte, have[index]);
                         let left = size_bytes - from_byte;
+                        pull.began(&digest);
                         match fates.next().unwrap_or(Fate::End) {
                             Fate::Cut(bytes) | Fate::Held(bytes) if bytes < left => {
                                 pull.got(&digest, bytes);
-                                pull.cut("reset", now);
+                                pull.cut(Some(&digest), "reset", now);
                                 have[index] += bytes;
                                 asked += bytes;
                             }

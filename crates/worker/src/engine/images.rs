@@ -35,6 +35,13 @@ impl Engine {
             .collect())
     }
 
+    /// Names of images that begin so.
+    pub async fn image_tags(&self, prefix: &str) -> Result<Vec<String>, EngineError> {
+        let mut names = self.image_names(QUICK).await?;
+        names.retain(|name| name.starts_with(prefix));
+        Ok(names)
+    }
+
     /// By name or id; `None` where there is no such image.
     pub async fn image(&self, name: &str) -> Result<Option<ImageFacts>, EngineError> {
         match self.call("looking at an image", QUICK, self.client()?.inspect_image(name)).await {

@@ -22,6 +22,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("giveback", giveback::run),
     ("gpu", gpu::run),
     ("idle", idle::run),
+    ("pull", pull::bench),
     ("ui", ui::run),
     ("worker", worker::run),
 ];

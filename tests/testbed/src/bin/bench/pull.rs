@@ -19,7 +19,12 @@ const NAME: &str = "bench:test";
 /// More than it can be.
 const SIZE_MIB: u64 = 4_096;
 
-pub(crate) fn run(figures: &mut Figures, rounds: usize) -> anyhow::Result<()> {
+/// `bench pull`: that alone.
+pub(crate) fn bench(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
+    run(figures, if quick { 1 } else { 5 })
+}
+
+fn run(figures: &mut Figures, rounds: usize) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("nightjar-").tempdir()?;
     let registry = Registry::start(folder.path())?;
     let engine = Engine::start(EngineOptions::cached())?;

@@ -30,7 +30,7 @@ pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
     let (leases, trips, changes, seconds) = if quick { (2, 2_000, 6, 20) } else { (10, 20_000, 30, 60) };
     line(figures, trips, changes, Duration::from_secs(seconds))?;
     starts(figures, leases)?;
-    pull::run(figures, if quick { 1 } else { 5 })?;
+    pull::bench(figures, quick)?;
     escapes::run(None, &mut |told| eprintln!("{told}"))?.add_to(figures);
     Ok(())
 }

@@ -1,0 +1,347 @@
+//! One image on its way: several blobs come at once, and the Engine unpacks the lower layers meanwhile.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightjar_core::images::{GiveUp, Next, Part, Pull};
+use nightjar_core::time::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::archive::{LayerFile, archive};
+use super::blobs::Blobs;
+use super::fetch::{End, Fetch, News, changes};
+use super::registry::{Description, Registry, Trouble, digest_of};
+use super::{Progress, PullError, PullStep, Pulled, Puller, Wanted, layers};
+use crate::catalogue::Image;
+use crate::engine::EngineError;
+
+/// How often is told how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+/// News that wait to be read; whoever has more waits too.
+const MOST_NEWS: usize = 64;
+
+type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
+
+/// Why a pull's task ends without the image.
+pub(super) enum Stop {
+    Pull(PullError),
+    Disk(std::io::Error),
+}
+
+impl<E: Into<PullError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Pull(error.into())
+    }
+}
+
+pub(super) struct Task<'a> {
+    puller: &'a Puller,
+    image: Image,
+    registry: Arc<Registry>,
+    blobs: Blobs,
+    pull: Pull,
+    hold: watch::Receiver<bool>,
+    told: &'a mut (dyn FnMut(Progress) + Send),
+    told_at: Option<Instant>,
+    began: Instant,
+    described: Option<Described>,
+    /// Blobs; they end with this.
+    fetches: JoinSet<()>,
+    news: Channel<(String, News)>,
+    /// Gives up to which layer the Engine has them; one at a time, and ends with this.
+    unpacking: JoinSet<Result<usize, EngineError>>,
+}
+
+/// What the image consists of, and what of it the Engine has.
+struct Described {
+    description: Description,
+    /// So many layers, from the lowest on, need not be given to it.
+    given: usize,
+    /// Layers can be given to it before all are here.
+    is_ahead: bool,
+    is_room_made: bool,
+}
+
+impl<'a> Task<'a> {
+    pub fn new(
+        puller: &'a Puller,
+        image: Image,
+        registry: Registry,
+        blobs: Blobs,
+        hold: watch::Receiver<bool>,
+        told: &'a mut (dyn FnMut(Progress) + Send),
+    ) -> Self {
+        Self {
+            puller,
+            image,
+            registry: Arc::new(registry),
+            blobs,
+            pull: Pull::new(),
+            hold,
+            told,
+            told_at: None,
+            began: Instant::now(),
+            described: None,
+            fetches: JoinSet::new(),
+            news: mpsc::channel(MOST_NEWS),
+            unpacking: JoinSet::new(),
+        }
+    }
+
+    pub async fn run(&mut self, wanted: &Wanted<'_>) -> Result<(), Stop> {
+        self.puller.make_room(&self.image, wanted.quota_bytes, true).await?;
+        loop {
+            let is_held = *self.hold.borrow_and_update();
+            self.pull.hold(is_held);
+            let next = self.pull.next(self.now());
+            let is_active = matches!(next, Next::Describe | Next::Fetch { .. }) || self.pull.is_fetching();
+            self.puller.pace.set_active(is_active);
+            if !is_held {
+                self.unpack_ahead(wanted).await?;
+            }
+            match next {
+                Next::Done => return Ok(()),
+                Next::GiveUp(why) => return Err(PullError::from(why).into()),
+                Next::Hold => {
+                    self.tell(PullStep::Held);
+                    self.wait(None).await?;
+                }
+                Next::Wait { until } => self.wait(until).await?,
+                Next::Describe => self.describe().await?,
+                Next::Fetch { digest, size_bytes, .. } => self.begin(digest, size_bytes),
+                Next::Load if !self.unpacking.is_empty() => self.wait(None).await?,
+                Next::Load => self.load(wanted).await?,
+            }
+        }
+    }
+
+    /// Only differences count, so any beginning will do.
+    fn now(&self) -> Timestamp {
+        Timestamp(0).plus_ms(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn tell(&mut self, step: PullStep) {
+        let (done_bytes, total_bytes) = self.pull.progress().unzip();
+        self.told_at = Some(Instant::now());
+        (self.told)(Progress { step, done_bytes: done_bytes.unwrap_or(0), total_bytes });
+    }
+
+    /// Until something that is under way says something, the owner comes or goes, or it is time for something new.
+    async fn wait(&mut self, until: Option<Timestamp>) -> Result<(), Stop> {
+        let wait = until.map(|until| Duration::from_millis(until.since_ms(self.now())));
+        tokio::select! {
+            biased;
+            () = changes(&mut self.hold) => {}
+            Some((digest, news)) = self.news.1.recv() => self.take(&digest, news)?,
+            Some(unpacked) = self.unpacking.join_next() => self.take_unpacked(unpacked).await?,
+            Some(Err(broken)) = self.fetches.join_next() => {
+                return Err(Stop::Disk(std::io::Error::other(broken)));
+            }
+            () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, digest: String, size_bytes: u64) {
+        self.pull.began(&digest);
+        let fetch = Fetch {
+            registry: self.registry.clone(),
+            blobs: self.blobs.clone(),
+            pace: self.puller.pace.clone(),
+            hold: self.hold.clone(),
+            news: self.news.0.clone(),
+            digest,
+            size_bytes,
+        };
+        self.fetches.spawn(fetch.run());
+    }
+
+    fn take(&mut self, digest: &str, news: News) -> Result<(), Stop> {
+        match news {
+            News::Got(bytes) => {
+                self.pull.got(digest, bytes as u64);
+                if self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+                    self.tell(PullStep::Fetching);
+                }
+            }
+            News::Anew => self.pull.anew(digest),
+            News::Ended(End::Whole) => self.pull.whole(digest),
+            News::Ended(End::Held) => self.pull.paused(digest),
+            News::Ended(End::Trouble(trouble)) => self.take_trouble(Some(digest), trouble),
+            News::Ended(End::Disk(error)) => return Err(Stop::Disk(error)),
+        }
+        Ok(())
+    }
+
+    fn take_trouble(&mut self, asked: Option<&str>, trouble: Trouble) {
+        let now = self.now();
+        match trouble {
+            Trouble::Cut(detail) => {
+                tracing::debug!(image = self.image.key(), "a pull was cut: {detail}");
+                self.pull.cut(asked, &detail, now);
+                self.tell(PullStep::Retrying { detail });
+            }
+            Trouble::Corrupt { digest } => {
+                tracing::warn!(
+                    image = self.image.key(),
+                    digest,
+                    "arrived with another content; asked for anew"
+                );
+                self.pull.corrupt(&digest, now);
+            }
+            Trouble::Refused(detail) => self.pull.refused(detail),
+        }
+    }
+
+    async fn describe(&mut self) -> Result<(), Stop> {
+        self.tell(PullStep::Fetching);
+        let asked = tokio::select! {
+            biased;
+            () = changes(&mut self.hold) => return Ok(()),
+            asked = self.registry.describe() => asked,
+        };
+        let description = match asked {
+            Ok(description) => description,
+            Err(trouble) => {
+                self.take_trouble(None, trouble);
+                return Ok(());
+            }
+        };
+        let engine = &self.puller.engine;
+        let is_ahead = layers::takes_layers_apart(&engine.info().await?);
+        let given = if is_ahead { layers::in_engine(&description, &engine.images().await?) } else { 0 };
+        let parts = parts(&self.blobs, &description, given).await.map_err(Stop::Disk)?;
+        self.described = Some(Described { description, given, is_ahead, is_room_made: false });
+        self.pull.described(parts);
+        self.tell(PullStep::Fetching);
+        Ok(())
+    }
+
+    /// Lets the Engine unpack the lowest layers that it lacks, if these are here and others are not.
+    async fn unpack_ahead(&mut self, wanted: &Wanted<'_>) -> Result<(), Stop> {
+        let Some(described) = self.described.as_ref().filter(|described| described.is_ahead) else {
+            return Ok(());
+        };
+        if !self.unpacking.is_empty() {
+            return Ok(());
+        }
+        let (description, given) = (&described.description, described.given);
+        let Some(upto) = layers::ahead(description, given, |digest| self.pull.is_whole(digest)) else {
+            return Ok(());
+        };
+        let config = layers::lower_config(description, upto).map_err(refused)?;
+        let tag = format!("{}{upto}", layers::coming_prefix(&self.image));
+        let files = self.files(description, given, upto);
+        let stream = archive(&digest_of(&config), config, &files, &tag).map_err(refused)?;
+        self.make_room(wanted).await?;
+        let engine = self.puller.engine.clone();
+        self.unpacking.spawn(async move { engine.load_image(stream).await.map(|()| upto) });
+        Ok(())
+    }
+
+    async fn take_unpacked(
+        &mut self,
+        unpacked: Result<Result<usize, EngineError>, tokio::task::JoinError>,
+    ) -> Result<(), Stop> {
+        let Some(described) = &mut self.described else { return Ok(()) };
+        let upto = match unpacked
+            .map_err(|broken| broken.to_string())
+            .and_then(|said| said.map_err(|e| e.to_string()))
+        {
+            Ok(upto) => upto,
+            Err(detail) => {
+                // All of it together may still work; if not, that says why.
+                tracing::warn!(image = self.image.key(), "its layers are not taken one by one: {detail}");
+                described.is_ahead = false;
+                return Ok(());
+            }
+        };
+        let before = std::mem::replace(&mut described.given, upto);
+        let prefix = layers::coming_prefix(&self.image);
+        self.puller.engine.remove_image(&format!("{prefix}{before}")).await?;
+        let layers = &described.description.layers;
+        for layer in layers.iter().take(upto).skip(before) {
+            // The same layer again, further up, is still to be given.
+            if layers.iter().skip(upto).all(|other| other.digest != layer.digest) {
+                self.blobs.remove(&layer.digest).await.map_err(Stop::Disk)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Layers of an image up to one of them, with the files of those that the Engine lacks.
+    fn files(&self, description: &Description, given: usize, upto: usize) -> Vec<LayerFile> {
+        let file = |digest: &str, size: u64| -> (PathBuf, u64) { (self.blobs.whole(digest), size) };
+        let layers = description.layers.iter().take(upto).enumerate();
+        layers
+            .map(|(index, layer)| LayerFile {
+                digest: layer.digest.clone(),
+                file: (index >= given).then(|| file(&layer.digest, layer.size_bytes)),
+            })
+            .collect()
+    }
+
+    async fn make_room(&mut self, wanted: &Wanted<'_>) -> Result<(), Stop> {
+        let Some(described) = self.described.as_mut().filter(|described| !described.is_room_made) else {
+            return Ok(());
+        };
+        described.is_room_made = true;
+        Ok(self.puller.make_room(&self.image, wanted.quota_bytes, false).await?)
+    }
+
+    async fn load(&mut self, wanted: &Wanted<'_>) -> Result<(), Stop> {
+        self.tell(PullStep::Loading);
+        self.make_room(wanted).await?;
+        let Some(Described { description, given, .. }) = self.described.take() else { return Ok(()) };
+        let files = self.files(&description, given, description.layers.len());
+        let tag = layers::local_tag(&self.image);
+        let engine = &self.puller.engine;
+        let stream =
+            archive(&description.config_digest, description.config.clone(), &files, &tag).map_err(refused)?;
+        engine.load_image(stream).await?;
+        let facts = engine.image(&tag).await?.filter(|facts| layers::is_it(facts, &description));
+        let Some(facts) = facts else {
+            engine.remove_image(&tag).await?;
+            return Err(refused("the Engine made another image of it than its digest names"));
+        };
+        self.puller.shelf.put(Pulled {
+            name: self.image.key(),
+            reference: self.image.pinned_reference(),
+            digest: self.image.digest.clone().unwrap_or_default(),
+            image_id: facts.id,
+            tag,
+            size_bytes: facts.size_bytes,
+            pulled_at: wanted.now,
+            last_used_at: None,
+        });
+        self.pull.loaded();
+        for layer in &description.layers {
+            self.blobs.remove(&layer.digest).await.map_err(Stop::Disk)?;
+        }
+        Ok(self.puller.forget_coming(&layers::coming_prefix(&self.image)).await?)
+    }
+}
+
+/// What is to come, and what of it is here already.
+async fn parts(blobs: &Blobs, description: &Description, given: usize) -> std::io::Result<Vec<Part>> {
+    let mut parts: Vec<Part> = Vec::new();
+    for layer in description.layers.iter().skip(given) {
+        // An image may have the same layer twice, an empty one most likely.
+        if parts.iter().all(|part| part.digest != layer.digest) {
+            parts.push(Part {
+                digest: layer.digest.clone(),
+                size_bytes: layer.size_bytes,
+                have_bytes: blobs.have_bytes(&layer.digest),
+                is_whole: blobs.check(&layer.digest).await?,
+            });
+        }
+    }
+    Ok(parts)
+}
+
+fn refused(why: impl std::fmt::Display) -> Stop {
+    PullError::GiveUp(GiveUp::Refused { detail: why.to_string() }).into()
+}
