@@ -26,13 +26,27 @@ struct Home {
     greed: [bool; 2],
     seed: u64,
     carried: [f64; 2],
+    /// What comes towards the line: who sends from afar hears of a cut when packets are lost behind the line, and slows
+    /// down some round trips later.
+    sent: [f64; 2],
+    lag_ms: f64,
 }
 
 impl Home {
     fn new(line: Line, limits: Rates) -> Self {
         let now = Timestamp(1_000_000);
         let controller = Controller::new(limits, 1, now);
-        Self { line, queue_ms: [0.0; 2], controller, now, greed: [true; 2], seed: 7, carried: [0.0; 2] }
+        Self {
+            line,
+            queue_ms: [0.0; 2],
+            controller,
+            now,
+            greed: [true; 2],
+            seed: 7,
+            carried: [0.0; 2],
+            sent: [0.0; 2],
+            lag_ms: 200.0,
+        }
     }
 
     fn random(&mut self) -> f64 {
@@ -48,7 +62,11 @@ impl Home {
             let rates = self.controller.rates();
             for (way, rate) in [f64::from(rates.up_kbit), f64::from(rates.down_kbit)].into_iter().enumerate()
             {
-                let ours = if self.greed[way] { rate } else { 0.0 };
+                let wanted = if self.greed[way] { rate } else { 0.0 };
+                let lag_ms = if way == 1 { self.lag_ms } else { 0.0 };
+                let gone = if wanted < self.sent[way] { 1.0 - (-(STEP as f64) / lag_ms).exp() } else { 1.0 };
+                self.sent[way] += gone * (wanted - self.sent[way]);
+                let ours = self.sent[way];
                 let offered = ours + self.line.others_kbit[way];
                 let capacity = self.line.capacity_kbit[way];
                 let queue = self.queue_ms[way] + STEP as f64 * (offered / capacity - 1.0);
@@ -57,7 +75,7 @@ impl Home {
                 // Everybody gets what the line bears of what they offer.
                 let share =
                     if self.queue_ms[way] > 0.0 { (capacity / offered.max(1.0)).min(1.0) } else { 1.0 };
-                self.carried[way] = 0.9 * self.carried[way] + 0.1 * ours * share;
+                self.carried[way] = 0.9 * self.carried[way] + 0.1 * (ours * share).min(wanted);
             }
             mean += self.carried[1];
             if step % (PROBE / STEP) == 0 {
@@ -92,9 +110,10 @@ fn line(up: f64, down: f64) -> Line {
 fn a_greedy_tenant_leaves_the_ping_alone_and_gets_most_of_the_line() {
     let mut home = Home::new(line(1e9, 40_000.0), limits(1_000_000));
     home.greed = [false, true];
-    home.run(60_000);
+    home.run(30_000);
     let (waits, mean) = home.run(120_000);
-    assert!(at(0.95, waits.clone()) <= 5.0, "{:.1} ms", at(0.95, waits));
+    println!("{:.1} ms at 95 %, {:.1} at 99, {mean:.0}", at(0.95, waits.clone()), at(0.99, waits.clone()));
+    assert!(at(0.99, waits.clone()) <= 5.0, "{:.1} ms", at(0.99, waits));
     assert!(mean > 0.85 * 40_000.0, "{mean:.0} of 40000 kbit/s");
 }
 
@@ -201,6 +220,21 @@ proptest! {
         prop_assert!(late <= 5.0 + jitter_us / 1_000.0, "{late:.1} ms");
         let rate = if is_down { home.controller.rates().down_kbit } else { home.controller.rates().up_kbit };
         prop_assert!(f64::from(rate) > 0.6 * capacity, "{rate} of {capacity:.0}");
+    }
+
+    /// However slowly those who send hear of a cut, it is one cut's worth that is lost.
+    #[test]
+    fn senders_that_hear_late_cost_neither_the_game_nor_the_line(
+        capacity in 10_000_f64..200_000.0,
+        lag_ms in 20_f64..600.0,
+    ) {
+        let mut home = Home::new(line(1e9, capacity), limits(1_000_000));
+        (home.greed, home.lag_ms) = ([false, true], lag_ms);
+        home.run(60_000);
+        let (waits, mean) = home.run(120_000);
+        let late = at(0.99, waits);
+        prop_assert!(late <= 5.0, "{late:.1} ms");
+        prop_assert!(mean > 0.75 * capacity, "{mean:.0} of {capacity:.0}");
     }
 
     /// Whatever it is told, the rates stay within the owner's limits and above the floor.
