@@ -9,7 +9,7 @@ use nightjar_core::images::ImageSettings;
 use nightjar_core::lease::LeaseId;
 use nightjar_core::network::NetworkSettings;
 use nightjar_core::night::Account;
-use nightjar_core::policy::{BlockReason, Runtime};
+use nightjar_core::policy::{BlockReason, OddContainer, Runtime};
 use nightjar_core::settings::Settings;
 use nightjar_core::sweep::WorkKind;
 use nightjar_core::time::Timestamp;
@@ -41,8 +41,8 @@ pub(crate) enum Message {
     Settings(oneshot::Sender<Option<Box<Settings>>>),
     /// Something that is no change of the host's.
     Notice(Notice),
-    /// What the doctor says.
-    Checks(oneshot::Sender<Vec<Check>>),
+    /// What the doctor says, of these containers among other things.
+    Checks(Vec<OddContainer>, oneshot::Sender<Vec<Check>>),
     /// The images that are here.
     Images(oneshot::Sender<Vec<String>>),
     /// Images on their way here.
@@ -164,7 +164,7 @@ impl Owner {
                 return;
             }
             Message::Notice(notice) => return self.perform(Effect::Notify(notice)),
-            Message::Checks(answer) => return drop(answer.send(self.checks())),
+            Message::Checks(odd, answer) => return drop(answer.send(self.checks(&odd))),
             Message::Images(answer) => {
                 let present = match &self.host.snapshot().runtime {
                     Runtime::Ready { images, .. } => images.clone(),
@@ -200,11 +200,12 @@ impl Owner {
         self.show();
     }
 
-    fn checks(&self) -> Vec<Check> {
+    fn checks(&self, odd: &[OddContainer]) -> Vec<Check> {
         let view = self.host.view(self.clock.now());
         let language = view.settings.language.unwrap_or(self.around.system_language);
         let local_time = self.around.local_time;
-        checks(self.host.snapshot(), &view.helper, &view.settings, language, &|at| local_time.clock(at))
+        let clock = |at| local_time.clock(at);
+        checks(self.host.snapshot(), odd, &view.helper, &view.settings, language, &clock)
     }
 
     fn take(&mut self, input: Input) {

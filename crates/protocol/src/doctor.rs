@@ -1,6 +1,8 @@
 //! What the doctor says of this PC: each thing that lending needs, whether it is there, and how to mend it.
 
-use nightjar_core::policy::{BlockReason, MIN_DRIVER_MAJOR, Market, Presence, Runtime, Snapshot};
+use nightjar_core::policy::{
+    BlockReason, MIN_DRIVER_MAJOR, Market, OddContainer, Presence, Runtime, Snapshot,
+};
 use nightjar_core::power::HelperStanding;
 use nightjar_core::settings::{Language, Settings};
 use nightjar_core::signal::Standing;
@@ -40,6 +42,7 @@ pub struct Check {
 #[must_use]
 pub fn checks(
     snapshot: &Snapshot,
+    odd: &[OddContainer],
     helper: &HelperStanding,
     settings: &Settings,
     language: Language,
@@ -50,6 +53,7 @@ pub fn checks(
     let mut checks = vec![doctor.driver(snapshot), doctor.engine(&snapshot.runtime)];
     checks.extend(doctor.versions(&snapshot.runtime, settings));
     checks.extend(doctor.walls(&snapshot.runtime));
+    checks.extend(odd.iter().map(|container| doctor.odd(container)));
     checks.push(doctor.images(&snapshot.runtime));
     checks.push(doctor.presence(snapshot, settings));
     checks.extend(doctor.signs(snapshot));
@@ -145,6 +149,12 @@ impl Doctor<'_> {
             true => say("users", CheckStanding::Good, "check-users-mapped"),
             false => say("users", CheckStanding::Optional, "check-users-plain"),
         });
+        if engine.is_unfiltered {
+            found.push(say("defaults", CheckStanding::Optional, "check-defaults-unfiltered"));
+        }
+        if engine.has_other_runtime {
+            found.push(say("defaults", CheckStanding::Optional, "check-defaults-runtime"));
+        }
         if engine.has_gvisor {
             found.push(say("gvisor", CheckStanding::Optional, "check-gvisor-unused"));
         }
@@ -154,6 +164,17 @@ impl Doctor<'_> {
             found.push(Check { command, ..check });
         }
         found
+    }
+
+    /// A container that we did not make so.
+    fn odd(&self, container: &OddContainer) -> Check {
+        let (key, name, image) = match container {
+            OddContainer::Privileged { name } => ("check-containers-privileged", name, String::new()),
+            OddContainer::UnknownImage { name, image } => ("check-containers-unknown", name, image.clone()),
+        };
+        let sentence = self.texts.with(key, &[("name", name.clone()), ("image", image)]);
+        let command = Some(format!("docker stop {name}"));
+        Check { command, ..self.check("containers", CheckStanding::Optional, sentence) }
     }
 
     fn images(&self, runtime: &Runtime) -> Check {
@@ -251,7 +272,7 @@ mod tests {
 
     fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
         let helper = HelperStanding::NotInstalled;
-        checks(snapshot, &helper, &Settings::default(), language, &|_| String::from("12:00"))
+        checks(snapshot, &[], &helper, &Settings::default(), language, &|_| String::from("12:00"))
     }
 
     #[test]
@@ -283,12 +304,19 @@ mod tests {
 
     #[test]
     fn walls_that_lack_or_are_not_used_are_told_in_both_languages() {
-        let engine = EngineFacts { is_open_to_network: true, maps_users: false, has_gvisor: true };
+        let engine = EngineFacts {
+            is_open_to_network: true,
+            maps_users: false,
+            has_gvisor: true,
+            is_unfiltered: true,
+            has_other_runtime: true,
+        };
         let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
         let snapshot = Snapshot { runtime, ..Snapshot::default() };
         for language in [Language::English, Language::SimplifiedChinese] {
             let found = look(&snapshot, language);
-            for id in ["socket", "users", "gvisor"] {
+            assert_eq!(found.iter().filter(|check| check.id == "defaults").count(), 2);
+            for id in ["socket", "users", "gvisor", "defaults"] {
                 let check = found.iter().find(|check| check.id == id).unwrap();
                 assert_eq!(check.standing, CheckStanding::Optional);
                 assert!(
@@ -296,6 +324,24 @@ mod tests {
                     "{check:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn containers_that_are_not_as_ours_are_told_by_their_names_in_both_languages() {
+        let odd = [
+            OddContainer::Privileged { name: "by-hand".into() },
+            OddContainer::UnknownImage { name: "stranger".into(), image: "debian:12".into() },
+        ];
+        let (snapshot, helper) = (Snapshot::default(), HelperStanding::NotInstalled);
+        for language in [Language::English, Language::SimplifiedChinese] {
+            let found = checks(&snapshot, &odd, &helper, &Settings::default(), language, &|_| String::new());
+            let told: Vec<&Check> = found.iter().filter(|check| check.id == "containers").collect();
+            assert_eq!(told.len(), 2);
+            assert!(told[0].sentence.contains("by-hand") && told[0].sentence.contains("--privileged"));
+            assert!(told[1].sentence.contains("stranger") && told[1].sentence.contains("debian:12"));
+            assert_eq!(told[1].command.as_deref(), Some("docker stop stranger"));
+            assert!(!told[0].title.starts_with("check-"), "{told:?}");
         }
     }
 

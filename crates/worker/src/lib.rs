@@ -28,6 +28,7 @@ pub mod floors;
 mod lease_task;
 mod line;
 mod load;
+mod odd_containers;
 mod own_networks;
 mod preparation;
 mod probe;

@@ -24,6 +24,8 @@ const IMAGES_SETTLE: Duration = Duration::from_millis(300);
 const PING_WITH_JOBS: Duration = Duration::from_secs(3);
 const PING_IDLE: Duration = Duration::from_secs(30);
 const LONGEST_TOOL_OUTPUT: usize = 4_096;
+/// What starts containers where the owner has changed nothing; older Engines tell of none.
+const USUAL_RUNTIMES: [&str; 3] = ["", "runc", "io.containerd.runc.v2"];
 
 pub(crate) struct Probe<'a> {
     pub engine: &'a Engine,
@@ -125,6 +127,11 @@ fn facts(info: &SystemInfo) -> EngineFacts {
         is_open_to_network: says(&info.warnings, "API is accessible on http://"),
         maps_users: says(&info.security_options, "name=userns"),
         has_gvisor: info.runtimes.iter().flatten().any(|(name, _)| name.contains("runsc")),
+        is_unfiltered: says(&info.security_options, "profile=unconfined"),
+        has_other_runtime: info
+            .default_runtime
+            .as_deref()
+            .is_some_and(|name| !USUAL_RUNTIMES.contains(&name)),
     }
 }
 
@@ -209,9 +216,26 @@ mod tests {
             security_options: Some(vec!["name=seccomp,profile=default".into(), "name=userns".into()]),
             ..SystemInfo::default()
         };
-        let known = EngineFacts { is_open_to_network: true, maps_users: true, has_gvisor: false };
+        let known = EngineFacts { is_open_to_network: true, maps_users: true, ..EngineFacts::default() };
         assert_eq!(facts(&info), known);
         assert_eq!(facts(&SystemInfo::default()), EngineFacts::default());
+    }
+
+    #[test]
+    fn an_engine_whose_defaults_were_made_wider_is_known() {
+        let info = SystemInfo {
+            security_options: Some(vec!["name=seccomp,profile=unconfined".into()]),
+            default_runtime: Some("nvidia".into()),
+            ..SystemInfo::default()
+        };
+        let known = EngineFacts { is_unfiltered: true, has_other_runtime: true, ..EngineFacts::default() };
+        assert_eq!(facts(&info), known);
+        let usual = SystemInfo {
+            security_options: Some(vec!["name=seccomp,profile=default".into()]),
+            default_runtime: Some("runc".into()),
+            ..SystemInfo::default()
+        };
+        assert_eq!(facts(&usual), EngineFacts::default());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use nightjar_core::host::{LoadEvent, StopHow, WorkerEvent, WorkerFate};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::network::Rates;
 use nightjar_core::parting::Parting;
-use nightjar_core::policy::Runtime;
+use nightjar_core::policy::{OddContainer, Runtime};
 use nightjar_core::settings::Settings;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -20,6 +20,7 @@ use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, Ours, Standing};
 use crate::lease_task::{Begin, Ending, LeaseTask, Order, Ports};
 use crate::load::{LoadTask, LoadWish};
+use crate::odd_containers::odd_containers;
 use crate::probe::Probe;
 use crate::pull::{Puller, Shelf};
 use crate::removal::{epoch_of, is_gateway, is_worker, labels_of, lease_of, remove_all};
@@ -112,6 +113,14 @@ impl Workers {
     /// Whether containers can run here; answers within about two seconds.
     pub async fn probe(&self) -> Runtime {
         self.inner.probe().runtime().await
+    }
+
+    /// Running containers that bear our label and are not as we make them.
+    ///
+    /// # Errors
+    /// When the Engine does not answer.
+    pub async fn odd_containers(&self) -> Result<Vec<OddContainer>, EngineError> {
+        odd_containers(&self.inner.engine, &self.inner.config.catalogue, &self.inner.shelf).await
     }
 
     /// Calls `on_change` with what [`Workers::probe`] would say now, and each time that changes: an Engine that ends is

@@ -53,6 +53,20 @@ pub struct EngineFacts {
     pub maps_users: bool,
     /// gVisor is installed.
     pub has_gvisor: bool,
+    /// Its settings take the system-call filter off every container that brings none.
+    pub is_unfiltered: bool,
+    /// Its settings start every container by something else than runc, e.g. NVIDIA's runtime, which hands out cards that
+    /// nobody asked for.
+    pub has_other_runtime: bool,
+}
+
+/// A running container that bears our label and is not as we make them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OddContainer {
+    /// It may do what root may do on this PC.
+    Privileged { name: String },
+    /// Its image is none of the catalogue's.
+    UnknownImage { name: String, image: String },
 }
 
 /// A component below its floor.
