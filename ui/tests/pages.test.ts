@@ -344,6 +344,51 @@ test("a question that cannot be answered is told", async () => {
   expect(screen.getAllByRole("alert")[0]?.textContent).toContain("the journal is gone");
 });
 
+test("a repair runs after a click and a question, says what it did, and all is looked at again", async () => {
+  const { backend } = await open("help");
+  const looks = () => backend.asked.filter((question) => question.question === "checks").length;
+  const before = looks();
+  await fireEvent.click(screen.getByTestId("repair-engine"));
+  expect(screen.getByTestId("confirm").textContent).toContain("group docker");
+  expect(backend.asked.some((question) => question.question === "repair")).toBe(false);
+  await fireEvent.click(screen.getByTestId("confirm-yes"));
+  await settled();
+  expect(backend.asked).toContainEqual({ question: "repair", repair: "docker" });
+  expect(screen.getByTestId("check-engine").textContent).toContain("docker is started");
+  expect(looks()).toBe(before + 1);
+});
+
+test("a PC where nobody can be asked shows the command and why", async () => {
+  const { backend } = await open("help");
+  const answer = backend.ask.bind(backend);
+  backend.ask = async (question) =>
+    question.question === "repair"
+      ? { reply: "repaired", data: { outcome: "unavailable", detail: "No authentication agent found." } }
+      : answer(question);
+  await fireEvent.click(screen.getByTestId("repair-helper"));
+  await fireEvent.click(screen.getByTestId("confirm-yes"));
+  await settled();
+  const check = screen.getByTestId("check-helper").textContent;
+  expect(check).toContain("No authentication agent found.");
+  expect(check).toContain("sudo systemctl enable --now nightjar-helper.socket");
+});
+
+test("an unsafe version is accepted knowingly, after a question", async () => {
+  const { backend } = await open("help", recordedView(), (backend) => {
+    const answer = backend.ask.bind(backend);
+    const check = { id: "versions", standing: "bad", title: "Versions", sentence: "runc is old", command: null, repair: null };
+    backend.ask = async (question) =>
+      question.question === "checks"
+        ? { reply: "checks", data: [{ ...check, standing: "bad" as const, accepts: "runc 1.1.5" }] }
+        : answer(question);
+  });
+  await fireEvent.click(screen.getByTestId("accept-versions"));
+  expect(backend.sent).toEqual([]);
+  await fireEvent.click(screen.getByTestId("confirm-yes"));
+  await settled();
+  expect(saved(backend).accepted_versions).toEqual(["runc 1.1.5"]);
+});
+
 test("a report is read before it is saved", async () => {
   const { backend } = await open("help");
   expect(screen.queryByTestId("save-report")).toBeNull();

@@ -19,7 +19,9 @@ const SHELLS: [(&str, &str); 3] = [
     ("fish", "usr/share/fish/vendor_completions.d/nightjar.fish"),
 ];
 /// From, to.
-const FILES: [(&str, &str); 8] = [
+const SCRIPT: (&str, &str) = ("installer/nightjar-repair", "usr/libexec/nightjar/nightjar-repair");
+const FILES: [(&str, &str); 9] = [
+    ("installer/org.nightjar.repair.policy", "usr/share/polkit-1/actions/org.nightjar.repair.policy"),
     ("installer/nightjar-helper.service", "lib/systemd/system/nightjar-helper.service"),
     ("installer/nightjar-helper.socket", "lib/systemd/system/nightjar-helper.socket"),
     ("installer/nightjar.sysusers.conf", "usr/lib/sysusers.d/nightjar.conf"),
@@ -84,6 +86,7 @@ fn deb(profile: &str) -> Done {
     for (from, to) in FILES {
         copy(&root().join(from), &tree.join(to), 0o644)?;
     }
+    copy(&root().join(SCRIPT.0), &tree.join(SCRIPT.1), 0o755)?;
     words(&binaries.join("nightjar"), &tree)?;
     control(&tree)?;
     let package = folder().join(format!("nightjar_{}_{}.deb", version()?, architecture()?));

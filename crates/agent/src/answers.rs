@@ -42,6 +42,7 @@ impl AgentHandle {
             Question::Night { since, until } => Reply::Night(Box::new(self.why(since, Some(until)).await?)),
             Question::SaveBooks { span } => self.save_books(span).await?,
             Question::Checks => Reply::Checks(self.checks().await?),
+            Question::Repair { repair } => Reply::Repaired(self.repairs.run(repair).await?),
             Question::Images => Reply::Images(self.images().await?),
             Question::PulledImages => self.pulled_images(ImagesOrder::List).await?,
             Question::PullImage { name } => self.pulled_images(ImagesOrder::Pull { name }).await?,
@@ -99,7 +100,11 @@ impl AgentHandle {
         // The Engine's silence is a check of its own.
         let odd = self.workers.odd_containers().await.unwrap_or_default();
         self.messages.send(Message::Checks(odd, answer)).map_err(|_| ending())?;
-        answered.await.map_err(|_| ending())
+        let mut checks = answered.await.map_err(|_| ending())?;
+        if !self.repairs.are_possible() {
+            checks.iter_mut().for_each(|check| check.repair = None);
+        }
+        Ok(checks)
     }
 
     /// The images that this host may start, and which of them are here.

@@ -7,6 +7,9 @@ use nightjar_protocol::helper::{HELPER_SOCKET, HELPER_SOCKET_ENV};
 use nightjar_worker::EngineAddress;
 use nightjar_worker::catalogue::Catalogue;
 
+/// Where the package puts it; polkit's file names the same place.
+const REPAIR_PROGRAM: &str = "/usr/libexec/nightjar/nightjar-repair";
+
 /// See each field; [`AgentConfig::from_environment`] fills in what the platform is used to.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -20,6 +23,8 @@ pub struct AgentConfig {
     pub engine: EngineAddress,
     /// Socket of the privileged helper (`NIGHTJAR_HELPER`); Nightjar does without where there is none.
     pub helper: PathBuf,
+    /// What mends, as root, what the doctor has found (`NIGHTJAR_REPAIR`).
+    pub repair_program: PathBuf,
     /// Where the kernel shows the power states of the cards, which are looked at before a card is (`NIGHTJAR_SYSFS`).
     pub sysfs: PathBuf,
     /// Images beside those that this program ships (`NIGHTJAR_CATALOGUE`, with the key in `NIGHTJAR_CATALOGUE_KEY`).
@@ -85,6 +90,17 @@ impl AgentConfig {
             .transpose()?;
         let use_keyring = std::env::var("NIGHTJAR_KEYRING").map_or(true, |value| value != "file");
         let helper = given(HELPER_SOCKET_ENV).unwrap_or_else(|| PathBuf::from(HELPER_SOCKET));
-        Ok(Self { data_dir, settings_path, runtime_dir, engine, helper, sysfs, own_catalogue, use_keyring })
+        let repair_program = given("NIGHTJAR_REPAIR").unwrap_or_else(|| PathBuf::from(REPAIR_PROGRAM));
+        Ok(Self {
+            data_dir,
+            settings_path,
+            runtime_dir,
+            engine,
+            helper,
+            repair_program,
+            sysfs,
+            own_catalogue,
+            use_keyring,
+        })
     }
 }

@@ -21,6 +21,7 @@ use crate::journal::Journal;
 use crate::owner::Message;
 use crate::papers::LastReport;
 use crate::pulls::PullOrder;
+use crate::repairs::Repairs;
 use crate::volumes::Volumes;
 
 #[derive(Clone)]
@@ -37,6 +38,7 @@ pub struct AgentHandle {
     pub(crate) past: mpsc::UnboundedSender<Past>,
     pub(crate) last_report: LastReport,
     pub(crate) volumes: Volumes,
+    pub(crate) repairs: Repairs,
     pub(crate) ending: Arc<Ending>,
 }
 

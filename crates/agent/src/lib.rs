@@ -27,6 +27,7 @@ mod owner;
 mod papers;
 mod power;
 mod pulls;
+mod repairs;
 mod scribe;
 mod sensors;
 mod session;

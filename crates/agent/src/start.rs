@@ -32,6 +32,7 @@ use crate::network::Network;
 use crate::owner::{Hands, LinkOrder, Message, Owner};
 use crate::papers::LastReport;
 use crate::pulls::Pulls;
+use crate::repairs::Repairs;
 use crate::scribe::{Scribe, Writing};
 use crate::sensors::{self, Sampling, Watched};
 use crate::session::Session;
@@ -275,6 +276,7 @@ impl Parts {
             pulls,
             workers: self.workers.clone(),
             volumes: volumes.clone(),
+            repairs: Repairs::by(self.config.repair_program.clone()),
             ending: Arc::new(Ending { asked: Mutex::new(Some(asked)), over: over_inbox }),
         };
         let listener = control::listen(&self.config.runtime_dir).with_context(|| {

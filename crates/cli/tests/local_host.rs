@@ -9,8 +9,12 @@ mod stage;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nightjar_protocol::control::{ControlAnswer, ControlRequest};
+use nightjar_protocol::doctor::{Repair, RepairOutcome};
+use nightjar_protocol::window::{Question, Reply};
 use stage::{Run, Stage, command, finish};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::time::timeout;
 
@@ -25,9 +29,20 @@ struct Host<'a> {
 impl<'a> Host<'a> {
     /// Started, and ready; `input` is what its standard input says.
     async fn start(stage: &'a Stage, arguments: &[&str], input: &str) -> Self {
+        Self::start_in(stage, &[], arguments, input).await
+    }
+
+    /// The same with variables of its own.
+    async fn start_in(
+        stage: &'a Stage,
+        variables: &[(&str, String)],
+        arguments: &[&str],
+        input: &str,
+    ) -> Self {
         let no_engine = format!("unix://{}", stage.folder.path().join("no-engine.sock").display());
         let arguments = [&["host", "--json", "--docker", &no_engine], arguments].concat();
         let mut command = stage.command(&arguments);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
@@ -38,6 +53,20 @@ impl<'a> Host<'a> {
 
     async fn ask(&self, arguments: &[&str]) -> Run {
         timeout(WITHIN, self.stage.run(arguments)).await.unwrap()
+    }
+
+    /// A page's question, over the control socket.
+    async fn question(&self, question: Question) -> Reply {
+        let mut stream = UnixStream::connect(self.ready["control"].as_str().unwrap()).await.unwrap();
+        let mut line = serde_json::to_string(&ControlRequest::Ask(question)).unwrap();
+        line.push('\n');
+        stream.write_all(line.as_bytes()).await.unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        let answer = timeout(WITHIN, lines.next_line()).await.unwrap().unwrap().unwrap();
+        match serde_json::from_str(&answer).unwrap() {
+            ControlAnswer::Reply(Ok(reply)) => *reply,
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn ended(mut self) -> Option<i32> {
@@ -236,4 +265,52 @@ async fn looks_on(host: &Host<'_>, web: &reqwest::Client) {
     assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     assert_eq!(timeout(WITHIN, second.wait()).await.unwrap().unwrap().code(), Some(0));
     assert_eq!(host.ask(&["status"]).await.code, 0, "the host goes on");
+}
+
+/// In place of the system's pkexec one that asks nobody for a password, and shows the programme an /etc of its own.
+const ASKER: &str = r#"#!/bin/sh -e
+here=$(dirname "$0")
+[ "$1" = --disable-internal-agent ] && shift
+[ ! -e "$here/closed" ] || exit 126
+[ "$(id -u)" -eq 0 ] || root='sudo --non-interactive --'
+exec $root unshare --mount --propagation private sh -ec \
+    'mount --bind "$1/etc" /etc; shift; export PKEXEC_UID=1234; exec "$@"' sh "$here" "$@"
+"#;
+
+/// From a page's question by the real host to the real programme, which runs as root and changes a real file of groups.
+#[tokio::test]
+async fn a_repair_that_the_owner_asked_for_runs_as_root_and_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let stage = Stage::start().await;
+    let folder = stage.folder.path().join("asker");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    std::fs::create_dir_all(folder.join("etc")).unwrap();
+    write("pkexec", ASKER);
+    std::fs::set_permissions(folder.join("pkexec"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    write("etc/passwd", "root:x:0:0::/root:/bin/sh\nowner:x:1234:1234::/home/owner:/bin/sh\n");
+    write("etc/group", "root:x:0:\nowner:x:1234:\nnightjar:x:990:\n");
+    write("etc/shadow", "root:*:19000::::::\nowner:*:19000::::::\n");
+    write("etc/gshadow", "root:*::\nowner:!::\nnightjar:!::\n");
+    write("etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\n");
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let program = std::fs::canonicalize("../../installer/nightjar-repair").unwrap();
+    let variables = [("PATH", path), ("NIGHTJAR_REPAIR", program.display().to_string())];
+    let host = Host::start_in(&stage, &variables, &[], "").await;
+
+    let Reply::Checks(checks) = host.question(Question::Checks).await else { panic!("no checks") };
+    let engine = checks.iter().find(|check| check.id == "engine").unwrap();
+    assert_eq!(engine.repair, Some(Repair::Docker), "{checks:?}");
+    let ask = async |repair| match host.question(Question::Repair { repair }).await {
+        Reply::Repaired(outcome) => outcome,
+        other => panic!("{other:?}"),
+    };
+    let RepairOutcome::Done { output } = ask(Repair::HelperGroup).await else { panic!("not done") };
+    assert!(output.contains("owner is in the group nightjar now"), "{output}");
+    let groups = std::fs::read_to_string(folder.join("etc/group")).unwrap();
+    assert!(groups.contains("nightjar:x:990:owner\n"), "{groups}");
+
+    write("closed", "");
+    assert_eq!(ask(Repair::HelperGroup).await, RepairOutcome::Declined);
+    assert_eq!(host.ask(&["quit"]).await.code, 0);
 }

@@ -36,6 +36,57 @@ pub struct Check {
     pub sentence: String,
     /// The command that mends it, for a terminal.
     pub command: Option<String>,
+    /// What mends it by itself, where this PC lets an owner do that.
+    pub repair: Option<Repair>,
+    /// What the owner may accept knowingly instead, as the settings name it.
+    pub accepts: Option<String>,
+}
+
+/// What the doctor can mend by itself. A page names one of these and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Repair {
+    /// Install and start the Engine, and let the owner use it.
+    Docker,
+    /// Bring the Engine and what belongs to it up to date.
+    Versions,
+    /// Start the helper.
+    HelperSocket,
+    /// Let the owner use the helper.
+    HelperGroup,
+}
+
+impl Repair {
+    pub const ALL: [Self; 4] = [Self::Docker, Self::Versions, Self::HelperSocket, Self::HelperGroup];
+
+    /// What the programme that mends is told.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Versions => "versions",
+            Self::HelperSocket => "helper-socket",
+            Self::HelperGroup => "helper-group",
+        }
+    }
+}
+
+/// What became of a repair. What the programme said is in English.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum RepairOutcome {
+    Done {
+        output: String,
+    },
+    Failed {
+        output: String,
+    },
+    /// The owner gave no password.
+    Declined,
+    /// Nobody could be asked for it here.
+    Unavailable {
+        detail: String,
+    },
 }
 
 /// All of it, in the order in which a PC is set up.
@@ -75,7 +126,7 @@ struct Doctor<'a> {
 impl Doctor<'_> {
     fn check(&self, id: &str, standing: CheckStanding, sentence: String) -> Check {
         let title = self.texts.plain(&format!("check-{id}"));
-        Check { id: id.to_owned(), standing, title, sentence, command: None }
+        Check { id: id.to_owned(), standing, title, sentence, command: None, repair: None, accepts: None }
     }
 
     fn blocked(&self, id: &str, reason: &BlockReason) -> Check {
@@ -108,7 +159,7 @@ impl Doctor<'_> {
                 let check = self.blocked("engine", &BlockReason::NoDocker { detail: detail.clone() });
                 let command =
                     cfg!(target_os = "linux").then(|| "sudo systemctl enable --now docker".to_owned());
-                Check { command, ..check }
+                Check { command, repair: Some(Repair::Docker), ..check }
             }
             Runtime::Ready { .. } => {
                 self.check("engine", CheckStanding::Good, self.texts.plain("check-engine-good"))
@@ -132,7 +183,7 @@ impl Doctor<'_> {
                 let sentence = self.texts.with("check-versions-accepted", &values);
                 return Check { standing: CheckStanding::Optional, sentence, ..check };
             }
-            check
+            Check { repair: Some(Repair::Versions), accepts: Some(version.key()), ..check }
         });
         found.collect()
     }
@@ -260,7 +311,12 @@ impl Doctor<'_> {
     fn helper(&self, helper: &HelperStanding, settings: &Settings) -> Check {
         let note = power_note(helper, settings, self.texts);
         let standing = if note.can_be_set { CheckStanding::Good } else { CheckStanding::Optional };
-        Check { command: note.command, ..self.check("helper", standing, note.sentence) }
+        let repair = match helper {
+            HelperStanding::NotInstalled | HelperStanding::NotAnswering { .. } => Some(Repair::HelperSocket),
+            HelperStanding::NotAllowed => Some(Repair::HelperGroup),
+            _ => None,
+        };
+        Check { command: note.command, repair, ..self.check("helper", standing, note.sentence) }
     }
 }
 
@@ -299,6 +355,8 @@ mod tests {
             }
             let helper = found.iter().find(|check| check.id == "helper").unwrap();
             assert!(helper.standing == CheckStanding::Optional && helper.command.is_some());
+            let repairs: Vec<Repair> = found.iter().filter_map(|check| check.repair).collect();
+            assert_eq!(repairs, [Repair::Docker, Repair::HelperSocket]);
         }
     }
 

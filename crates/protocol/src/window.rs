@@ -10,7 +10,7 @@ use nightjar_core::volume::Volume;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::doctor::Check;
+use crate::doctor::{Check, Repair, RepairOutcome};
 use crate::error::ErrorCode;
 use crate::images::PulledImages;
 use crate::night::Night;
@@ -42,6 +42,10 @@ pub enum Question {
         span: Span,
     },
     Checks,
+    /// Mends something, after the system has asked for a password.
+    Repair {
+        repair: Repair,
+    },
     Images,
     /// What became of the last jobs' containers.
     Steps,
@@ -85,6 +89,7 @@ pub enum Reply {
     Nights(Vec<NightTakings>),
     Night(Box<Night>),
     Checks(Vec<Check>),
+    Repaired(RepairOutcome),
     Images(Vec<ImageLine>),
     /// The newest first.
     Steps(Vec<StepLine>),

@@ -28,6 +28,23 @@ fn use_it(root: &CleanRoot, desktop: &Desktop, folder: &std::path::Path) {
     wait_for("the app to end", SOON, || Ok((!app.is_running()).then_some(()))).unwrap();
 }
 
+/// The program that mends, as pkexec would start it: for an account, with one word.
+fn repair_it(root: &CleanRoot) {
+    let repair = |word: &str| {
+        root.run(&["env", "PKEXEC_UID=1234", "/usr/libexec/nightjar/nightjar-repair", word])
+            .map_err(|error| format!("{error:#}"))
+    };
+    assert!(repair("helper-group").unwrap_err().contains("no account with the number 1234"));
+    root.run(&["useradd", "--uid", "1234", "owner"]).unwrap();
+    assert!(repair("helper-group").unwrap().contains("owner is in the group nightjar now"));
+    assert!(root.run(&["id", "-nG", "owner"]).unwrap().split_whitespace().any(|group| group == "nightjar"));
+    assert_eq!(repair("helper-group").unwrap().trim(), "", "what is so already is left");
+    assert!(repair("helper-socket").unwrap_err().contains("does not run systemd"));
+    assert!(repair("versions").unwrap_err().contains("came from no package"));
+    assert!(repair("docker; reboot").unwrap_err().contains("nothing that it mends"));
+    root.run(&["userdel", "owner"]).unwrap();
+}
+
 #[test]
 fn the_package_installs_runs_upgrades_and_leaves_nothing() {
     let package = debian_package().unwrap();
@@ -48,6 +65,8 @@ fn the_package_installs_runs_upgrades_and_leaves_nothing() {
     for file in [
         "usr/libexec/nightjar/nightjar-helper",
         "usr/libexec/nightjar/nightjar-window",
+        "usr/libexec/nightjar/nightjar-repair",
+        "usr/share/polkit-1/actions/org.nightjar.repair.policy",
         "usr/share/applications/nightjar.desktop",
         "usr/share/icons/hicolor/scalable/apps/nightjar.svg",
         "usr/share/bash-completion/completions/nightjar",
@@ -58,6 +77,8 @@ fn the_package_installs_runs_upgrades_and_leaves_nothing() {
     ] {
         assert!(root.path(file).symlink_metadata().is_ok(), "{file} is missing");
     }
+
+    repair_it(&root);
 
     let desktop = Desktop::start(scratch.path()).unwrap();
     use_it(&root, &desktop, scratch.path());

@@ -8,10 +8,11 @@ import type { Invitation } from "./Invitation";
 import type { Night } from "./Night";
 import type { NightTakings } from "./NightTakings";
 import type { PulledImages } from "./PulledImages";
+import type { RepairOutcome } from "./RepairOutcome";
 import type { StepLine } from "./StepLine";
 import type { Volume } from "./Volume";
 
 /**
  * The answer to a [`Question`].
  */
-export type Reply = { "reply": "history", "data": Array<CardHistory> } | { "reply": "books", "data": Books } | { "reply": "nights", "data": Array<NightTakings> } | { "reply": "night", "data": Night } | { "reply": "checks", "data": Array<Check> } | { "reply": "images", "data": Array<ImageLine> } | { "reply": "steps", "data": Array<StepLine> } | { "reply": "report", "data": { text: string, } } | { "reply": "saved", "data": { path: string, } } | { "reply": "pulled_images", "data": PulledImages } | { "reply": "volumes", "data": Array<Volume> } | { "reply": "invitation", "data": Invitation | null } | { "reply": "desktop", "data": DesktopFacts } | { "reply": "done" };
+export type Reply = { "reply": "history", "data": Array<CardHistory> } | { "reply": "books", "data": Books } | { "reply": "nights", "data": Array<NightTakings> } | { "reply": "night", "data": Night } | { "reply": "checks", "data": Array<Check> } | { "reply": "repaired", "data": RepairOutcome } | { "reply": "images", "data": Array<ImageLine> } | { "reply": "steps", "data": Array<StepLine> } | { "reply": "report", "data": { text: string, } } | { "reply": "saved", "data": { path: string, } } | { "reply": "pulled_images", "data": PulledImages } | { "reply": "volumes", "data": Array<Volume> } | { "reply": "invitation", "data": Invitation | null } | { "reply": "desktop", "data": DesktopFacts } | { "reply": "done" };

@@ -404,12 +404,16 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
             title: texts.say("check-driver"),
             sentence: texts.say("check-driver-good", { version: "550.54" }),
             command: null,
+            repair: null,
+            accepts: null,
           },
-          { id: "engine", standing: "bad", title: texts.say("check-engine"), sentence: "connection refused", command: "sudo systemctl enable --now docker" },
-          { id: "helper", standing: "optional", title: texts.say("check-helper"), sentence: texts.say("power-not-installed"), command: "sudo systemctl enable --now nightjar-helper.socket" },
+          { id: "engine", standing: "bad", title: texts.say("check-engine"), sentence: "connection refused", command: "sudo systemctl enable --now docker", repair: "docker", accepts: null },
+          { id: "helper", standing: "optional", title: texts.say("check-helper"), sentence: texts.say("power-not-installed"), command: "sudo systemctl enable --now nightjar-helper.socket", repair: "helper_socket", accepts: null },
         ],
       };
     }
+    case "repair":
+      return { reply: "repaired", data: { outcome: "done", output: "docker is started, and starts with the system." } };
     case "images":
       return {
         reply: "images",

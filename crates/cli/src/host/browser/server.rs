@@ -29,6 +29,8 @@ const LARGEST_BODY_BYTES: usize = 512 * 1024;
 const MOST_STREAMS: usize = 8;
 /// A market has ten seconds to take a pairing code, a driver some for a check.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// A little more than the host gives to one.
+const REPAIRED_WITHIN: Duration = Duration::from_secs(31 * 60);
 /// So often an empty line says that the stream lives, also while nothing changes.
 const BEAT: Duration = Duration::from_secs(15);
 
@@ -87,7 +89,11 @@ impl Hall {
     /// One question to the host.
     async fn put(&self, request: ControlRequest) -> Result<ControlAnswer, Lost> {
         let asking = async { Client::connect(&self.runtime_dir).await?.request(&request).await };
-        match tokio::time::timeout(ANSWER_WITHIN, asking).await {
+        let within = match &request {
+            ControlRequest::Ask(Question::Repair { .. }) => REPAIRED_WITHIN,
+            _ => ANSWER_WITHIN,
+        };
+        match tokio::time::timeout(within, asking).await {
             Ok(answer) => answer.map_err(|error| Lost(format!("{error:#}"))),
             Err(_) => Err(Lost(String::from("the host does not answer"))),
         }
