@@ -151,7 +151,7 @@ impl Session {
 
     fn take(&self, order: ToHost) -> anyhow::Result<()> {
         match order {
-            ToHost::Offer(terms) => self.tell(MarketInput::Offer(terms)),
+            ToHost::Offer(terms) => self.tell(MarketInput::Offer(Box::new(terms))),
             ToHost::Start { lease, epoch } => self.tell(MarketInput::Start { lease, epoch }),
             ToHost::End { lease, epoch, reason } => self.tell(MarketInput::End { lease, epoch, reason }),
             ToHost::Account(account) => self.tell(MarketInput::Account(account)),

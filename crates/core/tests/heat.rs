@@ -88,7 +88,7 @@ impl Rented {
             offered_at: Timestamp(0),
             nonce: Default::default(),
         };
-        self.put(Input::Market(MarketInput::Offer(terms)));
+        self.put(Input::Market(MarketInput::Offer(Box::new(terms))));
         let access = WorkerAccess {
             ssh_host_key: "key".into(),
             jupyter_token: "token".into(),

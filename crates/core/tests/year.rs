@@ -227,7 +227,7 @@ impl Life {
                 self.offered = false;
                 self.lease += 1;
                 let terms = terms(self.lease, self.now);
-                self.input(Input::Market(MarketInput::Offer(terms)));
+                self.input(Input::Market(MarketInput::Offer(Box::new(terms))));
                 let stays = 10 * MINUTE + self.dice.below(9 * 60 * MINUTE);
                 self.at(self.now + stays, Event::RenterLeaves(self.lease));
             }

@@ -86,7 +86,7 @@ pub enum MarketInput {
         detail: String,
     },
     NotEnrolled,
-    Offer(LeaseTerms),
+    Offer(Box<LeaseTerms>),
     Start {
         lease: LeaseId,
         epoch: Epoch,

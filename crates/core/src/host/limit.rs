@@ -165,7 +165,7 @@ mod tests {
         }
 
         fn rent(&mut self) -> Vec<u32> {
-            let said = self.put(Input::Market(MarketInput::Offer(terms("lease", 1, "GPU-1"))));
+            let said = self.put(Input::Market(MarketInput::Offer(Box::new(terms("lease", 1, "GPU-1")))));
             let access = WorkerAccess {
                 ssh_host_key: "key".into(),
                 jupyter_token: "token".into(),

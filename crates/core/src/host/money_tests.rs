@@ -88,7 +88,7 @@ impl World {
     fn offer(&mut self, price_micros: i64) {
         let price_per_hour = Money::new(price_micros, Currency::CNY);
         let terms = LeaseTerms { price_per_hour, ..terms("lease", 1, "GPU-0") };
-        self.put(Input::Market(MarketInput::Offer(terms)));
+        self.put(Input::Market(MarketInput::Offer(Box::new(terms))));
     }
 
     fn rent(&mut self, price_micros: i64) {

@@ -42,7 +42,7 @@ impl Host {
             }
             MarketInput::Account(account) => self.account = Some(account.bounded()),
             MarketInput::Waiting { cards } => self.take_waiting(&cards, now, out),
-            MarketInput::Offer(terms) => self.take_offer(terms, now, out),
+            MarketInput::Offer(terms) => self.take_offer(*terms, now, out),
             MarketInput::Start { lease, epoch } => {
                 if let Some((job, reading, _)) = self.job_mut(&lease, epoch) {
                     job.start(reading.energy_millijoules, now, out);

@@ -181,7 +181,7 @@ impl World {
                 let held = self.host.job(&terms.lease).is_some();
                 // A coordinator never gives the same epoch out twice; to a lease that is held it may repeat itself.
                 if !stale || held {
-                    self.input(Input::Market(MarketInput::Offer(terms)));
+                    self.input(Input::Market(MarketInput::Offer(Box::new(terms))));
                 }
             }
             Step::Start => {
@@ -362,8 +362,9 @@ fn a_frozen_job_goes_on_sooner_than_a_new_one_starts() {
 #[test]
 fn a_newer_epoch_supersedes_and_an_older_is_declined() {
     let mut world = running_world();
-    let effects =
-        world.host.handle(Input::Market(MarketInput::Offer(terms("lease-0", 2, "GPU-0"))), world.now);
+    let effects = world
+        .host
+        .handle(Input::Market(MarketInput::Offer(Box::new(terms("lease-0", 2, "GPU-0")))), world.now);
     assert!(matches!(effects[0], Effect::Stop { how: StopHow::Kill, .. }));
     assert!(effects.iter().any(|e| matches!(e, Effect::Tell(Report::Declined { epoch: Epoch(2), .. }))));
     let effects = world.host.handle(

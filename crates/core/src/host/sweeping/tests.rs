@@ -189,7 +189,7 @@ fn it_waits_until_the_card_is_free_and_takes_no_jobs_place() {
     assert_eq!(bench.host.check_command(&UserCommand::Sweep(again)), Err(CommandError::SweepRuns));
     bench.idle();
     assert!(bench.loaded, "nobody is there, so it begins");
-    bench.put(Input::Market(MarketInput::Offer(terms("lease", 1, "GPU-1"))));
+    bench.put(Input::Market(MarketInput::Offer(Box::new(terms("lease", 1, "GPU-1")))));
     assert!(
         matches!(bench.said.last(), Some(Effect::Tell(Report::Declined { .. }))),
         "{:?}",

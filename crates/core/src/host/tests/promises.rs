@@ -24,7 +24,7 @@ fn owner_comes(world: &mut World) -> Vec<Effect> {
 }
 
 fn run_on(world: &mut World, lease: &str, gpu: &str) {
-    world.input(Input::Market(MarketInput::Offer(terms(lease, 1, gpu))));
+    world.input(Input::Market(MarketInput::Offer(Box::new(terms(lease, 1, gpu)))));
     world.hands(false);
     let (lease, epoch) = (LeaseId(lease.into()), Epoch(1));
     world.input(Input::Market(MarketInput::Start { lease: lease.clone(), epoch }));
