@@ -50,8 +50,8 @@ Process 1 of Nightjar's containers, and the self-check of a card.
   nightjar-guest worker                     process 1 of a tenant's container
   nightjar-guest gateway                    process 1 of its gateway
   nightjar-guest self-check [--json] [--min-driver 525] [--devices 1] [--uuid GPU-...] [--nonce HEX]
-                                            does the card compute? Exit code 0: yes, 1: no; with a seed of its matrices
-                                            it is measured too
+                                            does the card compute? Exit code 0: yes, 1: no; with the market's
+                                            question it is measured too
   nightjar-guest load                       a steady load on the card; says how much it has done
   nightjar-guest disk                       a renter's disk as a block device, while it runs
   nightjar-guest volume                     a renter's folder on its disk

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nightjar_protocol::market_api::Lease;
 use serde_json::json;
 
-use crate::arguments::Api;
+use super::arguments::Api;
 use crate::failure::Failure;
 use crate::output::{Output, note};
 

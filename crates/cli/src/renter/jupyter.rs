@@ -3,7 +3,7 @@
 use reqwest::Url;
 use serde_json::json;
 
-use crate::arguments::Jupyter;
+use super::arguments::Jupyter;
 use crate::failure::Failure;
 use crate::output::{Output, note};
 

@@ -1,6 +1,7 @@
 //! Commands of a renter. Each asks the market, and what goes to a worker goes through the tunnel.
 
 mod api;
+pub mod arguments;
 mod choice;
 mod jupyter;
 mod market;
@@ -17,7 +18,8 @@ use std::io::{BufRead, IsTerminal, Read};
 
 use serde_json::json;
 
-use crate::arguments::{Filters, LeaseList, Login, OneLease, Stop};
+use arguments::{Filters, LeaseList, Login, OneLease, Stop};
+
 use crate::failure::{Exit, Failure};
 use crate::moment::clock;
 use crate::output::{Output, note};

@@ -8,7 +8,7 @@ use nightjar_core::market::AfterInterruption;
 use nightjar_core::money::Money;
 use nightjar_protocol::market_api::{Lease, OfferQuery, RentRequest, VolumeSecret};
 
-use crate::arguments::{Filters, Rent};
+use super::arguments::{Filters, Rent};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, note, printable};
 use crate::quantity::spell_ms;

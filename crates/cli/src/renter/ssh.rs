@@ -7,7 +7,7 @@ use nightjar_core::lease::LeaseState;
 use nightjar_protocol::market_api::Lease;
 use serde_json::json;
 
-use crate::arguments::{Ssh, SshConfig};
+use super::arguments::{Ssh, SshConfig};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, note};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nightjar_link::{LinkError, LinkOptions, RenterLink};
 use nightjar_protocol::market_api::Lease;
 
-use crate::arguments::Proxy;
+use super::arguments::Proxy;
 use crate::failure::{Exit, Failure};
 
 use super::market::Market;
