@@ -71,6 +71,8 @@ pub(crate) enum UnusableTerms {
     SshKey,
     #[error("this host has no image {0}")]
     Image(String),
+    #[error("the market's question to the card is not 32 hexadecimal digits")]
+    Nonce,
     #[error("{0}")]
     Model(&'static str),
     #[error("the image {0} is not made to serve a language model")]
@@ -220,6 +222,9 @@ fn check(terms: &LeaseTerms) -> Result<(), UnusableTerms> {
         ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-sha2-"].iter().any(|start| kind.starts_with(start));
     if !one_line || !known || key.split(' ').nth(1).is_none_or(str::is_empty) {
         return Err(UnusableTerms::SshKey);
+    }
+    if !terms.nonce.is_whole() {
+        return Err(UnusableTerms::Nonce);
     }
     terms.serve_model.as_deref().map_or(Ok(()), check_model).map_err(UnusableTerms::Model)
 }

@@ -1,5 +1,6 @@
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::money::{Currency, Money};
+use nightjar_core::proof::Nonce;
 use nightjar_core::time::Timestamp;
 
 use super::*;
@@ -20,7 +21,7 @@ fn terms() -> LeaseTerms {
         price_per_hour: Money::new(1_500_000, Currency::CNY),
         fee_basis_points: 1_000,
         offered_at: Timestamp(0),
-        nonce: Default::default(),
+        nonce: Nonce::of([7; 16]),
     }
 }
 
@@ -159,6 +160,9 @@ fn terms_that_the_market_should_not_have_sent_are_refused() {
         &long,
     ] {
         assert_eq!(refused(LeaseTerms { ssh_public_key: key.into(), ..terms() }), UnusableTerms::SshKey);
+    }
+    for nonce in ["", "ff", &"g".repeat(32), "; rm -rf /"] {
+        assert_eq!(refused(LeaseTerms { nonce: Nonce(nonce.into()), ..terms() }), UnusableTerms::Nonce);
     }
     let image = "elsewhere/miner:latest";
     assert_eq!(refused(LeaseTerms { image: image.into(), ..terms() }), UnusableTerms::Image(image.into()));

@@ -14,6 +14,7 @@ use nightjar_core::host::{StopHow, WorkerEvent};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::parting::{Cause, Parting, Step};
+use nightjar_core::proof::Nonce;
 use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::guest::PROXY_PORT;
@@ -443,7 +444,7 @@ pub(super) fn terms(from: From, image: String) -> LeaseTerms {
         price_per_hour: Money::new(0, Currency::CNY),
         fee_basis_points: 0,
         offered_at: Timestamp(0),
-        nonce: Default::default(),
+        nonce: Nonce::of([7; 16]),
     }
 }
 
