@@ -235,7 +235,8 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::sync::oneshot;
 
-    /// A market that greets whoever comes and writes down what they say until they leave.
+    /// A market that greets whoever comes and writes down what they say until they leave. A heartbeat says
+    /// nothing and comes whenever it is due, also between the last word and the leaving.
     async fn market(listener: TcpListener, greeted: oneshot::Sender<()>) -> Vec<ToCoordinator> {
         let (stream, _) = listener.accept().await.unwrap();
         let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
@@ -248,7 +249,10 @@ mod tests {
         greeted.send(()).unwrap();
         let mut said = Vec::new();
         while let Some(Ok(Frame::Text(text))) = socket.next().await {
-            said.push(serde_json::from_str(&text).unwrap());
+            match serde_json::from_str(&text).unwrap() {
+                ToCoordinator::Heartbeat => {}
+                word => said.push(word),
+            }
         }
         said
     }
