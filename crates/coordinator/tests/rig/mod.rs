@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of the rig")]
 #![expect(clippy::unwrap_used, reason = "a rig that fails is a test that fails")]
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -86,7 +87,7 @@ impl Rig {
         let key = SecretKey::generate();
         let code = self.operator.pairing_code().await.unwrap().code;
         let id = self.enrol(&enrolment(&key, &code)).await.unwrap().host_id;
-        let mut host = Host { key, id, socket: None };
+        let mut host = Host { key, id, socket: None, waiting: VecDeque::new() };
         host.connect(self).await;
         host.list(vec![]).await;
         host.offer(vec![card(gpu, price_micros)]).await;
@@ -267,6 +268,8 @@ pub struct Host {
     pub key: SecretKey,
     pub id: String,
     socket: Option<Socket>,
+    /// Words on why no job comes that were heard while another answer was waited for: each is said once.
+    waiting: VecDeque<Vec<(GpuUuid, WaitReason)>>,
 }
 
 /// Opens a session and answers the challenge with what `hello` makes of it.
@@ -279,13 +282,21 @@ pub async fn greet(rig: &Rig, hello: impl FnOnce(String) -> ToCoordinator) -> (S
     (socket, first)
 }
 
-/// The next message that is no heartbeat; `None` when the session is over.
+/// The next message that is no heartbeat and not told in between; `None` when the session is over.
 pub async fn hear(socket: &mut Socket) -> Option<ToHost> {
+    hear_beside(socket, &mut VecDeque::new()).await
+}
+
+async fn hear_beside(
+    socket: &mut Socket,
+    beside: &mut VecDeque<Vec<(GpuUuid, WaitReason)>>,
+) -> Option<ToHost> {
     loop {
         match timeout(SOON, socket.next()).await.expect("nothing was said in time") {
             Some(Ok(Message::Text(text))) => match serde_json::from_str(&text).unwrap() {
-                // Why no job comes, and the account, are told in between; `hears_waiting` and `hears_account` listen for it.
-                ToHost::Heartbeat | ToHost::Waiting { .. } | ToHost::Account(_) => {}
+                ToHost::Waiting { cards } => beside.push_back(cards),
+                // `hears_account` listens for it.
+                ToHost::Heartbeat | ToHost::Account(_) => {}
                 other => return Some(other),
             },
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
@@ -311,6 +322,7 @@ impl Host {
         let ToHost::Welcome { host_id, .. } = first else { panic!("{first:?}") };
         assert_eq!(host_id, self.id);
         self.socket = Some(socket);
+        self.waiting.clear();
     }
 
     pub async fn disconnect(&mut self) {
@@ -330,11 +342,11 @@ impl Host {
     }
 
     pub async fn hear(&mut self) -> Option<ToHost> {
-        hear(self.socket.as_mut().unwrap()).await
+        hear_beside(self.socket.as_mut().unwrap(), &mut self.waiting).await
     }
 
     pub async fn hears_nothing_for(&mut self, time: Duration) {
-        let heard = timeout(time, hear(self.socket.as_mut().unwrap())).await;
+        let heard = timeout(time, self.hear()).await;
         assert!(heard.is_err(), "{heard:?}");
     }
 
@@ -364,8 +376,11 @@ impl Host {
         assert_eq!(heard, Some(superseded));
     }
 
-    /// The next word on why no job comes; what else is said meanwhile is passed over.
+    /// The next word on why no job comes, heard already or not; what else is said meanwhile is passed over.
     pub async fn hears_waiting(&mut self) -> Vec<(GpuUuid, WaitReason)> {
+        if let Some(cards) = self.waiting.pop_front() {
+            return cards;
+        }
         let socket = self.socket.as_mut().unwrap();
         loop {
             let heard = timeout(SOON, socket.next()).await.expect("no word in time").unwrap().unwrap();
@@ -489,6 +504,6 @@ pub fn code<T: std::fmt::Debug>(result: Result<T, ErrorBody>) -> ErrorCode {
 impl Host {
     /// A host that is enrolled and not connected.
     pub fn of(key: SecretKey, id: String) -> Self {
-        Self { key, id, socket: None }
+        Self { key, id, socket: None, waiting: VecDeque::new() }
     }
 }

@@ -94,7 +94,7 @@ impl Hand {
     }
 
     fn fake(&self, kind: u8, detail: u8, x: i16, y: i16) {
-        self.connection.xtest_fake_input(kind, detail, 0, self.root, x, y, 0).unwrap();
-        self.connection.flush().unwrap();
+        // Waits for the server's answer: what a client said that has gone is not read by a busy server.
+        self.connection.xtest_fake_input(kind, detail, 0, self.root, x, y, 0).unwrap().check().unwrap();
     }
 }
