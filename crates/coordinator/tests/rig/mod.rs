@@ -276,29 +276,17 @@ pub struct Host {
 pub async fn greet(rig: &Rig, hello: impl FnOnce(String) -> ToCoordinator) -> (Socket, ToHost) {
     let address = rig.url("/v1/hosts/session").replace("http://", "ws://");
     let (mut socket, _) = connect_async(address).await.unwrap();
-    let Some(ToHost::Challenge { nonce }) = hear(&mut socket).await else { panic!("no challenge") };
+    let Some(ToHost::Challenge { nonce }) = next_word(&mut socket).await else { panic!("no challenge") };
     socket.send(Message::text(serde_json::to_string(&hello(nonce)).unwrap())).await.unwrap();
-    let first = hear(&mut socket).await.unwrap();
+    let first = next_word(&mut socket).await.unwrap();
     (socket, first)
 }
 
-/// The next message that is no heartbeat and not told in between; `None` when the session is over.
-pub async fn hear(socket: &mut Socket) -> Option<ToHost> {
-    hear_beside(socket, &mut VecDeque::new()).await
-}
-
-async fn hear_beside(
-    socket: &mut Socket,
-    beside: &mut VecDeque<Vec<(GpuUuid, WaitReason)>>,
-) -> Option<ToHost> {
+/// The next message, whatever it is; `None` when the session is over.
+async fn next_word(socket: &mut Socket) -> Option<ToHost> {
     loop {
         match timeout(SOON, socket.next()).await.expect("nothing was said in time") {
-            Some(Ok(Message::Text(text))) => match serde_json::from_str(&text).unwrap() {
-                ToHost::Waiting { cards } => beside.push_back(cards),
-                // `hears_account` listens for it.
-                ToHost::Heartbeat | ToHost::Account(_) => {}
-                other => return Some(other),
-            },
+            Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             _ => return None,
         }
@@ -341,8 +329,16 @@ impl Host {
         let _ = self.socket.as_mut().unwrap().send(Message::text(text)).await;
     }
 
+    /// The next message that is an answer or an order; `None` when the session is over. What is told in between is left
+    /// to `hears_waiting` and `hears_account`.
     pub async fn hear(&mut self) -> Option<ToHost> {
-        hear_beside(self.socket.as_mut().unwrap(), &mut self.waiting).await
+        loop {
+            match next_word(self.socket.as_mut().unwrap()).await? {
+                ToHost::Waiting { cards } => self.waiting.push_back(cards),
+                ToHost::Heartbeat | ToHost::Account(_) => {}
+                other => return Some(other),
+            }
+        }
     }
 
     pub async fn hears_nothing_for(&mut self, time: Duration) {
@@ -381,12 +377,9 @@ impl Host {
         if let Some(cards) = self.waiting.pop_front() {
             return cards;
         }
-        let socket = self.socket.as_mut().unwrap();
         loop {
-            let heard = timeout(SOON, socket.next()).await.expect("no word in time").unwrap().unwrap();
-            if let Message::Text(text) = heard
-                && let ToHost::Waiting { cards } = serde_json::from_str(&text).unwrap()
-            {
+            let word = next_word(self.socket.as_mut().unwrap()).await;
+            if let ToHost::Waiting { cards } = word.expect("the session is over") {
                 return cards;
             }
         }
@@ -406,13 +399,11 @@ impl Host {
 
     /// The next word on the owner's money; what else is said meanwhile is passed over.
     pub async fn hears_account(&mut self) -> HostAccount {
-        let socket = self.socket.as_mut().unwrap();
         loop {
-            let heard = timeout(SOON, socket.next()).await.expect("no word in time").unwrap().unwrap();
-            if let Message::Text(text) = heard
-                && let ToHost::Account(account) = serde_json::from_str(&text).unwrap()
-            {
-                return account;
+            match next_word(self.socket.as_mut().unwrap()).await.expect("the session is over") {
+                ToHost::Account(account) => return account,
+                ToHost::Waiting { cards } => self.waiting.push_back(cards),
+                _ => {}
             }
         }
     }
