@@ -13,6 +13,7 @@ test("money is told in the reader's way and never rounded away", () => {
 test("a far moment has its weekday", () => {
   expect(clock(AT, AT, "en")).toBe("09:05");
   expect(clock(AT + 2 * 86_400_000, AT, "en")).toMatch(/Wed.* 09:05/);
+  expect(clock(AT + 7 * 86_400_000, AT, "en")).toMatch(/[A-Z][a-z]{2} \d+.* 09:05/);
 });
 
 test("sizes, shares and keys", () => {

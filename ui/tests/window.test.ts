@@ -122,7 +122,7 @@ test("reasons are listed once, whatever number of cards shares them", async () =
     "steam is running.",
     "This PC runs on battery.",
   ]);
-  expect(text("next-change")).toMatch(/^Next change at \d\d:\d\d$/);
+  expect(text("next-change")).toMatch(/^Next change: \d\d:\d\d$/);
 });
 
 test("without a market there is a form to join one, and a wrong code is told", async () => {

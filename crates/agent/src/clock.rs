@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nightjar_core::books::Span;
 use nightjar_core::time::Timestamp;
 use nightjar_core::week::{beginning, wall_date};
-use nightjar_protocol::view::LocalTime;
 
 /// Moments made from one wall-clock anchor and a clock that never goes back and counts on through suspend, so that a
 /// corrected wall clock can neither make nor lose a paid second.
@@ -70,14 +69,6 @@ impl Awake {
             _ => passed_ms >= LATE_BY_SLEEP_MS,
         }
     }
-}
-
-/// The time zone of this PC at `at`.
-#[must_use]
-pub fn local_time(at: Timestamp) -> LocalTime {
-    let zone = jiff::tz::TimeZone::system();
-    let offset = jiff::Timestamp::from_millisecond(at.0).map(|at| zone.to_offset(at).seconds() / 60);
-    LocalTime { utc_offset_minutes: offset.unwrap_or(0) }
 }
 
 /// Local midnight before `at`, right on the days on which the clock changes too.

@@ -17,13 +17,15 @@ use nightjar_presence::{Attention, SleepGuard};
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::doctor::{Check, checks};
 use nightjar_protocol::images::PullNow;
+use nightjar_protocol::local_time::LocalTime;
 use nightjar_protocol::network::NetworkNow;
 use nightjar_protocol::relay::RelayInfo;
+use nightjar_protocol::text::Texts;
 use nightjar_protocol::view::{Earnings, Surroundings, ViewModel, view_model};
 use nightjar_worker::{LoadWish, WorkerReport, Workers};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::clock::{self, Clock, local_time};
+use crate::clock::{self, Clock};
 use crate::gate::Gate;
 use crate::power::PowerOrder;
 use crate::pulls::PullOrder;
@@ -203,8 +205,7 @@ impl Owner {
     fn checks(&self, odd: &[OddContainer]) -> Vec<Check> {
         let view = self.host.view(self.clock.now());
         let language = view.settings.language.unwrap_or(self.around.system_language);
-        let local_time = self.around.local_time;
-        let clock = |at| local_time.clock(at);
+        let clock = |at| self.around.local_time.moment(at, view.at, Texts::of(language));
         checks(self.host.snapshot(), odd, &view.helper, &view.settings, language, &clock)
     }
 
@@ -326,7 +327,7 @@ impl Owner {
 
     fn show(&mut self) {
         let now = self.clock.now();
-        self.around.local_time = local_time(now);
+        self.around.local_time = LocalTime { zone: clock::zone() };
         let fresh = view_model(&self.host.view(now), &self.around);
         self.view.send_if_modified(|shown| {
             let same = ViewModel { at: shown.at, ..fresh.clone() } == **shown;

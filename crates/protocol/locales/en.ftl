@@ -5,10 +5,18 @@ state-waiting = Ready to earn, waiting for a job.
 state-yours = The card is yours.
 state-trouble = Something needs you before this PC can earn.
 
+day-monday = Mon
+day-tuesday = Tue
+day-wednesday = Wed
+day-thursday = Thu
+day-friday = Fri
+day-saturday = Sat
+day-sunday = Sun
+
 reason-turned-off = Earning is turned off.
 reason-snoozed = Snoozed until { $time }.
 reason-settings-unreadable = Nothing is lent: the settings file cannot be read ({ $detail }). It was kept as it is; repair it or move it away.
-reason-outside-schedule = Outside your schedule; it opens at { $time }.
+reason-outside-schedule = Outside your schedule; next opening: { $time }.
 reason-outside-schedule-closed = Your schedule has no open hours.
 reason-user-here = You are here (idle { $idle } of { $needed } min).
 reason-user-here-seconds = You are here (idle { $idle } of { $needed } s).
@@ -162,7 +170,7 @@ notice-ended-body-net = { $reason } You earned { $earned }; electricity was { $e
 ui-title = Nightjar
 ui-earn-while-idle = Earn while idle
 ui-earned-all = Earned in all
-ui-next-change = Next change at { $time }
+ui-next-change = Next change: { $time }
 ui-cards = Graphics cards
 ui-no-cards = No graphics card can be seen.
 ui-temperature = Temperature
@@ -753,7 +761,7 @@ notice-data-reached-body = Nightjar has carried the { $cap } GB that you allow. 
 notice-data-reached-body-stops = Nightjar has carried the { $cap } GB that you allow. Jobs end now, and none begins this month.
 
 network-limits = Jobs may use { $up } up and { $down } down.
-network-limits-day = Jobs may use { $up } up and { $down } down, until your night begins at { $time }.
+network-limits-day = Jobs may use { $up } up and { $down } down, until your night begins ({ $time }).
 network-limits-night = It is night: jobs may use { $up } up and { $down } down, until { $time }.
 network-automatic-ready = Automatic: it begins with the next job.
 network-automatic-resting = Automatic: jobs carry little now; they may use { $up } up and { $down } down.

@@ -5,6 +5,14 @@ state-waiting = 已就绪，正在等任务。
 state-yours = 显卡归你用。
 state-trouble = 有件事要你处理，这台电脑才能赚钱。
 
+day-monday = 周一
+day-tuesday = 周二
+day-wednesday = 周三
+day-thursday = 周四
+day-friday = 周五
+day-saturday = 周六
+day-sunday = 周日
+
 reason-turned-off = 出租已关闭。
 reason-snoozed = 已暂停，{ $time } 恢复。
 reason-settings-unreadable = 设置文件读不出来（{ $detail }），已停止出租。文件原样保留，请修复或移走它。

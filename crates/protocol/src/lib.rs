@@ -22,6 +22,7 @@ pub mod guest;
 pub mod helper;
 pub mod host_session;
 pub mod images;
+pub mod local_time;
 pub mod market_api;
 pub mod network;
 pub mod night;

@@ -62,7 +62,9 @@ pub fn tray_menu(host: &HostView, around: &Surroundings, sentence: &str, texts: 
         earn_while_idle_on: host.settings.earn_while_idle && host.settings_readable,
         snooze_menu: texts.plain("tray-snooze-menu"),
         snooze: match until {
-            Some(until) => texts.with("tray-end-snooze", &[("time", around.local_time.clock(until))]),
+            Some(until) => {
+                texts.with("tray-end-snooze", &[("time", around.local_time.moment(until, host.at, texts))])
+            }
             None => texts.plain("tray-snooze"),
         },
         snoozed: until.is_some(),

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::images::{PullLine, PullNow};
+use crate::local_time::LocalTime;
 use crate::network::{NetworkNote, NetworkNow, network_note, traffic_gb};
 use crate::night::Summary;
 use crate::text::Texts;
@@ -51,31 +52,6 @@ impl AccountNote {
         let key = if payouts.is_empty() { "account-held" } else { "account-held-and-paid" };
         let values = [("balance", balance.to_string()), ("paid", paid_out.to_string())];
         Self { balance, paid_out, payouts, sentence: texts.with(key, &values) }
-    }
-}
-
-/// How this PC's time zone stands, so that moments are shown as the clock on the wall.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
-pub struct LocalTime {
-    pub utc_offset_minutes: i32,
-}
-
-impl LocalTime {
-    /// Until six in the morning of the next day on the wall.
-    #[must_use]
-    pub fn ms_until_tomorrow(self, at: Timestamp) -> u64 {
-        const DAY_MS: i64 = 86_400_000;
-        const SIX_MS: i64 = 6 * 3_600_000;
-        let since_midnight = (at.0 + i64::from(self.utc_offset_minutes) * 60_000).rem_euclid(DAY_MS);
-        u64::try_from(DAY_MS - since_midnight + SIX_MS).unwrap_or(0)
-    }
-
-    /// `HH:MM` on the wall.
-    #[must_use]
-    pub fn clock(self, at: Timestamp) -> String {
-        let minutes = at.0.div_euclid(60_000) + i64::from(self.utc_offset_minutes);
-        let minutes = minutes.rem_euclid(1_440);
-        format!("{:02}:{:02}", minutes / 60, minutes % 60)
     }
 }
 
@@ -185,7 +161,7 @@ pub struct Surroundings {
 pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
     let language = host.settings.language.unwrap_or(around.system_language);
     let texts = Texts::of(language);
-    let clock = |at: Timestamp| around.local_time.clock(at);
+    let clock = |at: Timestamp| around.local_time.moment(at, host.at, texts);
     let cards: Vec<CardTile> = host.cards.iter().map(|card| tile(card, texts, &clock)).collect();
     let sentence = headline(host, texts, &clock);
     let on = host.settings.earn_while_idle && host.settings_readable;

@@ -2,7 +2,8 @@ use nightjar_core::host::Host;
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::settings::{Language, Settings};
 use nightjar_core::time::Timestamp;
-use nightjar_protocol::view::{Earnings, Identity, LocalTime, Surroundings, view_model};
+use nightjar_protocol::local_time::LocalTime;
+use nightjar_protocol::view::{Earnings, Identity, Surroundings, view_model};
 
 use super::*;
 

@@ -17,14 +17,16 @@ export function money(amount: Money, language: Language): string {
   }).format(value);
 }
 
-/** The clock on the wall, with the weekday where it is not within a day of `now`. */
+/** The clock on the wall, with the day of the week or the date where the hour alone would mean another moment. */
 export function clock(at: Timestamp, now: Timestamp, language: Language): string {
-  const far = Math.abs(at - now) >= DAY_MS;
+  const apart = Math.abs(at - now);
+  const isNear = apart < DAY_MS / 2 || new Date(at).toDateString() === new Date(now).toDateString();
+  const date = apart < 6 * DAY_MS ? { weekday: "short" } : { month: "short", day: "numeric" };
   return new Intl.DateTimeFormat(language, {
     hour: "2-digit",
     minute: "2-digit",
     hourCycle: "h23",
-    ...(far ? ({ weekday: "short" } as const) : {}),
+    ...(isNear ? {} : (date as Intl.DateTimeFormatOptions)),
   }).format(at);
 }
 
