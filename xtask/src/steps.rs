@@ -1,5 +1,7 @@
 //! What must hold before anything lands.
 
+use std::path::Path;
+
 use crate::packages;
 use crate::shell::{Done, cargo, program, root, step};
 use crate::windows;
@@ -29,10 +31,24 @@ pub(crate) fn test() -> Done {
 /// The page that the window shows.
 pub(crate) fn ui() -> Done {
     packages::build()?;
+    refuse_a_link(&root().join("ui/node_modules"))?;
     if !root().join("ui/node_modules/.package-lock.json").exists() || lock_is_newer() {
         step("window: packages", &mut npm(&["ci", "--no-audit", "--no-fund"]))?;
     }
     step("window: page", &mut npm(&["run", "--silent", "build"]))
+}
+
+/// npm writes through such a link, into what another checkout uses, and puts a folder in its place half way.
+fn refuse_a_link(folder: &Path) -> Done {
+    if !folder.is_symlink() {
+        return Ok(());
+    }
+    let points_to = folder.read_link().map(|path| path.display().to_string()).unwrap_or_default();
+    Err(format!(
+        "{} is a symbolic link, to {points_to}: npm breaks what it points to. Remove the link (`rm {0}`) and run this again, \
+         which installs the packages here",
+        folder.display()
+    ))
 }
 
 fn lock_is_newer() -> bool {
@@ -50,4 +66,24 @@ fn npm(args: &[&str]) -> std::process::Command {
     let mut command = program("npm", args);
     command.current_dir(root().join("ui"));
     command
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_behind_a_link_are_refused() {
+        let folder = std::env::temp_dir().join(format!("nightjar-xtask-{}", std::process::id()));
+        let (there, here) = (folder.join("there"), folder.join("node_modules"));
+        std::fs::create_dir_all(&there).unwrap();
+        assert_eq!(refuse_a_link(&here), Ok(()), "nothing is there yet");
+        assert_eq!(refuse_a_link(&there), Ok(()));
+        std::os::unix::fs::symlink(&there, &here).unwrap();
+        let refused = refuse_a_link(&here).unwrap_err();
+        assert!(refused.contains(&format!("rm {}", here.display())), "{refused}");
+        std::fs::remove_dir_all(&there).unwrap();
+        assert!(refuse_a_link(&here).is_err(), "also one that points nowhere");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

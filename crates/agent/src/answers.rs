@@ -116,9 +116,10 @@ impl AgentHandle {
         let ending = || Refusal::Unreadable { detail: String::from("the host is ending") };
         self.messages.send(Message::Images(answer)).map_err(|_| ending())?;
         let present = answered.await.map_err(|_| ending())?;
+        let texts = Texts::of(self.view.borrow().language);
         let lines = self.workers.catalogue().images().iter().map(|image| ImageLine {
             name: image.key(),
-            title: image.title.clone(),
+            title: texts.image_title(&image.key(), &image.title),
             size_mib: image.size_mib,
             licence: image.licence.clone(),
             task_kinds: image.task_kinds.clone(),

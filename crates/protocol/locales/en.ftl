@@ -851,3 +851,13 @@ help-mended-done = Done. This is what was said:
 help-mended-failed = It did not work. This is what was said:
 help-mended-declined = Nothing was done: no password was given.
 help-mended-unavailable = Your system cannot ask for a password here. The command does the same in a terminal.
+
+# The catalogue's titles, which are signed and English. One that the catalogue has changed is shown as it has it.
+image-pytorch-cuda-full = PyTorch 2.8 with CUDA 12.8
+image-pytorch-cuda-lite = The PyTorch image without PyTorch
+image-tensorflow-cuda-full = TensorFlow 2.19 with CUDA
+image-tensorflow-cuda-lite = TensorFlow 2.19 for the processor
+image-llm-inference-full = LLM inference with vLLM
+image-llm-inference-lite = LLM inference on the processor
+image-rapids-full = RAPIDS 25.08
+image-rapids-lite = Tables on the processor

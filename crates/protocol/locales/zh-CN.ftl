@@ -839,3 +839,13 @@ help-mended-done = 已完成，输出如下：
 help-mended-failed = 没有成功，输出如下：
 help-mended-declined = 没有输入密码，什么也没做。
 help-mended-unavailable = 系统在这里无法要求输入密码。请在终端里运行上面的命令，效果相同。
+
+# 镜像目录里的标题是英文并且有签名。目录改了标题时，照目录显示。
+image-pytorch-cuda-full = PyTorch 2.8（CUDA 12.8）
+image-pytorch-cuda-lite = 不含 PyTorch 的 PyTorch 镜像
+image-tensorflow-cuda-full = TensorFlow 2.19（CUDA）
+image-tensorflow-cuda-lite = TensorFlow 2.19（只用处理器）
+image-llm-inference-full = 大语言模型推理（vLLM）
+image-llm-inference-lite = 大语言模型推理（只用处理器）
+image-rapids-full = RAPIDS 25.08
+image-rapids-lite = 表格数据处理（只用处理器）

@@ -221,6 +221,19 @@ impl Texts {
         }
     }
 
+    /// What an image is. `title` is the catalogue's own, in English: shown where the messages know no such image, or
+    /// another one of that name.
+    #[must_use]
+    pub fn image_title(&self, name: &str, title: &str) -> String {
+        let key: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .collect();
+        let key = format!("image-{key}");
+        let is_meant = Self::of(Language::English).plain(&key) == title;
+        if is_meant { self.plain(&key) } else { title.to_owned() }
+    }
+
     #[must_use]
     pub fn work_kind(&self, kind: WorkKind) -> String {
         self.plain(match kind {

@@ -112,7 +112,7 @@ pub enum Reply {
 pub struct ImageLine {
     /// E.g. `pytorch-cuda:lite`.
     pub name: String,
-    /// In English, from the catalogue.
+    /// In the owner's language; the catalogue's own English where the messages know no such image.
     pub title: String,
     #[ts(type = "number")]
     pub size_mib: u64,

@@ -10,7 +10,7 @@ export type ImageLine = {
  */
 name: string, 
 /**
- * In English, from the catalogue.
+ * In the owner's language; the catalogue's own English where the messages know no such image.
  */
 title: string, size_mib: number, licence: string, 
 /**

@@ -7,7 +7,7 @@ use nightjar_core::images::{ImageSettings, TaskKind};
 use nightjar_protocol::control::{ControlAnswer, ControlRequest};
 use nightjar_protocol::images::{PullLine, PulledImages};
 use nightjar_protocol::view::ViewModel;
-use nightjar_protocol::window::{Question, QuestionRefusal, Reply};
+use nightjar_protocol::window::{ImageLine, Question, QuestionRefusal, Reply};
 use serde_json::json;
 
 use crate::arguments::HostPlace;
@@ -48,17 +48,32 @@ async fn ask(place: &HostPlace, question: Question, output: Output) -> Result<()
     let Reply::PulledImages(pulled) = *reply else {
         return Err(Failure::failed("the host answered with something else"));
     };
+    let known = known(&mut grip).await?;
     let view: Box<ViewModel> = view(grip.ask(ControlRequest::Status).await?)?;
-    let object = json!({ "pulled": pulled, "pulls": view.pulls });
-    output.print(&object, &words(&pulled, &view.pulls, &TimeZone::system()))
+    let object = json!({ "pulled": pulled, "pulls": view.pulls, "images": known });
+    output.print(&object, &words(&pulled, &known, &view.pulls, &TimeZone::system()))
 }
 
-fn words(pulled: &PulledImages, pulls: &[PullLine], zone: &TimeZone) -> String {
-    let mut table = Table::new(&["IMAGE", "SIZE", "LAST USED", "NOW"]);
+/// What each image is, in the host's language.
+async fn known(grip: &mut Grip) -> Result<Vec<ImageLine>, Failure> {
+    match grip.ask(ControlRequest::Ask(Question::Images)).await? {
+        ControlAnswer::Reply(Ok(reply)) => match *reply {
+            Reply::Images(lines) => Ok(lines),
+            _ => Err(Failure::failed("the host answered with something else")),
+        },
+        ControlAnswer::Reply(Err(QuestionRefusal::Failed { detail })) => Err(Failure::failed(detail)),
+        _ => Err(Failure::failed("the host answered with something else")),
+    }
+}
+
+fn words(pulled: &PulledImages, known: &[ImageLine], pulls: &[PullLine], zone: &TimeZone) -> String {
+    let mut table = Table::new(&["IMAGE", "WHAT IT IS", "SIZE", "LAST USED", "NOW"]);
     for image in &pulled.images {
         let used = image.last_used_at.map_or_else(|| "never".to_owned(), |at| spelled(at, zone));
         let now = if image.in_use { "in use" } else { "idle" };
-        table.row(vec![printable(&image.name), spell_mib(image.size_bytes >> 20), used, now.to_owned()]);
+        let title = known.iter().find(|line| line.name == image.name).map(|line| printable(&line.title));
+        let size = spell_mib(image.size_bytes >> 20);
+        table.row(vec![printable(&image.name), title.unwrap_or_default(), size, used, now.to_owned()]);
     }
     let mut text = if pulled.images.is_empty() {
         "nothing was fetched from a registry".to_owned()
@@ -149,6 +164,15 @@ mod tests {
             in_use: true,
         };
         let pulled = PulledImages { images: vec![image], used_bytes: 3 << 30, quota_bytes: 60 << 30 };
-        insta::assert_snapshot!("images", words(&pulled, &[], &TimeZone::UTC));
+        let line = ImageLine {
+            name: "a:b".into(),
+            title: "表格数据处理".into(),
+            size_mib: 3_072,
+            licence: String::new(),
+            task_kinds: Vec::new(),
+            is_present: true,
+            can_be_pulled: true,
+        };
+        insta::assert_snapshot!("images", words(&pulled, &[line], &[], &TimeZone::UTC));
     }
 }

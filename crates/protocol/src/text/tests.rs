@@ -125,3 +125,31 @@ fn every_fault_of_a_proof_has_its_own_sentence_in_both_languages() {
         assert!(said.iter().all(|s| !s.contains('$') && !s.contains("proof-")));
     }
 }
+
+#[test]
+fn every_image_of_the_catalogue_has_its_title_in_both_languages() {
+    let catalogue = include_str!("../../../../images/catalog.toml");
+    let of = |key: &str| {
+        let lines = catalogue.lines().skip_while(|line| *line != "[[image]]");
+        let begins = format!("{key} = \"");
+        let values = lines.filter_map(|line| line.strip_prefix(&begins)?.strip_suffix('"'));
+        values.map(str::to_owned).collect::<Vec<String>>()
+    };
+    let (names, flavours, titles) = (of("name"), of("flavour"), of("title"));
+    assert!(titles.len() >= 8 && names.len() == titles.len() && flavours.len() == titles.len());
+    let (english, chinese) = (Texts::of(Language::English), Texts::of(Language::SimplifiedChinese));
+    let mut said = BTreeSet::new();
+    for ((name, flavour), title) in names.iter().zip(&flavours).zip(&titles) {
+        let name = format!("{name}:{flavour}");
+        let key = format!("image-{}", name.replace(':', "-"));
+        assert!(keys(SIMPLIFIED_CHINESE).contains(&key), "{key}");
+        assert_eq!(english.plain(&key), *title, "the catalogue has another title for {name}");
+        assert_eq!(english.image_title(&name, title), *title);
+        assert_eq!(chinese.image_title(&name, title), chinese.plain(&key));
+        said.insert(chinese.image_title(&name, title));
+    }
+    assert_eq!(said.len(), titles.len(), "two images have one title");
+    // An owner's own catalogue may have an image of the same name.
+    assert_eq!(chinese.image_title("rapids:full", "My tables"), "My tables");
+    assert_eq!(chinese.image_title("other:1.0", "Other"), "Other");
+}

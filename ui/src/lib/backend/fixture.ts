@@ -414,15 +414,17 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
     }
     case "repair":
       return { reply: "repaired", data: { outcome: "done", output: "docker is started, and starts with the system." } };
-    case "images":
+    case "images": {
+      const texts = textsOf(view.language);
       return {
         reply: "images",
         data: [
-          { name: "pytorch-cuda:full", title: "PyTorch 2.8 with CUDA 12.8", size_mib: 7_700, licence: "BSD-3-Clause", task_kinds: ["interactive", "training"], is_present: true, can_be_pulled: true },
-          { name: "llm-inference:full", title: "llama.cpp with CUDA 12.8", size_mib: 2_900, licence: "MIT", task_kinds: ["inference"], is_present: false, can_be_pulled: true },
-          { name: "pytorch-cuda:lite", title: "The PyTorch image without PyTorch", size_mib: 540, licence: "BSD-3-Clause", task_kinds: ["interactive"], is_present: true, can_be_pulled: false },
+          { name: "pytorch-cuda:full", title: texts.say("image-pytorch-cuda-full"), size_mib: 7_700, licence: "BSD-3-Clause", task_kinds: ["interactive", "training"], is_present: true, can_be_pulled: true },
+          { name: "llm-inference:full", title: texts.say("image-llm-inference-full"), size_mib: 2_900, licence: "MIT", task_kinds: ["inference"], is_present: false, can_be_pulled: true },
+          { name: "pytorch-cuda:lite", title: texts.say("image-pytorch-cuda-lite"), size_mib: 540, licence: "BSD-3-Clause", task_kinds: ["interactive"], is_present: true, can_be_pulled: false },
         ],
       };
+    }
     case "steps": {
       const texts = textsOf(view.language);
       const step = (minutes: number, sentence: string) => ({
