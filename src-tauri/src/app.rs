@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use nightjar_agent::invitation;
 use nightjar_protocol::window::Invitation;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -56,7 +55,7 @@ impl App {
 
     /// A link was opened: the window is to ask about it. What is no invitation is left out.
     pub fn invite(&self, link: &str) {
-        match invitation(link) {
+        match Invitation::read(link) {
             Ok(invitation) => {
                 *self.invitation.lock().unwrap_or_else(PoisonError::into_inner) = Some(invitation);
             }

@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 
-use nightjar_agent::invitation;
+use nightjar_protocol::invitation::SCHEME;
+use nightjar_protocol::window::Invitation;
 
 const HELP: &str = "\
 Nightjar lends this PC's graphics card while you are away, and gives it back when you return.
@@ -16,8 +17,6 @@ Usage: nightjar-desktop [--hidden] [LINK]
 
 Environment: NIGHTJAR_LOG (e.g. debug), and what `nightjar host --help` lists.
 Exit codes: 0 ended by the owner, 1 could not start.";
-
-const SCHEME: &str = "nightjar:";
 
 /// How to start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +45,7 @@ impl Options {
                 Some("-V" | "--version") => {
                     return Asked::Print(format!("nightjar-desktop {}", env!("CARGO_PKG_VERSION")));
                 }
-                Some(link) if link.starts_with(SCHEME) => match invitation(link) {
+                Some(link) if link.starts_with(SCHEME) => match Invitation::read(link) {
                     Ok(_) => options.link = Some(link.to_owned()),
                     // What a web page may have made up is not printed.
                     Err(error) => eprintln!("nightjar-desktop: this link is ignored: {error}"),

@@ -25,7 +25,7 @@ Rent a card:
   nightjar stop                             done: billing ends
 
 Lend your card:
-  nightjar host --coordinator https://market.example --pair -
+  nightjar host --pair 'nightjar://pair?market=…&code=…'   by the link you were given
   nightjar status                           what it does, and why
   nightjar pause --for 2h                   leave me alone
 
@@ -218,15 +218,18 @@ pub struct HostPlace {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  nightjar host --coordinator https://market.example --pair -   reads the pairing code, once
+  nightjar host --pair 'nightjar://pair?market=…&code=…'        once, by the link you were given
+  nightjar host --coordinator https://market.example --pair -   or by a code, which it asks for
   nightjar host                                                 from then on
   NIGHTJAR_DOCKER=unix:///run/user/1000/docker.sock nightjar host")]
 pub struct Host {
-    /// The market's address; needed with --pair
+    /// The market's address; needed with a pairing code, while a link names it
     #[arg(long, value_name = "URL")]
     pub coordinator: Option<String>,
-    /// Join the market with this pairing code from its operator; - reads it from standard input
-    #[arg(long, value_name = "CODE", requires = "coordinator")]
+    /// Join the market with this pairing code or link from its operator; - reads either from standard input
+    ///
+    /// A link has the form nightjar://pair?market=ADDRESS&code=CODE. Quote it: to a shell the & is the end of a command.
+    #[arg(long, value_name = "CODE|LINK")]
     pub pair: Option<String>,
     /// Folder for the host's data, settings and socket [default: the platform's usual places]
     #[arg(long, value_name = "DIR")]

@@ -111,6 +111,29 @@ async fn a_host_joins_a_market_is_commanded_and_ends() {
     stage.market.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_host_joins_by_a_link_which_names_market_and_code() {
+    let stage = Stage::start().await;
+    let url = stage.market.url().to_owned();
+    let link = stage.operator.pairing_code().await.unwrap().link(&url).unwrap();
+    let elsewhere = ["host", "--coordinator", "https://market.example", "--pair", &link];
+    let other = stage.run(&elsewhere).await;
+    assert_eq!(other.code, 2, "{other:?}");
+    assert!(other.stderr.contains(&url) && other.stderr.contains("leave --coordinator out"), "{other:?}");
+    let cut =
+        stage.run_with(&["host", "--pair", "-"], "nightjar://pair?market=https://market.example\n").await;
+    assert_eq!(cut.code, 2, "{cut:?}");
+    assert!(cut.stderr.contains("names no code"), "{cut:?}");
+
+    let host = Host::start(&stage, &["--pair", "-"], &format!("{link}\n")).await;
+    assert_eq!(host.ready["coordinator"], url.as_str());
+    assert_eq!(host.ask(&["quit"]).await.code, 0);
+    assert_eq!(host.ended().await, Some(0));
+    let used = stage.run(&["host", "--pair", &link]).await;
+    assert_eq!(used.code, 5, "a code is for one host, once: {used:?}");
+    stage.market.shutdown().await;
+}
+
 /// Through the host that runs; it keeps the file.
 async fn tenants(host: &Host<'_>) {
     let refused = host.ask(&["tenants", "--root-inside", "on"]).await;

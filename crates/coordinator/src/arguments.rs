@@ -9,7 +9,7 @@ use nightjar_core::money::Currency;
 const AFTER: &str = "\
 A market from nothing:
   nightjar-coordinator serve                              on this PC, no configuration
-  nightjar-coordinator pair                               a code: give it to one host
+  nightjar-coordinator pair                               a code and a link: give either to one host
   nightjar-coordinator renter add alice --balance 20.00   a token: give it to the renter
   nightjar-coordinator host list                          who joined, and what each has earned
   nightjar-coordinator ledger                             who paid what to whom
@@ -45,11 +45,14 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run the market until Ctrl-C or SIGTERM
     Serve(Serve),
-    /// Make a code with which one host can join, once, within 15 minutes
+    /// Make a code, and a link with it, with which one host can join, once, within 15 minutes
     #[command(after_help = "\
-The owner of the host enters it in Nightjar's window, or by `nightjar host --pair -`. It is shown
-once, for only its hash is kept. Make another where it was lost.")]
-    Pair,
+The owner of the host enters the code in Nightjar's window, or opens the link, or gives either to
+`nightjar host --pair -`. It is shown once, for only its hash is kept. Make another where it was lost.
+
+The link names the market's address too: the one that `serve` was started with last, or --public-url.
+It must begin with https://, unless the market runs on the host's own PC.")]
+    Pair(Pair),
     /// Enter renters and credit them
     #[command(subcommand)]
     Renter(Renter),
@@ -102,6 +105,13 @@ pub(crate) struct Serve {
     /// Currency of the books, for good once they are begun [default: CNY]
     #[arg(long, value_name = "CODE", value_parser = currency)]
     pub(crate) currency: Option<Currency>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pair {
+    /// The market's address in the link [default: what `serve` was started with last]
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

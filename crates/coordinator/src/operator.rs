@@ -12,6 +12,8 @@ use nightjar_core::ledger::{Account, Leg, Transfer};
 use nightjar_core::market::MOST_REFERENCE;
 use nightjar_core::money::{Currency, Money, MoneyError};
 use nightjar_core::time::Timestamp;
+use nightjar_protocol::invitation::InvitationError;
+use nightjar_protocol::window::Invitation;
 use serde::Serialize;
 
 use crate::clock::Clock;
@@ -67,9 +69,8 @@ impl From<StoreError> for OperatorError {
 }
 
 /// Shown once; only its hash is kept.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PairingCode {
-    #[serde(rename = "pairing_code")]
     pub code: String,
     pub expires_at: Timestamp,
 }
@@ -77,6 +78,16 @@ pub struct PairingCode {
 impl std::fmt::Debug for PairingCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PairingCode").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+impl PairingCode {
+    /// The link that names the market's address and this code.
+    ///
+    /// # Errors
+    /// When no host would take one to this address.
+    pub fn link(&self, market: &str) -> Result<String, InvitationError> {
+        Invitation { market: market.trim_end_matches('/').to_owned(), code: self.code.clone() }.link()
     }
 }
 
@@ -172,6 +183,14 @@ impl Operator {
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// Where hosts and renters reach this market, as of the last time that it was served.
+    ///
+    /// # Errors
+    /// [`OperatorError::Database`].
+    pub async fn address(&self) -> Result<Option<String>, OperatorError> {
+        Ok(self.store.address().await?)
     }
 
     /// A code with which one host can enrol, once, within [`PAIRING_CODE_VALID_MS`].

@@ -143,6 +143,10 @@ impl Coordinator {
             }
             None => None,
         };
+        let url = config.public_url.unwrap_or_else(|| format!("http://{http_addr}"));
+        if let Err(error) = store.keep_address(&url).await {
+            return Err(OpenError::Broken { path: config.data_dir, cause: error.to_string() }.into());
+        }
         let clock = Clock::default();
         let market = Arc::new(Market {
             store,
@@ -155,7 +159,6 @@ impl Coordinator {
             relay: relay.as_ref().map(|relay| relay.info().clone()),
             closing: CancellationToken::new(),
         });
-        let url = config.public_url.unwrap_or_else(|| format!("http://{http_addr}"));
         Ok(Running::serve(listener, http_addr, url, market, relay, lock))
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nightjar_protocol::window::Invitation;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -50,11 +51,7 @@ async fn a_market_is_served_and_run_beside() {
     let address = line.strip_prefix("listening on http://127.0.0.1:").expect(&line);
     assert_ne!(address.parse::<u16>().unwrap(), 0);
 
-    let (status, code, _) = run(&data, &["pair"]).await;
-    assert_eq!((status, code.trim().len()), (Some(0), 19));
-    let (_, code, _) = run(&data, &["pair", "--json"]).await;
-    let code: serde_json::Value = serde_json::from_str(&code).unwrap();
-    assert_eq!(code["pairing_code"].as_str().map(str::len), Some(19));
+    pairs(&data, &format!("http://127.0.0.1:{address}")).await;
     let (status, token, _) = run(&data, &["renter", "add", "alice", "--balance", "20.00"]).await;
     assert_eq!(status, Some(0));
     assert!(token.starts_with("nightjar_renter_"), "{token}");
@@ -81,6 +78,39 @@ async fn a_market_is_served_and_run_beside() {
 
     let (status, _, error) = run(&data, &["serve", "--listen", "127.0.0.1:0"]).await;
     assert!(status == Some(1) && error.contains("another coordinator serves"), "{error}");
+    assert_eq!(end(child).await, Some(0));
+}
+
+/// A code, and the link with it as far as the market's address is one for a link.
+async fn pairs(data: &Path, served_at: &str) {
+    let market_of =
+        |link: &str| Invitation::read(link).map(|invitation| (invitation.market, invitation.code));
+    let (status, out, _) = run(data, &["pair"]).await;
+    let (code, link) = out.trim().split_once('\n').expect("two lines");
+    assert_eq!((status, code.len()), (Some(0), 19));
+    assert_eq!(market_of(link), Ok((served_at.to_owned(), code.to_owned())));
+    let asked = ["pair", "--json", "--public-url", "https://market.example/"];
+    let said: serde_json::Value = serde_json::from_str(&run(data, &asked).await.1).unwrap();
+    let code = said["pairing_code"].as_str().unwrap().to_owned();
+    assert_eq!(code.len(), 19);
+    assert_eq!(market_of(said["link"].as_str().unwrap()), Ok(("https://market.example".to_owned(), code)));
+    let (status, out, error) = run(data, &["pair", "--public-url", "http://market.example"]).await;
+    assert_eq!((status, out.as_str()), (Some(1), ""));
+    assert!(error.contains("must begin with https://"), "{error}");
+}
+
+#[tokio::test]
+async fn a_market_that_was_never_served_makes_a_code_without_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (status, out, error) = run(&data, &["pair"]).await;
+    assert_eq!((status, out.trim().len()), (Some(0), 19));
+    assert!(error.contains("--public-url"), "{error}");
+    let arguments = ["--listen", "127.0.0.1:0", "--public-url", "http://market.example", "--no-relay"];
+    let (child, _) = served(&data, &arguments).await;
+    let (status, out, error) = run(&data, &["pair"]).await;
+    assert_eq!((status, out.trim().len()), (Some(0), 19));
+    assert!(error.contains("must begin with https://"), "{error}");
     assert_eq!(end(child).await, Some(0));
 }
 

@@ -11,6 +11,7 @@
 //! | [`night`] | the journal and whoever asks where the time went |
 //! | [`view`] | the agent and everything that is shown |
 //! | [`doctor`], [`report`], [`tray`] | parts of what is shown |
+//! | [`invitation`] | an operator and an owner: the link with which a host joins a market |
 //! | [`window`] | the app and its window, beside the two above |
 //! | [`relay`] | where the tunnel's relay is |
 
@@ -22,6 +23,7 @@ pub mod guest;
 pub mod helper;
 pub mod host_session;
 pub mod images;
+pub mod invitation;
 pub mod local_time;
 pub mod market_api;
 pub mod network;

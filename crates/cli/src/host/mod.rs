@@ -9,6 +9,7 @@ mod images;
 pub mod images_arguments;
 mod network;
 pub mod network_arguments;
+mod pairing;
 pub mod power_arguments;
 mod run;
 mod schedule;

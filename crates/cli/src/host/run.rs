@@ -1,20 +1,18 @@
 //! The headless host.
 
-use std::io::{BufRead, IsTerminal, Read};
 use std::path::PathBuf;
 
 use nightjar_agent::control::Client;
 use nightjar_agent::{Agent, AgentHandle, EngineAddress, EnrolError, Signals, StartError};
 use nightjar_protocol::control::ControlRequest;
+use nightjar_protocol::window::Invitation;
 use serde_json::json;
 
 use super::browser::{self, Served};
+use super::pairing;
 use crate::arguments::{Host, HostPlace};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, note};
-
-/// No pairing code is longer.
-const MAX_CODE_BYTES: u64 = 256;
 
 /// Runs until a signal, `nightjar quit`, or the end of the host.
 ///
@@ -30,7 +28,7 @@ pub async fn run(arguments: &Host, output: Output) -> Result<(), Failure> {
             Failure::usage(format!("--docker: {error}")).advise("e.g. unix:///var/run/docker.sock")
         })?;
     }
-    let code = arguments.pair.as_deref().map(pairing_code).transpose()?;
+    let invitation = pairing::asked(arguments)?;
     let socket = nightjar_agent::control::socket_path(&config.runtime_dir);
     let data_dir = config.data_dir.clone();
     let runtime_dir = config.runtime_dir.clone();
@@ -49,7 +47,7 @@ pub async fn run(arguments: &Host, output: Output) -> Result<(), Failure> {
     let handle = agent.handle();
     // From here on jobs of an earlier run may be going on, so every way out ends them first.
     let begun = tokio::select! {
-        begun = begin(&handle, arguments, code.as_deref(), runtime_dir) => begun,
+        begun = begin(&handle, arguments, invitation, runtime_dir) => begun,
         () = signals.wait() => Err(Failure::failed("ended while joining the market")),
     };
     let served = match begun {
@@ -80,26 +78,29 @@ pub async fn run(arguments: &Host, output: Output) -> Result<(), Failure> {
     });
     output.print(&object, &words)?;
     if market.is_none() && served.is_none() {
-        note("this PC belongs to no market yet: start it once with --coordinator URL --pair -");
+        note(
+            "this PC belongs to no market yet: start it once with --pair and the link or, with --coordinator URL, the code of its operator",
+        );
     }
 
-    let ending = handle.clone();
-    tokio::spawn(async move {
-        signals.wait().await;
-        note("ending: jobs end first");
-        ending.shutdown().await;
-    });
+    tokio::spawn(end_by(signals, handle));
     Ok(agent.join().await?)
+}
+
+async fn end_by(mut signals: Signals, handle: AgentHandle) {
+    signals.wait().await;
+    note("ending: jobs end first");
+    handle.shutdown().await;
 }
 
 /// Joins the market and opens the page, as far as either is asked for.
 async fn begin(
     handle: &AgentHandle,
     arguments: &Host,
-    code: Option<&str>,
+    invitation: Option<Invitation>,
     runtime_dir: PathBuf,
 ) -> Result<Option<Served>, Failure> {
-    join_market(handle, arguments, code).await?;
+    join_market(handle, arguments, invitation).await?;
     match arguments.ui {
         Some(port) => browser::serve(runtime_dir, port).await.map(Some),
         None => Ok(None),
@@ -127,21 +128,25 @@ async fn look_on(
     Ok(())
 }
 
-async fn join_market(handle: &AgentHandle, arguments: &Host, code: Option<&str>) -> Result<(), Failure> {
+async fn join_market(
+    handle: &AgentHandle,
+    arguments: &Host,
+    invitation: Option<Invitation>,
+) -> Result<(), Failure> {
+    if let Some(Invitation { market, code }) = invitation {
+        note(&format!("joining {market}"));
+        return handle.enrol(&market, &code).await.map_err(refused);
+    }
     let Some(url) = arguments.coordinator.as_deref().map(|url| url.trim_end_matches('/')) else {
         return Ok(());
     };
-    if let Some(code) = code {
-        note(&format!("joining {url}"));
-        return handle.enrol(url, code).await.map_err(refused);
-    }
     let known = handle.view().borrow().identity.coordinator.clone();
     match known {
         Some(known) if known.trim_end_matches('/') == url => Ok(()),
         Some(known) => Err(Failure::usage(format!("this host belongs to the market {known}, not to {url}"))
             .advise("add --pair - to change the market, or leave --coordinator out")),
         None => Err(Failure::usage(format!("this host does not belong to {url} yet"))
-            .advise("add --pair - and type the pairing code that the market's operator gave you")),
+            .advise("add --pair - and type the pairing code or link that the market's operator gave you")),
     }
 }
 
@@ -158,43 +163,5 @@ impl Host {
     fn looks_on(&self) -> bool {
         let begins = [&self.coordinator, &self.pair, &self.docker].iter().any(|given| given.is_some());
         self.ui.is_some() && !begins && self.config.is_none()
-    }
-}
-
-/// The code that was given, or the first line of standard input for `-`.
-fn pairing_code(given: &str) -> Result<String, Failure> {
-    let mut code = given.to_owned();
-    if given == "-" {
-        if std::io::stdin().is_terminal() {
-            note("Pairing code:");
-        }
-        code.clear();
-        std::io::stdin()
-            .lock()
-            .take(MAX_CODE_BYTES + 1)
-            .read_line(&mut code)
-            .map_err(|error| Failure::failed(format!("the pairing code cannot be read: {error}")))?;
-    }
-    let code = code.trim();
-    let fits = !code.is_empty()
-        && code.len() as u64 <= MAX_CODE_BYTES
-        && code.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-    if !fits {
-        return Err(Failure::usage("that is no pairing code")
-            .advise("`nightjar-coordinator pair` prints one to the market's operator"));
-    }
-    Ok(code.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pairing_code_is_one_bounded_line() {
-        assert_eq!(pairing_code(" ABCD-2345 "), Ok("ABCD-2345".into()));
-        for wrong in ["", "  ", "a\u{7}b", &"x".repeat(300)] {
-            assert_eq!(pairing_code(wrong).unwrap_err().exit, Exit::Usage);
-        }
     }
 }

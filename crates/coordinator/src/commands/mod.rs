@@ -19,7 +19,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let json = arguments.json;
     match arguments.command {
         Command::Serve(how) => serve::run(how, data_dir, json).await,
-        Command::Pair => operate::pair(&Operator::open(&data_dir, None).await?, json).await,
+        Command::Pair(how) => operate::pair(&Operator::open(&data_dir, None).await?, how, json).await,
         Command::Renter(what) => operate::renter(&Operator::open(&data_dir, None).await?, what, json).await,
         Command::Host(what) => operate::host(&Operator::open(&data_dir, None).await?, what, json).await,
         Command::Ledger(which) => ledger::run(&Operator::open(&data_dir, None).await?, which, json).await,

@@ -2,20 +2,37 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use nightjar_coordinator::operator::{Operator, PAIRING_CODE_VALID_MS};
 use serde_json::json;
 
 use super::{print, print_json};
-use crate::arguments::{Host, Renter};
+use crate::arguments::{Host, Pair, Renter};
 
-pub(crate) async fn pair(operator: &Operator, json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) async fn pair(operator: &Operator, how: Pair, json: bool) -> anyhow::Result<ExitCode> {
+    let is_asked = how.public_url.is_some();
+    let address = match how.public_url {
+        Some(address) => Some(address),
+        None => operator.address().await?,
+    };
     let code = operator.pairing_code().await?;
+    let link = address.map(|market| code.link(&market)).transpose();
+    let (link, why_none) = match link {
+        Ok(link) => (link, None),
+        Err(error) if is_asked => return Err(error).context("no link was made with this --public-url"),
+        Err(error) => (None, Some(error)),
+    };
     if json {
-        print_json(&code)?;
-    } else {
-        print(&format!("{}\n", code.code))?;
-        eprintln!("For one host, once, within {} minutes.", PAIRING_CODE_VALID_MS / 60_000);
+        print_json(&json!({ "pairing_code": code.code, "link": link, "expires_at": code.expires_at }))?;
+        return Ok(ExitCode::SUCCESS);
     }
+    print(&format!("{}\n", code.code))?;
+    match (link, why_none) {
+        (Some(link), _) => print(&format!("{link}\n"))?,
+        (None, Some(why)) => eprintln!("No link: {why}. Give --public-url for one."),
+        (None, None) => eprintln!("No link, since the market was not served yet: give --public-url for one."),
+    }
+    eprintln!("For one host, once, within {} minutes.", PAIRING_CODE_VALID_MS / 60_000);
     Ok(ExitCode::SUCCESS)
 }
 

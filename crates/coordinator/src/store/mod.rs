@@ -148,6 +148,24 @@ impl Store {
         }
     }
 
+    /// Where this market is reached, for whoever invites a host while it is served or not.
+    pub(crate) async fn keep_address(&self, url: &str) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO meta (name, value) VALUES ('address', ?)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(url)
+        .execute(tx.connection())
+        .await?;
+        tx.commit().await
+    }
+
+    pub(crate) async fn address(&self) -> Result<Option<String>, StoreError> {
+        let kept = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'address'");
+        Ok(kept.fetch_optional(&self.pool).await?)
+    }
+
     async fn keep_currency(&self, asked: Option<Currency>) -> Result<Currency, StoreError> {
         let mut tx = self.write().await?;
         let kept: Option<String> = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'currency'")
