@@ -335,6 +335,23 @@ test("a market that says nothing of money leaves no account", async () => {
   expect(screen.queryByTestId("account")).toBeNull();
 });
 
+test("what the market says of demand is shown, and nothing where it says nothing", async () => {
+  const { shown } = await open("market");
+  const said = within(screen.getByTestId("demand")).getAllByRole("listitem");
+  expect(said.map((line) => line.textContent)).toContain("Of such cards on the market, 40 % are rented now.");
+  expect(said).toHaveLength(4);
+  // 1.131 an hour, 40 % of it.
+  expect(screen.getByTestId("estimate-share").textContent).toContain("CN¥0.4524");
+  shown.unmount();
+  const [tile] = recordedView().cards;
+  if (!tile) throw new Error("no card is recorded");
+  const silent = { ...tile, demand: [], card: { ...tile.card, demand: null } };
+  await open("market", { ...recordedView(), cards: [silent] });
+  expect(screen.queryByTestId("market-says")).toBeNull();
+  expect(screen.getByTestId("estimate")).not.toBeNull();
+  expect(screen.queryByTestId("estimate-share")).toBeNull();
+});
+
 test("a question that cannot be answered is told", async () => {
   await open("earnings", recordedView(), (backend) => {
     backend.ask = async () => {

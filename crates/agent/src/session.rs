@@ -156,6 +156,7 @@ impl Session {
             ToHost::End { lease, epoch, reason } => self.tell(MarketInput::End { lease, epoch, reason }),
             ToHost::Account(account) => self.tell(MarketInput::Account(account)),
             ToHost::Waiting { cards } => self.tell(MarketInput::Waiting { cards }),
+            ToHost::Demand { cards } => self.tell(MarketInput::Demand { cards }),
             ToHost::UsageStored { lease, epoch, sequence } => {
                 let _ = self.scribe.send(Writing::Acknowledge { lease, epoch, sequence });
             }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nightjar_core::demand::DemandFigures;
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::market::{CardOffer, WaitReason};
 use nightjar_core::time::Timestamp;
@@ -37,6 +38,8 @@ struct Entry {
     /// When it was last looked why no job comes to these cards, and what was told of it.
     looked_at: Option<Timestamp>,
     told: Vec<(GpuUuid, WaitReason)>,
+    /// What was told of the demand for its cards.
+    demand: Vec<(GpuUuid, DemandFigures)>,
 }
 
 /// A session's own end of its entry.
@@ -72,6 +75,7 @@ impl Registry {
             offers: Vec::new(),
             looked_at: None,
             told: Vec::new(),
+            demand: Vec::new(),
         };
         if let Some(older) = sessions.by_host.insert(host_id.to_owned(), entry) {
             older.end.cancel();
@@ -109,11 +113,12 @@ impl Registry {
         self.lock().by_host.contains_key(host_id)
     }
 
-    /// Hosts with cards on offer that were not looked at within the minute; they count as looked at from now on.
+    /// Hosts with cards on offer, or with a word on the demand for them that grows old, that were not looked at within the
+    /// minute; they count as looked at from now on.
     pub(crate) fn due_for_a_word(&self, now: Timestamp) -> Vec<String> {
         let mut sessions = self.lock();
         let is_due = |entry: &Entry| {
-            !entry.offers.is_empty()
+            (!entry.offers.is_empty() || !entry.demand.is_empty())
                 && entry.looked_at.is_none_or(|looked| now.since_ms(looked) >= WORD_EVERY_MS)
         };
         let due = sessions.by_host.iter_mut().filter(|(_, entry)| is_due(entry));
@@ -136,6 +141,15 @@ impl Registry {
         self.lock().by_host.get_mut(host_id).is_some_and(|entry| {
             let is_news = entry.told != *words;
             entry.told.clone_from(words);
+            is_news
+        })
+    }
+
+    /// The same of the demand for cards such as its own.
+    pub(crate) fn is_new_demand(&self, host_id: &str, words: &Vec<(GpuUuid, DemandFigures)>) -> bool {
+        self.lock().by_host.get_mut(host_id).is_some_and(|entry| {
+            let is_news = entry.demand != *words;
+            entry.demand.clone_from(words);
             is_news
         })
     }

@@ -861,3 +861,17 @@ image-llm-inference-full = LLM inference with vLLM
 image-llm-inference-lite = LLM inference on the processor
 image-rapids-full = RAPIDS 25.08
 image-rapids-lite = Tables on the processor
+
+# What the market says of demand. A figure that it does not give has no sentence.
+demand-requests = Requests for such a card in the last hour: { $count }.
+demand-requests-unserved = Requests for such a card in the last hour: { $count }, of which { $unserved } got none.
+demand-leases = Leases of this model in your region: { $week } in the last 7 days, { $day } of them in the last 24 hours.
+demand-leases-week = Leases of this model in your region in the last 7 days: { $count }.
+demand-leases-day = Leases of this model in your region in the last 24 hours: { $count }.
+demand-rented = Of such cards on the market, { $percent } % are rented now.
+demand-price = The median price of the last 7 days' leases is { $price } an hour.
+market-demand = Demand for { $name }
+estimate-share = Of such cards on the market, { $percent } % are rented now. Rented for that part of the time, about { $net } would be left in { $hours ->
+    [one] an hour
+   *[other] { $hours } hours
+   }.

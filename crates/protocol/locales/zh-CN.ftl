@@ -849,3 +849,14 @@ image-llm-inference-full = 大语言模型推理（vLLM）
 image-llm-inference-lite = 大语言模型推理（只用处理器）
 image-rapids-full = RAPIDS 25.08
 image-rapids-lite = 表格数据处理（只用处理器）
+
+# 市场说的需求情况。市场没有给出的数字，就没有对应的句子。
+demand-requests = 过去一小时，有 { $count } 次租用请求适合这样的显卡。
+demand-requests-unserved = 过去一小时，有 { $count } 次租用请求适合这样的显卡，其中 { $unserved } 次没有租到。
+demand-leases = 你所在地区的同型号显卡：最近 7 天租出 { $week } 次，其中最近 24 小时 { $day } 次。
+demand-leases-week = 你所在地区的同型号显卡：最近 7 天租出 { $count } 次。
+demand-leases-day = 你所在地区的同型号显卡：最近 24 小时租出 { $count } 次。
+demand-rented = 市场上的这些显卡，现在有 { $percent }% 已租出。
+demand-price = 最近 7 天成交价的中位数是每小时 { $price }。
+market-demand = { $name } 的需求
+estimate-share = 市场上这样的显卡现在有 { $percent }% 已租出。{ $hours } 小时里按这个比例工作，约净赚 { $net }。

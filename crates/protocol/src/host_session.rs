@@ -4,6 +4,7 @@
 //! ed25519 key over [`hello_signing_bytes`]. Anything else, or an unknown key, ends the session with
 //! [`ToHost::Refused`].
 
+use nightjar_core::demand::DemandFigures;
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseTerms};
@@ -15,7 +16,7 @@ use crate::error::ErrorCode;
 use crate::relay::RelayInfo;
 
 /// Version of this session. A coordinator speaks with hosts of the same version only, and says so otherwise.
-pub const HOST_SESSION_VERSION: u32 = 4;
+pub const HOST_SESSION_VERSION: u32 = 5;
 
 /// A frame longer than this ends the session.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -79,6 +80,10 @@ pub enum ToHost {
     /// Why no job comes to the cards that this host offers; replaces what was said before.
     Waiting {
         cards: Vec<(GpuUuid, WaitReason)>,
+    },
+    /// How much cards such as this host's are wanted; replaces what was said before.
+    Demand {
+        cards: Vec<(GpuUuid, DemandFigures)>,
     },
     Heartbeat,
 }

@@ -1,5 +1,6 @@
 //! Every sentence that people read, in both languages, from `locales/*.ftl` (Fluent). The window reads the same files.
 
+mod demand;
 mod renter;
 
 use std::sync::OnceLock;

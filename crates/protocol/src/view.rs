@@ -77,6 +77,8 @@ pub struct CardTile {
     pub sweep: Option<String>,
     /// What was found, a sentence for each of `card.sweet_spots`.
     pub sweet_spots: Vec<String>,
+    /// What the market says of the demand for such cards, a sentence for each figure that it gives.
+    pub demand: Vec<String>,
 }
 
 /// What one sensor says, for the owner who asks what Nightjar sees.
@@ -277,6 +279,7 @@ fn tile(card: &CardView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> 
         reasons,
         sweep: card.sweep.as_ref().map(|sweep| sweep_words(sweep, texts, clock)),
         sweet_spots: card.sweet_spots.iter().map(|spot| spot_words(spot, card, texts)).collect(),
+        demand: card.demand.as_ref().map(|figures| texts.demand(figures)).unwrap_or_default(),
     }
 }
 

@@ -20,4 +20,8 @@ sweep: string | null,
 /**
  * What was found, a sentence for each of `card.sweet_spots`.
  */
-sweet_spots: Array<string>, };
+sweet_spots: Array<string>, 
+/**
+ * What the market says of the demand for such cards, a sentence for each figure that it gives.
+ */
+demand: Array<string>, };

@@ -35,6 +35,9 @@ pub fn status(view: &ViewModel) -> String {
         for reason in tile.reasons.iter().filter(|reason| **reason != tile.sentence) {
             let _ = write!(text, "\n  {}", printable(reason));
         }
+        for sentence in &tile.demand {
+            let _ = write!(text, "\n  {}", printable(sentence));
+        }
         if let Some(job) = &tile.card.job {
             let mut table = Table::new(&["  LEASE", "IMAGE", "RAN", "EARNED", "NET", "PRICE/H"]);
             table.row(vec![
@@ -137,6 +140,7 @@ mod tests {
                 hour: hour_estimate(nothing, nothing, None, 0, 0, 0),
                 job,
                 waiting: None,
+                demand: None,
                 sweep: None,
                 sweet_spots: Vec::new(),
             },
@@ -144,6 +148,11 @@ mod tests {
             sweet_spots: Vec::new(),
             sentence: "You are here.".into(),
             reasons: vec!["You are here.".into(), "On battery.".into()],
+            demand: if asleep {
+                vec!["Of such cards on the market, 40 % are rented now.".into()]
+            } else {
+                Vec::new()
+            },
         }
     }
 

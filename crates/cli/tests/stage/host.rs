@@ -113,9 +113,11 @@ async fn serve(address: String, key: SecretKey, worker: Worker, held: Arc<Mutex<
                     .into()
             }
             ToHost::Refused { code, detail } => panic!("{code:?}: {detail}"),
-            ToHost::UsageStored { .. } | ToHost::Heartbeat | ToHost::Waiting { .. } | ToHost::Account(_) => {
-                Vec::new()
-            }
+            ToHost::UsageStored { .. }
+            | ToHost::Heartbeat
+            | ToHost::Waiting { .. }
+            | ToHost::Demand { .. }
+            | ToHost::Account(_) => Vec::new(),
         };
         for answer in answers {
             socket.send(frame(&answer)).await.unwrap();

@@ -2,6 +2,7 @@
 //! orders and waiting renters a hint. Orders that do not arrive are given again when the host connects.
 
 mod continuation;
+mod demand;
 mod funds;
 mod matching;
 mod metering;

@@ -5,26 +5,25 @@ use nightjar_core::market::WaitReason;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::host_session::ToHost;
 
+use super::demand::Look;
 use super::{Failure, Market};
-use crate::store::{leases, requests, standings};
+use crate::store::leases::LeaseRecord;
+use crate::store::{requests, standings};
 
 impl Market {
     /// Looks at each host that offers cards once a minute, the first time at once, and tells it what has changed.
-    pub(super) async fn tell_waiting(&self, now: Timestamp) -> Result<(), Failure> {
+    pub(super) async fn tell_waiting(&self, open: &[LeaseRecord], now: Timestamp) -> Result<(), Failure> {
         let due = self.registry.due_for_a_word(now);
         if due.is_empty() {
             return Ok(());
         }
         let mut db = self.store.reader().acquire().await?;
         let requests: Vec<Request> = requests::recent(&mut db, now).await?;
-        let busy = leases::busy_cards(&mut db).await?;
         let out = standings::out(&mut db, now).await?;
-        drop(db);
+        let mut look = Look::new(self.registry.listings(), open, &requests, now);
         for host_id in due {
             let listings = self.registry.listings_of(&host_id);
-            let free = listings
-                .iter()
-                .filter(|listing| !busy.contains(&(listing.host_id.clone(), listing.card.gpu.clone())));
+            let free = listings.iter().filter(|listing| !look.is_busy(listing));
             let words = free.filter_map(|listing| {
                 let key = (listing.host_id.clone(), listing.card.gpu.clone());
                 let failed = out.get(&key).and_then(|standing| standing.out_for(now));
@@ -37,6 +36,7 @@ impl Market {
             if self.registry.is_news(&host_id, &cards) {
                 self.registry.send(&host_id, ToHost::Waiting { cards });
             }
+            self.tell_demand(&host_id, &mut look, &mut db).await?;
         }
         Ok(())
     }

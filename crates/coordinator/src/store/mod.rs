@@ -3,6 +3,7 @@
 
 pub(crate) mod books;
 pub(crate) mod continuations;
+pub(crate) mod demand;
 pub(crate) mod hosts;
 pub(crate) mod leases;
 pub(crate) mod payouts;

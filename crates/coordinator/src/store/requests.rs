@@ -43,6 +43,14 @@ pub(crate) async fn recent(db: &mut SqliteConnection, now: Timestamp) -> Result<
         .collect()
 }
 
+/// The moment from which on these are all that there were.
+pub(crate) fn whole_since(recent: &[Request], now: Timestamp) -> Timestamp {
+    match recent.first() {
+        Some(oldest) if i64::try_from(recent.len()).is_ok_and(|kept| kept >= MOST_KEPT) => oldest.at,
+        _ => Timestamp(now.0.saturating_sub(i64::try_from(REMEMBERED_MS).unwrap_or(i64::MAX))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +71,8 @@ mod tests {
         let kept = recent(tx.connection(), now).await.unwrap();
         assert_eq!(kept.len(), usize::try_from(MOST_KEPT).unwrap());
         assert_eq!(kept.last().unwrap().at, Timestamp(now.0 - 1));
+        assert_eq!(whole_since(&kept, now), kept[0].at, "older ones had to go");
+        assert_eq!(whole_since(&kept[1..], now), Timestamp(now.0 - 3_600_000));
         assert!(recent(tx.connection(), now.plus_ms(REMEMBERED_MS)).await.unwrap().is_empty());
     }
 }

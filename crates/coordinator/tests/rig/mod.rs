@@ -9,6 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use iroh_base::SecretKey;
 use nightjar_coordinator::operator::Operator;
 use nightjar_coordinator::{Config, Coordinator, Running};
+use nightjar_core::demand::DemandFigures;
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
@@ -335,7 +336,7 @@ impl Host {
         loop {
             match next_word(self.socket.as_mut().unwrap()).await? {
                 ToHost::Waiting { cards } => self.waiting.push_back(cards),
-                ToHost::Heartbeat | ToHost::Account(_) => {}
+                ToHost::Heartbeat | ToHost::Account(_) | ToHost::Demand { .. } => {}
                 other => return Some(other),
             }
         }
@@ -381,6 +382,17 @@ impl Host {
             let word = next_word(self.socket.as_mut().unwrap()).await;
             if let ToHost::Waiting { cards } = word.expect("the session is over") {
                 return cards;
+            }
+        }
+    }
+
+    /// The next word on the demand for its first card; what else is said meanwhile is passed over.
+    pub async fn hears_demand(&mut self) -> DemandFigures {
+        loop {
+            match next_word(self.socket.as_mut().unwrap()).await.expect("the session is over") {
+                ToHost::Demand { cards } => return cards[0].1,
+                ToHost::Waiting { cards } => self.waiting.push_back(cards),
+                _ => {}
             }
         }
     }

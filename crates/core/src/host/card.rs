@@ -1,5 +1,6 @@
 //! What the host knows of one card.
 
+use crate::demand::DemandFigures;
 use crate::gpu::GpuReading;
 use crate::gpu_use::Strangers;
 use crate::market::WaitReason;
@@ -29,6 +30,8 @@ pub(super) struct Card {
     pub(super) peak_watts: Option<f64>,
     /// What the market says of a card that waits.
     pub(super) waiting: Option<WaitReason>,
+    /// What the market says of the demand for such cards.
+    pub(super) demand: Option<DemandFigures>,
     /// Who uses it beside us.
     pub(super) strangers: Strangers,
     /// The last one that was asked for, under way or over.
@@ -48,6 +51,7 @@ impl Card {
             reclaim: None,
             peak_watts: None,
             waiting: None,
+            demand: None,
             strangers: Strangers::default(),
             sweep: None,
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::conduct::MiningSign;
+use crate::demand::DemandFigures;
 use crate::gpu::{DriverInfo, GpuReading, GpuTrouble, GpuUuid};
 use crate::images::TaskKind;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
@@ -101,6 +102,10 @@ pub enum MarketInput {
     /// Why no job comes to the cards on offer; replaces what was said before.
     Waiting {
         cards: Vec<(GpuUuid, WaitReason)>,
+    },
+    /// How much such cards as this host's are wanted; replaces what was said before.
+    Demand {
+        cards: Vec<(GpuUuid, DemandFigures)>,
     },
 }
 

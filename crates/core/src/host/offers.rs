@@ -17,6 +17,7 @@ impl Host {
                 self.snapshot.market = Market::Connected;
                 self.told_offers = None;
                 self.take_waiting(&[], now, out);
+                self.take_demand(&[]);
                 let jobs = self.cards.values().filter_map(|card| card.job.as_ref());
                 let leases =
                     jobs.map(|job| (job.terms().lease.clone(), job.terms().epoch, job.state().clone()));
@@ -35,13 +36,17 @@ impl Host {
                     _ => now,
                 };
                 self.snapshot.market = Market::Unreachable { since, detail };
+                // It was of that hour.
+                self.take_demand(&[]);
             }
             MarketInput::NotEnrolled => {
                 self.snapshot.market = Market::NotEnrolled;
                 self.account = None;
+                self.take_demand(&[]);
             }
             MarketInput::Account(account) => self.account = Some(account.bounded()),
             MarketInput::Waiting { cards } => self.take_waiting(&cards, now, out),
+            MarketInput::Demand { cards } => self.take_demand(&cards),
             MarketInput::Offer(terms) => self.take_offer(*terms, now, out),
             MarketInput::Start { lease, epoch } => {
                 if let Some((job, reading, _)) = self.job_mut(&lease, epoch) {

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::sample::{card, driver, terms};
 use super::*;
+use crate::demand::DemandFigures;
 use crate::lease::{LeaseEvent, WorkerAccess};
 use crate::market::WaitReason;
 use crate::meter::UsageRecord;
@@ -471,4 +472,27 @@ fn peers_13_waiting_says_why() {
     let effects = world.host.handle(Input::Market(MarketInput::Connected), world.now);
     assert!(effects.contains(&noted(None)), "{effects:?}");
     assert_eq!(world.host.view(world.now).waiting, None);
+}
+
+#[test]
+fn what_the_market_says_of_demand_is_shown_as_long_as_it_is_there_to_say_it() {
+    let mut world = World::new();
+    let demand = |world: &World| world.host.view(world.now).cards[0].demand;
+    assert_eq!(demand(&world), None);
+    let gpu = world.host.view(world.now).cards[0].reading.uuid.clone();
+    let figures = DemandFigures { requests_last_hour: Some(3), ..DemandFigures::default() };
+    let said = |figures| Input::Market(MarketInput::Demand { cards: vec![(gpu.clone(), figures)] });
+    let wild = DemandFigures { rented_percent: Some(4_000), ..figures };
+    assert!(world.host.handle(said(wild), world.now).is_empty(), "it decides nothing");
+    assert_eq!(demand(&world), Some(figures), "within its bounds");
+    world.host.handle(said(DemandFigures::default()), world.now);
+    assert_eq!(demand(&world), None, "a market that says nothing is not shown");
+    for gone in
+        [MarketInput::Connected, MarketInput::Unreachable { detail: "x".into() }, MarketInput::NotEnrolled]
+    {
+        world.host.handle(said(figures), world.now);
+        assert_eq!(demand(&world), Some(figures));
+        world.host.handle(Input::Market(gone), world.now);
+        assert_eq!(demand(&world), None);
+    }
 }

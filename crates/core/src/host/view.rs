@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::demand::DemandFigures;
 use crate::economics::{Account, HourEstimate};
 use crate::gpu::{DriverInfo, GpuReading};
 use crate::lease::{LeaseId, LeaseState};
@@ -66,6 +67,8 @@ pub struct CardView {
     pub job: Option<JobView>,
     /// Why no job comes, while nothing stands against one and the market says so.
     pub waiting: Option<WaitReason>,
+    /// How much such cards are wanted; `None` where the market says nothing of it.
+    pub demand: Option<DemandFigures>,
     /// The last sweep that was asked for since the start, under way or over.
     pub sweep: Option<SweepView>,
     /// What sweeps have found, a line a kind of work; never one number for the card.
@@ -125,6 +128,7 @@ impl Host {
                 asking: self.least_price(card, self.fee_basis_points),
                 hour: self.hour_estimate(card),
                 waiting: card.waiting.filter(|_| card.verdict == Verdict::Earn && card.job.is_none()),
+                demand: card.demand,
                 job: card.job.as_ref().map(|job| JobView {
                     lease: job.terms().lease.clone(),
                     image: job.terms().image.clone(),

@@ -1,5 +1,6 @@
-//! What the market says of cards to which no job comes.
+//! What the market says of cards to which no job comes, and of the demand for such cards.
 
+use crate::demand::DemandFigures;
 use crate::gpu::GpuUuid;
 use crate::market::WaitReason;
 use crate::time::Timestamp;
@@ -16,6 +17,14 @@ impl Host {
                 card.waiting = why;
                 out.push(Effect::Journal(JournalEntry::Waiting { gpu: gpu.clone(), at: now, why }));
             }
+        }
+    }
+
+    /// Of a card that is not named the market says nothing. It is shown and decides nothing, so no journal keeps it.
+    pub(super) fn take_demand(&mut self, told: &[(GpuUuid, DemandFigures)]) {
+        for (gpu, card) in &mut self.cards {
+            let said = told.iter().find(|(named, _)| named == gpu).map(|(_, figures)| figures.bounded());
+            card.demand = said.filter(|figures| !figures.is_silent());
         }
     }
 }

@@ -88,6 +88,14 @@ export function recordedCard(): CardTile {
       },
       job: recordedJob(),
       waiting: null,
+      demand: {
+        requests_last_hour: 12,
+        unserved_last_hour: 0,
+        leases_last_day: 9,
+        leases_last_week: 58,
+        rented_percent: 40,
+        median_price_per_hour: cny(1_450_000),
+      },
       sweep: null,
       sweet_spots: [],
     },
@@ -95,7 +103,19 @@ export function recordedCard(): CardTile {
     reasons: [],
     sweep: null,
     sweet_spots: [],
+    demand: recordedDemand("en"),
   };
+}
+
+/** What the market says of the demand for the card. */
+function recordedDemand(language: Language): string[] {
+  const texts = textsOf(language);
+  return [
+    texts.say("demand-requests", { count: 12 }),
+    texts.say("demand-leases", { week: 58, day: 9 }),
+    texts.say("demand-rented", { percent: 40 }),
+    texts.say("demand-price", { price: "1.45 CNY" }),
+  ];
 }
 
 /** A job runs on one card. */
@@ -204,7 +224,11 @@ export function developerView(wanted: URLSearchParams): ViewModel {
     view.settings.introduced = Number(wanted.get("first") ?? view.settings.introduced);
     view.settings.schedule.windows = [{ days: ["mon", "tue", "wed", "thu", "fri"], from: "22:00", to: "08:00" }];
   }
-  if (wanted.has("first")) view.identity.coordinator = null;
+  if (wanted.has("first")) {
+    view.identity.coordinator = null;
+    // A PC in no market hears nothing of one.
+    for (const tile of view.cards) tile.card.demand = null;
+  }
   return inLanguage(view, wanted.get("lang") === "zh-CN" ? "zh-CN" : "en");
 }
 
@@ -228,7 +252,7 @@ function inLanguage(view: ViewModel, language: Language): ViewModel {
           ? texts.say("standing-unavailable", { detail: line.sign.standing.detail })
           : texts.say("standing-quiet"),
     })),
-    cards: view.cards.map((tile) => ({ ...tile, sentence: texts.say("lease-running") })),
+    cards: view.cards.map((tile) => ({ ...tile, sentence: texts.say("lease-running"), demand: recordedDemand(language) })),
     power: { ...view.power, sentence: texts.say("power-available") },
     network: {
       ...network,

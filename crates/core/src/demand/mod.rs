@@ -1,4 +1,9 @@
-//! Why no job comes to a card that is on offer: from the requests that a market really had.
+//! Why no job comes to a card that is on offer: from the requests that a market really had. Beside it, in figures, how
+//! much such cards are wanted at all.
+
+mod figures;
+
+pub use figures::{CardNow, DAY_MS, DemandFigures, Kept, MIN_HOSTS, PastLease, WEEK_MS, figures};
 
 use serde::{Deserialize, Serialize};
 
