@@ -5,7 +5,7 @@ use nightjar_desktop::log;
 use nightjar_protocol::window::{DesktopFacts, Question, QuestionRefusal, Reply};
 
 use crate::app::App;
-use crate::{autostart, tray};
+use crate::{autostart, links, tray};
 
 /// # Errors
 /// Why there is no answer.
@@ -14,13 +14,16 @@ pub async fn answer(app: &App, host: &AgentHandle, question: Question) -> Result
         Question::Desktop => Ok(Reply::Desktop(DesktopFacts {
             has_tray: tray::is_shown(app).await,
             starts_at_login: autostart::is_on(),
+            opens_links: links::is_on(),
         })),
-        Question::SetAutostart { on } => match autostart::set(on) {
-            Ok(()) => Ok(Reply::Done),
-            Err(error) => Err(QuestionRefusal::Failed { detail: format!("{error:#}") }),
-        },
+        Question::SetAutostart { on } => done(autostart::set(on)),
+        Question::SetLinks { on } => done(links::set(on)),
         Question::Invitation => Ok(Reply::Invitation(app.take_invitation())),
         Question::Report => host.ask(Question::Report, log::recent()).await,
         other => host.ask(other, Vec::new()).await,
     }
+}
+
+fn done(what: anyhow::Result<()>) -> Result<Reply, QuestionRefusal> {
+    what.map(|()| Reply::Done).map_err(|error| QuestionRefusal::Failed { detail: format!("{error:#}") })
 }

@@ -12,7 +12,9 @@
 mod answers;
 mod app;
 mod autostart;
+mod command_line;
 mod engine;
+mod links;
 mod notifications;
 mod options;
 mod shell;

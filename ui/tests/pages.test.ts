@@ -352,6 +352,29 @@ test("what the market says of demand is shown, and nothing where it says nothing
   expect(screen.queryByTestId("estimate-share")).toBeNull();
 });
 
+test("what opens at login and what links open is switched, each only where it is for the app to say", async () => {
+  await open("help");
+  expect(screen.getByTestId("set-autostart")).not.toBeNull();
+  expect(screen.queryByTestId("set-links")).toBeNull();
+  document.body.replaceChildren();
+  const { backend } = await open("help", recordedView(), (backend) => {
+    const ask = backend.ask.bind(backend);
+    backend.ask = async (question) => {
+      const answer = await ask(question);
+      return answer.reply === "desktop" ? { ...answer, data: { ...answer.data, opens_links: true } } : answer;
+    };
+  });
+  const links = screen.getByTestId("set-links");
+  expect(links.getAttribute("aria-checked")).toBe("true");
+  await fireEvent.click(links);
+  await settled();
+  await fireEvent.click(screen.getByTestId("set-autostart"));
+  await settled();
+  expect(backend.asked).toContainEqual({ question: "set_links", on: false });
+  expect(backend.asked).toContainEqual({ question: "set_autostart", on: true });
+  expect(screen.getByTestId("set-links").getAttribute("aria-checked")).toBe("false");
+});
+
 test("a question that cannot be answered is told", async () => {
   await open("earnings", recordedView(), (backend) => {
     backend.ask = async () => {

@@ -56,7 +56,7 @@ impl AgentHandle {
             Question::Report => self.write_report(log).await?,
             Question::SaveReport => self.save_report()?,
             Question::Invitation => Reply::Invitation(None),
-            Question::Desktop | Question::SetAutostart { .. } => {
+            Question::Desktop | Question::SetAutostart { .. } | Question::SetLinks { .. } => {
                 anyhow::bail!("this host runs without a desktop")
             }
             Question::Quit => {

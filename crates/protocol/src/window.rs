@@ -76,6 +76,9 @@ pub enum Question {
     SetAutostart {
         on: bool,
     },
+    SetLinks {
+        on: bool,
+    },
     /// Ends the app: jobs end, the power limit goes back.
     Quit,
 }
@@ -150,6 +153,8 @@ pub struct DesktopFacts {
     pub has_tray: bool,
     /// The app starts at login; `None` where this system has no such thing that Nightjar knows.
     pub starts_at_login: Option<bool>,
+    /// `nightjar://` links open this app; `None` where that is not for the app to say.
+    pub opens_links: Option<bool>,
 }
 
 /// Why a question was not answered.

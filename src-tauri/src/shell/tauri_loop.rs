@@ -9,6 +9,7 @@ use nightjar_desktop::runtime;
 use tauri::RunEvent;
 
 use crate::app::App;
+use crate::links;
 use crate::options::{Asked, Options};
 use crate::window;
 
@@ -20,6 +21,7 @@ const ENDS_WITHIN: Duration = Duration::from_millis(4_500);
 /// # Errors
 /// When there is no desktop to show anything on.
 pub fn run(options: Options) -> anyhow::Result<ExitCode> {
+    links::keep();
     let runtime = runtime()?;
     tauri::async_runtime::set(runtime.handle().clone());
     let made: Arc<OnceLock<Arc<App>>> = Arc::default();

@@ -11,4 +11,8 @@ has_tray: boolean,
 /**
  * The app starts at login; `None` where this system has no such thing that Nightjar knows.
  */
-starts_at_login: boolean | null, };
+starts_at_login: boolean | null, 
+/**
+ * `nightjar://` links open this app; `None` where that is not for the app to say.
+ */
+opens_links: boolean | null, };

@@ -511,8 +511,9 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
     case "invitation":
       return { reply: "invitation", data: null };
     case "desktop":
-      return { reply: "desktop", data: { has_tray: true, starts_at_login: false } };
+      return { reply: "desktop", data: { has_tray: true, starts_at_login: false, opens_links: null } };
     case "set_autostart":
+    case "set_links":
     case "quit":
       return { reply: "done" };
   }

@@ -1,0 +1,64 @@
+//! A desktop entry in the session's own folder for what starts with it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+const FILE: &str = "nightjar.desktop";
+
+fn folder() -> Option<PathBuf> {
+    directories::BaseDirs::new().map(|dirs| dirs.config_dir().join("autostart"))
+}
+
+pub fn is_on() -> Option<bool> {
+    let path = folder()?.join(FILE);
+    Some(std::fs::read_to_string(path).is_ok_and(|text| !text.contains("Hidden=true")))
+}
+
+/// # Errors
+/// When the desktop's folder cannot be written.
+pub fn set(on: bool) -> anyhow::Result<()> {
+    let folder = folder().context("this account has no home folder")?;
+    let path = folder.join(FILE);
+    let failed = || format!("{} cannot be written", path.display());
+    if !on {
+        return match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(failed),
+            _ => Ok(()),
+        };
+    }
+    let program = std::env::current_exe().context("where this program lies is not known")?;
+    std::fs::create_dir_all(&folder).with_context(failed)?;
+    std::fs::write(&path, entry(&program)?).with_context(failed)
+}
+
+/// The entry's own quoting: what stands in quotes needs a backslash before these.
+fn entry(program: &Path) -> anyhow::Result<String> {
+    let program = program.to_str().context("this program's path is no text")?;
+    anyhow::ensure!(!program.contains(char::is_control), "this program's path holds a control character");
+    let mut quoted = String::new();
+    for c in program.chars() {
+        if "\"`$\\".contains(c) {
+            quoted.push_str("\\\\");
+        }
+        quoted.push(c);
+    }
+    let quoted = quoted.replace('%', "%%");
+    Ok(format!(
+        "[Desktop Entry]\nType=Application\nName=Nightjar\nExec=\"{quoted}\" --hidden\nIcon=nightjar\n\
+         X-GNOME-Autostart-enabled=true\n"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_a_space_and_signs_is_quoted() {
+        let text = entry(Path::new("/opt/my apps/100%/nightjar-desktop")).unwrap();
+        assert!(text.contains("Exec=\"/opt/my apps/100%%/nightjar-desktop\" --hidden\n"), "{text}");
+        assert!(entry(Path::new("/a$b")).unwrap().contains("/a\\\\$b"));
+        assert!(entry(Path::new("/a\nExec=evil")).is_err());
+    }
+}
