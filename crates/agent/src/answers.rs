@@ -78,7 +78,8 @@ impl AgentHandle {
             other => span_start(other, now),
         };
         let slices = self.journal.slices(since, now).await.map_err(unreadable)?;
-        Ok(Books::of(&slices, since, now, self.currency().await, most_jobs))
+        let checks = self.journal.check_costs(since, now).await.map_err(unreadable)?;
+        Ok(Books::of(&slices, &checks, since, now, self.currency().await, most_jobs))
     }
 
     /// The nights of a month on the wall, noon to noon, up to the one that lasts now.

@@ -156,6 +156,29 @@ impl Journal {
                     .execute(&self.pool)
                     .await?;
             }
+            JournalEntry::Proving { gpu, at, on } => {
+                sqlx::query("INSERT INTO checks (gpu, at, is_on) VALUES (?, ?, ?)")
+                    .bind(&gpu.0)
+                    .bind(at.0)
+                    .bind(on)
+                    .execute(&self.pool)
+                    .await?;
+            }
+            JournalEntry::CheckCost { gpu, at, energy, overhead_millijoules, electricity } => {
+                sqlx::query(
+                    "INSERT INTO check_costs (gpu, at, millijoules, uncertain_millijoules, overhead_millijoules,
+                        electricity_micros, currency) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                )
+                .bind(&gpu.0)
+                .bind(at.0)
+                .bind(i64::try_from(energy.millijoules)?)
+                .bind(i64::try_from(energy.uncertain_millijoules)?)
+                .bind(i64::try_from(*overhead_millijoules)?)
+                .bind(electricity.micros)
+                .bind(electricity.currency.code())
+                .execute(&self.pool)
+                .await?;
+            }
             JournalEntry::Curve { gpu, kind, curve } => self.write_curve(gpu, *kind, curve).await?,
         }
         Ok(())

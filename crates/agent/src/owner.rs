@@ -11,7 +11,6 @@ use nightjar_core::network::NetworkSettings;
 use nightjar_core::night::Account;
 use nightjar_core::policy::{BlockReason, OddContainer, Runtime};
 use nightjar_core::settings::Settings;
-use nightjar_core::sweep::WorkKind;
 use nightjar_core::time::Timestamp;
 use nightjar_presence::{Attention, SleepGuard};
 use nightjar_protocol::control::Refusal;
@@ -22,7 +21,7 @@ use nightjar_protocol::network::NetworkNow;
 use nightjar_protocol::relay::RelayInfo;
 use nightjar_protocol::text::Texts;
 use nightjar_protocol::view::{Earnings, Surroundings, ViewModel, view_model};
-use nightjar_worker::{LoadWish, WorkerReport, Workers};
+use nightjar_worker::{LoadWish, Work, WorkerReport, Workers};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock};
@@ -256,8 +255,9 @@ impl Owner {
             }
             Effect::SetPowerLimit { gpu, watts } => drop(hands.power.send(PowerOrder::Set { gpu, watts })),
             Effect::RestorePowerLimit { gpu } => drop(hands.power.send(PowerOrder::Restore { gpu })),
-            Effect::StartLoad { gpu, kind, image } => self.start_load(gpu, kind, image),
-            Effect::StopLoad { gpu } => hands.workers.stop_load(&gpu.0),
+            Effect::StartLoad { gpu, kind, image } => self.start_load(gpu, Work::Steady(kind), image),
+            Effect::StartCheck { gpu, nonce, image } => self.start_load(gpu, Work::Check(nonce), image),
+            Effect::StopLoad { gpu } => hands.workers.stop_load(&gpu),
             Effect::Prepare { terms } => {
                 let gpu_index = self.host.gpu_index(&terms.gpu);
                 let used = PullOrder::Used { name: terms.image.clone(), at: self.clock.now() };
@@ -285,8 +285,8 @@ impl Owner {
         }
     }
 
-    fn start_load(&self, gpu: GpuUuid, kind: WorkKind, image: String) {
-        let wish = LoadWish { card: gpu.0.clone(), gpu_index: self.host.gpu_index(&gpu), kind, image };
+    fn start_load(&self, gpu: GpuUuid, work: Work, image: String) {
+        let wish = LoadWish { card: gpu.clone(), gpu_index: self.host.gpu_index(&gpu), work, image };
         let own = self.hands.own.clone();
         self.hands.workers.start_load(wish, move |event| {
             if let Some(own) = own.upgrade() {

@@ -131,9 +131,13 @@ impl Scribe {
         }
         // Whatever the clock on the wall did: a moment of the Monday before.
         let last = span_start(Span::Week, Timestamp(monday.0 - 3 * 86_400_000));
-        match self.journal.slices(last, monday).await {
-            Ok(slices) => {
-                let books = Books::of(&slices, last, monday, self.currency, usize::MAX);
+        let read = async {
+            let slices = self.journal.slices(last, monday).await?;
+            anyhow::Ok((slices, self.journal.check_costs(last, monday).await?))
+        };
+        match read.await {
+            Ok((slices, checks)) => {
+                let books = Books::of(&slices, &checks, last, monday, self.currency, usize::MAX);
                 let jobs = u32::try_from(books.jobs.len()).unwrap_or(u32::MAX);
                 let Takings { net, running_ms, .. } = books.total;
                 if jobs > 0 {
@@ -157,6 +161,8 @@ impl Scribe {
                 self.insist(&Writable::Entry(&entry)).await;
                 if matches!(*entry, JournalEntry::Usage { .. }) {
                     self.usage_waits.notify_one();
+                }
+                if matches!(*entry, JournalEntry::Usage { .. } | JournalEntry::CheckCost { .. }) {
                     self.tell_earnings().await;
                 }
                 if matches!(*entry, JournalEntry::Lease { .. }) {
@@ -206,7 +212,8 @@ impl Scribe {
             let today = self.journal.earned_since(midnight, self.currency).await?;
             let all = self.journal.earned_since(Timestamp(0), self.currency).await?;
             let slices = self.journal.slices(midnight, now).await?;
-            let net = Books::of(&slices, midnight, now, self.currency, 0).total.net;
+            let checks = self.journal.check_costs(midnight, now).await?;
+            let net = Books::of(&slices, &checks, midnight, now, self.currency, 0).total.net;
             anyhow::Ok(Earnings { today, today_net: net, all })
         };
         match read.await {
@@ -220,7 +227,7 @@ impl Scribe {
 fn is_of_the_day(order: &Writing) -> bool {
     use JournalEntry as E;
     let Writing::Entry(entry) = order else { return false };
-    matches!(**entry, E::Verdict { .. } | E::Lease { .. } | E::Waiting { .. })
+    matches!(**entry, E::Verdict { .. } | E::Lease { .. } | E::Waiting { .. } | E::Proving { .. })
 }
 
 fn is_about_content(error: &anyhow::Error) -> bool {

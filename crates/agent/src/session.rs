@@ -157,6 +157,9 @@ impl Session {
             ToHost::Account(account) => self.tell(MarketInput::Account(account)),
             ToHost::Waiting { cards } => self.tell(MarketInput::Waiting { cards }),
             ToHost::Demand { cards } => self.tell(MarketInput::Demand { cards }),
+            ToHost::Check { gpu, nonce, within_ms } => {
+                self.tell(MarketInput::Check { gpu, nonce, within_ms });
+            }
             ToHost::UsageStored { lease, epoch, sequence } => {
                 let _ = self.scribe.send(Writing::Acknowledge { lease, epoch, sequence });
             }

@@ -11,7 +11,7 @@ A market from nothing:
   nightjar-coordinator serve                              on this PC, no configuration
   nightjar-coordinator pair                               a code and a link: give either to one host
   nightjar-coordinator renter add alice --balance 20.00   a token: give it to the renter
-  nightjar-coordinator host list                          who joined, and what each has earned
+  nightjar-coordinator host list                          who joined, what each has earned, its cards' last checks
   nightjar-coordinator ledger                             who paid what to whom
 
 All but `serve` work on the database, whether `serve` runs at the time or not.

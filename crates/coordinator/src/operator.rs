@@ -3,7 +3,7 @@
 
 mod hosts;
 
-pub use hosts::HostSummary;
+pub use hosts::{CardSummary, HostSummary};
 
 use std::path::{Path, PathBuf};
 

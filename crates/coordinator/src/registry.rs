@@ -1,5 +1,7 @@
 //! Which hosts are connected to this process, and what they offer while they are.
 
+mod checks;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -40,6 +42,8 @@ struct Entry {
     told: Vec<(GpuUuid, WaitReason)>,
     /// What was told of the demand for its cards.
     demand: Vec<(GpuUuid, DemandFigures)>,
+    /// Of the cards on offer.
+    checks: HashMap<GpuUuid, checks::CardCheck>,
 }
 
 /// A session's own end of its entry.
@@ -76,6 +80,7 @@ impl Registry {
             looked_at: None,
             told: Vec::new(),
             demand: Vec::new(),
+            checks: HashMap::new(),
         };
         if let Some(older) = sessions.by_host.insert(host_id.to_owned(), entry) {
             older.end.cancel();
@@ -96,14 +101,18 @@ impl Registry {
         if let Some(entry) = self.lock().by_host.get_mut(host_id).filter(|entry| entry.id == id) {
             entry.region = region;
             entry.offers = offers;
+            entry.keep_checks();
         }
     }
 
     /// Hands an order to a host. One that is away or does not read learns of it when it connects again.
     pub(crate) fn send(&self, host_id: &str, order: ToHost) {
-        if let Some(entry) = self.lock().by_host.get(host_id)
-            && entry.orders.try_send(order).is_err()
-        {
+        let mut sessions = self.lock();
+        let Some(entry) = sessions.by_host.get_mut(host_id) else { return };
+        if let ToHost::Offer(terms) = &order {
+            entry.call_off_check(&terms.gpu);
+        }
+        if entry.orders.try_send(order).is_err() {
             tracing::warn!(host_id, "the host does not read its orders; its session is ended");
             entry.end.cancel();
         }

@@ -3,14 +3,15 @@
 mod rig;
 
 use nightjar_core::gpu::GpuUuid;
-use nightjar_core::host::Report;
+use nightjar_core::host::{CheckAnswer, Report};
 use nightjar_core::lease::{EndReason, Epoch, LeaseState, LeaseTerms};
 use nightjar_core::market::WaitReason;
 use nightjar_core::proof::{Nonce, Proof, ProofFault};
+use nightjar_core::standing::CheckKind;
 use nightjar_protocol::error::ErrorCode;
 use nightjar_protocol::host_session::{SignedReport, ToCoordinator, ToHost};
 use nightjar_protocol::market_api::{Lease, Offers};
-use rig::{Host, Renter, Rig, code, proof, ready_report, rent_request};
+use rig::{Host, Renter, Rig, code, proof, proof_of, ready_report, rent_request};
 
 /// A lease that is offered to this host and about to be ready there.
 async fn preparing(rig: &Rig, alice: &Renter, host: &mut Host) -> (Lease, LeaseTerms) {
@@ -110,7 +111,18 @@ async fn a_lease_goes_on_to_the_next_card_and_the_first_comes_back_on_its_owners
     assert_eq!(code(alice.post::<Lease>(&rig, "/v1/leases", &rent_request()).await), ErrorCode::NoMatch);
     rig.failed_earlier(60_000).await;
     cheap.say(ToCoordinator::Report(Report::CheckWanted { gpu: Some(terms.gpu.clone()) })).await;
-    cheap.settle().await;
+    // It is looked at before any renter gets it.
+    let (gpu, nonce) = cheap.hears_check().await;
+    assert_eq!(gpu, terms.gpu);
+    assert!(nonce.is_whole() && nonce != terms.nonce);
+    cheap.answers(&gpu, CheckAnswer::Proof(proof_of(&gpu, &nonce))).await;
+    let hosts = rig.operator.hosts().await.unwrap();
+    let [card] = &hosts.iter().find(|host| host.host == cheap.id).unwrap().cards[..] else {
+        panic!("{hosts:?}")
+    };
+    let last = card.last_check.unwrap();
+    assert_eq!((&card.gpu, last.kind, last.passed), (&gpu, CheckKind::Waiting, true));
+    assert_eq!(card.left_out_for, None);
     let lease = alice.rent(&rig).await;
     assert_eq!(lease.host_id, cheap.id);
     let terms = cheap.run().await;

@@ -81,6 +81,8 @@ pub struct Books {
     pub since: Timestamp,
     pub until: Timestamp,
     pub total: Takings,
+    /// Of the total, what cards took to prove themselves to their market: no job paid for that.
+    pub checks: CheckTakings,
     /// The best first.
     pub cards: Vec<CardTakings>,
     /// The latest first, and no more than are asked for.
@@ -88,6 +90,30 @@ pub struct Books {
     pub jobs_left_out: u32,
     /// Jobs that were paid in another currency; they are in no sum.
     pub jobs_in_other_currencies: u32,
+}
+
+/// What the market's checks of waiting cards cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct CheckTakings {
+    pub checks: u32,
+    pub electricity: Money,
+}
+
+/// One such check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckCost {
+    pub gpu: GpuUuid,
+    pub at: Timestamp,
+    pub electricity: Money,
+}
+
+impl CheckCost {
+    #[must_use]
+    pub fn takings(&self) -> Takings {
+        let electricity = self.electricity;
+        let net = Money::new(-electricity.micros, electricity.currency);
+        Takings { electricity, net, ..Takings::none(electricity.currency) }
+    }
 }
 
 /// A night: from noon to noon.
@@ -155,10 +181,11 @@ impl Slice {
 }
 
 impl Books {
-    /// Sums up. `slices` hold each lease once.
+    /// Sums up. `slices` hold each lease once, `checks` those of the span.
     #[must_use]
     pub fn of(
         slices: &[Slice],
+        checks: &[CheckCost],
         since: Timestamp,
         until: Timestamp,
         currency: Currency,
@@ -169,10 +196,13 @@ impl Books {
         let mut jobs: Vec<JobTakings> = ours.into_iter().map(Slice::job).collect();
         jobs.sort_by(|a, b| b.to.cmp(&a.to).then_with(|| a.lease.0.cmp(&b.lease.0)));
         let mut cards: Vec<CardTakings> = Vec::new();
-        for job in &jobs {
-            match cards.iter_mut().find(|card| card.gpu == job.gpu) {
-                Some(card) => card.takings = card.takings.plus(job.takings),
-                None => cards.push(CardTakings { gpu: job.gpu.clone(), takings: job.takings }),
+        let checks: Vec<&CheckCost> =
+            checks.iter().filter(|check| check.electricity.currency == currency).collect();
+        let of_jobs = jobs.iter().map(|job| (&job.gpu, job.takings));
+        for (gpu, takings) in of_jobs.chain(checks.iter().map(|check| (&check.gpu, check.takings()))) {
+            match cards.iter_mut().find(|card| card.gpu == *gpu) {
+                Some(card) => card.takings = card.takings.plus(takings),
+                None => cards.push(CardTakings { gpu: gpu.clone(), takings }),
             }
         }
         cards.sort_by_key(|card| std::cmp::Reverse(card.takings.net.micros));
@@ -184,6 +214,13 @@ impl Books {
             since,
             until,
             total,
+            checks: CheckTakings {
+                checks: count(checks.len()),
+                electricity: checks
+                    .iter()
+                    .fold(Takings::none(currency), |sum, check| sum.plus(check.takings()))
+                    .electricity,
+            },
             cards,
             jobs,
             jobs_left_out: count(left_out),
@@ -199,7 +236,7 @@ impl Books {
         for job in &self.jobs {
             let taken = &job.takings;
             let texts = [&job.lease.0, &job.image, &job.renter, &job.gpu.0].map(|text| cell(text));
-            let moments = [job.from, job.to].map(moment);
+            let moments = [job.from, job.to].map(Timestamp::utc);
             let amounts = [taken.gross, taken.fee, taken.electricity, taken.net].map(|m| decimal(m.micros));
             let seconds = (taken.running_ms / 1_000).to_string();
             let line: Vec<String> = texts
@@ -220,10 +257,6 @@ impl Books {
 fn cell(text: &str) -> String {
     let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
     format!("\"{guard}{}\"", text.replace('"', "\"\""))
-}
-
-fn moment(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.0}"))
 }
 
 fn decimal(micros: i64) -> String {
@@ -271,6 +304,7 @@ mod tests {
     fn a_job_is_one_line_of_a_table_and_no_formula() {
         let books = Books::of(
             &[slice(3_600_000, 1_000, 0, 3_600_000, 3_600_000, 240_000)],
+            &[],
             Timestamp(0),
             Timestamp(9),
             Currency::CNY,
@@ -291,9 +325,21 @@ mod tests {
         let mut other = slice(3_600_000, 0, 0, 3_600_000, 3_600_000, 0);
         other.terms.price_per_hour.currency = Currency::new("USD").unwrap();
         let jobs = [slice(3_600_000, 0, 0, 3_600_000, 3_600_000, 0), other];
-        let books = Books::of(&jobs, Timestamp(0), Timestamp(9), Currency::CNY, 0);
+        let check = |currency| CheckCost {
+            gpu: GpuUuid("GPU-1".into()),
+            at: Timestamp(1),
+            electricity: Money::new(40, currency),
+        };
+        let checks = [check(Currency::CNY), check(Currency::new("USD").unwrap()), check(Currency::CNY)];
+        let books = Books::of(&jobs, &checks, Timestamp(0), Timestamp(9), Currency::CNY, 0);
         assert_eq!((books.total.gross.micros, books.jobs_in_other_currencies), (3_600_000, 1));
         assert_eq!((books.jobs.len(), books.jobs_left_out), (0, 1));
+        // Checks cost, and are in the sum and in their card's.
+        let electricity = Money::new(80, Currency::CNY);
+        assert_eq!(books.checks, CheckTakings { checks: 2, electricity });
+        assert_eq!((books.total.electricity, books.total.net.micros), (electricity, 3_599_920));
+        let of_cards: Vec<i64> = books.cards.iter().map(|card| card.takings.net.micros).collect();
+        assert_eq!(of_cards, [3_600_000, -80]);
     }
 
     proptest! {

@@ -159,6 +159,9 @@ pub enum ProofFault {
     /// The host itself says that its check failed.
     #[error("the card did not pass the host's own check")]
     OwnCheck,
+    /// Of two hosts that say they have it, the other showed it first.
+    #[error("another host has shown the same card before")]
+    SameCard,
 }
 
 /// What the matrices of a question are made of. Nobody knows it before the question.

@@ -2,6 +2,7 @@
 
 state-earning = Earning: a job is running.
 state-waiting = Ready to earn, waiting for a job.
+state-proving = This card is proving itself to the market; that takes some seconds.
 state-yours = The card is yours.
 state-trouble = Something needs you before this PC can earn.
 
@@ -86,6 +87,7 @@ proof-vram = only { $found } MiB of the card's memory could be used, { $offered 
 proof-slower = the card computes { $found } GFLOP/s, before it was { $before }
 proof-slower-memory = the card's memory does { $found } MiB/s, before it was { $before }
 proof-own-check = the card did not pass the check on this PC
+proof-same-card = another host has shown the same card before
 end-worker-died = The worker ended: { $cause }
 end-host-restarted = Nightjar was restarted on the host.
 end-host-lost = The host has not been heard of for too long.
@@ -272,6 +274,7 @@ night-earned-for = earned { $time }
 night-frozen = a job was frozen for you
 night-preparing = a job was being prepared
 night-ending = a job was ending
+night-proving = it proved itself to the market
 night-waiting = waited for a job
 night-waiting-why = waited for a job ({ $why })
 night-waited-for = waited { $time } for a job
@@ -410,6 +413,10 @@ earnings-fee = Market's part
 earnings-electricity = Electricity
 earnings-time = Time
 earnings-explained = What renters paid, less the market's part, less electricity by your tariff, is what is left for you. The market's own books decide what is paid out.
+earnings-checks = Of the electricity, { $electricity } went into { $count ->
+    [one] one check
+   *[other] { $count } checks
+   } that the market asked for while no job was there.
 earnings-other-currencies = { $count ->
     [one] One job was paid in another currency and is in no sum here.
    *[other] { $count } jobs were paid in other currencies and are in no sum here.

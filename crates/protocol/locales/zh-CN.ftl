@@ -2,6 +2,7 @@
 
 state-earning = 正在赚钱：有任务在运行。
 state-waiting = 已就绪，正在等任务。
+state-proving = 这张显卡正在向市场证明自己可用，只需几秒。
 state-yours = 显卡归你用。
 state-trouble = 有件事要你处理，这台电脑才能赚钱。
 
@@ -86,6 +87,7 @@ proof-vram = 只有 { $found } MiB 显存可用，出租时写的是 { $offered 
 proof-slower = 显卡算力为 { $found } GFLOP/s，以前是 { $before }
 proof-slower-memory = 显存速度为 { $found } MiB/s，以前是 { $before }
 proof-own-check = 显卡没有通过本机的自检
+proof-same-card = 另一台主机更早证明过持有同一张显卡
 end-worker-died = 任务环境意外结束：{ $cause }
 end-host-restarted = 主机上的 Nightjar 重启了。
 end-host-lost = 与主机失去联系太久。
@@ -272,6 +274,7 @@ night-earned-for = 赚钱 { $time }
 night-frozen = 任务为你冻结
 night-preparing = 正在准备任务
 night-ending = 任务正在结束
+night-proving = 向市场证明显卡可用
 night-waiting = 等任务
 night-waiting-why = 等任务（{ $why }）
 night-waited-for = 等任务 { $time }
@@ -410,6 +413,7 @@ earnings-fee = 市场抽成
 earnings-electricity = 电费
 earnings-time = 时长
 earnings-explained = 租用者支付的钱，减去市场抽成，再减去按你的电价算的电费，就是净赚。实际付款以市场的账目为准。
+earnings-checks = 电费中有 { $electricity } 用于市场在没有任务时对显卡做的 { $count } 次检测。
 earnings-other-currencies = 有 { $count } 个任务以其他货币支付，没有计入这里的合计。
 earnings-by-card = 按显卡
 earnings-by-job = 按任务

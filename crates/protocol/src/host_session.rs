@@ -10,13 +10,14 @@ use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseTerms};
 use nightjar_core::market::{HostAccount, WaitReason};
 use nightjar_core::meter::UsageRecord;
+use nightjar_core::proof::Nonce;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCode;
 use crate::relay::RelayInfo;
 
 /// Version of this session. A coordinator speaks with hosts of the same version only, and says so otherwise.
-pub const HOST_SESSION_VERSION: u32 = 5;
+pub const HOST_SESSION_VERSION: u32 = 6;
 
 /// A frame longer than this ends the session.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -84,6 +85,14 @@ pub enum ToHost {
     /// How much cards such as this host's are wanted; replaces what was said before.
     Demand {
         cards: Vec<(GpuUuid, DemandFigures)>,
+    },
+    /// A card on offer is to prove itself while no job is there: a [`Report::Checked`] is expected in this time. An offer
+    /// of a lease on the same card, which brings a question of its own, takes this one back, and so does the end of the
+    /// session.
+    Check {
+        gpu: GpuUuid,
+        nonce: Nonce,
+        within_ms: u64,
     },
     Heartbeat,
 }

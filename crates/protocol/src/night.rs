@@ -168,6 +168,7 @@ impl Texts {
             Spent::Frozen => self.plain("night-frozen"),
             Spent::Preparing => self.plain("night-preparing"),
             Spent::Ending => self.plain("night-ending"),
+            Spent::Proving => self.plain("night-proving"),
             Spent::Waiting { why: None } => self.plain("night-waiting"),
             Spent::Waiting { why: Some(why) } => {
                 self.with("night-waiting-why", &[("why", self.wait_reason(why))])
@@ -330,6 +331,7 @@ mod tests {
             Spent::Frozen,
             Spent::Preparing,
             Spent::Ending,
+            Spent::Proving,
             Spent::NoCard,
             Spent::NotRunning { why: Absence::Asleep },
             Spent::NotRunning { why: Absence::Off },

@@ -311,6 +311,7 @@ impl Texts {
             F::Slower { found, before } => slower("proof-slower", found, before),
             F::SlowerMemory { found, before } => slower("proof-slower-memory", found, before),
             F::OwnCheck => self.plain("proof-own-check"),
+            F::SameCard => self.plain("proof-same-card"),
         }
     }
 

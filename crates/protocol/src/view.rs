@@ -247,6 +247,9 @@ fn headline(host: &HostView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String)
     match (&host.reason, host.state) {
         (Some(reason), _) => texts.reason(reason, clock),
         (None, HostState::Earning) => texts.plain("state-earning"),
+        (None, HostState::Waiting) if host.cards.iter().any(|card| card.proving) => {
+            texts.plain("state-proving")
+        }
         (None, HostState::Waiting) => waiting(host.waiting, texts),
         (None, HostState::Yours) => texts.plain("state-yours"),
         (None, HostState::Trouble) => texts.plain("state-trouble"),
@@ -271,6 +274,7 @@ fn tile(card: &CardView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> 
     let sentence = match (&card.job, reasons.first()) {
         (Some(job), _) => texts.lease_state(&job.state),
         (None, Some(reason)) => reason.clone(),
+        (None, None) if card.proving => texts.plain("state-proving"),
         (None, None) => waiting(card.waiting, texts),
     };
     CardTile {

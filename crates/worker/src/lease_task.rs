@@ -98,8 +98,8 @@ pub(crate) struct LeaseTask {
     pub traffic: Arc<TrafficTable>,
     pub shelf: Arc<Shelf>,
     pub volumes: Arc<Locks>,
-    /// An earlier placement of the same lease, which is over when this ends.
-    pub predecessor: Option<watch::Receiver<bool>>,
+    /// An earlier placement of the same lease, and a load of our own on the same card: what has to be over first.
+    pub predecessors: Vec<watch::Receiver<bool>>,
 }
 
 /// Why the serving of a lease is over.
@@ -163,7 +163,7 @@ impl LeaseTask {
         making: &TaskTracker,
         ice: &mut Ice,
     ) -> Result<Lines, String> {
-        if let Some(mut predecessor) = self.predecessor.take() {
+        for mut predecessor in std::mem::take(&mut self.predecessors) {
             // Its sender is gone when it is over, which is as good.
             let _ = predecessor.wait_for(|over| *over).await;
         }

@@ -7,7 +7,8 @@
 //! | `lease_task` | one lease's life: serve, lose the Engine, end |
 //! | `preparation` | from an offer's terms to a worker that passed its check |
 //! | `line` | heartbeats to process 1 of a container and its events |
-//! | `load` | a steady load of our own on an idle card, by which power limits are compared |
+//! | `load` | a load of our own on an idle card: a steady one, by which power limits are compared, or a check |
+//! | `self_check` | what is asked of a card, and how its answer is read |
 //! | [`SecondRoad`] | freezing where the Engine does not answer; which road froze thaws |
 //! | `removal` | ending containers so that nothing of them is left |
 //! | `spec` | terms and settings to container configurations; pure |
@@ -35,6 +36,7 @@ mod probe;
 pub mod pull;
 mod removal;
 mod second_road;
+mod self_check;
 mod spec;
 mod traffic;
 mod volumes;
@@ -42,7 +44,7 @@ pub mod workers;
 
 pub use config::{EngineAddress, WorkersConfig};
 pub use engine::EngineError;
-pub use load::LoadWish;
+pub use load::{LoadWish, Work};
 pub use second_road::{Done, SecondRoad};
 pub use traffic::{GatewayTraffic, Gateways};
 pub use workers::{WorkerReport, Workers};

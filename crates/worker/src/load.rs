@@ -1,19 +1,25 @@
-//! A steady load on an idle card, in a container of its own. It ends with its line, and at once when it is told to.
+//! A load of our own on an idle card, in a container without a tenant or a network: a steady one, or the check that a
+//! card's market asks for. It ends with its line, and at once when it is told to.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightjar_core::host::LoadEvent;
+use nightjar_core::gpu::GpuUuid;
+use nightjar_core::host::{CheckAnswer, LoadEvent};
+use nightjar_core::proof::Nonce;
 use nightjar_core::sweep::WorkKind;
 use nightjar_protocol::guest::{GuestEvent, LoadBoot};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
+use crate::catalogue::Image;
 use crate::config::WorkersConfig;
-use crate::engine::{Engine, how_it_ended};
+use crate::engine::{Engine, EngineError, how_it_ended};
 use crate::line::{Line, SURELY_OVER};
+use crate::preparation::SELF_CHECK_WITHIN;
 use crate::pull::Shelf;
 use crate::second_road::SecondRoad;
+use crate::self_check::{self, LONGEST_CAUSE};
 use crate::spec;
 
 /// An Engine that has not ended it by then is not waited for: the helper ends it.
@@ -22,13 +28,21 @@ const REMOVE_AGAIN: Duration = Duration::from_secs(2);
 /// What is left then is found by the next start's sweep.
 const REMOVE_TRIES: usize = 30;
 
+/// What is done there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    Steady(WorkKind),
+    /// The check, once, of this question.
+    Check(Nonce),
+}
+
 /// Which load, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadWish {
     /// By which it is stopped again.
-    pub card: String,
+    pub card: GpuUuid,
     pub gpu_index: u32,
-    pub kind: WorkKind,
+    pub work: Work,
     /// One of the catalogue's, e.g. `pytorch-cuda:lite`.
     pub image: String,
 }
@@ -41,46 +55,103 @@ pub(crate) struct LoadTask {
     pub wish: LoadWish,
     /// Makes the container's name its own.
     pub number: u64,
+    /// Told once the card is free again.
+    pub off: watch::Sender<bool>,
 }
 
 impl LoadTask {
     /// Runs until it is told to stop or fails; nothing of it is left then. Gives the reason.
     pub async fn run(self, stopped: oneshot::Receiver<()>, told: &(impl Fn(LoadEvent) + Sync)) -> String {
         let name = format!("nightjar-load-{}-{}", self.config.host, self.number);
+        let cause = self.run_as(&name, stopped, told).await;
+        self.off.send_replace(true);
+        cause
+    }
+
+    async fn run_as(
+        &self,
+        name: &str,
+        stopped: oneshot::Receiver<()>,
+        told: &(impl Fn(LoadEvent) + Sync),
+    ) -> String {
         // Not broken off: a container that appears after its removal would stay, and nothing runs in it yet.
-        let id = match self.create(&name).await {
+        let id = match self.create(name).await {
             Ok(id) => id,
             Err(cause) => return cause,
         };
         let cause = tokio::select! {
             biased;
             _ = stopped => "it was ended as it was told".to_owned(),
-            cause = self.work(&name, &id, told) => cause,
+            cause = self.work(name, &id, told) => cause,
         };
-        self.end(&name, &id).await;
+        self.end(name, &id).await;
         cause
     }
 
+    fn image(&self) -> Result<&Image, String> {
+        let name = &self.wish.image;
+        self.config.catalogue.find(name).ok_or_else(|| format!("the catalogue has no image {name}"))
+    }
+
     async fn create(&self, name: &str) -> Result<String, String> {
-        let wanted = &self.wish;
-        let image = self.config.catalogue.find(&wanted.image);
-        let image = image.ok_or_else(|| format!("the catalogue has no image {}", wanted.image))?;
-        let mut body = spec::load(name, &self.config.host, wanted.gpu_index, image, &self.config.seccomp);
+        let image = self.image()?;
+        let mut body = spec::load(name, &self.config.host, self.wish.gpu_index, image, &self.config.seccomp);
         body.image = Some(self.shelf.reference_of(image));
         self.engine.create(name, body).await.map_err(|error| error.to_string())
     }
 
     /// Until it fails; why it does.
     async fn work(&self, name: &str, id: &str, told: &(impl Fn(LoadEvent) + Sync)) -> String {
-        match self.begin(name, id).await {
-            Ok(line) => self.listen(name, line, told).await,
-            Err(error) => error.to_string(),
+        let line = match self.begin(name, id).await {
+            Ok(line) => line,
+            Err(error) => return error.to_string(),
+        };
+        match &self.wish.work {
+            Work::Steady(_) => self.listen(name, line, told).await,
+            Work::Check(nonce) => tokio::select! {
+                cause = self.listen(name, line, told) => cause,
+                checked = self.check(name, nonce) => match checked {
+                    Ok(answer) => {
+                        told(LoadEvent::Checked { answer });
+                        "the check is over".to_owned()
+                    }
+                    Err(cause) => cause,
+                },
+            },
         }
+    }
+
+    /// What the market is told. An Engine that fails is no word on the card.
+    async fn check(&self, name: &str, nonce: &Nonce) -> Result<CheckAnswer, String> {
+        let command = self_check::command(self.image()?, &self.wish.card, nonce);
+        let found = match self.engine.exec(name, &command, SELF_CHECK_WITHIN).await {
+            Ok(output) => self_check::judge(&output, "the self-check"),
+            Err(error @ EngineError::Slow { .. }) => Err(error.to_string()),
+            Err(error) => return Err(error.to_string()),
+        };
+        Ok(match found {
+            Ok((_, Some(proof))) => CheckAnswer::Proof(proof),
+            Ok((name, None)) => {
+                CheckAnswer::Failed { cause: format!("the self-check measured nothing of {name}") }
+            }
+            Err(cause) => {
+                // Ended from outside in the middle of it.
+                if let Some(how) = self.ended(name).await {
+                    return Err(how);
+                }
+                tracing::warn!(card = self.wish.card.0, "the check that the market asked for: {cause}");
+                CheckAnswer::Failed { cause: cause.chars().take(LONGEST_CAUSE).collect() }
+            }
+        })
     }
 
     async fn begin(&self, name: &str, id: &str) -> anyhow::Result<Line> {
         let ends = self.engine.attach(name).await?;
-        let line = Line::open(ends, &LoadBoot { work: self.wish.kind })?;
+        let line = match self.wish.work {
+            Work::Steady(work) => Line::open(ends, &LoadBoot { work })?,
+            // Process 1 waits for its configuration, which never comes: it is there to end all else with its line.
+            Work::Check(_) => Line::take_up(ends),
+        };
         self.engine.start(name).await?;
         if let Some(road) = &self.road {
             road.guard(id);
@@ -94,15 +165,18 @@ impl LoadTask {
                 Some(GuestEvent::Work { done }) => told(LoadEvent::Work { done }),
                 Some(GuestEvent::Failed { what, why }) => return format!("{what}: {why}"),
                 Some(_) => {}
-                None => return self.how_it_ended(name).await,
+                None => {
+                    let how = self.ended(name).await;
+                    return how.unwrap_or_else(|| "the line to the load was cut".to_owned());
+                }
             }
         }
     }
 
-    async fn how_it_ended(&self, name: &str) -> String {
+    /// How it did; `None` while it runs.
+    async fn ended(&self, name: &str) -> Option<String> {
         let found = self.engine.inspect(name).await.ok().flatten();
-        let how = found.as_ref().and_then(how_it_ended);
-        how.unwrap_or_else(|| "the line to the load was cut".to_owned())
+        found.as_ref().and_then(how_it_ended)
     }
 
     /// First off the card, then off the disk.
@@ -110,15 +184,19 @@ impl LoadTask {
         let killed = timeout(ENGINE_WITHIN, self.engine.kill(name)).await;
         if !matches!(killed, Ok(Ok(()))) {
             tracing::warn!(name, ?killed, "the Docker Engine does not end a load at once");
-            if let Some(road) = &self.road
-                && let Err(why) = road.end(id).await
-            {
+            let by_helper = match &self.road {
+                Some(road) => road.end(id).await,
+                None => Err("there is none".to_owned()),
+            };
+            if let Err(why) = by_helper {
                 tracing::warn!(
                     name,
                     "nor does the helper: {why}; its line is cut, it ends within {SURELY_OVER:?}"
                 );
+                sleep(SURELY_OVER).await;
             }
         }
+        self.off.send_replace(true);
         for _ in 0..REMOVE_TRIES {
             match self.engine.remove(name).await {
                 Ok(()) => break,

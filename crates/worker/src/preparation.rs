@@ -9,7 +9,7 @@ use nightjar_core::host::WorkerEvent;
 use nightjar_core::lease::{LeaseTerms, WorkerAccess};
 use nightjar_core::proof::Proof;
 use nightjar_core::settings::Settings;
-use nightjar_protocol::guest::{GuestEvent, SelfCheck};
+use nightjar_protocol::guest::GuestEvent;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -19,6 +19,7 @@ use crate::engine::{Engine, EngineError, Output, how_it_ended, published};
 use crate::line::Line;
 use crate::own_networks;
 use crate::pull::Shelf;
+use crate::self_check::{self, LONGEST_CAUSE, judge};
 use crate::spec::{Surroundings, UnusableTerms, WorkerSpec, remapped_root};
 use crate::volumes::{Footing, Locks};
 
@@ -26,13 +27,11 @@ use crate::volumes::{Footing, Locks};
 const GATEWAY_WITHIN: Duration = Duration::from_secs(20);
 /// SSH and Jupyter answer; Jupyter on a cold disk is the slow one.
 const SERVICES_WITHIN: Duration = Duration::from_secs(90);
-const SELF_CHECK_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const SELF_CHECK_WITHIN: Duration = Duration::from_secs(60);
 /// Importing a framework of some GiB for the first time reads most of it from disk.
 const FRAMEWORK_WITHIN: Duration = Duration::from_secs(150);
 /// Process 1 says why it gives up right before its line ends.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
-/// Longest cause that is told; it is shown in a notification.
-const LONGEST_CAUSE: usize = 400;
 const TOKEN_BYTES: usize = 32;
 
 /// Lines to both containers of a lease.
@@ -212,10 +211,7 @@ impl Preparation<'_> {
     /// The name of the card that the tenant will see, and what it was seen to do.
     async fn check(&self, spec: &WorkerSpec) -> Result<(String, Option<Proof>), Unready> {
         let worker = &spec.names.worker;
-        let mut command: Vec<&str> = spec.image.self_check.iter().map(String::as_str).collect();
-        // Cards can be counted in another order by the driver's tools than by the container's hook, hence the UUID.
-        command.extend(["--min-driver", &spec.image.min_driver, "--uuid", &self.terms.gpu.0]);
-        command.extend(["--nonce", &self.terms.nonce.0]);
+        let command = self_check::command(&spec.image, &self.terms.gpu, &self.terms.nonce);
         let output = self.exec(worker, &command, SELF_CHECK_WITHIN).await?;
         let found = judge(&output, "the self-check").map_err(Unready::SelfCheck)?;
         if let Some(check) = &spec.image.framework_check {
@@ -239,48 +235,9 @@ impl Preparation<'_> {
     }
 }
 
-/// The name of the first card and what it was seen to do, or which step failed and why.
-fn judge(output: &Output, which: &str) -> Result<(String, Option<Proof>), String> {
-    let Ok(check) = serde_json::from_str::<SelfCheck>(output.stdout.trim()) else {
-        let said = output.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
-        return Err(format!("{which} gave no result (code {}); it said: {}", output.code, said.trim()));
-    };
-    if let Some(step) = check.failure() {
-        let error = step.error.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
-        return Err(format!("{which} failed at {}: {}{error}", step.step, step.detail));
-    }
-    if !check.passed || output.code != 0 {
-        return Err(format!("{which} failed without naming a step (code {})", output.code));
-    }
-    let device = check.devices.first().ok_or_else(|| format!("{which} found no card"))?;
-    Ok((device.name.clone(), check.proof.clone()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn output(code: i64, stdout: &str) -> Output {
-        Output { code, stdout: stdout.to_owned(), stderr: "warning\nlast line\n\n".to_owned() }
-    }
-
-    const PASSED: &str = r#"{"version":1,"passed":true,"driver_version":"550.1","cuda_version":"12.4",
-        "devices":[{"index":0,"name":"Simulated RTX 4090","uuid":"GPU-ab","memory_mib":1,"compute_capability":null}],
-        "steps":[{"step":"driver_loaded","passed":true,"detail":"","took_ms":1}]}"#;
-
-    #[test]
-    fn a_check_names_the_card_or_the_step_that_failed() {
-        assert_eq!(judge(&output(0, PASSED), "the self-check"), Ok(("Simulated RTX 4090".to_owned(), None)));
-        let failed = PASSED.replace(
-            "\"passed\":true,\"detail\":\"\"",
-            "\"passed\":false,\"detail\":\"no card\",\"error\":\"E_X\"",
-        );
-        let cause = judge(&output(1, &failed), "the self-check").unwrap_err();
-        assert_eq!(cause, "the self-check failed at driver_loaded: no card (E_X)");
-        let cause = judge(&output(139, ""), "the self-check").unwrap_err();
-        assert_eq!(cause, "the self-check gave no result (code 139); it said: last line");
-        assert!(judge(&output(1, PASSED), "the self-check").is_err());
-    }
 
     #[test]
     fn a_cause_is_short_enough_to_be_shown() {

@@ -35,8 +35,9 @@ const MIB: u64 = 1024 * 1024;
 /// The tenant's user and group in every image.
 const TENANT: &str = "1000:1000";
 const GATEWAY_MEMORY_MIB: u64 = 192;
-/// CUDA's own needs on the host's side of a context.
-const LOAD_MEMORY_MIB: u64 = 1_024;
+/// CUDA's own needs on the host's side of a context, with room: a check that fails for want of it would be the card's
+/// fault.
+const LOAD_MEMORY_MIB: u64 = 2_048;
 /// Root's in the container, of a tenant who asked for it and whose host allows it: owning and reading files whatever
 /// their mode, becoming a service's user, and OpenSSH's own cage. None of them reaches beyond the container.
 const ROOT: &str = "0:0";

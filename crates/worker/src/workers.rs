@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::{LoadEvent, StopHow, WorkerEvent, WorkerFate};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::network::Rates;
@@ -60,12 +61,20 @@ struct Inner {
     /// Placements that [`Workers::survivors`] has seen, so that the end of one that vanished since can be told.
     seen: Mutex<HashMap<LeaseId, Epoch>>,
     next_number: AtomicU64,
-    /// By the card's name; dropping the sender ends the load.
-    loads: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    loads: Mutex<HashMap<GpuUuid, LoadHandle>>,
     traffic: Arc<TrafficTable>,
     shelf: Arc<Shelf>,
     puller: Puller,
     volumes: Arc<Locks>,
+}
+
+/// What is kept of a load's task.
+struct LoadHandle {
+    number: u64,
+    /// Dropping it ends the load.
+    stop: Option<oneshot::Sender<()>>,
+    /// Whether the card is free again.
+    off: watch::Receiver<bool>,
 }
 
 /// What is kept of a lease's task.
@@ -134,7 +143,8 @@ impl Workers {
     }
 
     /// Starts gateway and worker of a lease and checks the card inside; reports `Ready`, `SelfCheckFailed` or
-    /// `PreparationFailed`, the latter two followed by `Gone`. An earlier placement of the lease ends first.
+    /// `PreparationFailed`, the latter two followed by `Gone`. An earlier placement of the lease ends first, and a load of
+    /// our own that was told to leave the card has left it.
     pub fn prepare(&self, terms: LeaseTerms, gpu_index: u32, settings: &Settings) {
         let (lease, epoch) = (terms.lease.clone(), terms.epoch);
         self.begin(
@@ -204,25 +214,34 @@ impl Workers {
         }
     }
 
-    /// Puts a steady load on a card that nobody uses. `told` hears of its work, and of its end in any case. An earlier
-    /// load of the same card ends first.
+    /// Puts a load of our own on a card that nobody uses. `told` hears of its work, and of its end in any case. An
+    /// earlier load of the same card ends first.
     pub fn start_load(&self, wish: LoadWish, told: impl Fn(LoadEvent) + Send + Sync + 'static) {
         let (stop, stopped) = oneshot::channel();
-        drop(lock(&self.inner.loads).insert(wish.card.clone(), stop));
-        let (engine, config, road) =
-            (self.inner.engine.clone(), self.inner.config.clone(), self.inner.road.clone());
-        let number = self.inner.next_number.fetch_add(1, Ordering::Relaxed);
-        let shelf = self.inner.shelf.clone();
-        let task = LoadTask { engine, config, road, shelf, wish, number };
+        let (off, is_off) = watch::channel(false);
+        let inner = self.inner.clone();
+        let number = inner.next_number.fetch_add(1, Ordering::Relaxed);
+        let (card, handle) = (wish.card.clone(), LoadHandle { number, stop: Some(stop), off: is_off });
+        drop(lock(&inner.loads).insert(card.clone(), handle));
+        let (engine, config, road) = (inner.engine.clone(), inner.config.clone(), inner.road.clone());
+        let shelf = inner.shelf.clone();
+        let task = LoadTask { engine, config, road, shelf, wish, number, off };
         tokio::spawn(async move {
             let cause = task.run(stopped, &told).await;
+            let mut loads = lock(&inner.loads);
+            if loads.get(&card).is_some_and(|handle| handle.number == number) {
+                loads.remove(&card);
+            }
+            drop(loads);
             told(LoadEvent::Gone { cause });
         });
     }
 
     /// Takes it off now; its `Gone` follows.
-    pub fn stop_load(&self, card: &str) {
-        drop(lock(&self.inner.loads).remove(card));
+    pub fn stop_load(&self, card: &GpuUuid) {
+        if let Some(handle) = lock(&self.inner.loads).get_mut(card) {
+            drop(handle.stop.take());
+        }
     }
 
     /// Ends a worker, whatever it is doing; reports `Gone` when nothing of it is left. May be called again: a harder
@@ -286,10 +305,16 @@ impl Workers {
         let ports = Ports::default();
         let handle = Handle { number, orders, stop, over, ports: ports.clone() };
         let earlier = inner.tasks().insert(lease.clone(), handle);
-        let predecessor = earlier.map(|earlier| {
-            earlier.stop.send_replace(Some(Ending::Kill));
-            earlier.over
-        });
+        let mut predecessors: Vec<watch::Receiver<bool>> = earlier
+            .into_iter()
+            .map(|earlier| {
+                earlier.stop.send_replace(Some(Ending::Kill));
+                earlier.over
+            })
+            .collect();
+        if let Begin::Prepare { terms, .. } = &begin {
+            predecessors.extend(lock(&inner.loads).get(&terms.gpu).map(|load| load.off.clone()));
+        }
         let task = LeaseTask {
             engine: inner.engine.clone(),
             config: inner.config.clone(),
@@ -303,7 +328,7 @@ impl Workers {
             traffic: inner.traffic.clone(),
             shelf: inner.shelf.clone(),
             volumes: inner.volumes.clone(),
-            predecessor,
+            predecessors,
         };
         tokio::spawn(async move {
             task.run(begin).await;

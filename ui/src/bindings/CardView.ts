@@ -30,6 +30,10 @@ waiting: WaitReason | null,
  */
 demand: DemandFigures | null, 
 /**
+ * It proves itself to its market at this moment.
+ */
+proving: boolean, 
+/**
  * The last sweep that was asked for since the start, under way or over.
  */
 sweep: SweepView | null, 

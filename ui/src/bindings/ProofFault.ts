@@ -3,4 +3,4 @@
 /**
  * Why a proof is none.
  */
-export type ProofFault = { "kind": "missing" } | { "kind": "unsigned" } | { "kind": "other_question" } | { "kind": "late" } | { "kind": "other_card" } | { "kind": "other_model" } | { "kind": "other_memory", found_mib: number, offered_mib: number, } | { "kind": "answer" } | { "kind": "vram", checked_mib: number, offered_mib: number, } | { "kind": "slower", found: number, before: number, } | { "kind": "slower_memory", found: number, before: number, } | { "kind": "own_check" };
+export type ProofFault = { "kind": "missing" } | { "kind": "unsigned" } | { "kind": "other_question" } | { "kind": "late" } | { "kind": "other_card" } | { "kind": "other_model" } | { "kind": "other_memory", found_mib: number, offered_mib: number, } | { "kind": "answer" } | { "kind": "vram", checked_mib: number, offered_mib: number, } | { "kind": "slower", found: number, before: number, } | { "kind": "slower_memory", found: number, before: number, } | { "kind": "own_check" } | { "kind": "same_card" };

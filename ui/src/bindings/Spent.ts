@@ -7,4 +7,4 @@ import type { WaitReason } from "./WaitReason";
  * What time goes into. For a PC with several cards the earliest variant that any of them is in counts: a PC earns
  * while one of its cards does.
  */
-export type Spent = { "spent": "earned" } | { "spent": "frozen" } | { "spent": "preparing" } | { "spent": "ending" } | { "spent": "waiting", why: WaitReason | null, } | { "spent": "blocked", by: Block, } | { "spent": "no_card" } | { "spent": "not_running", why: Absence, };
+export type Spent = { "spent": "earned" } | { "spent": "frozen" } | { "spent": "preparing" } | { "spent": "ending" } | { "spent": "proving" } | { "spent": "waiting", why: WaitReason | null, } | { "spent": "blocked", by: Block, } | { "spent": "no_card" } | { "spent": "not_running", why: Absence, };

@@ -7,4 +7,4 @@ import type { WaitReason } from "./WaitReason";
 /**
  * A line of the timeline.
  */
-export type TimelineEntry = { from: Timestamp, to: Timestamp, text: string, } & ({ "spent": "earned" } | { "spent": "frozen" } | { "spent": "preparing" } | { "spent": "ending" } | { "spent": "waiting", why: WaitReason | null, } | { "spent": "blocked", by: Block, } | { "spent": "no_card" } | { "spent": "not_running", why: Absence, });
+export type TimelineEntry = { from: Timestamp, to: Timestamp, text: string, } & ({ "spent": "earned" } | { "spent": "frozen" } | { "spent": "preparing" } | { "spent": "ending" } | { "spent": "proving" } | { "spent": "waiting", why: WaitReason | null, } | { "spent": "blocked", by: Block, } | { "spent": "no_card" } | { "spent": "not_running", why: Absence, });

@@ -1,8 +1,9 @@
 //! The journal as `core::books` wants it: what each lease did in a span.
 
-use nightjar_core::books::{NightTakings, Slice, Takings};
+use nightjar_core::books::{CheckCost, NightTakings, Slice, Takings};
+use nightjar_core::gpu::GpuUuid;
 use nightjar_core::lease::LeaseTerms;
-use nightjar_core::money::Currency;
+use nightjar_core::money::{Currency, Money};
 use nightjar_core::time::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -39,6 +40,25 @@ impl Journal {
         rows.iter().map(slice).collect()
     }
 
+    /// What checks without a lease cost in `(since, until]`.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(crate) async fn check_costs(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> anyhow::Result<Vec<CheckCost>> {
+        let text = "SELECT gpu, at, electricity_micros, currency FROM check_costs WHERE at > ? AND at <= ?";
+        let rows: Vec<(String, i64, i64, String)> =
+            sqlx::query_as(text).bind(since.0).bind(until.0).fetch_all(&self.pool).await?;
+        let cost = |(gpu, at, micros, currency): (String, i64, i64, String)| {
+            let electricity = Money::new(micros, Currency::new(&currency)?);
+            anyhow::Ok(CheckCost { gpu: GpuUuid(gpu), at: Timestamp(at), electricity })
+        };
+        rows.into_iter().map(cost).collect()
+    }
+
     /// What each of these adjoining spans brought, in one reading. `edges` are in order.
     ///
     /// # Errors
@@ -68,6 +88,12 @@ impl Journal {
                 night.takings = night.takings.plus(part.takings());
             }
         }
+        for check in self.check_costs(*first, *last).await? {
+            let night = nights.iter_mut().find(|night| night.since < check.at && check.at <= night.until);
+            if let Some(night) = night.filter(|_| check.electricity.currency == currency) {
+                night.takings = night.takings.plus(check.takings());
+            }
+        }
         Ok(nights)
     }
 }
@@ -91,11 +117,9 @@ mod tests {
     use super::*;
     use nightjar_core::books::Books;
     use nightjar_core::economics::{Consumption, account};
-    use nightjar_core::gpu::GpuUuid;
     use nightjar_core::host::{Bill, JournalEntry};
     use nightjar_core::lease::{Epoch, LeaseId, LeaseState};
     use nightjar_core::meter::{UsageRecord, owed};
-    use nightjar_core::money::Money;
 
     const HOUR: i64 = 3_600_000;
 
@@ -170,9 +194,40 @@ mod tests {
         let (_folder, journal) = a_night().await;
         let (since, until) = (Timestamp(24 * HOUR), Timestamp(48 * HOUR));
         let slices = journal.slices(since, until).await.unwrap();
-        let books = Books::of(&slices, since, until, Currency::CNY, 10);
+        let books = Books::of(&slices, &[], since, until, Currency::CNY, 10);
         assert_eq!((books.jobs.len(), books.total.running_ms), (1, 6 * 3_600_000));
         assert_eq!(books.total.gross.micros, 21_600_000);
         assert_eq!(books.jobs[0].from, since);
+    }
+
+    #[tokio::test]
+    async fn what_a_check_took_is_its_nights_and_the_books_cost() {
+        let (_folder, journal) = a_night().await;
+        let cost = |hour: i64, micros| JournalEntry::CheckCost {
+            gpu: GpuUuid("GPU-0".into()),
+            at: Timestamp(hour * HOUR),
+            energy: Default::default(),
+            overhead_millijoules: 0,
+            electricity: Money::new(micros, Currency::CNY),
+        };
+        for entry in [cost(13, 70), cost(36, 7), cost(37, 500)] {
+            journal.write(&entry).await.unwrap();
+        }
+        let edges = [12, 36, 60].map(|hour| Timestamp(hour * HOUR));
+        let nights = journal.nights(&edges, Currency::CNY).await.unwrap();
+        let [first, second] = [&nights[0].takings, &nights[1].takings];
+        assert_eq!(
+            (first.electricity.micros, first.net.micros),
+            (1_000_078, 36_000_000 - 3_600_000 - 1_000_078)
+        );
+        assert_eq!((second.electricity.micros, second.net.micros), (500, -500));
+        let (since, until) = (edges[0], edges[2]);
+        let slices = journal.slices(since, until).await.unwrap();
+        let checks = journal.check_costs(since, until).await.unwrap();
+        let books = Books::of(&slices, &checks, since, until, Currency::CNY, 10);
+        assert_eq!((books.checks.checks, books.checks.electricity.micros), (3, 577));
+        assert_eq!(books.total, first.plus(*second), "the calendar and the books say the same");
+        let other = journal.nights(&edges, Currency::new("USD").unwrap()).await.unwrap();
+        assert_eq!(other[0].takings, Takings::none(Currency::new("USD").unwrap()));
     }
 }

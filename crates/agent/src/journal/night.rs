@@ -116,6 +116,7 @@ impl Journal {
             "DELETE FROM verdicts WHERE at < ?",
             "DELETE FROM lease_steps WHERE at < ?",
             "DELETE FROM market_words WHERE at < ?",
+            "DELETE FROM checks WHERE at < ?",
             "DELETE FROM runs WHERE seen_at < ?",
             "DELETE FROM sleeps WHERE to_ms < ?",
             "DELETE FROM give_backs WHERE at < ?",
@@ -135,6 +136,7 @@ impl Journal {
         facts.extend(self.verdicts(since, until).await?);
         facts.extend(self.steps(since, until).await?);
         facts.extend(self.words(since, until).await?);
+        facts.extend(self.checks(since, until).await?);
         Ok(account(&facts, since, until))
     }
 
@@ -220,6 +222,25 @@ impl Journal {
                 let why: Option<String> = row.try_get("why")?;
                 let why = why.map(|text| serde_json::from_str(&text)).transpose()?;
                 word(row, |gpu| Happening::Market { gpu, why })
+            })
+            .collect()
+    }
+
+    async fn checks(&self, since: Timestamp, until: Timestamp) -> anyhow::Result<Vec<Fact>> {
+        let rows = sqlx::query(
+            "SELECT id, gpu, at, is_on FROM checks WHERE at >= ?1 AND at < ?2
+             UNION ALL
+             SELECT id, gpu, at, is_on FROM (SELECT DISTINCT gpu AS card FROM checks) JOIN checks ON id =
+                (SELECT c.id FROM checks c WHERE c.gpu = card AND c.at < ?1 ORDER BY c.at DESC, c.id DESC LIMIT 1)",
+        )
+        .bind(since.0)
+        .bind(until.0)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let on = row.try_get("is_on")?;
+                word(row, |gpu| Happening::Proving { gpu, on })
             })
             .collect()
     }

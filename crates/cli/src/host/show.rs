@@ -141,6 +141,7 @@ mod tests {
                 job,
                 waiting: None,
                 demand: None,
+                proving: false,
                 sweep: None,
                 sweet_spots: Vec::new(),
             },

@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use iroh_base::SecretKey;
 use nightjar_core::gpu::GpuUuid;
-use nightjar_core::host::Report;
+use nightjar_core::host::{CheckAnswer, Report};
 use nightjar_core::lease::{LeaseState, LeaseTerms, WorkerAccess};
 use nightjar_core::market::CardOffer;
 use nightjar_core::money::{Currency, Money};
-use nightjar_core::proof::{self, Proof};
+use nightjar_core::proof::{self, Nonce, Proof};
 use nightjar_core::settings::EgressMode;
 use nightjar_link::{HostLink, LinkOptions, Refusal};
 use nightjar_protocol::host_session::{
@@ -88,6 +88,7 @@ async fn serve(address: String, key: SecretKey, worker: Worker, held: Arc<Mutex<
                 *held.lock().unwrap() = Some(terms.clone());
                 take(&terms, &worker, &key)
             }
+            ToHost::Check { gpu, nonce, .. } => vec![prove(gpu, &nonce, &key)],
             ToHost::Start { lease, epoch } => {
                 vec![ToCoordinator::Report(Report::Lease {
                     lease,
@@ -157,20 +158,7 @@ fn offers() -> ToCoordinator {
 
 fn take(terms: &LeaseTerms, worker: &Worker, key: &SecretKey) -> Vec<ToCoordinator> {
     let state = |state| Report::Lease { lease: terms.lease.clone(), epoch: terms.epoch, state, cause: None };
-    let [a, b] = proof::matrices(proof::seed(&terms.nonce, &terms.gpu));
-    let proof = Proof {
-        nonce: terms.nonce.clone(),
-        gpu: terms.gpu.clone(),
-        device_name: String::from("NVIDIA GeForce RTX 4090"),
-        vram_mib: 24_564,
-        answer: proof::answer(&proof::product(&a, &b)),
-        gflops: 80_000,
-        memory_mib_per_s: 900_000,
-        to_card_mib_per_s: 20_000,
-        from_card_mib_per_s: 20_000,
-        vram_checked_mib: 23_000,
-        disk_write_mib_per_s: 500,
-    };
+    let proof = proof_of(&terms.gpu, &terms.nonce);
     let access = WorkerAccess {
         ssh_host_key: worker.ssh_host_key.clone(),
         jupyter_token: "ab".repeat(32),
@@ -183,6 +171,31 @@ fn take(terms: &LeaseTerms, worker: &Worker, key: &SecretKey) -> Vec<ToCoordinat
         [LeaseState::Accepted, LeaseState::Preparing].map(state).map(ToCoordinator::Report).into();
     answers.push(ToCoordinator::Proven(SignedReport { report, signature }));
     answers
+}
+
+fn proof_of(gpu: &GpuUuid, nonce: &Nonce) -> Proof {
+    let [a, b] = proof::matrices(proof::seed(nonce, gpu));
+    Proof {
+        nonce: nonce.clone(),
+        gpu: gpu.clone(),
+        device_name: String::from("NVIDIA GeForce RTX 4090"),
+        vram_mib: 24_564,
+        answer: proof::answer(&proof::product(&a, &b)),
+        gflops: 80_000,
+        memory_mib_per_s: 900_000,
+        to_card_mib_per_s: 20_000,
+        from_card_mib_per_s: 20_000,
+        vram_checked_mib: 23_000,
+        disk_write_mib_per_s: 500,
+    }
+}
+
+/// The card proves itself while no lease is there.
+fn prove(gpu: GpuUuid, nonce: &Nonce, key: &SecretKey) -> ToCoordinator {
+    let proof = proof_of(&gpu, nonce);
+    let signature = hex::encode(key.sign(&proof.signing_bytes()).to_bytes());
+    let report = Report::Checked { gpu, answer: CheckAnswer::Proof(proof) };
+    ToCoordinator::Proven(SignedReport { report, signature })
 }
 
 async fn open_link(

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use nightjar_coordinator::operator::{Operator, PAIRING_CODE_VALID_MS};
+use nightjar_coordinator::operator::{CardSummary, Operator, PAIRING_CODE_VALID_MS};
+use nightjar_core::standing::CheckKind;
 use serde_json::json;
 
 use super::{print, print_json};
@@ -86,13 +87,31 @@ pub(crate) async fn host(operator: &Operator, what: Host, json: bool) -> anyhow:
                 .iter()
                 .map(|host| {
                     let (balance, paid) = (host.balance.to_string(), host.paid_out.to_string());
-                    format!("{:<38} {balance:>20} and {paid:>20} paid out\n", host.host)
+                    let cards: String = host.cards.iter().map(card).collect();
+                    format!("{:<38} {balance:>20} and {paid:>20} paid out\n{cards}", host.host)
                 })
                 .collect();
             print(&lines)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn card(card: &CardSummary) -> String {
+    let checked = card.last_check.map_or_else(
+        || "asked, and not checked yet".to_owned(),
+        |last| {
+            let outcome = if last.passed { "passed" } else { "failed" };
+            let kind = match last.kind {
+                CheckKind::Lease => "before a lease",
+                CheckKind::Waiting => "while it waited",
+            };
+            format!("{outcome} its last check, {kind}, at {}", last.at.utc())
+        },
+    );
+    let out = card.left_out_for.zip(card.left_out_until);
+    let out = out.map(|(why, until)| format!("; left out until {}: {why}", until.utc()));
+    format!("  {:<42} {checked}{}\n", card.gpu.0, out.unwrap_or_default())
 }
 
 async fn list(operator: &Operator, json: bool) -> anyhow::Result<()> {

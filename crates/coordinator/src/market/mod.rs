@@ -1,6 +1,7 @@
 //! What moves leases. Each operation is one transaction: read, decide by `nightjar-core`, write; then hosts get their
 //! orders and waiting renters a hint. Orders that do not arrive are given again when the host connects.
 
+mod checks;
 mod continuation;
 mod demand;
 mod funds;

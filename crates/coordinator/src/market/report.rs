@@ -76,6 +76,7 @@ impl Market {
                 tracing::info!(%lease, epoch = epoch.0, ?reasons, "declined");
                 self.take_declined(teller, &lease, epoch).await
             }
+            Report::Checked { gpu, answer } => self.take_checked(teller, &gpu, answer, signed).await,
             Report::CheckWanted { gpu } => self.take_retry(teller.host_id, gpu.as_ref()).await,
         }
     }

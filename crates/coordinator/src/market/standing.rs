@@ -1,8 +1,11 @@
 //! What comes of a card's proof: a lease that begins, or a card that is left out for a while.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::lease::{EndReason, LeaseEvent, LeaseState, WorkerAccess};
 use nightjar_core::proof::ProofFault;
+use nightjar_core::standing::CheckKind;
 use nightjar_core::time::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
@@ -10,7 +13,8 @@ use super::{Consequences, Failure, Market, step};
 use crate::bounds;
 use crate::registry::Listing;
 use crate::store::leases::LeaseRecord;
-use crate::store::{StoreError, standings};
+use crate::store::standings::CardKey;
+use crate::store::{StoreError, leases, standings};
 
 impl Market {
     /// Everything on offer that is not left out, in no order.
@@ -21,8 +25,38 @@ impl Market {
     ) -> Result<Vec<Listing>, StoreError> {
         let out = standings::out(db, now).await?;
         let mut listings = self.registry.listings();
-        listings.retain(|listing| !out.contains_key(&(listing.host_id.clone(), listing.card.gpu.clone())));
+        let twice = self.claimed_by_others(db, &listings).await?;
+        listings.retain(|listing| {
+            let key = (listing.host_id.clone(), listing.card.gpu.clone());
+            !out.contains_key(&key) && !twice.contains(&key)
+        });
         Ok(listings)
+    }
+
+    /// Cards on offer that other hosts say they have at this moment: no card is in two PCs. Whoever showed it first has
+    /// it, and nobody where none has.
+    pub(super) async fn claimed_by_others(
+        &self,
+        db: &mut SqliteConnection,
+        listings: &[Listing],
+    ) -> Result<HashSet<CardKey>, StoreError> {
+        let busy = leases::busy_cards(db).await?;
+        let on_offer = listings.iter().map(|listing| (&listing.host_id, &listing.card.gpu));
+        let mut holders: HashMap<&GpuUuid, BTreeSet<&String>> = HashMap::new();
+        for (host_id, gpu) in on_offer.chain(busy.iter().map(|(host_id, gpu)| (host_id, gpu))) {
+            holders.entry(gpu).or_default().insert(host_id);
+        }
+        let mut not_theirs = HashSet::new();
+        for (gpu, hosts) in holders.into_iter().filter(|(_, hosts)| hosts.len() > 1) {
+            let mut first = None;
+            for host_id in &hosts {
+                let since = standings::of_card(db, host_id, gpu).await?.known_since();
+                first = first.into_iter().chain(since.map(|since| (since, *host_id))).min();
+            }
+            let others = hosts.into_iter().filter(|host_id| first.is_none_or(|(_, has)| has != *host_id));
+            not_theirs.extend(others.map(|host_id| (host_id.clone(), gpu.clone())));
+        }
+        Ok(not_theirs)
     }
 
     /// Keeps what the renter needs to reach the worker, where the card has proved itself; else the lease goes to another
@@ -59,7 +93,7 @@ impl Market {
         match checked {
             Ok(proof) => {
                 tracing::info!(lease = %lease.id, host_id, ?proof, "the card was seen to work");
-                standing.pass(proof, now);
+                standing.pass(proof, CheckKind::Lease, now);
                 standings::save(db, &host_id, &gpu, &standing).await?;
                 lease.placement.access = Some(access);
                 Ok(true)
@@ -107,7 +141,7 @@ impl Market {
         out: &mut Consequences,
     ) -> Result<(), StoreError> {
         let mut standing = standings::of_card(db, host_id, gpu).await?;
-        standing.fail(why, now);
+        standing.fail(why, CheckKind::Lease, now);
         out.waiting.push(host_id.to_owned());
         standings::save(db, host_id, gpu, &standing).await
     }
@@ -125,6 +159,7 @@ impl Market {
         }
         tx.commit().await?;
         self.registry.look_soon(host_id);
+        self.registry.draw_checks_again(host_id);
         Ok(())
     }
 }

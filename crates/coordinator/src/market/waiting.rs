@@ -2,6 +2,7 @@
 
 use nightjar_core::demand::{Request, wait_reason};
 use nightjar_core::market::WaitReason;
+use nightjar_core::proof::ProofFault;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::host_session::ToHost;
 
@@ -20,13 +21,16 @@ impl Market {
         let mut db = self.store.reader().acquire().await?;
         let requests: Vec<Request> = requests::recent(&mut db, now).await?;
         let out = standings::out(&mut db, now).await?;
-        let mut look = Look::new(self.registry.listings(), open, &requests, now);
+        let listings = self.registry.listings();
+        let twice = self.claimed_by_others(&mut db, &listings).await?;
+        let mut look = Look::new(listings, open, &requests, now);
         for host_id in due {
             let listings = self.registry.listings_of(&host_id);
             let free = listings.iter().filter(|listing| !look.is_busy(listing));
             let words = free.filter_map(|listing| {
                 let key = (listing.host_id.clone(), listing.card.gpu.clone());
-                let failed = out.get(&key).and_then(|standing| standing.out_for(now));
+                let same = twice.contains(&key).then_some(ProofFault::SameCard);
+                let failed = out.get(&key).and_then(|standing| standing.out_for(now)).or(same);
                 let by_demand =
                     || wait_reason(&listing.card, &listing.host_id, &listing.region, &requests, now);
                 let why = failed.map(|why| WaitReason::CheckFailed { why }).or_else(by_demand)?;

@@ -1,13 +1,16 @@
 //! Hosts and what their owners are paid.
 
+use nightjar_core::gpu::GpuUuid;
 use nightjar_core::ledger::Account;
 use nightjar_core::market::{HostAccount, MOST_REFERENCE};
 use nightjar_core::money::{Money, MoneyError};
+use nightjar_core::proof::ProofFault;
+use nightjar_core::standing::{CardStanding, LastCheck};
 use nightjar_core::time::Timestamp;
 use serde::Serialize;
 
 use super::{Operator, OperatorError};
-use crate::store::{books, hosts, payouts};
+use crate::store::{books, hosts, payouts, standings};
 
 /// One enrolled host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,6 +23,19 @@ pub struct HostSummary {
     /// To the minute.
     pub last_heard_at: Timestamp,
     pub app_version: String,
+    /// Those that were ever asked to prove themselves.
+    pub cards: Vec<CardSummary>,
+}
+
+/// What the market thinks of a host's card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CardSummary {
+    pub gpu: GpuUuid,
+    /// `None` until it was checked.
+    pub last_check: Option<LastCheck>,
+    /// Why it is left out at this moment.
+    pub left_out_for: Option<ProofFault>,
+    pub left_out_until: Option<Timestamp>,
 }
 
 impl Operator {
@@ -29,9 +45,20 @@ impl Operator {
     /// [`OperatorError::Database`].
     pub async fn hosts(&self) -> Result<Vec<HostSummary>, OperatorError> {
         let mut snapshot = self.store.reader().begin().await.map_err(crate::store::StoreError::from)?;
+        let now = self.clock.now();
         let mut summaries = Vec::new();
         for host in hosts::all(&mut snapshot).await? {
             let account = payouts::account(&mut snapshot, &host.id, self.currency).await?;
+            let cards = standings::of_host(&mut snapshot, &host.id).await?;
+            let card = |(gpu, standing): (GpuUuid, CardStanding)| {
+                let left_out_for = standing.out_for(now);
+                CardSummary {
+                    gpu,
+                    last_check: standing.last,
+                    left_out_for,
+                    left_out_until: left_out_for.map(|_| standing.out_until()),
+                }
+            };
             summaries.push(HostSummary {
                 host: host.id,
                 balance: account.balance,
@@ -39,6 +66,7 @@ impl Operator {
                 enrolled_at: host.enrolled_at,
                 last_heard_at: host.last_heard_at,
                 app_version: host.app_version,
+                cards: cards.into_iter().map(card).collect(),
             });
         }
         Ok(summaries)

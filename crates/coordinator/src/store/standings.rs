@@ -50,6 +50,16 @@ pub(crate) async fn save(
     Ok(())
 }
 
+/// Of each card of a host that was ever asked.
+pub(crate) async fn of_host(
+    db: &mut SqliteConnection,
+    host_id: &str,
+) -> Result<Vec<(GpuUuid, CardStanding)>, StoreError> {
+    let query = sqlx::query("SELECT gpu, standing FROM card_standings WHERE host_id = ? ORDER BY gpu");
+    let rows = query.bind(host_id).fetch_all(db).await?;
+    rows.iter().map(|row| Ok((GpuUuid(row.try_get("gpu")?), parsed(row)?))).collect()
+}
+
 /// Cards that are left out at `now`.
 pub(crate) async fn out(
     db: &mut SqliteConnection,

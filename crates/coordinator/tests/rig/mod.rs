@@ -11,13 +11,13 @@ use nightjar_coordinator::operator::Operator;
 use nightjar_coordinator::{Config, Coordinator, Running};
 use nightjar_core::demand::DemandFigures;
 use nightjar_core::gpu::GpuUuid;
-use nightjar_core::host::Report;
+use nightjar_core::host::{CheckAnswer, Report};
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
 use nightjar_core::market::{CardOffer, HostAccount, WaitReason};
 use nightjar_core::meter::UsageRecord;
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::parting::Cause;
-use nightjar_core::proof::{self, Proof};
+use nightjar_core::proof::{self, Nonce, Proof};
 use nightjar_core::settings::EgressMode;
 use nightjar_protocol::error::{ErrorBody, ErrorCode};
 use nightjar_protocol::host_session::{
@@ -88,7 +88,7 @@ impl Rig {
         let key = SecretKey::generate();
         let code = self.operator.pairing_code().await.unwrap().code;
         let id = self.enrol(&enrolment(&key, &code)).await.unwrap().host_id;
-        let mut host = Host { key, id, socket: None, waiting: VecDeque::new() };
+        let mut host = Host { key, id, socket: None, waiting: VecDeque::new(), checks: VecDeque::new() };
         host.connect(self).await;
         host.list(vec![]).await;
         host.offer(vec![card(gpu, price_micros)]).await;
@@ -170,10 +170,14 @@ pub fn access() -> WorkerAccess {
 
 /// What a sound card answers to the question in `terms`.
 pub fn proof(terms: &LeaseTerms) -> Proof {
-    let [a, b] = proof::matrices(proof::seed(&terms.nonce, &terms.gpu));
+    proof_of(&terms.gpu, &terms.nonce)
+}
+
+pub fn proof_of(gpu: &GpuUuid, nonce: &Nonce) -> Proof {
+    let [a, b] = proof::matrices(proof::seed(nonce, gpu));
     Proof {
-        nonce: terms.nonce.clone(),
-        gpu: terms.gpu.clone(),
+        nonce: nonce.clone(),
+        gpu: gpu.clone(),
         device_name: access().device_name,
         vram_mib: 12_288,
         answer: proof::answer(&proof::product(&a, &b)),
@@ -271,6 +275,8 @@ pub struct Host {
     socket: Option<Socket>,
     /// Words on why no job comes that were heard while another answer was waited for: each is said once.
     waiting: VecDeque<Vec<(GpuUuid, WaitReason)>>,
+    /// Questions without a lease that were heard in the same way.
+    checks: VecDeque<(GpuUuid, Nonce)>,
 }
 
 /// Opens a session and answers the challenge with what `hello` makes of it.
@@ -312,6 +318,7 @@ impl Host {
         assert_eq!(host_id, self.id);
         self.socket = Some(socket);
         self.waiting.clear();
+        self.checks.clear();
     }
 
     pub async fn disconnect(&mut self) {
@@ -331,11 +338,12 @@ impl Host {
     }
 
     /// The next message that is an answer or an order; `None` when the session is over. What is told in between is left
-    /// to `hears_waiting` and `hears_account`.
+    /// to `hears_waiting`, `hears_account` and `hears_check`.
     pub async fn hear(&mut self) -> Option<ToHost> {
         loop {
             match next_word(self.socket.as_mut().unwrap()).await? {
                 ToHost::Waiting { cards } => self.waiting.push_back(cards),
+                ToHost::Check { gpu, nonce, .. } => self.checks.push_back((gpu, nonce)),
                 ToHost::Heartbeat | ToHost::Account(_) | ToHost::Demand { .. } => {}
                 other => return Some(other),
             }
@@ -380,8 +388,10 @@ impl Host {
         }
         loop {
             let word = next_word(self.socket.as_mut().unwrap()).await;
-            if let ToHost::Waiting { cards } = word.expect("the session is over") {
-                return cards;
+            match word.expect("the session is over") {
+                ToHost::Waiting { cards } => return cards,
+                ToHost::Check { gpu, nonce, .. } => self.checks.push_back((gpu, nonce)),
+                _ => {}
             }
         }
     }
@@ -392,9 +402,38 @@ impl Host {
             match next_word(self.socket.as_mut().unwrap()).await.expect("the session is over") {
                 ToHost::Demand { cards } => return cards[0].1,
                 ToHost::Waiting { cards } => self.waiting.push_back(cards),
+                ToHost::Check { gpu, nonce, .. } => self.checks.push_back((gpu, nonce)),
                 _ => {}
             }
         }
+    }
+
+    /// The next question to a card without a lease, heard already or not; what else is said meanwhile is passed over.
+    pub async fn hears_check(&mut self) -> (GpuUuid, Nonce) {
+        if let Some(asked) = self.checks.pop_front() {
+            return asked;
+        }
+        loop {
+            match next_word(self.socket.as_mut().unwrap()).await.expect("the session is over") {
+                ToHost::Check { gpu, nonce, .. } => return (gpu, nonce),
+                ToHost::Waiting { cards } => self.waiting.push_back(cards),
+                _ => {}
+            }
+        }
+    }
+
+    /// What came of a question without a lease, signed where it holds a proof.
+    pub async fn answers(&mut self, gpu: &GpuUuid, answer: CheckAnswer) {
+        let report = Report::Checked { gpu: gpu.clone(), answer };
+        let message = match report.proof() {
+            None => ToCoordinator::Report(report),
+            Some(proof) => {
+                let signature = hex::encode(self.key.sign(&proof.signing_bytes()).to_bytes());
+                ToCoordinator::Proven(SignedReport { report, signature })
+            }
+        };
+        self.say(message).await;
+        self.settle().await;
     }
 
     /// The cards of which this is said.
@@ -507,6 +546,6 @@ pub fn code<T: std::fmt::Debug>(result: Result<T, ErrorBody>) -> ErrorCode {
 impl Host {
     /// A host that is enrolled and not connected.
     pub fn of(key: SecretKey, id: String) -> Self {
-        Self { key, id, socket: None, waiting: VecDeque::new() }
+        Self { key, id, socket: None, waiting: VecDeque::new(), checks: VecDeque::new() }
     }
 }

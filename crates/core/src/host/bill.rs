@@ -18,6 +18,11 @@ pub struct Bill {
 }
 
 impl Bill {
+    /// One that begins with what the card said last.
+    pub(super) fn since(sample: EnergySample) -> Self {
+        Self { last: Some(sample), ..Self::default() }
+    }
+
     /// Takes a reading of the card; what was drawn since the last one is the job's where `on_the_card`.
     pub(super) fn take(&mut self, sample: EnergySample, on_the_card: bool, tariff: &Tariff, zone: &TimeZone) {
         if let Some(last) = self.last.replace(sample)

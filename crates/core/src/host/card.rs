@@ -7,6 +7,7 @@ use crate::market::WaitReason;
 use crate::policy::Verdict;
 use crate::thermal::Thermal;
 
+use super::checking::Checking;
 use super::job::Job;
 use super::memory::Reclaim;
 use super::sweeping::Sweeping;
@@ -36,6 +37,8 @@ pub(super) struct Card {
     pub(super) strangers: Strangers,
     /// The last one that was asked for, under way or over.
     pub(super) sweep: Option<Sweeping>,
+    /// It proves itself to its market.
+    pub(super) check: Option<Checking>,
 }
 
 impl Card {
@@ -54,6 +57,7 @@ impl Card {
             demand: None,
             strangers: Strangers::default(),
             sweep: None,
+            check: None,
         }
     }
 

@@ -5,6 +5,7 @@ use ts_rs::TS;
 
 use crate::conduct::Breach;
 use crate::economics::Account;
+use crate::energy::Energy;
 use crate::gpu::GpuUuid;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
 use crate::market::{CardOffer, WaitReason};
@@ -12,7 +13,7 @@ use crate::meter::UsageRecord;
 use crate::money::Money;
 use crate::parting::{Cause, Parting};
 use crate::policy::{BlockReason, Verdict};
-use crate::proof::Proof;
+use crate::proof::{Nonce, Proof};
 use crate::settings::{GiveBack, Settings, Sharing};
 use crate::sweep::{Curve, WorkKind};
 use crate::time::Timestamp;
@@ -66,7 +67,13 @@ pub enum Effect {
         kind: WorkKind,
         image: String,
     },
-    /// Take it off now; `Gone` reports back.
+    /// Run our own check on a card, in such a container; `Checked` and then `Gone` report back.
+    StartCheck {
+        gpu: GpuUuid,
+        nonce: Nonce,
+        image: String,
+    },
+    /// Take either off now; `Gone` reports back.
     StopLoad {
         gpu: GpuUuid,
     },
@@ -185,6 +192,20 @@ pub enum JournalEntry {
         at: Timestamp,
         why: Option<WaitReason>,
     },
+    /// A card proves itself to its market, from here on or until here.
+    Proving {
+        gpu: GpuUuid,
+        at: Timestamp,
+        on: bool,
+    },
+    /// What electricity that took.
+    CheckCost {
+        gpu: GpuUuid,
+        at: Timestamp,
+        energy: Energy,
+        overhead_millijoules: u64,
+        electricity: Money,
+    },
     /// What a sweep has measured; replaces what was known of this card at this kind of work.
     Curve {
         gpu: GpuUuid,
@@ -228,6 +249,24 @@ pub enum Report {
     CheckWanted {
         gpu: Option<GpuUuid>,
     },
+    /// What came of the market's question to a card that waits for a job.
+    Checked {
+        gpu: GpuUuid,
+        answer: CheckAnswer,
+    },
+}
+
+/// See [`Report::Checked`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "data", rename_all = "snake_case")]
+pub enum CheckAnswer {
+    Proof(Proof),
+    /// The card did not pass the host's own check.
+    Failed {
+        cause: String,
+    },
+    /// The owner is there, or something else stands against work on the card: it proves nothing now.
+    NotNow,
 }
 
 impl Report {
@@ -236,7 +275,9 @@ impl Report {
     pub fn proof(&self) -> Option<&Proof> {
         match self {
             Self::Ready { access, .. } => access.proof.as_ref(),
-            Self::Offers { .. }
+            Self::Checked { answer: CheckAnswer::Proof(proof), .. } => Some(proof),
+            Self::Checked { .. }
+            | Self::Offers { .. }
             | Self::Leases { .. }
             | Self::Lease { .. }
             | Self::Declined { .. }

@@ -12,12 +12,13 @@ use crate::market::{HostAccount, WaitReason};
 use crate::policy::{Presence, Runtime};
 use crate::power::HelperStanding;
 use crate::preset::Preset;
+use crate::proof::Nonce;
 use crate::settings::Settings;
 use crate::signal::Sign;
 use crate::sweep::Curves;
 use crate::time::Timestamp;
 
-use super::effect::StoredLease;
+use super::effect::{CheckAnswer, StoredLease};
 use super::sweeping::SweepWish;
 
 /// A closed list: a new sensor is a new variant, and the compiler names every place that must know it.
@@ -57,7 +58,7 @@ pub enum Input {
         event: WorkerEvent,
     },
     User(UserCommand),
-    /// What the load of a sweep says.
+    /// What a load of our own says.
     Load {
         gpu: GpuUuid,
         event: LoadEvent,
@@ -107,6 +108,12 @@ pub enum MarketInput {
     Demand {
         cards: Vec<(GpuUuid, DemandFigures)>,
     },
+    /// A card that waits for a job is to prove itself.
+    Check {
+        gpu: GpuUuid,
+        nonce: Nonce,
+        within_ms: u64,
+    },
 }
 
 /// What the hands report of a worker. Commands for one lease are carried out in order, so reports come in order too.
@@ -151,12 +158,14 @@ pub enum WorkerEvent {
     },
 }
 
-/// What becomes of the steady load that a sweep puts on a card.
+/// What becomes of a load of our own: a sweep's, which is steady, or a check's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LoadEvent {
     /// So much work since its start, in a unit of its own.
     Work { done: u64 },
+    /// What the check has found.
+    Checked { answer: CheckAnswer },
     /// Nothing of it is left.
     Gone { cause: String },
 }

@@ -70,7 +70,9 @@ impl Host {
             return;
         }
         for (gpu, card) in &mut self.cards {
-            let draw = card.job.as_ref().map_or(Draw::AsFound, super::job::Job::draw);
+            // A check is to find what a tenant would.
+            let idle = if card.is_checked() { Draw::Renting } else { Draw::AsFound };
+            let draw = card.job.as_ref().map_or(idle, super::job::Job::draw);
             let swept = card.sweep.as_ref().and_then(super::Sweeping::limit_watts);
             let wanted = swept.or_else(|| {
                 let limits = card.reading.power_limits.as_ref()?;

@@ -5,6 +5,7 @@
 
 mod bill;
 mod card;
+mod checking;
 mod command;
 mod data;
 mod effect;
@@ -31,7 +32,7 @@ use std::collections::BTreeMap;
 
 pub use bill::Bill;
 pub use command::MAX_OVERRIDE_MS;
-pub use effect::{Effect, JournalEntry, Notice, Report, StopHow, StoredLease};
+pub use effect::{CheckAnswer, Effect, JournalEntry, Notice, Report, StopHow, StoredLease};
 pub use input::{
     CommandError, GpuReport, Input, LoadEvent, MarketInput, PowerWish, Survivor, UserCommand, WorkerEvent,
     WorkerFate,
@@ -147,6 +148,7 @@ impl Host {
                     self.confirm_memory(now, &mut out);
                     self.take_heat(now);
                     self.take_sweep_readings(now, &mut out);
+                    self.take_check_readings(now, &mut out);
                 }
             }
             Input::Runtime(runtime) => self.take_runtime(runtime, &mut out),
@@ -159,7 +161,11 @@ impl Host {
             Input::User(command) => self.take_command(command, now, &mut out),
             Input::Closing => self.closing = true,
             Input::Helper(standing) => self.helper = standing,
-            Input::Load { gpu, event } => self.take_load(&gpu, event, now, &mut out),
+            Input::Load { gpu, event } => {
+                if !self.take_check(&gpu, &event, now, &mut out) {
+                    self.take_load(&gpu, event, now, &mut out);
+                }
+            }
             Input::Curves(curves) => self.curves = curves.into_iter().collect(),
             Input::Recovered(survivors) => self.take_survivors(survivors, now, &mut out),
         }
@@ -188,7 +194,9 @@ impl Host {
         let hours = self.snapshot.schedule.changes_at.map(|at| (at, "the schedule changes"));
         let price = self.hours.price_until().map(|at| (at, "electricity has another price"));
         let sweeps = self.cards.values().filter_map(|card| card.sweep.as_ref()?.next_deadline());
+        let checks = self.cards.values().filter_map(|card| card.check.as_ref()?.next_deadline());
         let by_time = verdicts
+            .chain(checks)
             .chain(heat)
             .chain(sweeps)
             .chain(jobs)
@@ -205,16 +213,18 @@ impl Host {
         self.cards.get(gpu).map_or(0, |card| card.reading.index)
     }
 
-    /// Some card was busy in one look, which is not enough to say that somebody uses it: it is worth another one soon.
+    /// Some card was busy in one look, which is not enough to say that somebody uses it, or has just been checked: it is
+    /// worth another one soon.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
-        self.cards.values().any(|card| card.present && card.strangers.is_in_doubt())
+        self.has_unsettled_checks()
+            || self.cards.values().any(|card| card.present && card.strangers.is_in_doubt())
     }
 
-    /// Some lease is not over yet, or a sweep's load is on a card.
+    /// Some lease is not over yet, or a load of our own is on a card.
     #[must_use]
     pub fn has_jobs(&self) -> bool {
-        self.cards.values().any(|card| card.job.is_some() || card.is_swept())
+        self.cards.values().any(|card| card.job.is_some() || card.is_swept() || card.is_checked())
     }
 
     /// Why nothing is fetched from a registry now; `None` while it may be.
@@ -385,6 +395,7 @@ impl Host {
             }
             card.verdict = verdict;
         }
+        self.reconcile_checks(now, out);
         self.reconcile_sweeps(now, out);
         self.tell_limits(out);
         self.drop_absent(now, out);
@@ -394,7 +405,7 @@ impl Host {
     /// Forgets cards that the driver does not list any more; the journal says why nothing more is heard of them.
     fn drop_absent(&mut self, now: Timestamp, out: &mut Outbox) {
         self.cards.retain(|gpu, card| {
-            let stays = card.present || card.job.is_some() || card.is_swept();
+            let stays = card.present || card.job.is_some() || card.is_swept() || card.is_checked();
             if !stays {
                 let trouble = crate::gpu::GpuTrouble::NoCard;
                 let reasons = vec![policy::BlockReason::NoGpu { trouble }];

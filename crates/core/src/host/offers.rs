@@ -47,6 +47,9 @@ impl Host {
             MarketInput::Account(account) => self.account = Some(account.bounded()),
             MarketInput::Waiting { cards } => self.take_waiting(&cards, now, out),
             MarketInput::Demand { cards } => self.take_demand(&cards),
+            MarketInput::Check { gpu, nonce, within_ms } => {
+                self.take_question(&gpu, nonce, within_ms, now, out)
+            }
             MarketInput::Offer(terms) => self.take_offer(*terms, now, out),
             MarketInput::Start { lease, epoch } => {
                 if let Some((job, reading, _)) = self.job_mut(&lease, epoch) {

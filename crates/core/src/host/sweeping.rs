@@ -310,7 +310,7 @@ impl Host {
                     }
                 }
             }
-            (LoadEvent::Work { .. }, _) => {}
+            (LoadEvent::Work { .. } | LoadEvent::Checked { .. }, _) => {}
             (LoadEvent::Gone { .. }, SweepPhase::Ending { end }) => {
                 sweep.phase = SweepPhase::Over { end: end.clone(), at: now };
             }
@@ -330,14 +330,15 @@ impl Host {
         };
         for (gpu, card) in &mut self.cards {
             let against = against(card, self.closing);
-            let Card { sweep: Some(sweep), job, .. } = card else { continue };
+            let is_free = card.job.is_none() && !card.is_checked();
+            let Some(sweep) = &mut card.sweep else { continue };
             match &sweep.phase {
                 SweepPhase::Waiting { since } if now.since_ms(*since) >= WAIT_AT_MOST_MS => {
                     sweep.end(gpu, SweepEnd::NeverFree, now, out);
                 }
                 SweepPhase::Waiting { .. } if self.closing => sweep.end(gpu, SweepEnd::Cancelled, now, out),
                 SweepPhase::Waiting { .. } => {
-                    if let (None, None, true, Some(image)) = (&against, job.as_ref(), has_helper, &image) {
+                    if let (None, true, true, Some(image)) = (&against, is_free, has_helper, &image) {
                         sweep.phase = SweepPhase::Starting { since: now };
                         out.push(Effect::StartLoad {
                             gpu: gpu.clone(),

@@ -69,6 +69,8 @@ pub struct CardView {
     pub waiting: Option<WaitReason>,
     /// How much such cards are wanted; `None` where the market says nothing of it.
     pub demand: Option<DemandFigures>,
+    /// It proves itself to its market at this moment.
+    pub proving: bool,
     /// The last sweep that was asked for since the start, under way or over.
     pub sweep: Option<SweepView>,
     /// What sweeps have found, a line a kind of work; never one number for the card.
@@ -121,6 +123,7 @@ impl Host {
             .iter()
             .filter(|(_, card)| card.present || card.job.is_some())
             .map(|(gpu, card)| CardView {
+                proving: card.is_checked(),
                 sweep: card.sweep.as_ref().map(super::Sweeping::view),
                 sweet_spots: self.sweet_spots(gpu, card),
                 reading: card.reading.clone(),

@@ -45,14 +45,20 @@ pub enum Happening {
         gpu: GpuUuid,
         why: Option<WaitReason>,
     },
+    /// The card proves itself to its market, from here on or until here.
+    Proving {
+        gpu: GpuUuid,
+        on: bool,
+    },
 }
 
 impl Fact {
     pub(super) fn gpu(&self) -> Option<&GpuUuid> {
         match &self.what {
-            Happening::Verdict { gpu, .. } | Happening::Lease { gpu, .. } | Happening::Market { gpu, .. } => {
-                Some(gpu)
-            }
+            Happening::Verdict { gpu, .. }
+            | Happening::Lease { gpu, .. }
+            | Happening::Market { gpu, .. }
+            | Happening::Proving { gpu, .. } => Some(gpu),
             _ => None,
         }
     }
@@ -64,6 +70,7 @@ struct Card {
     /// `None` until the program has decided; `Some(None)` is a card that may earn.
     verdict: Option<Option<Block>>,
     why: Option<WaitReason>,
+    proving: bool,
     leases: BTreeMap<(LeaseId, Epoch), Spent>,
 }
 
@@ -72,6 +79,9 @@ impl Card {
     fn spent(&self) -> Spent {
         if let Some(spent) = self.leases.values().min() {
             return *spent;
+        }
+        if self.proving {
+            return Spent::Proving;
         }
         match self.verdict {
             None => Spent::NoCard,
@@ -99,6 +109,7 @@ impl Standing {
                 for card in self.cards.values_mut() {
                     card.verdict = None;
                     card.why = None;
+                    card.proving = false;
                 }
             }
             Happening::Ended { crashed } => {
@@ -115,6 +126,7 @@ impl Standing {
                 self.card(gpu).verdict = Some(by);
             }
             Happening::Market { gpu, why } => self.card(gpu).why = *why,
+            Happening::Proving { gpu, on } => self.card(gpu).proving = *on,
             Happening::Lease { lease, epoch, gpu, state } => {
                 let leases = &mut self.card(gpu).leases;
                 let name = (lease.clone(), *epoch);

@@ -34,6 +34,8 @@ pub enum Spent {
     Preparing,
     /// A job was ending.
     Ending,
+    /// It proved itself to its market, while no job was there.
+    Proving,
     /// Nothing stood against a job, and none came.
     Waiting {
         why: Option<WaitReason>,

@@ -132,7 +132,8 @@ fn any_happening() -> impl Strategy<Value = Happening> {
         Just(Happening::Woke),
         (card.clone(), reason).prop_map(|(card, reason)| verdict(card, reason)),
         (card.clone(), state).prop_map(|(card, state)| lease(card, state)),
-        (card, why).prop_map(|(card, why)| Happening::Market { gpu: gpu(card), why }),
+        (card.clone(), why).prop_map(|(card, why)| Happening::Market { gpu: gpu(card), why }),
+        (card, any::<bool>()).prop_map(|(card, on)| Happening::Proving { gpu: gpu(card), on }),
     ]
 }
 

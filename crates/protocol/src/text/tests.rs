@@ -116,6 +116,7 @@ fn every_fault_of_a_proof_has_its_own_sentence_in_both_languages() {
         F::Slower { found: 1, before: 2 },
         F::SlowerMemory { found: 1, before: 2 },
         F::OwnCheck,
+        F::SameCard,
     ];
     for language in [Language::English, Language::SimplifiedChinese] {
         let texts = Texts::of(language);

@@ -96,6 +96,7 @@ export function recordedCard(): CardTile {
         rented_percent: 40,
         median_price_per_hour: cny(1_450_000),
       },
+      proving: false,
       sweep: null,
       sweet_spots: [],
     },
@@ -364,6 +365,7 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
           jobs,
           jobs_left_out: 0,
           jobs_in_other_currencies: 0,
+          checks: { checks: 0, electricity: takings(0).electricity },
         },
       };
     }

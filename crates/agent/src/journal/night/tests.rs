@@ -162,3 +162,32 @@ async fn a_local_day_adds_up_whatever_the_clocks_do() {
         assert_eq!((account.since, account.until), (begins, ends));
     }
 }
+
+#[tokio::test]
+async fn a_check_is_a_part_of_the_night_that_counts_once_and_ends_with_its_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(folder.path()).await.unwrap();
+    let proving = |minute, on| JournalEntry::Proving { gpu: GpuUuid("GPU-0".into()), at: at(minute), on };
+    journal.begin(at(0)).await.unwrap();
+    // Its owner comes back in the middle; the card is theirs once it is off it.
+    let here = verdict(12, Some(BlockReason::UserHere { idle_ms: 1, needed_ms: 2 }));
+    for entry in [verdict(0, None), proving(10, true), here, proving(13, false), verdict(20, None)] {
+        journal.write(&entry).await.unwrap();
+    }
+    journal.write(&proving(30, true)).await.unwrap();
+    journal.beat(at(31), false).await.unwrap();
+    journal.close().await;
+    let mut journal = Journal::open(folder.path()).await.unwrap();
+    journal.begin(at(40)).await.unwrap();
+    journal.write(&verdict(40, None)).await.unwrap();
+    let whole = journal.account(at(0), at(50)).await.unwrap();
+    let told = [
+        (Spent::Proving, 4),
+        (Spent::Waiting { why: None }, 30),
+        (Spent::Blocked { by: Block::UserHere }, 7),
+        (Spent::NotRunning { why: Absence::Crashed }, 9),
+    ];
+    assert_eq!(minutes(&whole.parts), told);
+    let part = journal.account(at(11), at(12)).await.unwrap();
+    assert_eq!(minutes(&part.parts), [(Spent::Proving, 1)], "what held at the beginning is found");
+}
