@@ -98,12 +98,14 @@ impl AgentHandle {
     pub async fn checks(&self) -> Result<Vec<Check>, Refusal> {
         let ending = || Refusal::Unreadable { detail: String::from("the host is ending") };
         let (answer, answered) = oneshot::channel();
-        // The Engine's silence is a check of its own.
-        let odd = self.workers.odd_containers().await.unwrap_or_default();
+        let odd = self.workers.odd_containers().await.map_err(|error| error.to_string());
         self.messages.send(Message::Checks(odd, answer)).map_err(|_| ending())?;
         let mut checks = answered.await.map_err(|_| ending())?;
-        if !self.repairs.are_possible() {
-            checks.iter_mut().for_each(|check| check.repair = None);
+        let can_repair = self.repairs.are_possible();
+        for check in &mut checks {
+            let by_hand = check.repair.and_then(|repair| self.repairs.by_hand(repair));
+            check.command = check.command.take().or(by_hand);
+            check.repair = check.repair.filter(|_| can_repair);
         }
         Ok(checks)
     }

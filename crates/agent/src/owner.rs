@@ -42,8 +42,8 @@ pub(crate) enum Message {
     Settings(oneshot::Sender<Option<Box<Settings>>>),
     /// Something that is no change of the host's.
     Notice(Notice),
-    /// What the doctor says, of these containers among other things.
-    Checks(Vec<OddContainer>, oneshot::Sender<Vec<Check>>),
+    /// What the doctor says, of these containers among other things, or of why nobody could look for them.
+    Checks(Result<Vec<OddContainer>, String>, oneshot::Sender<Vec<Check>>),
     /// The images that are here.
     Images(oneshot::Sender<Vec<String>>),
     /// Images on their way here.
@@ -201,7 +201,7 @@ impl Owner {
         self.show();
     }
 
-    fn checks(&self, odd: &[OddContainer]) -> Vec<Check> {
+    fn checks(&self, odd: &Result<Vec<OddContainer>, String>) -> Vec<Check> {
         let view = self.host.view(self.clock.now());
         let language = view.settings.language.unwrap_or(self.around.system_language);
         let clock = |at| self.around.local_time.moment(at, view.at, Texts::of(language));

@@ -33,6 +33,12 @@ impl Repairs {
         asker().is_some() && (cfg!(windows) || self.program.is_file())
     }
 
+    /// The same at a terminal, where the programme is installed.
+    pub(crate) fn by_hand(&self, repair: Repair) -> Option<String> {
+        let is_here = cfg!(not(windows)) && self.program.is_file();
+        is_here.then(|| format!("sudo {} {}", self.program.display(), repair.word()))
+    }
+
     /// # Errors
     /// When it cannot be started, takes too long, or another repair goes on.
     pub(crate) async fn run(&self, repair: Repair) -> anyhow::Result<RepairOutcome> {

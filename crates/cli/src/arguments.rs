@@ -26,6 +26,7 @@ Rent a card:
 
 Lend your card:
   nightjar host --pair 'nightjar://pair?market=…&code=…'   by the link you were given
+  nightjar doctor                           what is missing, and how to mend it
   nightjar status                           what it does, and why
   nightjar pause --for 2h                   leave me alone
 
@@ -134,6 +135,12 @@ pub enum Command {
     ///
     /// The parts add up to the span. Works without a running host too, from its journal.
     Why(Why),
+    /// Host: look at all that lending needs on this PC, and say how to mend what is missing
+    ///
+    /// Driver, Docker Engine and its versions, what stands between a tenant and this PC, containers that are not as ours
+    /// are, images, disk, market and helper. Each line begins with how it stands: ok, BAD (nothing is lent), WARN (it is
+    /// lent, but should be mended), -- (works without it), ?? (not known yet); a command below it mends it.
+    Doctor(Doctor),
     /// Host: show what this PC's cards say of themselves
     ///
     /// Asks the host that runs on this PC, or else the driver itself. A card that sleeps is left asleep, and what a card
@@ -254,6 +261,22 @@ pub struct Status {
     /// Stay, and show every change; with --json one object a line
     #[arg(long)]
     pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar doctor
+  nightjar doctor --json
+  nightjar doctor || notify-send Nightjar 'look at nightjar doctor'
+
+Exit codes:
+  0  each line is ok or --
+  1  one of them is not
+  4  no host runs: start the desktop app or `nightjar host`, which does the looking")]
+pub struct Doctor {
+    #[command(flatten)]
+    pub place: HostPlace,
 }
 
 #[derive(Debug, Args)]

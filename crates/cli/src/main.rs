@@ -67,6 +67,7 @@ async fn perform(command: Command, output: Output) -> Result<u8, Failure> {
     let done = match &command {
         Command::Offers(arguments) => return renter::offers(&state()?, &arguments.filters, output).await,
         Command::Ssh(arguments) => return renter::ssh(&state()?, arguments).await,
+        Command::Doctor(arguments) => return host::doctor(&arguments.place, output).await,
         Command::Login(arguments) => renter::login(&state()?, arguments, output).await,
         Command::Logout => renter::logout(&state()?, output),
         Command::Account => renter::account(&state()?, output).await,

@@ -92,6 +92,7 @@ async fn a_host_joins_a_market_is_commanded_and_ends() {
     assert_eq!(host.ask(&["pause", "--for", "300d"]).await.code, 2);
     schedules(&host).await;
     tenants(&host).await;
+    doctor(&host).await;
     assert_eq!(host.ask(&["stop-job"]).await.code, 3);
     let second = host.ask(&["host"]).await;
     assert_eq!(second.code, 1, "{second:?}");
@@ -108,6 +109,8 @@ async fn a_host_joins_a_market_is_commanded_and_ends() {
     assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     assert_eq!(host.ended().await, Some(0));
     assert_eq!(stage.run(&["status"]).await.code, 4);
+    let nobody = stage.run(&["doctor"]).await;
+    assert!(nobody.code == 4 && nobody.stderr.contains("`nightjar host`"), "{nobody:?}");
     stage.market.shutdown().await;
 }
 
@@ -132,6 +135,22 @@ async fn a_host_joins_by_a_link_which_names_market_and_code() {
     let used = stage.run(&["host", "--pair", &link]).await;
     assert_eq!(used.code, 5, "a code is for one host, once: {used:?}");
     stage.market.shutdown().await;
+}
+
+/// No Engine, no card: neither is good, and nobody could look for containers.
+async fn doctor(host: &Host<'_>) {
+    let said = host.ask(&["doctor", "--json"]).await;
+    assert_eq!((said.code, &said.json()["well"]), (1, &false.into()), "{said:?}");
+    let checks = said.json()["checks"].as_array().unwrap().clone();
+    for (id, standing) in [("driver", "bad"), ("market", "good"), ("containers", "warning")] {
+        let check = checks.iter().find(|check| check["id"] == id).unwrap_or_else(|| panic!("{said:?}"));
+        assert_eq!(check["standing"], standing, "{said:?}");
+    }
+    let said = host.ask(&["doctor"]).await;
+    assert!(
+        said.code == 1 && said.stdout.starts_with("BAD   ") && said.stdout.contains("\nWARN  "),
+        "{said:?}"
+    );
 }
 
 /// Through the host that runs; it keeps the file.

@@ -340,6 +340,7 @@ check-defaults-runtime = Docker's settings start every container by another runt
 check-containers = Containers
 check-containers-privileged = The container { $name } bears Nightjar's label and runs with --privileged: whoever is in it is root on this PC. Nightjar makes none like it. Stop it, unless you know whose it is.
 check-containers-unknown = The container { $name } bears Nightjar's label, but its image { $image } is not in the catalogue. Nightjar makes none like it. Stop it, unless you know whose it is.
+check-containers-unlooked = Nobody could look for containers that are not as Nightjar's are: { $detail }. Ask again once Docker answers.
 check-gvisor = gVisor
 check-gvisor-unused = gVisor is installed and not used: its own network stack would go around the rules that keep a tenant out of your network.
 check-wsl = Memory and disk of WSL
@@ -361,6 +362,11 @@ check-market = Market
 check-market-good = The market is connected.
 check-helper = Power limit
 check-not-yet = This is still being looked at.
+doctor-good = Nothing keeps this PC from lending.
+doctor-warning = Nothing keeps this PC from lending, but what is marked WARN is not as it should be.
+doctor-bad = Nothing is lent until what is marked BAD is mended.
+doctor-unknown = Not everything has been looked at yet: ask again in a moment.
+doctor-accept = Or take it knowingly: put "{ $name }" into accepted_versions in the settings.
 
 notice-trouble-title = Nightjar needs you
 
@@ -679,6 +685,7 @@ help-doctor = This PC
 help-doctor-hint = What lending needs, and how to mend what lacks. Nightjar mends nothing before you click; commands are for a terminal.
 help-standing-good = good
 help-standing-bad = has to be mended
+help-standing-warning = should be mended
 help-standing-optional = works without it
 help-standing-unknown = not known yet
 help-copy = Copy

@@ -340,6 +340,7 @@ check-defaults-runtime = Docker 的设置让所有容器都改用 runc 以外的
 check-containers = 容器
 check-containers-privileged = 容器 { $name } 带有 Nightjar 的标签，却以 --privileged 运行：里面的人就等于这台电脑的 root。Nightjar 不会创建这样的容器。除非你清楚它的来历，否则请停掉它。
 check-containers-unknown = 容器 { $name } 带有 Nightjar 的标签，但它的镜像 { $image } 不在目录中。Nightjar 不会创建这样的容器。除非你清楚它的来历，否则请停掉它。
+check-containers-unlooked = 没能检查是否有不符合 Nightjar 规格的容器：{ $detail }。请等 Docker 恢复响应后再看一次。
 check-gvisor = gVisor
 check-gvisor-unused = 已安装 gVisor，但没有使用：它自带的网络栈会绕过把租用者挡在你网络之外的规则。
 check-wsl = WSL 的内存和磁盘
@@ -361,6 +362,11 @@ check-market = 市场
 check-market-good = 已连上市场。
 check-helper = 功耗上限
 check-not-yet = 正在检查。
+doctor-good = 这台电脑可以出租，没有什么妨碍。
+doctor-warning = 这台电脑可以出租，但标有 WARN 的几项不太对，最好处理一下。
+doctor-bad = 标有 BAD 的几项修好之前，不会出租任何东西。
+doctor-unknown = 还有几项没检查完，请稍后再看。
+doctor-accept = 也可以在知情的前提下接受：把 "{ $name }" 加进设置里的 accepted_versions。
 
 notice-trouble-title = 夜鹰需要你处理
 
@@ -667,6 +673,7 @@ help-doctor = 这台电脑
 help-doctor-hint = 出租需要的条件，以及缺了怎么补。不点击就不会做任何修复；命令请在终端里运行。
 help-standing-good = 正常
 help-standing-bad = 需要修复
+help-standing-warning = 最好处理
 help-standing-optional = 没有也能用
 help-standing-unknown = 还不知道
 help-copy = 复制

@@ -20,10 +20,37 @@ pub enum CheckStanding {
     Good,
     /// Nothing is lent until it is mended.
     Bad,
+    /// Lending goes on, but it is not as it should be.
+    Warning,
     /// Lending works without it.
     Optional,
     /// It was not looked at yet.
     Unknown,
+}
+
+impl CheckStanding {
+    /// For a terminal and a report, where each is told from the others without colour.
+    #[must_use]
+    pub const fn mark(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Bad => "BAD",
+            Self::Warning => "WARN",
+            Self::Optional => "--",
+            Self::Unknown => "??",
+        }
+    }
+
+    #[must_use]
+    pub const fn is_good(self) -> bool {
+        matches!(self, Self::Good)
+    }
+
+    /// It was looked at, and nothing needs to be done.
+    #[must_use]
+    pub const fn is_well(self) -> bool {
+        matches!(self, Self::Good | Self::Optional)
+    }
 }
 
 /// One thing that was looked at.
@@ -89,11 +116,11 @@ pub enum RepairOutcome {
     },
 }
 
-/// All of it, in the order in which a PC is set up.
+/// All of it, in the order in which a PC is set up. `odd` are containers that are not as ours are, or why nobody could look.
 #[must_use]
 pub fn checks(
     snapshot: &Snapshot,
-    odd: &[OddContainer],
+    odd: &Result<Vec<OddContainer>, String>,
     helper: &HelperStanding,
     settings: &Settings,
     language: Language,
@@ -104,7 +131,10 @@ pub fn checks(
     let mut checks = vec![doctor.driver(snapshot), doctor.engine(&snapshot.runtime)];
     checks.extend(doctor.versions(&snapshot.runtime, settings));
     checks.extend(doctor.walls(&snapshot.runtime));
-    checks.extend(odd.iter().map(|container| doctor.odd(container)));
+    match odd {
+        Ok(odd) => checks.extend(odd.iter().map(|container| doctor.odd(container))),
+        Err(detail) => checks.push(doctor.unlooked(detail)),
+    }
     checks.push(doctor.images(&snapshot.runtime));
     checks.push(doctor.presence(snapshot, settings));
     checks.extend(doctor.signs(snapshot));
@@ -116,6 +146,19 @@ pub fn checks(
         checks.insert(0, doctor.blocked("settings", &reason));
     }
     checks
+}
+
+/// All of it in one sentence.
+#[must_use]
+pub fn summary(checks: &[Check], language: Language) -> String {
+    let has = |standing| checks.iter().any(|check| check.standing == standing);
+    let key = match () {
+        () if has(CheckStanding::Bad) => "doctor-bad",
+        () if has(CheckStanding::Warning) => "doctor-warning",
+        () if has(CheckStanding::Unknown) => "doctor-unknown",
+        () => "doctor-good",
+    };
+    Texts::of(language).plain(key)
 }
 
 struct Doctor<'a> {
@@ -194,17 +237,17 @@ impl Doctor<'_> {
         let say = |id: &str, standing, key: &str| self.check(id, standing, self.texts.plain(key));
         let mut found = Vec::new();
         if engine.is_open_to_network {
-            found.push(say("socket", CheckStanding::Optional, "check-socket-open"));
+            found.push(say("socket", CheckStanding::Warning, "check-socket-open"));
         }
         found.push(match engine.maps_users {
             true => say("users", CheckStanding::Good, "check-users-mapped"),
             false => say("users", CheckStanding::Optional, "check-users-plain"),
         });
         if engine.is_unfiltered {
-            found.push(say("defaults", CheckStanding::Optional, "check-defaults-unfiltered"));
+            found.push(say("defaults", CheckStanding::Warning, "check-defaults-unfiltered"));
         }
         if engine.has_other_runtime {
-            found.push(say("defaults", CheckStanding::Optional, "check-defaults-runtime"));
+            found.push(say("defaults", CheckStanding::Warning, "check-defaults-runtime"));
         }
         if engine.has_gvisor {
             found.push(say("gvisor", CheckStanding::Optional, "check-gvisor-unused"));
@@ -225,7 +268,13 @@ impl Doctor<'_> {
         };
         let sentence = self.texts.with(key, &[("name", name.clone()), ("image", image)]);
         let command = Some(format!("docker stop {name}"));
-        Check { command, ..self.check("containers", CheckStanding::Optional, sentence) }
+        Check { command, ..self.check("containers", CheckStanding::Warning, sentence) }
+    }
+
+    /// Nobody knows whether there is one: that is not the same as none.
+    fn unlooked(&self, detail: &str) -> Check {
+        let sentence = self.texts.with("check-containers-unlooked", &[("detail", detail.to_owned())]);
+        self.check("containers", CheckStanding::Warning, sentence)
     }
 
     fn images(&self, runtime: &Runtime) -> Check {
@@ -328,7 +377,7 @@ mod tests {
 
     fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
         let helper = HelperStanding::NotInstalled;
-        checks(snapshot, &[], &helper, &Settings::default(), language, &|_| String::from("12:00"))
+        checks(snapshot, &Ok(Vec::new()), &helper, &Settings::default(), language, &|_| String::from("12:00"))
     }
 
     #[test]
@@ -374,9 +423,12 @@ mod tests {
         for language in [Language::English, Language::SimplifiedChinese] {
             let found = look(&snapshot, language);
             assert_eq!(found.iter().filter(|check| check.id == "defaults").count(), 2);
-            for id in ["socket", "users", "gvisor", "defaults"] {
+            use CheckStanding::{Optional, Warning};
+            for (id, standing) in
+                [("socket", Warning), ("users", Optional), ("gvisor", Optional), ("defaults", Warning)]
+            {
                 let check = found.iter().find(|check| check.id == id).unwrap();
-                assert_eq!(check.standing, CheckStanding::Optional);
+                assert_eq!(check.standing, standing, "{id}");
                 assert!(
                     !check.title.starts_with("check-") && !check.sentence.starts_with("check-"),
                     "{check:?}"
@@ -387,10 +439,10 @@ mod tests {
 
     #[test]
     fn containers_that_are_not_as_ours_are_told_by_their_names_in_both_languages() {
-        let odd = [
+        let odd = Ok(vec![
             OddContainer::Privileged { name: "by-hand".into() },
             OddContainer::UnknownImage { name: "stranger".into(), image: "debian:12".into() },
-        ];
+        ]);
         let (snapshot, helper) = (Snapshot::default(), HelperStanding::NotInstalled);
         for language in [Language::English, Language::SimplifiedChinese] {
             let found = checks(&snapshot, &odd, &helper, &Settings::default(), language, &|_| String::new());
@@ -399,7 +451,41 @@ mod tests {
             assert!(told[0].sentence.contains("by-hand") && told[0].sentence.contains("--privileged"));
             assert!(told[1].sentence.contains("stranger") && told[1].sentence.contains("debian:12"));
             assert_eq!(told[1].command.as_deref(), Some("docker stop stranger"));
+            assert!(told.iter().all(|check| check.standing == CheckStanding::Warning), "{told:?}");
             assert!(!told[0].title.starts_with("check-"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_look_at_the_containers_that_failed_is_told_with_its_reason_in_both_languages() {
+        let failed = Err(String::from("the Engine did not answer within 5 s"));
+        let (snapshot, helper) = (Snapshot::default(), HelperStanding::NotInstalled);
+        for language in [Language::English, Language::SimplifiedChinese] {
+            let clock = |_| String::new();
+            let found = checks(&snapshot, &failed, &helper, &Settings::default(), language, &clock);
+            let told: Vec<&Check> = found.iter().filter(|check| check.id == "containers").collect();
+            assert_eq!(told.len(), 1, "{found:?}");
+            assert!(told[0].sentence.contains("did not answer within 5 s"), "{told:?}");
+            assert!(!told[0].standing.is_well() && !told[0].sentence.starts_with("check-"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn the_worst_is_what_one_sentence_says() {
+        use CheckStanding::{Bad, Good, Optional, Unknown, Warning};
+        let clock = |_| String::new();
+        let driver = Doctor { texts: Texts::of(Language::English), clock: &clock };
+        let of = |standings: &[CheckStanding], language| {
+            let one = |standing: &CheckStanding| driver.check("driver", *standing, String::new());
+            summary(&standings.iter().map(one).collect::<Vec<_>>(), language)
+        };
+        for language in [Language::English, Language::SimplifiedChinese] {
+            let said =
+                [&[Good, Optional][..], &[Good, Unknown], &[Unknown, Warning], &[Warning, Bad, Unknown]]
+                    .map(|standings| of(standings, language));
+            let told: std::collections::BTreeSet<&String> = said.iter().collect();
+            assert_eq!(told.len(), 4, "{said:?}");
+            assert!(said.iter().all(|sentence| !sentence.starts_with("doctor-")), "{said:?}");
         }
     }
 

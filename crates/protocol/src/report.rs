@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::doctor::{Check, CheckStanding};
+use crate::doctor::Check;
 use crate::view::ViewModel;
 
 /// What goes in.
@@ -32,12 +32,7 @@ pub fn write(facts: &Facts<'_>, secrets: &Secrets) -> String {
     let _ = writeln!(text, "Nightjar {} on {}", view.identity.app_version, facts.system);
     let _ = writeln!(text, "{:?}: {}", view.state, view.sentence);
     for check in facts.checks {
-        let mark = match check.standing {
-            CheckStanding::Good => "ok",
-            CheckStanding::Bad => "BAD",
-            CheckStanding::Optional => "--",
-            CheckStanding::Unknown => "??",
-        };
+        let mark = check.standing.mark();
         let _ = writeln!(text, "[{mark}] {}: {}", check.title, check.sentence);
     }
     for sensor in &view.sensors {

@@ -3,4 +3,4 @@
 /**
  * How one thing stands.
  */
-export type CheckStanding = "good" | "bad" | "optional" | "unknown";
+export type CheckStanding = "good" | "bad" | "warning" | "optional" | "unknown";

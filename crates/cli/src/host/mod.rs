@@ -2,6 +2,7 @@
 
 mod browser;
 mod choice;
+mod doctor;
 mod gpu;
 pub mod gpu_arguments;
 mod grip;
@@ -21,6 +22,7 @@ pub mod tenants_arguments;
 mod why;
 
 pub use choice::{earn, finish, pause, preset, resume, sensors};
+pub use doctor::doctor;
 pub use gpu::gpu;
 pub use grip::{power, quit, status, stop_job};
 pub use images::images;
