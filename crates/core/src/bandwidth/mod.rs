@@ -9,8 +9,10 @@
 //! | cake-autorate | here | why |
 //! | --- | --- | --- |
 //! | bloat: 3 of 6 samples of all reflectors over +30 ms | 3 of the last 5 of *one* reflector over +4 ms and twice the idle line's own jitter | the first hop does not see the queue behind it and must not outvote what does; and a wireless line that jitters by 10 ms when idle would starve under a bare 4 ms |
-//! | a cut multiplies the shaped rate | a cut multiplies what was really carried | the rate may stand far above what the line bears; from there several cuts are needed while a game suffers |
-//! | grows by the same steps up to the maximum | remembers where the last bloat came, waits below that for 20 s, then feels its way by 0.5 % a second | at +4 % a step the line is full again in a second; this is a queue of some milliseconds for a blink of every half minute |
+//! | a cut multiplies the shaped rate | a cut multiplies the most that was really carried in the last second or two | the rate may stand far above what the line bears; from there several cuts are needed while a game suffers. A single sample may lie in a moment in which the senders paused |
+//! | each bloat counts alike | one that a single cut ends moves what is known of the line by three tenths, one that outlives it in full | the connections of a download pause together every ten seconds (BBR looks for its shortest round trip) and come back in one burst, which no rate of ours prevents; taken for the line, one such held it at 38 % |
+//! | after 300 ms a cut may follow a cut | only while the wait does not become shorter | a queue drains for longer than that, and was paid for several times |
+//! | grows by the same steps up to the maximum | remembers where bloat came, waits below that for 20 s (4 s after one that a cut ended), then feels its way by 0.5 % a second | at +4 % a step the line is full again in a second; this is a queue of some milliseconds for a blink of every half minute |
 //! | both directions have their own delay, or are cut together | the directions that carry load are cut; where none does, both | only round trips are measured; a cut that costs nothing makes room for whoever fills the line |
 //! | the baseline rises by 0.001 a sample, always | it rises while the line is idle or our rates lie at the floor | under our own load a rising baseline would take our queue for the line |
 //! | returns to a base rate that the user sets | rests at half of what the line last bore | nobody in a home knows that number |
@@ -30,6 +32,9 @@ use reflector::Reflector;
 const TARGET_US: f64 = 4_000.0;
 /// Enough for a login; more might be more than a slow line has.
 const FLOOR_KBIT: f64 = 256.0;
+/// Up to here of it counts as there: a baseline that ceased to rise with the first step up would stay just short of what
+/// the line is now.
+const NEAR_FLOOR: f64 = 1.5;
 /// No line is known to bear more before it has been tried.
 const START_KBIT: f64 = 2_000.0;
 /// A direction carries load when it uses so much of its rate.
@@ -40,12 +45,21 @@ const SUSPECT: f64 = 0.4;
 const ANSWERS: f64 = 0.05;
 /// Between two cuts: the effect of the first must be seen.
 const REFRACTORY_MS: u64 = 300;
+/// Within so long of a cut, bloat is what that cut did not end, and cut again only while it stays above this share of
+/// what it was.
+const OUTLIVES_MS: u64 = 1_500;
+const DRAINS: f64 = 0.75;
+/// How much of a bloat that a single cut ends is believed of the line.
+const LONE: f64 = 0.3;
+/// What is carried comes in samples; the most of one to two times so long counts.
+const PEAK_MS: u64 = 1_000;
 /// Between two steps up.
 const STEP_MS: u64 = 200;
 /// Up to here of where bloat came the rate grows fast.
-const NEAR: f64 = 0.93;
-/// How long it stays there.
+const NEAR: f64 = 0.95;
+/// How long it stays there, and after a bloat that a single cut ended.
 const HOLD_MS: u64 = 20_000;
+const HOLD_LONE_MS: u64 = 4_000;
 /// Steps: where nothing is known, below the last bloat, around it, and beyond it.
 const STEP_UNKNOWN: f64 = 1.04;
 const STEP_BELOW: f64 = 1.02;
@@ -87,16 +101,49 @@ struct Way {
     kbit: f64,
     /// What is carried, as last told.
     carried: f64,
+    /// The most that was carried in this stretch of time and in the one before.
+    peaks: [f64; 2],
+    peaks_since: Timestamp,
     /// What was carried when bloat came.
     bore: Option<f64>,
     cut_at: Option<Timestamp>,
+    hold_ms: u64,
     loaded_at: Timestamp,
 }
 
 impl Way {
     fn new(limit_kbit: u32, now: Timestamp) -> Self {
         let limit = f64::from(limit_kbit);
-        Self { limit, kbit: START_KBIT.min(limit), carried: 0.0, bore: None, cut_at: None, loaded_at: now }
+        Self {
+            limit,
+            kbit: START_KBIT.min(limit),
+            carried: 0.0,
+            peaks: [0.0; 2],
+            peaks_since: now,
+            bore: None,
+            cut_at: None,
+            hold_ms: HOLD_MS,
+            loaded_at: now,
+        }
+    }
+
+    fn take(&mut self, carried: f64, now: Timestamp) {
+        self.carried = carried;
+        let [peak, _] = self.peaks;
+        match now.since_ms(self.peaks_since) / PEAK_MS {
+            0 => self.peaks[0] = peak.max(carried),
+            stretches => {
+                self.peaks = [carried, if stretches == 1 { peak } else { 0.0 }];
+                self.peaks_since = now;
+            }
+        }
+        if self.is_suspect() {
+            self.loaded_at = now;
+        }
+    }
+
+    fn peak(&self) -> f64 {
+        self.peaks[0].max(self.peaks[1])
     }
 
     fn floor(&self) -> f64 {
@@ -118,13 +165,15 @@ impl Way {
     /// `factor` of what was carried, or of the rate where somebody else fills the line.
     fn cut(&mut self, factor: f64, is_ours: bool, now: Timestamp) {
         if is_ours {
-            let carried = self.carried.min(self.kbit);
-            // Cut again before the first one has drained the queue, it is still the same bloat.
-            if self.cut_at.is_none_or(|at| now.since_ms(at) > HOLD_MS / 4) || self.bore.is_none() {
-                self.bore = Some(carried);
-            } else {
-                self.bore = self.bore.map(|bore| bore.min(carried * 1.05));
-            }
+            let carried = self.peak().min(self.kbit);
+            let outlives = self.cut_at.is_some_and(|at| now.since_ms(at) <= OUTLIVES_MS);
+            self.bore = Some(match self.bore {
+                // The rate is that of the cut before, by which this may be the same queue.
+                Some(bore) if outlives => bore.min(carried * 1.05),
+                Some(bore) if carried < bore => bore + LONE * (carried - bore),
+                _ => carried,
+            });
+            self.hold_ms = if outlives { HOLD_MS } else { HOLD_LONE_MS };
             self.set(carried * factor);
         } else {
             self.set(self.kbit * factor);
@@ -140,7 +189,7 @@ impl Way {
         let step = match self.bore {
             None => STEP_UNKNOWN,
             Some(bore) if self.kbit < bore * NEAR => STEP_BELOW,
-            Some(_) if since_cut < HOLD_MS => return Mood::Holding,
+            Some(_) if since_cut < self.hold_ms => return Mood::Holding,
             Some(bore) if self.kbit < bore * BEYOND => STEP_FEEL,
             Some(_) => STEP_BEYOND,
         };
@@ -177,6 +226,8 @@ pub struct Controller {
     reflectors: Vec<Reflector>,
     heard_at: Timestamp,
     cut_at: Option<Timestamp>,
+    /// How bad it was then.
+    cut_us: f64,
     stepped_at: Timestamp,
     at_floor_since: Option<Timestamp>,
     mood: Mood,
@@ -192,6 +243,7 @@ impl Controller {
             reflectors: vec![Reflector::default(); reflectors],
             heard_at: now,
             cut_at: None,
+            cut_us: 0.0,
             stepped_at: now,
             at_floor_since: None,
             mood: Mood::Resting,
@@ -209,10 +261,7 @@ impl Controller {
     /// What Nightjar's traffic carries now.
     pub fn carried(&mut self, rates: Rates, now: Timestamp) {
         for (way, kbit) in [(&mut self.up, rates.up_kbit), (&mut self.down, rates.down_kbit)] {
-            way.carried = f64::from(kbit);
-            if way.is_suspect() {
-                way.loaded_at = now;
-            }
+            way.take(f64::from(kbit), now);
         }
     }
 
@@ -236,7 +285,9 @@ impl Controller {
     }
 
     fn back_off(&mut self, bloat_us: f64, now: Timestamp) {
-        if self.cut_at.is_some_and(|at| now.since_ms(at) < REFRACTORY_MS) {
+        let since_cut = self.cut_at.map_or(u64::MAX, |at| now.since_ms(at));
+        let drains = since_cut <= OUTLIVES_MS && bloat_us < DRAINS * self.cut_us;
+        if since_cut < REFRACTORY_MS || drains {
             return;
         }
         // From 0.95 for what is just too much to 0.6 for eight times that.
@@ -250,7 +301,7 @@ impl Controller {
         if down || nobody {
             self.down.cut(factor, down, now);
         }
-        self.cut_at = Some(now);
+        (self.cut_at, self.cut_us) = (Some(now), bloat_us);
         self.mood = Mood::BackingOff;
         for reflector in &mut self.reflectors {
             reflector.forget_recent();
@@ -259,7 +310,7 @@ impl Controller {
 
     /// To be called some times a second: grows, rests, or gives up what cannot be known.
     pub fn tick(&mut self, now: Timestamp) {
-        let at_floor = self.up.kbit <= self.up.floor() || self.down.kbit <= self.down.floor();
+        let at_floor = [&self.up, &self.down].iter().any(|way| way.kbit <= NEAR_FLOOR * way.floor());
         self.at_floor_since = if at_floor { self.at_floor_since.or(Some(now)) } else { None };
         if self.at_floor_since.is_some_and(|since| now.since_ms(since) >= NOT_OURS_MS) {
             // It is not our load that makes the latency: what was learned from it says nothing of the line.

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::{Latency, TARGET_US};
 
 /// Samples that are looked at together, and how many of them make bloat.
-const WINDOW: usize = 5;
-const MAKE_BLOAT: usize = 3;
+const WINDOW: usize = 6;
+const MAKE_BLOAT: usize = 4;
 /// A lower round trip is the line's nature at once; a higher one is believed slowly, from a line that is not ours to fill.
 const FALL: f64 = 0.9;
 const RISE_QUIET: f64 = 0.002;

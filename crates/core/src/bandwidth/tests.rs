@@ -6,6 +6,7 @@ use super::*;
 
 const STEP: u64 = 10;
 const PROBE: u64 = 50;
+const TOLD_EVERY: i64 = 200;
 
 #[derive(Clone, Copy, Debug)]
 struct Line {
@@ -25,11 +26,17 @@ struct Home {
     /// What the tenant wants, of the rate that it is given.
     greed: [bool; 2],
     seed: u64,
+    /// As it was last told, and what passed since.
     carried: [f64; 2],
+    passed: [f64; 2],
     /// What comes towards the line: who sends from afar hears of a cut when packets are lost behind the line, and slows
     /// down some round trips later.
     sent: [f64; 2],
     lag_ms: f64,
+    /// Every ten seconds those who send pause together, and come back in one burst.
+    pauses: bool,
+    /// What they hold back meanwhile and then send on top, in kbit.
+    held_back: [f64; 2],
 }
 
 impl Home {
@@ -44,8 +51,11 @@ impl Home {
             greed: [true; 2],
             seed: 7,
             carried: [0.0; 2],
+            passed: [0.0; 2],
             sent: [0.0; 2],
             lag_ms: 200.0,
+            pauses: false,
+            held_back: [0.0; 2],
         }
     }
 
@@ -54,19 +64,33 @@ impl Home {
         f64::from(u32::try_from(self.seed >> 33).unwrap()) / f64::from(1_u32 << 31)
     }
 
+    /// What arrives of senders that pause: a third of it in the pause, and after that most of the rest on top, a little
+    /// faster than the line.
+    fn paused(&mut self, way: usize) -> f64 {
+        let (sent, seconds) = (self.sent[way], STEP as f64 / 1_000.0);
+        if self.now.0 % 10_000 < 200 {
+            self.held_back[way] += 0.4 * sent * seconds;
+            return 0.3 * sent;
+        }
+        let more = (self.held_back[way] / seconds).min((1.06 * self.line.capacity_kbit[way] - sent).max(0.0));
+        self.held_back[way] -= more * seconds;
+        sent + more
+    }
+
     /// Milliseconds that a game's packets wait, at each probe, and what was carried in the mean.
     fn run(&mut self, ms: u64) -> (Vec<f64>, f64) {
         let (mut waits, mut mean) = (Vec::new(), 0.0);
         for step in 0..ms / STEP {
             self.now = self.now.plus_ms(STEP);
             let rates = self.controller.rates();
+            let before = self.passed[1];
             for (way, rate) in [f64::from(rates.up_kbit), f64::from(rates.down_kbit)].into_iter().enumerate()
             {
                 let wanted = if self.greed[way] { rate } else { 0.0 };
                 let lag_ms = if way == 1 { self.lag_ms } else { 0.0 };
                 let gone = if wanted < self.sent[way] { 1.0 - (-(STEP as f64) / lag_ms).exp() } else { 1.0 };
                 self.sent[way] += gone * (wanted - self.sent[way]);
-                let ours = self.sent[way];
+                let ours = if self.pauses { self.paused(way) } else { self.sent[way] };
                 let offered = ours + self.line.others_kbit[way];
                 let capacity = self.line.capacity_kbit[way];
                 let queue = self.queue_ms[way] + STEP as f64 * (offered / capacity - 1.0);
@@ -75,9 +99,14 @@ impl Home {
                 // Everybody gets what the line bears of what they offer.
                 let share =
                     if self.queue_ms[way] > 0.0 { (capacity / offered.max(1.0)).min(1.0) } else { 1.0 };
-                self.carried[way] = 0.9 * self.carried[way] + 0.1 * (ours * share).min(wanted);
+                self.passed[way] += ours * share;
             }
-            mean += self.carried[1];
+            mean += self.passed[1] - before;
+            // The gateway's counter is read now and then.
+            if self.now.0 % TOLD_EVERY == TOLD_EVERY / 2 {
+                let steps = (TOLD_EVERY as u64 / STEP) as f64;
+                (self.carried, self.passed) = (self.passed.map(|sum| sum / steps), [0.0; 2]);
+            }
             if step % (PROBE / STEP) == 0 {
                 let wait = self.queue_ms[0] + self.queue_ms[1];
                 waits.push(wait);
@@ -115,6 +144,48 @@ fn a_greedy_tenant_leaves_the_ping_alone_and_gets_most_of_the_line() {
     println!("{:.1} ms at 95 %, {:.1} at 99, {mean:.0}", at(0.95, waits.clone()), at(0.99, waits.clone()));
     assert!(at(0.99, waits.clone()) <= 5.0, "{:.1} ms", at(0.99, waits));
     assert!(mean > 0.85 * 40_000.0, "{mean:.0} of 40000 kbit/s");
+}
+
+/// As BBR does in every connection of a download that began at once. For a game it is some milliseconds every ten seconds,
+/// at nearly any rate; it says little of what the line bears.
+#[test]
+fn senders_that_pause_together_are_not_taken_for_a_narrow_line() {
+    let mut home = Home::new(line(1e9, 40_000.0), limits(1_000_000));
+    (home.greed, home.pauses) = ([false, true], true);
+    home.run(60_000);
+    let (waits, mean) = home.run(300_000);
+    println!("{:.1} ms at 95 %, {:.1} at 99, {mean:.0}", at(0.95, waits.clone()), at(0.99, waits.clone()));
+    assert!(at(0.95, waits.clone()) <= 5.0, "{:.1} ms", at(0.95, waits));
+    assert!(mean > 0.68 * 40_000.0, "{mean:.0} of 40000 kbit/s");
+}
+
+/// What was carried is told every fifth of a second: the last word before a burst is of the pause before it.
+#[test]
+fn a_burst_after_a_pause_costs_a_cut_and_not_the_rate() {
+    let mut home = Home::new(line(1e9, 1e9), limits(1_000_000));
+    home.greed = [false, true];
+    while home.controller.rates().down_kbit < 30_000 {
+        home.run(1_000);
+    }
+    let before = f64::from(home.controller.rates().down_kbit);
+    home.controller.carried(Rates { up_kbit: 0, down_kbit: whole(0.4 * before) }, home.now);
+    for _ in 0..6 {
+        home.now = home.now.plus_ms(PROBE);
+        home.controller.probed(0, Some(30_000), home.now);
+    }
+    let cut = f64::from(home.controller.rates().down_kbit);
+    assert!(cut < 0.95 * before && cut > 0.7 * before, "{cut} of {before}");
+    home.run(3_000);
+    let after = f64::from(home.controller.rates().down_kbit);
+    assert!(after > 0.9 * before, "{after} of {before}");
+    // One that comes again at once is believed.
+    for _ in 0..40 {
+        home.now = home.now.plus_ms(PROBE);
+        home.controller.probed(0, Some(30_000), home.now);
+    }
+    home.run(3_000);
+    let after = f64::from(home.controller.rates().down_kbit);
+    assert!(after < 0.6 * before, "{after} of {before}");
 }
 
 #[test]
