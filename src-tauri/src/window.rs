@@ -1,6 +1,6 @@
 //! The one window, as a process of its own (`nightjar-window`): a browser engine is never even loaded in the program that
 //! stays, so that nothing of it is left when the window is closed. It is started when it is asked for and ends when it is
-//! closed.
+//! closed. While the tray's menu is open it is made ready unseen, since the click that follows asks for it most often.
 
 mod program;
 
@@ -24,6 +24,8 @@ use program::Program;
 
 /// How long a window may take to go once its line is cut.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// How long one that was made ready waits to be asked for: as long as somebody looks at a menu.
+const READY_FOR: Duration = Duration::from_secs(20);
 
 /// The window: its program, and the one that is open, if one is.
 pub struct Window {
@@ -45,6 +47,28 @@ struct Open {
 enum Order {
     Say(ToWindow),
     End,
+}
+
+/// Whether somebody sees the window.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Made ready; it ends by itself where nobody asks for it.
+    NotYet,
+    Shown,
+}
+
+/// Makes the window ready, unseen, if there is none. What fails is told when somebody asks for it.
+pub fn prepare(app: &Arc<App>) {
+    let prepared = app.clone();
+    app.runtime.spawn(async move {
+        // Without a host there is a failure to show, which somebody has to ask for.
+        if prepared.engine.host_now().is_none() {
+            return;
+        }
+        if let Err(error) = prepared.window.prepare(&prepared) {
+            tracing::debug!("the window is not made ready: {error:#}");
+        }
+    });
 }
 
 /// Shows the window, or brings the one that is there to the front.
@@ -75,10 +99,23 @@ impl Window {
         {
             return Ok(());
         }
-        let talk = Talk::start(app, self.program.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?)?;
-        let orders = talk.orders.clone();
-        *open = Some(Open { orders, ended: tokio::spawn(talk.run()) });
+        *open = Some(self.start(app, Seen::Shown)?);
         Ok(())
+    }
+
+    fn prepare(&self, app: &Arc<App>) -> anyhow::Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.as_ref().is_none_or(|open| open.orders.is_closed()) {
+            *open = Some(self.start(app, Seen::NotYet)?);
+        }
+        Ok(())
+    }
+
+    fn start(&self, app: &Arc<App>, seen: Seen) -> anyhow::Result<Open> {
+        let program = self.program.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let talk = Talk::start(app, program, seen)?;
+        let orders = talk.orders.clone();
+        Ok(Open { orders, ended: tokio::spawn(talk.run()) })
     }
 
     /// Closes it, if it is open, and waits until it is gone.
@@ -102,10 +139,11 @@ struct Talk {
     inbox: mpsc::UnboundedReceiver<Order>,
     host: Option<AgentHandle>,
     app: Arc<App>,
+    seen: Seen,
 }
 
 impl Talk {
-    fn start(app: &Arc<App>, program: &Program) -> anyhow::Result<Self> {
+    fn start(app: &Arc<App>, program: &Program, seen: Seen) -> anyhow::Result<Self> {
         let mut command = program.command();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().context("its process does not start")?;
@@ -120,6 +158,7 @@ impl Talk {
             inbox,
             host: None,
             app: app.clone(),
+            seen,
         })
     }
 
@@ -127,7 +166,9 @@ impl Talk {
         let app = self.app.clone();
         match app.engine.host().await {
             Ok(host) => {
-                host.window_open(true);
+                if self.seen == Seen::Shown {
+                    host.window_open(true);
+                }
                 self.host = Some(host);
             }
             Err(failure) => drop(self.orders.send(Order::Say(ToWindow::Failed(failure)))),
@@ -135,7 +176,7 @@ impl Talk {
         if let Err(error) = self.converse().await {
             tracing::warn!("the window is lost: {error:#}");
         }
-        if let Some(host) = &self.host {
+        if let Some(host) = self.host.as_ref().filter(|_| self.seen == Seen::Shown) {
             host.window_open(false);
         }
         let Self { mut child, to, .. } = self;
@@ -158,12 +199,25 @@ impl Talk {
         if let Some(views) = &mut views {
             views.mark_changed();
         }
+        if self.seen == Seen::NotYet {
+            self.say(&ToWindow::Prepare).await?;
+        }
+        let unwanted = tokio::time::sleep(READY_FOR);
+        tokio::pin!(unwanted);
         loop {
             tokio::select! {
                 order = self.inbox.recv() => match order {
-                    Some(Order::Say(words)) => self.say(&words).await?,
+                    Some(Order::Say(words)) => {
+                        self.notice(&words);
+                        self.say(&words).await?;
+                    }
                     Some(Order::End) | None => return Ok(()),
                 },
+                () = &mut unwanted, if self.seen == Seen::NotYet && !unwanted.is_elapsed() => {
+                    if self.is_given_up() {
+                        return Ok(());
+                    }
+                }
                 view = next(&mut views) => match view {
                     Some(view) => self.say(&ToWindow::View(view)).await?,
                     None => return Ok(()),
@@ -174,6 +228,26 @@ impl Talk {
                 },
                 // A process of its own may hold the window's output open for longer.
                 _ = self.child.wait() => return Ok(()),
+            }
+        }
+    }
+
+    /// Nobody wanted it. Whoever asks from now on gets another; who has asked just now gets this one.
+    fn is_given_up(&self) -> bool {
+        let mut open = self.app.window.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_asked_for = !self.inbox.is_empty();
+        if !is_asked_for {
+            *open = None;
+        }
+        !is_asked_for
+    }
+
+    /// From its first showing on somebody looks at it.
+    fn notice(&mut self, words: &ToWindow) {
+        if *words == ToWindow::Show && self.seen == Seen::NotYet {
+            self.seen = Seen::Shown;
+            if let Some(host) = &self.host {
+                host.window_open(true);
             }
         }
     }

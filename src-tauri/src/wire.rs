@@ -7,12 +7,15 @@ use nightjar_protocol::view::ViewModel;
 use nightjar_protocol::window::{EnrolRefusal, Question, QuestionRefusal, Reply, StartFailure};
 use serde::{Deserialize, Serialize};
 
-/// To the window. The first is a view or a failure; the end of the line is the end of the window.
+/// To the window. The first is a view or a failure, before which it may be told to stay hidden; the end of the line is the
+/// end of the window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToWindow {
     View(Box<ViewModel>),
     /// There is no host, and there will be none.
     Failed(StartFailure),
+    /// Somebody may look for the window soon: it is to be made, and not shown yet.
+    Prepare,
     /// Somebody looks for the window.
     Show,
     Answer {

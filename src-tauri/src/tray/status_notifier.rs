@@ -105,6 +105,13 @@ impl ksni::Tray for Item {
         }
     }
 
+    /// Somebody looks at the menu; the window is what most of them want.
+    fn menu_about_to_show(&mut self) {
+        if let Some(app) = self.app.upgrade() {
+            window::prepare(&app);
+        }
+    }
+
     fn menu(&self) -> Vec<MenuItem<Self>> {
         let looks = lines(&self.shown.menu);
         let item = |line| looks.iter().find(|look| look.line == line).map(|look| entry(*look, Vec::new()));

@@ -110,6 +110,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
 /// Hears the app until it has said its last.
 async fn listen(app: &AppHandle) -> anyhow::Result<()> {
     let host = app.state::<HostLine>();
+    let mut is_wanted = true;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         match serde_json::from_str(&line).context("the app says what this window does not know")? {
@@ -117,16 +118,18 @@ async fn listen(app: &AppHandle) -> anyhow::Result<()> {
                 let first = host.shown.borrow().is_none();
                 host.shown.send_replace(Some(Ok(view.clone())));
                 if first {
-                    build(app, Texts::of(view.language).plain("ui-title"))?;
+                    build(app, Texts::of(view.language).plain("ui-title"), is_wanted)?;
                 } else if let Err(error) = app.emit_to(LABEL, "view", &*view) {
                     tracing::warn!("the page was not told of a change: {error}");
                 }
             }
             ToWindow::Failed(failure) => {
                 host.shown.send_replace(Some(Err(failure)));
-                build(app, Texts::of(Language::English).plain("ui-title"))?;
+                build(app, Texts::of(Language::English).plain("ui-title"), true)?;
             }
+            ToWindow::Prepare => is_wanted = false,
             ToWindow::Show => {
+                is_wanted = true;
                 if let Some(window) = app.get_webview_window(LABEL) {
                     window.unminimize()?;
                     window.show()?;
@@ -140,9 +143,10 @@ async fn listen(app: &AppHandle) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build(app: &AppHandle, title: String) -> tauri::Result<()> {
+fn build(app: &AppHandle, title: String, is_wanted: bool) -> tauri::Result<()> {
     WebviewWindowBuilder::new(app, LABEL, WebviewUrl::default())
         .title(title)
+        .visible(is_wanted)
         .inner_size(900.0, 660.0)
         .min_inner_size(720.0, 480.0)
         // The page is the app's own; nothing in it leads elsewhere.
