@@ -73,6 +73,39 @@ fn the_tray_shows_the_sentence_and_its_toggle_works() {
     wait_until("it has ended", || !app.process.is_running());
 }
 
+/// Names of the processes with this mark.
+fn names(mark: &str) -> Vec<String> {
+    let ids = marked(mark).into_iter();
+    ids.filter_map(|id| std::fs::read_to_string(format!("/proc/{id}/comm")).ok()).collect()
+}
+
+fn browsers(names: &[String]) -> usize {
+    names.iter().filter(|name| name.starts_with("WebKit")).count()
+}
+
+#[test]
+fn while_the_menu_is_open_the_window_is_made_ready_unseen_and_goes_unless_it_is_asked_for() {
+    let room = Room::set().unwrap();
+    let tray = Tray::watch(&room.desktop).unwrap();
+    let app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
+    let mark = format!("NIGHTJAR_DATA_DIR={}", text(&app.around.folder.join("data")));
+    let item = tray.item(SOON).unwrap();
+    let open = item.line("Open Nightjar").unwrap();
+    wait_until("a page is made ready", || browsers(&names(&mark)) > 0);
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(windows(&room).is_empty(), "it is seen before anybody asked for it");
+    item.click(&open).unwrap();
+    wait_until("it is shown", || windows(&room).len() == 1);
+    // Longer than one that nobody asked for stays.
+    std::thread::sleep(Duration::from_secs(22));
+    room.desktop.close(&windows(&room)[0]).unwrap();
+    wait_until("only the app is left", || marked(&mark) == [app.process.id()]);
+    item.menu().unwrap();
+    wait_until("another is made ready", || browsers(&names(&mark)) > 0);
+    wait_until("it goes by itself", || marked(&mark) == [app.process.id()]);
+    assert!(windows(&room).is_empty());
+}
+
 #[test]
 fn a_closed_window_leaves_nothing_of_a_browser_and_a_second_start_opens_the_first() {
     let room = Room::set().unwrap();
@@ -80,12 +113,8 @@ fn a_closed_window_leaves_nothing_of_a_browser_and_a_second_start_opens_the_firs
     let mut app = Host::start_app(room.place().unwrap(), &[]).unwrap();
     wait_until("the window is open", || windows(&room).len() == 1);
     let mark = format!("NIGHTJAR_DATA_DIR={}", text(&app.around.folder.join("data")));
-    let names = || -> Vec<String> {
-        let ids = marked(&mark).into_iter();
-        ids.filter_map(|id| std::fs::read_to_string(format!("/proc/{id}/comm")).ok()).collect()
-    };
-    let browsers = || names().iter().filter(|name| name.starts_with("WebKit")).count();
-    wait_until("the page has a process", || browsers() > 0);
+    let names = || names(&mark);
+    wait_until("the page has a process", || browsers(&names()) > 0);
     let loaded = std::fs::read_to_string(format!("/proc/{}/maps", app.process.id())).unwrap();
     for library in ["libwebkit", "libgtk", "libjavascriptcore"] {
         assert!(!loaded.contains(library), "{library} is loaded in the program that stays");
