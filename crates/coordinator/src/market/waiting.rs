@@ -8,22 +8,23 @@ use nightjar_protocol::host_session::ToHost;
 
 use super::demand::Look;
 use super::{Failure, Market};
-use crate::store::leases::LeaseRecord;
-use crate::store::{requests, standings};
+use crate::store::{leases, requests, standings};
 
 impl Market {
     /// Looks at each host that offers cards once a minute, the first time at once, and tells it what has changed.
-    pub(super) async fn tell_waiting(&self, open: &[LeaseRecord], now: Timestamp) -> Result<(), Failure> {
+    pub(super) async fn tell_waiting(&self, now: Timestamp) -> Result<(), Failure> {
         let due = self.registry.due_for_a_word(now);
         if due.is_empty() {
             return Ok(());
         }
         let mut db = self.store.reader().acquire().await?;
+        // After it was written down that these hosts were looked at: whoever asks for another look by then gets one.
+        let open = leases::open(&mut db).await?;
         let requests: Vec<Request> = requests::recent(&mut db, now).await?;
         let out = standings::out(&mut db, now).await?;
         let listings = self.registry.listings();
         let twice = self.claimed_by_others(&mut db, &listings).await?;
-        let mut look = Look::new(listings, open, &requests, now);
+        let mut look = Look::new(listings, &open, &requests, now);
         for host_id in due {
             let listings = self.registry.listings_of(&host_id);
             let free = listings.iter().filter(|listing| !look.is_busy(listing));

@@ -176,7 +176,7 @@ async fn peers_19_fakes_that_copy_repeat_or_keep_silent_get_no_job_whoever_lets_
     assert_eq!(why(rig.standing(&unsigned, "GPU-u").await), Some(ProofFault::Unsigned));
     assert_eq!(why(rig.standing(&silent, "GPU-n").await), Some(ProofFault::Missing));
     // The owner reads it.
-    rig.market.tell_waiting(&[], rig.now).await.unwrap();
+    rig.market.tell_waiting(rig.now).await.unwrap();
     let told = WaitReason::CheckFailed { why: ProofFault::Missing };
     let told = ToHost::Waiting { cards: vec![(GpuUuid("GPU-n".into()), told)] };
     assert!(silent.heard().contains(&told));
@@ -204,7 +204,7 @@ async fn peers_19_one_card_or_one_key_in_two_hosts_is_one_card() {
     let asked = first.asked().unwrap();
     rig.proves(&first, &asked).await;
     assert_eq!(rig.lendable().await, ["second"]);
-    rig.market.tell_waiting(&[], rig.now).await.unwrap();
+    rig.market.tell_waiting(rig.now).await.unwrap();
     let told = WaitReason::CheckFailed { why: ProofFault::SameCard };
     assert!(first.heard().contains(&ToHost::Waiting { cards: vec![(asked.0, told)] }));
     // A card that has moved on to another PC is there.
