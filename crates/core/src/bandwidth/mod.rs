@@ -8,7 +8,7 @@
 //!
 //! | cake-autorate | here | why |
 //! | --- | --- | --- |
-//! | bloat: 3 of 6 samples of all reflectors over +30 ms | 3 of the last 5 of *one* reflector over +4 ms and twice the idle line's own jitter | the first hop does not see the queue behind it and must not outvote what does; and a wireless line that jitters by 10 ms when idle would starve under a bare 4 ms |
+//! | bloat: 3 of 6 samples of all reflectors over +30 ms | 4 of the last 6 of *one* reflector over +4 ms and twice the idle line's own jitter | the first hop does not see the queue behind it and must not outvote what does; and a wireless line that jitters by 10 ms when idle would starve under a bare 4 ms |
 //! | a cut multiplies the shaped rate | a cut multiplies the most that was really carried in the last second or two | the rate may stand far above what the line bears; from there several cuts are needed while a game suffers. A single sample may lie in a moment in which the senders paused |
 //! | each bloat counts alike | one that a single cut ends moves what is known of the line by three tenths, one that outlives it in full | the connections of a download pause together every ten seconds (BBR looks for its shortest round trip) and come back in one burst, which no rate of ours prevents; taken for the line, one such held it at 38 % |
 //! | after 300 ms a cut may follow a cut | only while the wait does not become shorter | a queue drains for longer than that, and was paid for several times |
