@@ -14,7 +14,7 @@ const LONGEST_CODE: usize = 64;
 /// What is wrong with a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvitationError {
-    #[error("the link is longer than {LONGEST_LINK_BYTES} bytes; ask the market's operator for another")]
+    #[error("the link is longer than {LONGEST_LINK_BYTES} bytes")]
     Long,
     #[error("this is no link to a market: one has the form nightjar://pair?market=ADDRESS&code=CODE")]
     Form,

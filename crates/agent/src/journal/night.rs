@@ -186,17 +186,27 @@ impl Journal {
         Ok(facts)
     }
 
-    async fn verdicts(&self, since: Timestamp, until: Timestamp) -> anyhow::Result<Vec<Fact>> {
-        let rows = sqlx::query(
-            "SELECT id, gpu, at, verdict FROM verdicts WHERE at >= ?1 AND at < ?2
+    /// Of a table with a row for each change of a card: those of the span, and each card's last before it.
+    async fn changes(
+        &self,
+        table: &'static str,
+        column: &'static str,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> anyhow::Result<Vec<SqliteRow>> {
+        let query = format!(
+            "SELECT id, gpu, at, {column} FROM {table} WHERE at >= ?1 AND at < ?2
              UNION ALL
-             SELECT id, gpu, at, verdict FROM (SELECT DISTINCT gpu AS card FROM verdicts) JOIN verdicts ON id =
-                (SELECT v.id FROM verdicts v WHERE v.gpu = card AND v.at < ?1 ORDER BY v.at DESC, v.id DESC LIMIT 1)",
-        )
-        .bind(since.0)
-        .bind(until.0)
-        .fetch_all(&self.pool)
-        .await?;
+             SELECT id, gpu, at, {column} FROM (SELECT DISTINCT gpu AS card FROM {table}) JOIN {table} ON id =
+                (SELECT t.id FROM {table} t WHERE t.gpu = card AND t.at < ?1 ORDER BY t.at DESC, t.id DESC LIMIT 1)"
+        );
+        // Made of this file's own names.
+        let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(since.0).bind(until.0);
+        Ok(query.fetch_all(&self.pool).await?)
+    }
+
+    async fn verdicts(&self, since: Timestamp, until: Timestamp) -> anyhow::Result<Vec<Fact>> {
+        let rows = self.changes("verdicts", "verdict", since, until).await?;
         rows.iter()
             .map(|row| {
                 let verdict = serde_json::from_str(row.try_get("verdict")?)?;
@@ -206,17 +216,7 @@ impl Journal {
     }
 
     async fn words(&self, since: Timestamp, until: Timestamp) -> anyhow::Result<Vec<Fact>> {
-        let rows = sqlx::query(
-            "SELECT id, gpu, at, why FROM market_words WHERE at >= ?1 AND at < ?2
-             UNION ALL
-             SELECT id, gpu, at, why FROM (SELECT DISTINCT gpu AS card FROM market_words) JOIN market_words ON id =
-                (SELECT w.id FROM market_words w WHERE w.gpu = card AND w.at < ?1
-                    ORDER BY w.at DESC, w.id DESC LIMIT 1)",
-        )
-        .bind(since.0)
-        .bind(until.0)
-        .fetch_all(&self.pool)
-        .await?;
+        let rows = self.changes("market_words", "why", since, until).await?;
         rows.iter()
             .map(|row| {
                 let why: Option<String> = row.try_get("why")?;
@@ -227,16 +227,7 @@ impl Journal {
     }
 
     async fn checks(&self, since: Timestamp, until: Timestamp) -> anyhow::Result<Vec<Fact>> {
-        let rows = sqlx::query(
-            "SELECT id, gpu, at, is_on FROM checks WHERE at >= ?1 AND at < ?2
-             UNION ALL
-             SELECT id, gpu, at, is_on FROM (SELECT DISTINCT gpu AS card FROM checks) JOIN checks ON id =
-                (SELECT c.id FROM checks c WHERE c.gpu = card AND c.at < ?1 ORDER BY c.at DESC, c.id DESC LIMIT 1)",
-        )
-        .bind(since.0)
-        .bind(until.0)
-        .fetch_all(&self.pool)
-        .await?;
+        let rows = self.changes("checks", "is_on", since, until).await?;
         rows.iter()
             .map(|row| {
                 let on = row.try_get("is_on")?;

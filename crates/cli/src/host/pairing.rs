@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Read};
 
-use nightjar_protocol::invitation::{LONGEST_LINK_BYTES, SCHEME};
+use nightjar_protocol::invitation::{InvitationError, LONGEST_LINK_BYTES, SCHEME};
 use nightjar_protocol::window::Invitation;
 
 use crate::arguments::Host;
@@ -40,9 +40,12 @@ fn invitation(said: &str, coordinator: Option<&str>) -> Result<Invitation, Failu
     let coordinator = coordinator.map(|url| url.trim_end_matches('/'));
     if said.starts_with(SCHEME) {
         let read = Invitation::read(said).map_err(|error| {
-            Failure::usage(format!("the pairing link is not taken: {error}")).advise(
-                "put the whole link between single quotes: to a shell the & is the end of a command; or use --pair -",
-            )
+            Failure::usage(format!("the pairing link is not taken: {error}")).advise(match error {
+                InvitationError::Form | InvitationError::Missing(_) => {
+                    "put the whole link between single quotes: to a shell the & is the end of a command; or use --pair -"
+                }
+                _ => "ask the market's operator for another: `nightjar-coordinator pair` prints one",
+            })
         })?;
         let market = read.market.trim_end_matches('/').to_owned();
         return match coordinator {
@@ -99,6 +102,6 @@ mod tests {
         let cut = invitation("nightjar://pair?market=https://market.example", None).unwrap_err();
         assert!(cut.what.contains("names no code") && cut.advice.unwrap().contains("quotes"), "{}", cut.what);
         let open = invitation("nightjar://pair?market=http://market.example&code=A", None).unwrap_err();
-        assert!(open.what.contains("https://"), "{}", open.what);
+        assert!(open.what.contains("https://") && open.advice.unwrap().contains("operator"), "{}", open.what);
     }
 }
