@@ -4,6 +4,9 @@
 //! It runs after the container's mounts are made and before its root is switched, so the host's files and
 //! the container's are both in sight of its mount namespace. Image content is not trusted: a path below the
 //! container's root is resolved by the kernel as if that were `/`, so no link in it leads outside.
+//!
+//! Where the Engine maps users, the container's file systems know only whom its map names, and this machine's
+//! root is not among them: what is made there is made as the container's root.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,10 +14,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, symlinkat, unlinkat};
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid, mkdirat, openat, openat2, symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount_bind, mount_remount};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space, set_thread_res_gid, set_thread_res_uid};
 use serde::Deserialize;
 
 use crate::client::{Client, unexpected};
@@ -72,8 +77,53 @@ pub fn prestart(config: &HookConfig, input: impl Read) -> anyhow::Result<()> {
     }
     let cards = choose(wanted, &present(&config.socket)?)?;
     let root = state.bundle.join(bundle.root.path);
+    // Before its mount namespace is entered, where /proc may be another one.
+    let owner = RootInside::of(state.pid)?;
     enter(state.pid)?;
-    populate(config, &root, &cards)
+    populate(config, &root, &cards, owner)
+}
+
+/// Who the container's root is on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RootInside {
+    user: u32,
+    group: u32,
+}
+
+impl RootInside {
+    fn of(pid: i32) -> anyhow::Result<Self> {
+        let first = |file: &str| {
+            let path = format!("/proc/{pid}/{file}");
+            let map = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            first_id(&map).with_context(|| format!("{path} maps nobody to root"))
+        };
+        Ok(Self { user: first("uid_map")?, group: first("gid_map")? })
+    }
+
+    /// Does `work` as the container's root, and is this machine's again after it.
+    ///
+    /// Only the effective ids change, so the kernel gives the capabilities back with the old ones.
+    fn does<T>(self, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        if self.user == 0 {
+            return work();
+        }
+        let group = |id| set_thread_res_gid(None, Gid::from_raw(id), None);
+        let user = |id| set_thread_res_uid(None, Uid::from_raw(id), None);
+        group(self.group).context("cannot take the group of the container's root")?;
+        user(self.user).context("cannot become the container's root")?;
+        let done = work();
+        user(0).context("cannot be this machine's root again")?;
+        group(0).context("cannot take the group of this machine's root again")?;
+        done
+    }
+}
+
+/// What 0 inside is outside, by a map of the kernel's: lines of inside, outside and count.
+fn first_id(map: &str) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next()? == "0").then(|| words.next()?.parse().ok())?
+    })
 }
 
 fn present(socket: &Path) -> anyhow::Result<Vec<CardIdentity>> {
@@ -117,24 +167,29 @@ fn enter(pid: i32) -> anyhow::Result<()> {
         .context("cannot enter the container's mount namespace (this needs root)")
 }
 
-fn populate(config: &HookConfig, root: &Path, cards: &[String]) -> anyhow::Result<()> {
+fn populate(config: &HookConfig, root: &Path, cards: &[String], owner: RootInside) -> anyhow::Result<()> {
     let root = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .with_context(|| format!("cannot open the container's root {}", root.display()))?;
-    let libraries = folder(root.as_fd(), &format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH))?;
-    for name in [NVML_FILE, CUDA_FILE] {
-        drop(fresh_file(libraries.as_fd(), name, 0o644)?);
-        bind_read_only(&config.lib_dir.join(name), libraries.as_fd(), name)?;
-    }
-    let device = folder(root.as_fd(), DEVICE_FOLDER)?;
-    // The folder and not the socket itself, so that a daemon which is started anew is found again.
-    drop(folder(root.as_fd(), &format!("{DEVICE_FOLDER}/host"))?);
     let (Some(run), Some(socket)) = (config.socket.parent(), config.socket.file_name()) else {
         bail!("{} is in no folder", config.socket.display());
     };
-    bind_read_only(run, device.as_fd(), "host")?;
-    symlinkat(Path::new("host").join(socket), &device, "socket").context("cannot link the socket")?;
-    let mut visible = fs::File::from(fresh_file(device.as_fd(), VISIBLE_FILE, 0o444)?);
-    visible.write_all(cards.join("\n").as_bytes()).context("cannot write the list of visible cards")
+    let (libraries, device) = owner.does(|| {
+        let libraries = folder(root.as_fd(), &format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH))?;
+        for name in [NVML_FILE, CUDA_FILE] {
+            drop(fresh_file(libraries.as_fd(), name, 0o644)?);
+        }
+        let device = folder(root.as_fd(), DEVICE_FOLDER)?;
+        // The folder and not the socket itself, so that a daemon which is started anew is found again.
+        drop(folder(root.as_fd(), &format!("{DEVICE_FOLDER}/host"))?);
+        symlinkat(Path::new("host").join(socket), &device, "socket").context("cannot link the socket")?;
+        let mut visible = fs::File::from(fresh_file(device.as_fd(), VISIBLE_FILE, 0o444)?);
+        visible.write_all(cards.join("\n").as_bytes()).context("cannot write the list of visible cards")?;
+        Ok((libraries, device))
+    })?;
+    for name in [NVML_FILE, CUDA_FILE] {
+        bind_read_only(&config.lib_dir.join(name), libraries.as_fd(), name)?;
+    }
+    bind_read_only(run, device.as_fd(), "host")
 }
 
 /// Opens a folder below the container's root, making what is missing.
@@ -206,6 +261,17 @@ mod tests {
     fn a_card_that_is_not_there_is_named() {
         let error = choose("99", &cards()).unwrap_err().to_string();
         assert!(error.contains("99: unknown device") && error.contains("1 (GPU-b)"), "{error}");
+    }
+
+    #[test]
+    fn the_containers_root_is_read_from_the_kernels_map() {
+        assert_eq!(first_id("         0          0 4294967295\n"), Some(0));
+        assert_eq!(
+            first_id("      1000       1000          1\n         0     300000      65536\n"),
+            Some(300_000)
+        );
+        assert_eq!(first_id("      1000       1000          1\n"), None);
+        assert_eq!(first_id(""), None);
     }
 
     #[test]

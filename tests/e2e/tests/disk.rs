@@ -68,7 +68,7 @@ fn a_disk_that_is_full_while_the_image_loads_lends_nothing_and_loses_nothing() {
     engine.stop().unwrap();
 
     let disk = SmallDisk::new(room.folder());
-    let options = EngineOptions { folder: disk.at.join("engine"), path_first: None, env: Vec::new() };
+    let options = EngineOptions { folder: disk.at.join("engine"), ..EngineOptions::cached() };
     let engine = Engine::start(options).unwrap();
     let failed = engine.ask(["load", "--input", archive.to_str().unwrap()]).unwrap_err().to_string();
     assert!(failed.contains("no space left"), "{failed}");

@@ -5,6 +5,7 @@
 //! start chains that it takes for its own, and those of the owner's Engine have the same names.
 
 mod leftovers;
+pub mod mapping;
 mod network;
 
 use std::ffi::OsStr;
@@ -38,13 +39,21 @@ pub struct EngineOptions {
     pub path_first: Option<PathBuf>,
     /// More environment for the daemon, and thereby for its hooks.
     pub env: Vec<(String, String)>,
+    /// Whoever is root in a container is nobody outside. Needs a folder to which everybody finds the way, and has images
+    /// of its own.
+    pub maps_users: bool,
 }
 
 impl EngineOptions {
     /// The Engine whose data is in the cache.
     #[must_use]
     pub fn cached() -> Self {
-        Self { folder: crate::place::cache().join("engine"), path_first: None, env: Vec::new() }
+        Self {
+            folder: crate::place::cache().join("engine"),
+            path_first: None,
+            env: Vec::new(),
+            maps_users: false,
+        }
     }
 }
 
@@ -78,6 +87,9 @@ impl Engine {
         leftovers::clear(&engine.options.folder, &engine.network)?;
         for folder in ["data", "containerd", "run"] {
             fs::create_dir_all(engine.folder(folder))?;
+        }
+        if engine.options.maps_users {
+            mapping::prepare(&engine.options.folder, &engine.folder("run"))?;
         }
         engine.network.set_up()?;
         engine.start_containerd()?;
@@ -181,7 +193,10 @@ impl Engine {
             socket
         );
         fs::write(&config, text)?;
-        let mut command = as_root("containerd");
+        let mut command = match self.options.maps_users {
+            true => mapping::apart(&run, "containerd"),
+            false => as_root("containerd"),
+        };
         command.arg("--config").arg(&config).arg("--log-level").arg("warn");
         let mut child = self.spawn("containerd", &mut command)?;
         // Under sudo the child is sudo; the daemon is found by its command line.
@@ -199,7 +214,10 @@ impl Engine {
         // An empty file of our own, since the owner's may contradict the flags.
         fs::write(&config, "{}")?;
         let path = self.search_path()?;
-        let mut command = as_root("env");
+        let mut command = match (&self.containerd, self.options.maps_users) {
+            (Some(containerd), true) => mapping::beside(containerd.id(), "env"),
+            _ => as_root("env"),
+        };
         command.arg(format!("PATH={path}"));
         command.args(self.options.env.iter().map(|(name, value)| format!("{name}={value}")));
         command.arg("dockerd").arg("--config-file").arg(config);
@@ -218,6 +236,7 @@ impl Engine {
         command.args(["--iptables=false", "--ip6tables=false", "--exec-opt", "native.cgroupdriver=cgroupfs"]);
         command.args(["--shutdown-timeout", "3", "--log-level", "warn"]);
         command.args(self.network.flags());
+        command.args(self.options.maps_users.then(mapping::flag));
         let mut child = self.spawn("dockerd", &mut command)?;
         let socket = self.socket();
         let answered = wait_for("the Engine's answer", START_WITHIN, || {

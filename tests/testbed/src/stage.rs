@@ -50,6 +50,8 @@ pub struct Wish {
     pub real_cards: bool,
     /// Use the session that this program was started in, where there is one.
     pub users_desktop: bool,
+    /// An Engine that maps users, in a folder of this stage's.
+    pub maps_users: bool,
 }
 
 impl Default for Wish {
@@ -59,6 +61,7 @@ impl Default for Wish {
             flavour: Flavour::Lite,
             real_cards: false,
             users_desktop: false,
+            maps_users: false,
         }
     }
 }
@@ -72,11 +75,15 @@ impl Stage {
         let folder = tempfile::Builder::new().prefix("nightjar-").tempdir()?;
         let cards = Cards::find(wish, folder.path())?;
         told(&cards.describe());
-        let engine =
-            Engine::start(EngineOptions { path_first: cards.hook_folder(), ..EngineOptions::cached() })?;
+        let options = EngineOptions { path_first: cards.hook_folder(), ..EngineOptions::cached() };
+        let mut engine = Engine::start(options.clone())?;
         told("the private Docker Engine answers");
         images::gateway(&engine, told)?;
         images::pytorch_cuda(&engine, wish.flavour, told)?;
+        if wish.maps_users {
+            engine = mapped(engine, options, folder.path(), wish.flavour)?;
+            told("the images are in an Engine that maps users");
+        }
         told("the images are there");
         let users = if wish.users_desktop { Desktop::of_the_user() } else { None };
         let desktop = users.map_or_else(|| Desktop::start(folder.path()), Ok)?;
@@ -168,6 +175,21 @@ impl Stage {
         let said = self.engine.ask(filters)?;
         Ok(said.split_whitespace().next().context("the lease has no worker")?.to_owned())
     }
+}
+
+/// Another Engine in the place of this one, with the same images: what lies in one is nobody's in the other's counting.
+fn mapped(engine: Engine, options: EngineOptions, folder: &Path, flavour: Flavour) -> anyhow::Result<Engine> {
+    use std::os::unix::fs::PermissionsExt;
+    let archive = folder.join("images.tar");
+    let file = text(&archive);
+    engine.ask(["save", "--output", &file, images::GATEWAY, &flavour.reference()])?;
+    engine.stop()?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))?;
+    let options = EngineOptions { folder: folder.join("engine"), maps_users: true, ..options };
+    let engine = Engine::start(options)?;
+    engine.ask(["load", "--input", &file])?;
+    std::fs::remove_file(&archive)?;
+    Ok(engine)
 }
 
 /// A desktop with cards and no Engine: enough for everything but a job.

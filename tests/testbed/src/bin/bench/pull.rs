@@ -34,7 +34,7 @@ fn run(figures: &mut Figures, rounds: usize) -> anyhow::Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "some hundred MiB")]
     let mib = registry.bytes()? as f64 / f64::from(1 << 20);
     // One that has none of its layers.
-    let options = EngineOptions { folder: folder.path().join("engine"), path_first: None, env: Vec::new() };
+    let options = EngineOptions { folder: folder.path().join("engine"), ..EngineOptions::cached() };
     let engine = Engine::start(options)?;
     let repository = format!("127.0.0.1:{}/nightjar/bench", registry.port());
     let (mut ours, mut dockers) = (Vec::new(), Vec::new());
