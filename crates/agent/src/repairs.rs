@@ -80,7 +80,8 @@ fn elevated(asker: &Path, program: &Path, repair: Repair) -> Command {
 fn elevated(asker: &Path, _program: &Path, repair: Repair) -> Command {
     const AGREED: &str = "--accept-source-agreements --accept-package-agreements";
     let inner = match repair {
-        Repair::Docker => {
+        // Docker Desktop brings the toolkit.
+        Repair::Docker | Repair::Toolkit => {
             format!(
                 "wsl.exe --install --no-distribution; winget install --exact --id Docker.DockerDesktop {AGREED}"
             )

@@ -1,7 +1,7 @@
 //! What the doctor says of this PC: each thing that lending needs, whether it is there, and how to mend it.
 
 use nightjar_core::policy::{
-    BlockReason, MIN_DRIVER_MAJOR, Market, OddContainer, Presence, Runtime, Snapshot,
+    BlockReason, MIN_DRIVER_MAJOR, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit,
 };
 use nightjar_core::power::HelperStanding;
 use nightjar_core::settings::{Language, Settings};
@@ -75,6 +75,8 @@ pub struct Check {
 pub enum Repair {
     /// Install and start the Engine, and let the owner use it.
     Docker,
+    /// Install what hands a card to a container.
+    Toolkit,
     /// Bring the Engine and what belongs to it up to date.
     Versions,
     /// Start the helper.
@@ -84,13 +86,15 @@ pub enum Repair {
 }
 
 impl Repair {
-    pub const ALL: [Self; 4] = [Self::Docker, Self::Versions, Self::HelperSocket, Self::HelperGroup];
+    pub const ALL: [Self; 5] =
+        [Self::Docker, Self::Toolkit, Self::Versions, Self::HelperSocket, Self::HelperGroup];
 
     /// What the programme that mends is told.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Docker => "docker",
+            Self::Toolkit => "toolkit",
             Self::Versions => "versions",
             Self::HelperSocket => "helper-socket",
             Self::HelperGroup => "helper-group",
@@ -129,6 +133,7 @@ pub fn checks(
     let texts = Texts::of(language);
     let doctor = Doctor { texts, clock };
     let mut checks = vec![doctor.driver(snapshot), doctor.engine(&snapshot.runtime)];
+    checks.extend(doctor.toolkit(&snapshot.runtime));
     checks.extend(doctor.versions(&snapshot.runtime, settings));
     checks.extend(doctor.walls(&snapshot.runtime));
     match odd {
@@ -206,6 +211,23 @@ impl Doctor<'_> {
             }
             Runtime::Ready { .. } => {
                 self.check("engine", CheckStanding::Good, self.texts.plain("check-engine-good"))
+            }
+        }
+    }
+
+    /// Where it is missing, no job starts; that it is missing is a guess, so it stands in nobody's way.
+    fn toolkit(&self, runtime: &Runtime) -> Option<Check> {
+        let Runtime::Ready { engine, .. } = runtime else { return None };
+        let say = |standing, key| self.check("toolkit", standing, self.texts.plain(key));
+        match engine.toolkit {
+            Toolkit::Unknown => None,
+            Toolkit::Present => Some(say(CheckStanding::Good, "check-toolkit-good")),
+            Toolkit::Missing => {
+                let command = Some(
+                    "sudo apt install nvidia-container-toolkit && sudo systemctl restart docker".to_owned(),
+                );
+                let check = say(CheckStanding::Warning, "check-toolkit-missing");
+                Some(Check { command, repair: Some(Repair::Toolkit), ..check })
             }
         }
     }
@@ -417,6 +439,7 @@ mod tests {
             has_gvisor: true,
             is_unfiltered: true,
             has_other_runtime: true,
+            toolkit: Toolkit::Missing,
         };
         let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
         let snapshot = Snapshot { runtime, ..Snapshot::default() };
@@ -424,9 +447,15 @@ mod tests {
             let found = look(&snapshot, language);
             assert_eq!(found.iter().filter(|check| check.id == "defaults").count(), 2);
             use CheckStanding::{Optional, Warning};
-            for (id, standing) in
-                [("socket", Warning), ("users", Optional), ("gvisor", Optional), ("defaults", Warning)]
-            {
+            let toolkit = found.iter().find(|check| check.id == "toolkit").unwrap();
+            assert!(toolkit.repair == Some(Repair::Toolkit) && toolkit.command.is_some(), "{toolkit:?}");
+            for (id, standing) in [
+                ("socket", Warning),
+                ("users", Optional),
+                ("gvisor", Optional),
+                ("defaults", Warning),
+                ("toolkit", Warning),
+            ] {
                 let check = found.iter().find(|check| check.id == id).unwrap();
                 assert_eq!(check.standing, standing, "{id}");
                 assert!(
@@ -494,7 +523,7 @@ mod tests {
         let runtime = Runtime::Ready {
             unsafe_versions: Vec::new(),
             images: vec!["pytorch-cuda:lite".into()],
-            engine: Default::default(),
+            engine: EngineFacts { toolkit: Toolkit::Present, ..EngineFacts::default() },
         };
         let ready = Snapshot {
             runtime,
@@ -505,6 +534,7 @@ mod tests {
         };
         let found = look(&ready, Language::English);
         assert!(found.iter().all(|check| check.standing != CheckStanding::Bad), "{found:?}");
+        assert!(found.iter().any(|check| check.id == "toolkit" && check.standing.is_good()), "{found:?}");
         assert!(!found.iter().any(|check| check.id == "socket" || check.id == "gvisor"), "{found:?}");
         assert!(
             found.iter().any(|check| check.id == "images" && check.sentence.contains("pytorch-cuda:lite"))

@@ -1,10 +1,11 @@
 //! Is there an Engine, is it safe to put a tenant behind, and which images has it?
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::models::{SystemInfo, SystemVersion};
 use futures_util::StreamExt;
-use nightjar_core::policy::{EngineFacts, Runtime};
+use nightjar_core::policy::{EngineFacts, Runtime, Toolkit};
 use tokio::time::sleep;
 
 use crate::config::WorkersConfig;
@@ -23,6 +24,10 @@ const IMAGES_SETTLE: Duration = Duration::from_millis(300);
 /// An Engine that ends is seen by its event stream; these find one that hangs.
 const PING_WITH_JOBS: Duration = Duration::from_secs(3);
 const PING_IDLE: Duration = Duration::from_secs(30);
+const DESKTOP: &str = "Docker Desktop";
+const NVIDIA_HOOK: &str = "nvidia-container-runtime-hook";
+const SYSTEM_FOLDERS: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const LONGEST_TOOL_OUTPUT: usize = 4_096;
 /// What starts containers where the owner has changed nothing; older Engines tell of none.
 const USUAL_RUNTIMES: [&str; 3] = ["", "runc", "io.containerd.runc.v2"];
@@ -57,7 +62,7 @@ impl Probe<'_> {
         Ok(Runtime::Ready {
             unsafe_versions: self.config.floors.findings(&found, backend),
             images: self.config.catalogue.present_among(&names, &self.shelf.ids()),
-            engine: facts(&info),
+            engine: EngineFacts { toolkit: toolkit(&info, &search_path()), ..facts(&info) },
         })
     }
 
@@ -132,7 +137,27 @@ fn facts(info: &SystemInfo) -> EngineFacts {
             .default_runtime
             .as_deref()
             .is_some_and(|name| !USUAL_RUNTIMES.contains(&name)),
+        toolkit: Toolkit::Unknown,
     }
+}
+
+/// As the Engine finds it when it starts: by a hook of this name on its PATH, or by a runtime in its settings. Docker
+/// Desktop brings its own.
+fn toolkit(info: &SystemInfo, folders: &[PathBuf]) -> Toolkit {
+    let is_desktop = info.operating_system.as_deref().is_some_and(|name| name.starts_with(DESKTOP));
+    let is_in_settings = info.runtimes.iter().flatten().any(|(name, _)| name.starts_with("nvidia"));
+    match () {
+        () if is_desktop || is_in_settings => Toolkit::Present,
+        () if cfg!(windows) => Toolkit::Unknown,
+        () if folders.iter().any(|folder| folder.join(NVIDIA_HOOK).is_file()) => Toolkit::Present,
+        () => Toolkit::Missing,
+    }
+}
+
+/// The Engine's PATH is its own; a system's service has the usual folders, and whoever starts it by hand has ours.
+fn search_path() -> Vec<PathBuf> {
+    let ours = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&ours).chain(SYSTEM_FOLDERS.map(PathBuf::from)).collect()
 }
 
 fn components(version: &SystemVersion) -> Vec<Found> {
@@ -145,7 +170,7 @@ fn components(version: &SystemVersion) -> Vec<Found> {
     }
     // "Docker Desktop 4.44.3 (202357)"
     let platform = version.platform.as_ref().map(|platform| platform.name.as_str()).unwrap_or_default();
-    if let Some(rest) = platform.strip_prefix("Docker Desktop") {
+    if let Some(rest) = platform.strip_prefix(DESKTOP) {
         let version = rest.split_whitespace().next().unwrap_or_default().to_owned();
         found.push(Found { component: Component::DockerDesktop, version });
     }
@@ -246,5 +271,22 @@ mod tests {
             "WSL 版本： 2.6.1.0\r\n内核版本： 6.6.87.2-1".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(first_version(&wsl).as_deref(), Some("2.6.1.0"));
         assert_eq!(first_version(b"no number"), None);
+    }
+
+    #[test]
+    fn the_toolkit_is_found_as_the_engine_finds_it() {
+        let (folder, plain) = (tempfile::tempdir().unwrap(), SystemInfo::default());
+        let here = [folder.path().to_owned()];
+        let elsewhere = if cfg!(windows) { Toolkit::Unknown } else { Toolkit::Missing };
+        assert_eq!(toolkit(&plain, &here), elsewhere);
+        let desktop = SystemInfo { operating_system: Some("Docker Desktop".into()), ..plain.clone() };
+        assert_eq!(toolkit(&desktop, &here), Toolkit::Present);
+        let runtimes = std::collections::HashMap::from([("nvidia".to_owned(), Default::default())]);
+        assert_eq!(
+            toolkit(&SystemInfo { runtimes: Some(runtimes), ..plain.clone() }, &here),
+            Toolkit::Present
+        );
+        std::fs::write(folder.path().join(NVIDIA_HOOK), "").unwrap();
+        assert!(cfg!(windows) || toolkit(&plain, &here) == Toolkit::Present);
     }
 }

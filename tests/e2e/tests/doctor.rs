@@ -66,7 +66,11 @@ fn in_json(host: &Host) -> (i32, Value) {
 }
 
 fn of_containers(said: &Value) -> Vec<&Value> {
-    said["checks"].as_array().unwrap().iter().filter(|check| check["id"] == "containers").collect()
+    with_id(said, "containers")
+}
+
+fn with_id<'a>(said: &'a Value, id: &str) -> Vec<&'a Value> {
+    said["checks"].as_array().unwrap().iter().filter(|check| check["id"] == id).collect()
 }
 
 #[test]
@@ -79,6 +83,7 @@ fn containers_that_are_not_as_ours_are_named_and_the_exit_code_tells() {
     let (code, said) = in_json(&host);
     assert_eq!((code, &said["well"]), (0, &true.into()), "{said:#}");
     assert_eq!(of_containers(&said), Vec::<&Value>::new());
+    assert!(matches!(&with_id(&said, "toolkit")[..], [one] if one["standing"] == "good"), "{said:#}");
 
     let by_hand = ByHand::make(&stage.engine);
     let (code, said) = in_json(&host);

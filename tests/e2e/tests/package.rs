@@ -40,6 +40,7 @@ fn repair_it(root: &CleanRoot) {
     assert!(root.run(&["id", "-nG", "owner"]).unwrap().split_whitespace().any(|group| group == "nightjar"));
     assert_eq!(repair("helper-group").unwrap().trim(), "", "what is so already is left");
     assert!(repair("helper-socket").unwrap_err().contains("does not run systemd"));
+    assert!(repair("toolkit").unwrap_err().contains("Docker is not installed"));
     assert!(repair("versions").unwrap_err().contains("came from no package"));
     assert!(repair("docker; reboot").unwrap_err().contains("nothing that it mends"));
     root.run(&["userdel", "owner"]).unwrap();

@@ -294,11 +294,14 @@ impl Cards {
     pub fn environment(&self) -> Vec<(String, String)> {
         match self {
             Self::Real => Vec::new(),
-            Self::Simulated { layout, .. } => layout
-                .environment()
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), text(&value)))
-                .collect(),
+            Self::Simulated { layout, .. } => {
+                let cards =
+                    layout.environment().into_iter().map(|(name, value)| (name.to_owned(), text(&value)));
+                // Where the Engine looks for NVIDIA's hook, the doctor does.
+                let path = std::env::var("PATH").unwrap_or_default();
+                let path = format!("{}:{path}", layout.bin_dir().display());
+                cards.chain([(String::from("PATH"), path)]).collect()
+            }
         }
     }
 

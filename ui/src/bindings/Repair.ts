@@ -3,4 +3,4 @@
 /**
  * What the doctor can mend by itself. A page names one of these and nothing else.
  */
-export type Repair = "docker" | "versions" | "helper_socket" | "helper_group";
+export type Repair = "docker" | "toolkit" | "versions" | "helper_socket" | "helper_group";

@@ -58,6 +58,19 @@ pub struct EngineFacts {
     /// Its settings start every container by something else than runc, e.g. NVIDIA's runtime, which hands out cards that
     /// nobody asked for.
     pub has_other_runtime: bool,
+    /// What hands a card to a container.
+    pub toolkit: Toolkit,
+}
+
+/// NVIDIA's container toolkit: without it the Engine refuses to start whatever asks for a card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Toolkit {
+    /// The Engine is elsewhere, or nobody looked.
+    #[default]
+    Unknown,
+    Present,
+    Missing,
 }
 
 /// A running container that bears our label and is not as we make them.

@@ -6,7 +6,7 @@ mod reason;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{EngineFacts, Market, OddContainer, Presence, Runtime, Snapshot, UnsafeVersion};
+pub use facts::{EngineFacts, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit, UnsafeVersion};
 pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};
 
