@@ -8,6 +8,7 @@ use ts_rs::TS;
 use crate::gpu::GpuReading;
 use crate::parting::Cause;
 use crate::settings::Settings;
+use crate::time::Timestamp;
 
 /// What becomes of a tenant that mines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -29,6 +30,9 @@ pub enum MiningSign {
     Program { name: String },
     /// Something speaks the language of mining pools.
     Protocol,
+    /// The card was fully loaded for long, and next to nothing came in or went out. Other work can look the same, so this
+    /// is told and nobody is ended for it.
+    Load,
 }
 
 /// What a tenant goes past.
@@ -83,6 +87,65 @@ pub fn vram_breach(card: &GpuReading, settings: &Settings) -> Option<Breach> {
 pub fn disk_breach(used_mib: u64, settings: &Settings) -> Option<Breach> {
     let limit_mib = settings.limits.disk_mib;
     (used_mib > limit_mib).then_some(Breach::Disk { used_mib, limit_mib })
+}
+
+/// A card that works so much is fully loaded.
+const FULL_PERCENT: u32 = 90;
+/// A moment without load, e.g. between two blocks, is no change of work.
+const LAPSE_MS: u64 = 15_000;
+/// Load without anything to work on is a sign from here on.
+const LASTS_MS: u64 = 30 * 60 * 1_000;
+/// What a miner's talk with its pool, and its log, come to in that time; training reads data, writes its state, or is looked
+/// at by somebody.
+const NEXT_TO_NOTHING_BYTES: u64 = 4 << 20;
+/// Older news of what came in and went out is none.
+const FRESH_MS: u64 = 3 * 60 * 1_000;
+
+/// Looks out for [`MiningSign::Load`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadWatch {
+    moved: Option<Moved>,
+    /// When the card was last fully loaded.
+    full_at: Option<Timestamp>,
+    began: Option<Moved>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    at: Timestamp,
+    bytes: u64,
+}
+
+impl LoadWatch {
+    /// What the tenant has read, written, sent and received since its start.
+    pub fn moved(&mut self, bytes: u64, now: Timestamp) {
+        if self.moved.is_some_and(|known| bytes < known.bytes) {
+            // Counted anew: how much it was in between is not known.
+            self.began = None;
+        }
+        self.moved = Some(Moved { at: now, bytes });
+    }
+
+    /// Whether there is the sign now, by a reading of the card.
+    pub fn look(&mut self, utilisation_percent: Option<u32>, now: Timestamp) -> bool {
+        if utilisation_percent.is_some_and(|percent| percent >= FULL_PERCENT) {
+            self.full_at = Some(now);
+        }
+        let is_full = self.full_at.is_some_and(|at| now.since_ms(at) <= LAPSE_MS);
+        let Some(moved) = self.moved.filter(|moved| is_full && now.since_ms(moved.at) <= FRESH_MS) else {
+            self.began = None;
+            return false;
+        };
+        match self.began {
+            Some(began) if moved.bytes.saturating_sub(began.bytes) <= NEXT_TO_NOTHING_BYTES => {
+                now.since_ms(began.at) >= LASTS_MS
+            }
+            _ => {
+                self.began = Some(Moved { at: now, bytes: moved.bytes });
+                false
+            }
+        }
+    }
 }
 
 /// Names of miners' programs, in small letters.
@@ -160,6 +223,42 @@ mod tests {
         for name in ["python3", "rigelscope", "minerva", "xmrigging", "datalogger", "", "train"] {
             assert!(!is_miner(name), "{name}");
         }
+    }
+
+    /// Three hours, a reading a second and news each minute; when the sign was first there, in minutes.
+    fn first_sign(percent: impl Fn(u64) -> u32, bytes: impl Fn(u64) -> Option<u64>) -> Option<u64> {
+        let mut watch = LoadWatch::default();
+        (0..3 * 3_600_u64).find_map(|second| {
+            let now = Timestamp(0).plus_ms(second * 1_000);
+            if let (0, Some(bytes)) = (second % 60, bytes(second)) {
+                watch.moved(bytes, now);
+            }
+            watch.look(Some(percent(second)), now).then_some(second / 60)
+        })
+    }
+
+    #[test]
+    fn load_that_nothing_feeds_is_a_sign_after_half_an_hour_and_not_before() {
+        // A pool is told of a share now and then.
+        let pool = |second| Some(200 * second);
+        assert_eq!(first_sign(|_| 99, pool), Some(30));
+        // The owner came back for a while, or there was a moment between two blocks.
+        assert_eq!(first_sign(|second| if second % 600 < 10 { 40 } else { 99 }, pool), Some(30));
+        assert_eq!(first_sign(|second| if (900..960).contains(&second) { 0 } else { 99 }, pool), Some(46));
+        assert_eq!(first_sign(|second| if second % 600 < 30 { 0 } else { 99 }, pool), None);
+        assert_eq!(first_sign(|_| 85, pool), None);
+    }
+
+    #[test]
+    fn work_that_reads_writes_or_talks_gives_no_sign_and_neither_does_what_nobody_could_see() {
+        // Pictures from the disk, or a state that is saved each twenty minutes.
+        assert_eq!(first_sign(|_| 99, |second| Some(50_000 * second)), None);
+        assert_eq!(first_sign(|_| 99, |second| Some((second / 1_200) * (500 << 20))), None);
+        assert_eq!(first_sign(|_| 99, |_| None), None);
+        // The Engine told nothing any more after a while.
+        assert_eq!(first_sign(|_| 99, |second| (second < 1_200).then_some(0)), None);
+        // A counter that began anew after twenty minutes: half an hour from there.
+        assert_eq!(first_sign(|_| 99, |second| Some(if second < 1_200 { 1 << 30 } else { 0 })), Some(50));
     }
 
     #[test]

@@ -345,6 +345,9 @@ fn conduct(
     let (title, body) = match (breach, stops) {
         (Breach::Vram { .. }, _) => ("notice-warned-title", "notice-vram-body"),
         (Breach::Disk { .. }, _) => ("notice-warned-title", "notice-disk-body"),
+        (Breach::Mining { sign: MiningSign::Load }, _) => {
+            ("notice-mining-load-title", "notice-mining-load-body")
+        }
         (Breach::Mining { .. }, true) => ("notice-warned-title", "notice-mining-body-stops"),
         (Breach::Mining { .. }, false) => ("notice-mining-title", "notice-mining-body"),
     };

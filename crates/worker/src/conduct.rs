@@ -10,14 +10,28 @@ use tokio::time::sleep;
 use crate::engine::Engine;
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// What a tenant moves is told at the first look and then at each of so many.
+const MOVED_AT_LOOKS: u64 = 6;
 /// Smaller changes are not told.
 const STEP_MIB: u64 = 16;
 
-/// Looks until it is dropped.
-pub(crate) async fn watch(engine: Engine, worker: String, told: impl Fn(WorkerEvent)) {
+/// Looks until it is dropped. `passed_bytes` is what has passed its gateway, both ways.
+pub(crate) async fn watch(
+    engine: Engine,
+    worker: String,
+    passed_bytes: impl Fn() -> u64,
+    told: impl Fn(WorkerEvent),
+) {
     let (mut known_mib, mut miner_known) = (0_u64, false);
-    loop {
+    for look in 0_u64.. {
         sleep(LOOK_EVERY).await;
+        if look.is_multiple_of(MOVED_AT_LOOKS)
+            && let Ok(Some(disk_bytes)) = engine.disk_io_bytes(&worker).await
+        {
+            let bytes = disk_bytes.saturating_add(passed_bytes());
+            tracing::debug!(worker, bytes, "what the tenant has moved");
+            told(WorkerEvent::Moved { bytes });
+        }
         // A worker that is frozen, or on its way out, is looked at the next time or not at all.
         if !miner_known
             && let Ok(programs) = engine.programs(&worker).await

@@ -272,8 +272,14 @@ impl LeaseTask {
 
     fn watch_conduct(&self, names: &Names) -> AbortOnDropHandle<()> {
         let (reports, lease, epoch) = (self.reports.clone(), self.lease.clone(), self.epoch);
+        let (traffic, passing) = (self.traffic.subscribe(), lease.clone());
+        let passed = move || {
+            let total = traffic.borrow().get(&passing).map(|gateway| gateway.total).unwrap_or_default();
+            total.up_bytes.saturating_add(total.down_bytes)
+        };
         let told = move |event| drop(reports.send(WorkerReport { lease: lease.clone(), epoch, event }));
-        AbortOnDropHandle::new(tokio::spawn(conduct::watch(self.engine.clone(), names.worker.clone(), told)))
+        let watch = conduct::watch(self.engine.clone(), names.worker.clone(), passed, told);
+        AbortOnDropHandle::new(tokio::spawn(watch))
     }
 
     /// The container ended, or the Engine did. An Engine that was restarted without ending its containers gives the

@@ -70,6 +70,14 @@ impl Scene {
         assert_eq!((&notice["cause"], &notice["step"]), (&cause.into(), &"end".into()), "{notice}");
     }
 
+    /// What the newest lease's tenant has moved, as the host last counted it.
+    fn moved_bytes(&self) -> Option<u64> {
+        let log = std::fs::read_to_string(self.stage.folder().join("host/host.log")).unwrap();
+        let line = log.lines().rev().find(|line| line.contains("what the tenant has moved"))?;
+        let digits = line.split("bytes=").nth(1)?.chars().take_while(char::is_ascii_digit);
+        digits.collect::<String>().parse().ok()
+    }
+
     fn is_ended_for(&self, lease: &str, cause: &str) {
         let over = wait_for("the lease is over", SOON, || {
             Ok(Some(self.renter.ask(&["show", lease])?).filter(|lease| lease["state"]["state"] == "ended"))
@@ -115,6 +123,12 @@ fn who_takes_the_desktops_memory_or_fills_the_disk_is_warned_and_may_go_back() {
 fn a_miner_is_found_by_its_name_or_its_words_and_ended_where_the_owner_says_so() {
     let scene = scene(MinerRule::Stop);
     let lease = scene.rent(false);
+    // Read from the disk, and sent to its renter: what tells honest work from a miner.
+    scene.renter.ssh(&lease, &["head -c 20M /dev/urandom > much; sync; cat much much > /dev/null"]).unwrap();
+    let sent = scene.renter.ssh(&lease, &["base64 much | head -c 24000000"]).unwrap();
+    assert_eq!(sent.len(), 24_000_000);
+    wait_for("what was moved", SOON * 2, || Ok(scene.moved_bytes().filter(|bytes| *bytes > 24_000_000)))
+        .unwrap();
     scene.start(&lease, "cp /bin/sleep /workspace/xmrig; exec /workspace/xmrig 600");
     scene.is_warned(&lease, "mining");
     scene.is_ended_for(&lease, "mining");

@@ -114,7 +114,7 @@ impl Host {
     /// When the app does not start; its log is in the error.
     pub fn start_app(around: Surroundings, args: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(program("nightjar-desktop")?);
-        around.enter(command.args(args).env("NIGHTJAR_LOG", "info"));
+        around.enter(command.args(args).env("NIGHTJAR_LOG", "info,nightjar_worker::conduct=debug"));
         let process = Process::start(&around.folder, "app", &mut command)?;
         Self { process, around }.ready("")
     }
@@ -122,7 +122,7 @@ impl Host {
     fn command(around: &Surroundings, args: &[&str]) -> anyhow::Result<Command> {
         std::fs::create_dir_all(&around.folder)?;
         let mut command = Command::new(program("nightjar")?);
-        around.enter(command.args(args).env("NIGHTJAR_LOG", "info"));
+        around.enter(command.args(args).env("NIGHTJAR_LOG", "info,nightjar_worker::conduct=debug"));
         Ok(command)
     }
 

@@ -148,6 +148,10 @@ pub enum WorkerEvent {
     DiskUsed {
         mib: u64,
     },
+    /// What its container has read, written, sent and received since its start; told each minute.
+    Moved {
+        bytes: u64,
+    },
     /// It mines, as far as can be seen.
     Mining {
         sign: MiningSign,

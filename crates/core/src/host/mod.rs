@@ -329,7 +329,7 @@ impl Host {
         if let Some((job, reading, settings)) = self.job_mut(lease, epoch) {
             let how = job.gentle(settings);
             job.note_input(input_at);
-            job.conduct.take(&event);
+            job.conduct.take(&event, now);
             job.take(event, how, reading.energy_millijoules, now, out);
         }
     }

@@ -1,6 +1,6 @@
 //! A tenant that goes past what it is held to: told, then ended.
 
-use crate::conduct::{Breach, MinerRule, MiningSign, disk_breach, vram_breach};
+use crate::conduct::{Breach, LoadWatch, MinerRule, MiningSign, disk_breach, vram_breach};
 use crate::gpu::GpuReading;
 use crate::lease::{EndReason, LeaseState};
 use crate::parting::{Cause, Parting, Step};
@@ -18,6 +18,8 @@ pub(super) struct Conduct {
     disk_mib: u64,
     mining: Option<MiningSign>,
     mining_is_told: bool,
+    load: LoadWatch,
+    load_is_told: bool,
     warned: Option<Warned>,
 }
 
@@ -28,8 +30,9 @@ struct Warned {
 }
 
 impl Conduct {
-    pub(super) fn take(&mut self, event: &WorkerEvent) {
+    pub(super) fn take(&mut self, event: &WorkerEvent, now: Timestamp) {
         match event {
+            WorkerEvent::Moved { bytes } => self.load.moved(*bytes, now),
             WorkerEvent::DiskUsed { mib } => self.disk_mib = *mib,
             WorkerEvent::Mining { sign } => {
                 self.mining.get_or_insert_with(|| sign.clone());
@@ -48,6 +51,21 @@ impl Conduct {
             Some(Breach::Mining { sign })
         };
         vram_breach(card, settings).or_else(|| disk_breach(self.disk_mib, settings)).or_else(mining)
+    }
+
+    /// What the owner has not heard of and nobody is ended for.
+    fn untold(&mut self, rule: MinerRule, is_hinted: bool) -> Option<MiningSign> {
+        match &self.mining {
+            Some(sign) if rule == MinerRule::Tell && !self.mining_is_told => {
+                self.mining_is_told = true;
+                Some(sign.clone())
+            }
+            None if rule != MinerRule::Allow && is_hinted && !self.load_is_told => {
+                self.load_is_told = true;
+                Some(MiningSign::Load)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -69,12 +87,10 @@ impl Job {
         let renter = self.terms().renter.clone();
         let tell = |breach, stops| Effect::Notify(Notice::Conduct { image, renter, breach, stops });
         let breach = self.conduct.breach(card, settings);
+        let is_hinted = self.conduct.load.look(card.utilisation_percent, now);
         if breach.is_none()
-            && settings.miners == MinerRule::Tell
-            && !self.conduct.mining_is_told
-            && let Some(sign) = self.conduct.mining.clone()
+            && let Some(sign) = self.conduct.untold(settings.miners, is_hinted)
         {
-            self.conduct.mining_is_told = true;
             out.push(tell(Breach::Mining { sign }, false));
             return;
         }

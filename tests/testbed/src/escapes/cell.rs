@@ -118,7 +118,8 @@ impl<'a> Cell<'a> {
         self.runtime.block_on(async {
             let heard = tokio::time::timeout(within, async {
                 while let Some(report) = reports.recv().await {
-                    if report.lease == *lease {
+                    // What it moves is told each minute, whatever else goes on.
+                    if report.lease == *lease && !matches!(report.event, WorkerEvent::Moved { .. }) {
                         return Some(report.event);
                     }
                 }

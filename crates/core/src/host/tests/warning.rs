@@ -90,3 +90,31 @@ fn a_miner_is_told_of_once_or_ended_or_left_alone_as_the_owner_chooses() {
     }
     assert_eq!(Breach::Mining { sign: MiningSign::Protocol }.cause(), Cause::Mining);
 }
+
+#[test]
+fn load_that_nothing_feeds_is_told_once_and_ends_nobody() {
+    for (miners, told) in [
+        (MinerRule::Tell, vec![(Cause::Mining, false)]),
+        (MinerRule::Stop, vec![(Cause::Mining, false)]),
+        (MinerRule::Allow, vec![]),
+    ] {
+        let mut world = running_world();
+        let settings = Box::new(Settings { miners, ..world.host.settings().clone() });
+        world.host.handle(Input::User(UserCommand::Save { settings }), world.now);
+        let mut heard = Vec::new();
+        for minute in 0..90 {
+            let now = world.now.plus_ms(minute * 60_000);
+            let mut effects = world.host.handle(says(WorkerEvent::Moved { bytes: minute * 10_000 }), now);
+            for second in (0..60).step_by(10) {
+                let mut reading = card("GPU-0");
+                reading.utilisation_percent = Some(100);
+                let cards = vec![reading];
+                let report = Input::Gpus(GpuReport::Readings { driver: driver(), cards });
+                effects.extend(world.host.handle(report, now.plus_ms(second * 1_000)));
+            }
+            assert_eq!((warnings(&effects), ends(&effects)), (vec![], vec![]), "{miners:?}");
+            heard.extend(to_owner(&effects));
+        }
+        assert_eq!(heard, told, "{miners:?}");
+    }
+}
