@@ -186,9 +186,12 @@ impl Items {
 }
 
 fn icon_clicked(app: &Arc<App>, event: &TrayIconEvent) {
-    if let TrayIconEvent::Click { button: MouseButton::Left, button_state: MouseButtonState::Up, .. } = event
-    {
-        window::open(app);
+    let TrayIconEvent::Click { button, button_state, .. } = event else { return };
+    match (button, button_state) {
+        (MouseButton::Left, MouseButtonState::Up) => window::open(app),
+        // The menu comes when it is let go.
+        (MouseButton::Right, MouseButtonState::Down) => window::prepare(app),
+        _ => {}
     }
 }
 
