@@ -74,26 +74,35 @@ impl Invitation {
     }
 
     fn check(&self) -> Result<(), InvitationError> {
-        let market = Url::parse(&self.market).map_err(|_| InvitationError::Address)?;
-        let is_here = match market.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => return Err(InvitationError::Address),
-        };
-        match market.scheme() {
-            "https" => {}
-            "http" if is_here => {}
-            "http" => return Err(InvitationError::Unsafe),
-            _ => return Err(InvitationError::Address),
-        }
-        if !market.username().is_empty() || market.password().is_some() {
-            return Err(InvitationError::Credentials);
-        }
+        check_market(&self.market)?;
         let fits = (1..=LONGEST_CODE).contains(&self.code.len())
             && self.code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if fits { Ok(()) } else { Err(InvitationError::Code) }
     }
+}
+
+/// Whether a link may name this address.
+///
+/// # Errors
+/// When no host would join a market there.
+pub fn check_market(address: &str) -> Result<(), InvitationError> {
+    let market = Url::parse(address).map_err(|_| InvitationError::Address)?;
+    let is_here = match market.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => return Err(InvitationError::Address),
+    };
+    match market.scheme() {
+        "https" => {}
+        "http" if is_here => {}
+        "http" => return Err(InvitationError::Unsafe),
+        _ => return Err(InvitationError::Address),
+    }
+    if !market.username().is_empty() || market.password().is_some() {
+        return Err(InvitationError::Credentials);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use nightjar_coordinator::operator::{CardSummary, Operator, PAIRING_CODE_VALID_MS};
 use nightjar_core::standing::CheckKind;
+use nightjar_protocol::invitation::check_market;
 use serde_json::json;
 
 use super::{print, print_json};
@@ -16,13 +17,14 @@ pub(crate) async fn pair(operator: &Operator, how: Pair, json: bool) -> anyhow::
         Some(address) => Some(address),
         None => operator.address().await?,
     };
-    let code = operator.pairing_code().await?;
-    let link = address.map(|market| code.link(&market)).transpose();
-    let (link, why_none) = match link {
-        Ok(link) => (link, None),
-        Err(error) if is_asked => return Err(error).context("no link was made with this --public-url"),
+    // Before the code is made: one that nobody sees would let somebody in for a while.
+    let (address, why_none) = match address.as_deref().map(check_market).transpose() {
+        Ok(_) => (address, None),
+        Err(error) if is_asked => return Err(error).context("no code was made for this --public-url"),
         Err(error) => (None, Some(error)),
     };
+    let code = operator.pairing_code().await?;
+    let link = address.map(|market| code.link(&market)).transpose()?;
     if json {
         print_json(&json!({ "pairing_code": code.code, "link": link, "expires_at": code.expires_at }))?;
         return Ok(ExitCode::SUCCESS);
