@@ -228,7 +228,8 @@ impl Books {
         }
     }
 
-    /// As a table for a spreadsheet: one line a job, amounts as decimal numbers.
+    /// As a table for a spreadsheet: one line a job and one for the market's checks, amounts as decimal numbers. Where no
+    /// job is left out, the lines add up to the total.
     #[must_use]
     pub fn csv(&self) -> String {
         let mut text =
@@ -248,6 +249,15 @@ impl Books {
                 .collect();
             text.push_str(&line.join(","));
             text.push_str("\r\n");
+        }
+        if self.checks.checks > 0 {
+            let CheckTakings { checks, electricity } = self.checks;
+            let [from, to] = [self.since, self.until].map(Timestamp::utc);
+            let (cost, left) = (decimal(electricity.micros), decimal(electricity.micros.saturating_neg()));
+            let (nothing, currency) = (decimal(0), electricity.currency.code());
+            text.push_str(&format!(
+                "\"\",\"{checks} checks of the market\",\"\",\"\",{from},{to},0,{nothing},{nothing},{cost},{left},{currency}\r\n"
+            ));
         }
         text
     }
@@ -338,6 +348,14 @@ mod tests {
         let electricity = Money::new(80, Currency::CNY);
         assert_eq!(books.checks, CheckTakings { checks: 2, electricity });
         assert_eq!((books.total.electricity, books.total.net.micros), (electricity, 3_599_920));
+        // They are one line of the table, and no job.
+        assert_eq!(
+            books.csv().lines().nth(1),
+            Some(
+                "\"\",\"2 checks of the market\",\"\",\"\",1970-01-01T00:00:00Z,1970-01-01T00:00:00Z,0,0.000000,0.000000,\
+                 0.000080,-0.000080,CNY"
+            )
+        );
         let of_cards: Vec<i64> = books.cards.iter().map(|card| card.takings.net.micros).collect();
         assert_eq!(of_cards, [3_600_000, -80]);
     }
