@@ -35,10 +35,8 @@ pub fn missing() -> Option<String> {
         return Some(format!("there is no {file}"));
     }
     let most = fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
-    most.trim().parse::<u32>().is_ok_and(|most| most > 0).then_some(()).map_or_else(
-        || Some(String::from("this kernel makes no user namespaces (user.max_user_namespaces)")),
-        |()| None,
-    )
+    let makes_some = most.trim().parse::<u32>().is_ok_and(|most| most > 0);
+    (!makes_some).then(|| String::from("this kernel makes no user namespaces (user.max_user_namespaces)"))
 }
 
 /// The two files, and a way to the Engine's data for whom its containers have for root.
