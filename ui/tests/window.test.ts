@@ -1,6 +1,6 @@
 import { fireEvent, render, screen, within } from "@testing-library/svelte";
 import { tick } from "svelte";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 
 import type { ViewModel } from "../src/bindings/ViewModel";
 import { type Backend, EnrolRefused, NotStarted, Refused } from "../src/lib/backend/backend";
@@ -46,6 +46,20 @@ test("the same in Chinese, from the language of the view", async () => {
   expect(text("stop-job")).toBe("结束当前任务");
   expect(document.documentElement.lang).toBe("zh-CN");
   expect(document.title).toBe("夜鹰 Nightjar");
+});
+
+test("a view that came with the page is drawn before any answer, and what comes later replaces it", async () => {
+  const view = recordedView();
+  const backend = new BrowserBackend(view) as Backend & BrowserBackend;
+  backend.first = () => view;
+  const asked: ((view: ViewModel) => void)[] = [];
+  backend.view = () => new Promise((resolve) => asked.push(resolve));
+  render(App, { board: new Board(backend) });
+  await tick();
+  expect(text("sentence")).toBe("Earning: a job is running.");
+  await vi.waitFor(() => expect(asked).toHaveLength(1));
+  asked.forEach((answer) => answer({ ...view, at: view.at + 1, sentence: "Waiting for a job." }));
+  await vi.waitFor(() => expect(text("sentence")).toBe("Waiting for a job."));
 });
 
 test("what a card does not report is said, and has no bar", async () => {

@@ -8,6 +8,11 @@ use tokio::process::Command;
 /// From the folder of the program that stays: beside it, as it is built, or where the package puts it.
 const FOLDERS: [&str; 2] = [".", "../libexec/nightjar"];
 
+/// Has WebKit draw with the processor: through the card it may hold memory that is lent and wake a card that sleeps, and the
+/// first page waits until all that is set up. Figures that change once a second need none of it.
+#[cfg(target_os = "linux")]
+const UNCOMPOSED: &str = "WEBKIT_DISABLE_COMPOSITING_MODE";
+
 /// The window's program as it was when the app started. An update may put another one in its place while the app runs, but
 /// both ends of the line between them must be of one build.
 pub struct Program {
@@ -37,15 +42,26 @@ impl Program {
     }
 
     /// To start it.
+    #[cfg(target_os = "linux")]
     pub fn command(&self) -> Command {
-        #[cfg(target_os = "linux")]
-        if self.is_replaced() {
+        let mut command = if self.is_replaced() {
             use std::os::fd::AsRawFd;
             let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
             // The desktop knows the window by this.
             command.arg0("nightjar-window");
-            return command;
+            command
+        } else {
+            Command::new(&self.path)
+        };
+        if std::env::var_os(UNCOMPOSED).is_none() {
+            command.env(UNCOMPOSED, "1");
         }
+        command
+    }
+
+    /// To start it.
+    #[cfg(not(target_os = "linux"))]
+    pub fn command(&self) -> Command {
         Command::new(&self.path)
     }
 

@@ -47,7 +47,10 @@ export class Board {
   /** A view that came while nobody looked. */
   #unseen: ViewModel | null = null;
 
-  constructor(private readonly backend: Backend) {}
+  constructor(private readonly backend: Backend) {
+    const first = backend.first?.();
+    if (first) this.#show(first);
+  }
 
   /** Draws the view now and after each change, until the returned function is called. */
   connect(): () => void {

@@ -118,14 +118,14 @@ async fn listen(app: &AppHandle) -> anyhow::Result<()> {
                 let first = host.shown.borrow().is_none();
                 host.shown.send_replace(Some(Ok(view.clone())));
                 if first {
-                    build(app, Texts::of(view.language).plain("ui-title"), is_wanted)?;
+                    build(app, Some(&view), is_wanted)?;
                 } else if let Err(error) = app.emit_to(LABEL, "view", &*view) {
                     tracing::warn!("the page was not told of a change: {error}");
                 }
             }
             ToWindow::Failed(failure) => {
                 host.shown.send_replace(Some(Err(failure)));
-                build(app, Texts::of(Language::English).plain("ui-title"), true)?;
+                build(app, None, true)?;
             }
             ToWindow::Prepare => is_wanted = false,
             ToWindow::Show => {
@@ -143,8 +143,13 @@ async fn listen(app: &AppHandle) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build(app: &AppHandle, title: String, is_wanted: bool) -> tauri::Result<()> {
+/// The page gets its first view with its scripts, since to ask for it is a way there and back before anything is drawn.
+fn build(app: &AppHandle, first: Option<&ViewModel>, is_wanted: bool) -> anyhow::Result<()> {
+    let language = first.map_or(Language::English, |view| view.language);
+    let title = Texts::of(language).plain("ui-title");
+    let script = format!("window.nightjarFirstView = {};", serde_json::to_string(&first)?);
     WebviewWindowBuilder::new(app, LABEL, WebviewUrl::default())
+        .initialization_script(script)
         .title(title)
         .visible(is_wanted)
         .inner_size(900.0, 660.0)
@@ -156,6 +161,6 @@ fn build(app: &AppHandle, title: String, is_wanted: bool) -> tauri::Result<()> {
                 tracing::debug!("the window's page is loaded");
             }
         })
-        .build()
-        .map(drop)
+        .build()?;
+    Ok(())
 }

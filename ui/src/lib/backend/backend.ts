@@ -35,6 +35,8 @@ export class Unanswered extends Error {}
 
 /** Everything that the window asks of the app. */
 export interface Backend {
+  /** A view that came with the page, to be drawn before any is asked for. */
+  first?(): ViewModel | null;
   /** @throws {NotStarted} */
   view(): Promise<ViewModel>;
   /** @throws {Refused} */

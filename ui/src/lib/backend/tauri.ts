@@ -17,8 +17,19 @@ function rejected<T>(error: unknown, wrap: (value: T) => Error): Error {
   return told ? wrap(error as T) : new Error(String(error));
 }
 
+declare global {
+  interface Window {
+    /** What the window's program gives to the page with its scripts. */
+    nightjarFirstView?: ViewModel | null;
+  }
+}
+
 /** The app around this window. */
 export class TauriBackend implements Backend {
+  first(): ViewModel | null {
+    return window.nightjarFirstView ?? null;
+  }
+
   async view(): Promise<ViewModel> {
     try {
       return await invoke<ViewModel>("view");
