@@ -120,6 +120,17 @@ impl AgentHandle {
         self.messages.send(Message::Images(answer)).map_err(|_| ending())?;
         let present = answered.await.map_err(|_| ending())?;
         let texts = Texts::of(self.view.borrow().language);
+        let gateway = self.workers.catalogue().gateway();
+        let first = ImageLine {
+            name: gateway.source.key.clone(),
+            title: texts.plain("image-gateway"),
+            size_mib: gateway.source.size_mib,
+            licence: gateway.licence.clone(),
+            task_kinds: Vec::new(),
+            is_present: present.contains(&gateway.source.key),
+            can_be_pulled: gateway.source.digest.is_some(),
+            is_needed: true,
+        };
         let lines = self.workers.catalogue().images().iter().map(|image| ImageLine {
             name: image.key(),
             title: texts.image_title(&image.key(), &image.title),
@@ -128,8 +139,9 @@ impl AgentHandle {
             task_kinds: image.task_kinds.clone(),
             is_present: present.contains(&image.key()),
             can_be_pulled: image.digest.is_some(),
+            is_needed: false,
         });
-        Ok(lines.collect())
+        Ok(std::iter::once(first).chain(lines).collect())
     }
 
     /// The last steps of every job's container, the newest first.

@@ -9,7 +9,7 @@ use nightjar_core::images::ImageSettings;
 use nightjar_core::lease::LeaseId;
 use nightjar_core::network::NetworkSettings;
 use nightjar_core::night::Account;
-use nightjar_core::policy::{BlockReason, OddContainer, Runtime};
+use nightjar_core::policy::{BlockReason, GatewayImage, OddContainer, Runtime};
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
 use nightjar_presence::{Attention, SleepGuard};
@@ -21,6 +21,7 @@ use nightjar_protocol::network::NetworkNow;
 use nightjar_protocol::relay::RelayInfo;
 use nightjar_protocol::text::Texts;
 use nightjar_protocol::view::{Earnings, Surroundings, ViewModel, view_model};
+use nightjar_worker::catalogue::GATEWAY;
 use nightjar_worker::{LoadWish, Work, WorkerReport, Workers};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -44,7 +45,7 @@ pub(crate) enum Message {
     Notice(Notice),
     /// What the doctor says, of these containers among other things, or of why nobody could look for them.
     Checks(Result<Vec<OddContainer>, String>, oneshot::Sender<Vec<Check>>),
-    /// The images that are here.
+    /// The images that are here, the gateway's among them.
     Images(oneshot::Sender<Vec<String>>),
     /// Images on their way here.
     Pulls(Arc<Vec<PullNow>>),
@@ -168,7 +169,10 @@ impl Owner {
             Message::Checks(odd, answer) => return drop(answer.send(self.checks(&odd))),
             Message::Images(answer) => {
                 let present = match &self.host.snapshot().runtime {
-                    Runtime::Ready { images, .. } => images.clone(),
+                    Runtime::Ready { images, engine, .. } => {
+                        let gateway = (engine.gateway == GatewayImage::Present).then(|| GATEWAY.to_owned());
+                        images.iter().cloned().chain(gateway).collect()
+                    }
                     _ => Vec::new(),
                 };
                 return drop(answer.send(present));
@@ -212,6 +216,7 @@ impl Owner {
         let now = self.clock.now();
         self.follow_zone(now);
         let chosen = matches!(input, Input::User(_));
+        let is_of_the_engine = matches!(input, Input::Runtime(_));
         for effect in self.host.handle(input, now) {
             self.perform(effect);
         }
@@ -232,6 +237,9 @@ impl Owner {
             *known = hold;
             differs
         });
+        if is_of_the_engine {
+            let _ = self.hands.pulls.send(PullOrder::Look);
+        }
         if !self.host.has_jobs() {
             // Heeded only when the PC is about to sleep.
             self.hands.sleep.release();

@@ -37,6 +37,8 @@ pub(crate) enum PullOrder {
         order: ImagesOrder,
         answer: oneshot::Sender<Result<PulledImages, String>>,
     },
+    /// The Engine has come, or has other images than before.
+    Look,
     /// A lease begins with this image.
     Used {
         name: String,
@@ -58,12 +60,14 @@ struct Failed {
     name: String,
     detail: String,
     again_at: Option<Instant>,
+    is_the_engines: bool,
 }
 
 /// What changes while it runs.
 struct State {
     orders: mpsc::UnboundedReceiver<PullOrder>,
     hold: watch::Receiver<Option<BlockReason>>,
+    chosen: watch::Receiver<ImageSettings>,
     /// For the puller: whether there is a reason to hold it.
     is_held: watch::Sender<bool>,
     failed: Vec<Failed>,
@@ -79,12 +83,15 @@ impl Pulls {
         let mut state = State {
             orders,
             hold: self.hold.clone(),
+            chosen: self.chosen.clone(),
             is_held: watch::Sender::new(true),
             failed: Vec::new(),
             board: Board { owner: self.owner.clone(), shown: None },
         };
         loop {
             state.take_hold();
+            let is_lent = state.chosen.borrow_and_update().lends();
+            self.puller.want_gateway(is_lent).await;
             let wishes = self.puller.wishes();
             let now = Instant::now();
             state.failed.retain(|one| wishes.contains(&one.name) && one.again_at.is_none_or(|at| at > now));
@@ -106,6 +113,7 @@ impl Pulls {
         let again_at = state.failed.iter().filter_map(|one| one.again_at).min();
         tokio::select! {
             order = state.orders.recv() => self.obey(order.ok_or(Ended)?, &mut state.failed).await,
+            changed = state.chosen.changed() => changed.map_err(|_| Ended)?,
             () = tokio::time::sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {}
         }
         Ok(())
@@ -148,6 +156,8 @@ impl Pulls {
 
     async fn obey(&self, order: PullOrder, failed: &mut Vec<Failed>) {
         match order {
+            // What failed for want of an Engine need not wait any longer.
+            PullOrder::Look => failed.retain(|one| !one.is_the_engines),
             PullOrder::Used { name, at } => self.puller.note_use(&name, at),
             PullOrder::Ask { order, answer } => {
                 let _ = answer.send(self.answer(order, failed).await.map_err(|error| error.to_string()));
@@ -171,8 +181,9 @@ impl Pulls {
             .await?
             .into_iter()
             .map(|found| {
-                let Held { name, size_bytes, last_used_at, in_use, .. } = found.held;
-                PulledImage { name, reference: found.reference, size_bytes, last_used_at, in_use }
+                let Held { name, size_bytes, last_used_at, in_use, is_needed, .. } = found.held;
+                let reference = found.reference;
+                PulledImage { name, reference, size_bytes, last_used_at, in_use, is_needed }
             })
             .collect();
         let used_bytes = images.iter().fold(0_u64, |sum, image| sum.saturating_add(image.size_bytes));
@@ -195,9 +206,10 @@ impl State {
 impl Failed {
     fn of(name: String, error: &PullError) -> Self {
         use nightjar_core::images::GiveUp;
-        let may_pass = matches!(error, PullError::Engine(_) | PullError::GiveUp(GiveUp::Unreachable { .. }));
+        let is_the_engines = matches!(error, PullError::Engine(_));
+        let may_pass = is_the_engines || matches!(error, PullError::GiveUp(GiveUp::Unreachable { .. }));
         let again_at = may_pass.then(|| Instant::now() + AGAIN);
-        Self { name, detail: error.to_string(), again_at }
+        Self { name, detail: error.to_string(), again_at, is_the_engines }
     }
 }
 

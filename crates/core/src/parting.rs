@@ -84,6 +84,8 @@ impl Cause {
             | R::MeteredNetwork
             | R::DiskLow { .. }
             | R::NoDocker { .. }
+            | R::GatewayComing
+            | R::NoGateway { .. }
             | R::UnsafeVersion { .. }
             | R::DriverTooOld { .. }
             | R::NoGpu { .. }

@@ -1,7 +1,7 @@
 //! What the doctor says of this PC: each thing that lending needs, whether it is there, and how to mend it.
 
 use nightjar_core::policy::{
-    BlockReason, MIN_DRIVER_MAJOR, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit,
+    BlockReason, GatewayImage, MIN_DRIVER_MAJOR, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit,
 };
 use nightjar_core::power::HelperStanding;
 use nightjar_core::settings::{Language, Settings};
@@ -301,6 +301,18 @@ impl Doctor<'_> {
 
     fn images(&self, runtime: &Runtime) -> Check {
         match runtime {
+            Runtime::Ready { engine, .. } if engine.gateway != GatewayImage::Present => {
+                match &engine.gateway {
+                    GatewayImage::Missing { reference } => {
+                        let reason = BlockReason::NoGateway { reference: reference.clone() };
+                        self.blocked("images", &reason)
+                    }
+                    _ => {
+                        let sentence = self.texts.reason(&BlockReason::GatewayComing, self.clock);
+                        self.check("images", CheckStanding::Warning, sentence)
+                    }
+                }
+            }
             Runtime::Ready { images, .. } if images.is_empty() => {
                 self.check("images", CheckStanding::Bad, self.texts.plain("check-images-none"))
             }
@@ -440,6 +452,7 @@ mod tests {
             is_unfiltered: true,
             has_other_runtime: true,
             toolkit: Toolkit::Missing,
+            gateway: GatewayImage::Present,
         };
         let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
         let snapshot = Snapshot { runtime, ..Snapshot::default() };
@@ -463,6 +476,28 @@ mod tests {
                     "{check:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn what_of_the_gateways_image_is_missing_is_told_before_anything_about_other_images() {
+        let said = |gateway, language| {
+            let engine = EngineFacts { gateway, ..EngineFacts::default() };
+            let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
+            let found = look(&Snapshot { runtime, ..Snapshot::default() }, language);
+            found.into_iter().find(|check| check.id == "images").unwrap()
+        };
+        for language in [Language::English, Language::SimplifiedChinese] {
+            let missing = said(GatewayImage::Missing { reference: "nightjar/gateway:x".into() }, language);
+            assert_eq!(missing.standing, CheckStanding::Bad);
+            for named in ["nightjar/gateway:x", "images/README.md", "NIGHTJAR_CATALOGUE"] {
+                assert!(missing.sentence.contains(named), "{missing:?}");
+            }
+            let coming = said(GatewayImage::Coming, language);
+            assert_eq!(coming.standing, CheckStanding::Warning, "{coming:?}");
+            let none = said(GatewayImage::Present, language);
+            assert_eq!(none.standing, CheckStanding::Bad);
+            assert!(none.sentence.contains("nightjar images pull"), "{none:?}");
         }
     }
 

@@ -22,6 +22,9 @@ pub struct PulledImage {
     pub last_used_at: Option<Timestamp>,
     /// A container is made of it, so it cannot go now.
     pub in_use: bool,
+    /// Every job needs it, so it never goes.
+    #[serde(default)]
+    pub is_needed: bool,
 }
 
 /// What lies here, and how much may.

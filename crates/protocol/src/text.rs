@@ -146,6 +146,8 @@ impl Texts {
                 self.with(key, &[("cap", traffic_gb(*cap_mib))])
             }
             R::NoDocker { detail } => self.with("reason-no-docker", &[("detail", detail.clone())]),
+            R::GatewayComing => self.plain("reason-gateway-coming"),
+            R::NoGateway { reference } => self.with("reason-no-gateway", &[("reference", reference.clone())]),
             R::UnsafeVersion { version } => self.with(
                 "reason-unsafe-version",
                 &[

@@ -125,6 +125,9 @@ pub struct ImageLine {
     pub is_present: bool,
     /// It can be fetched from a registry; otherwise it is made on the PC itself.
     pub can_be_pulled: bool,
+    /// Not lent itself: every job needs it, so it is fetched first and stays.
+    #[serde(default)]
+    pub is_needed: bool,
 }
 
 /// One step of a job's container. What goes on inside it is in no journal.

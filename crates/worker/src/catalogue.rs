@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use iroh_base::{PublicKey, Signature};
 use nightjar_core::images::TaskKind;
+use nightjar_core::policy::GatewayImage;
 use serde::Deserialize;
 
 const VERSION: u32 = 1;
@@ -15,6 +16,38 @@ const MOST_ARGUMENTS: usize = 16;
 const LONGEST_NAME: usize = 64;
 /// Of references, titles, descriptions, licences and arguments.
 const LONGEST_TEXT: usize = 512;
+
+/// The gateway's image among those that are pulled. No image that can be rented has a name without a flavour.
+pub const GATEWAY: &str = "gateway";
+
+/// An image as far as it is fetched and found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// E.g. `pytorch-cuda:full`, or [`GATEWAY`].
+    pub key: String,
+    /// As the Engine knows it.
+    pub reference: String,
+    /// `sha256:…`; only exactly that image is taken for this one. None where it is made on the machine itself.
+    pub digest: Option<String>,
+    pub size_mib: u64,
+}
+
+impl Source {
+    /// What a container of it is made from: the digest where there is one, so that a name that was moved is of no use.
+    #[must_use]
+    pub fn pinned_reference(&self) -> String {
+        match &self.digest {
+            Some(digest) => format!("{}@{digest}", repository(&self.reference)),
+            None => self.reference.clone(),
+        }
+    }
+
+    /// Given the names and ids of all that the Engine has, and by digest the ids of those that were pulled.
+    fn is_among(&self, names: &HashSet<&str>, pulled: &HashMap<String, String>) -> bool {
+        let id = self.digest.as_ref().and_then(|digest| pulled.get(digest));
+        names.contains(self.pinned_reference().as_str()) || id.is_some_and(|id| names.contains(id.as_str()))
+    }
+}
 
 /// One image that can be rented.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -60,12 +93,13 @@ impl Image {
         format!("{}:{}", self.name, self.flavour)
     }
 
-    /// What a container of it is made from: the digest where there is one, so that a name that was moved is of no use.
     #[must_use]
-    pub fn pinned_reference(&self) -> String {
-        match &self.digest {
-            Some(digest) => format!("{}@{digest}", repository(&self.reference)),
-            None => self.reference.clone(),
+    pub fn source(&self) -> Source {
+        Source {
+            key: self.key(),
+            reference: self.reference.clone(),
+            digest: self.digest.clone(),
+            size_mib: self.size_mib,
         }
     }
 
@@ -111,10 +145,30 @@ impl Image {
 #[serde(deny_unknown_fields)]
 struct Gateway {
     reference: String,
-    #[serde(rename = "licence")]
-    _licence: String,
-    #[serde(rename = "size_mib")]
-    _size_mib: u64,
+    /// Without one it is made on the machine itself.
+    digest: Option<String>,
+    licence: String,
+    size_mib: u64,
+}
+
+/// The image that every job runs behind.
+#[derive(Clone, Debug)]
+pub struct GatewayEntry {
+    pub source: Source,
+    pub licence: String,
+}
+
+impl Gateway {
+    fn checked(self) -> anyhow::Result<GatewayEntry> {
+        let Self { reference, digest, licence, size_mib } = self;
+        check_reference(&reference)?;
+        if let Some(digest) = &digest {
+            anyhow::ensure!(is_digest(digest), "the gateway: {digest} is no digest");
+        }
+        let fits = !licence.is_empty() && licence.len() <= LONGEST_TEXT;
+        anyhow::ensure!(fits, "the gateway: its licence is empty or too long");
+        Ok(GatewayEntry { source: Source { key: GATEWAY.to_owned(), reference, digest, size_mib }, licence })
+    }
 }
 
 #[derive(Deserialize)]
@@ -128,7 +182,7 @@ struct File {
 /// All images that can be rented, and the gateway's.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
-    gateway: String,
+    gateway: GatewayEntry,
     images: Vec<Image>,
 }
 
@@ -144,15 +198,24 @@ impl Catalogue {
         Self::parse(text)
     }
 
-    /// With the images of another catalogue, which names no gateway: `signature` is that of `text`, by `key`, both in
-    /// hexadecimal.
+    /// With the images of another catalogue: `signature` is that of `text`, by `key`, both in hexadecimal. It may say in
+    /// which registry the gateway lies as long as the program's own catalogue does not.
     ///
     /// # Errors
     /// When the signature is not right, what is wrong with the file, or which image is in both.
     pub fn with_own(mut self, text: &str, signature: &str, key: &str) -> anyhow::Result<Self> {
         check_signature(text, signature, key)?;
         let own = read(text)?;
-        anyhow::ensure!(own.gateway.is_none(), "the gateway is the program's own: take [gateway] out");
+        if let Some(gateway) = own.gateway {
+            let ours = &self.gateway.source;
+            anyhow::ensure!(ours.digest.is_none(), "the gateway is the program's own: take [gateway] out");
+            anyhow::ensure!(
+                gateway.digest.is_some(),
+                "a [gateway] of one's own needs a digest: the program's own, {}, is made on the PC already",
+                ours.reference
+            );
+            self.gateway = gateway.checked()?;
+        }
         self.images.extend(own.image);
         check_images(&self.images)?;
         Ok(self)
@@ -162,9 +225,8 @@ impl Catalogue {
     /// What is wrong with the file, and with which image.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let file = read(text)?;
-        let gateway = file.gateway.map(|gateway| gateway.reference);
-        let gateway = gateway.ok_or_else(|| anyhow::anyhow!("the catalogue names no gateway"))?;
-        check_reference(&gateway)?;
+        let gateway =
+            file.gateway.ok_or_else(|| anyhow::anyhow!("the catalogue names no gateway"))?.checked()?;
         check_images(&file.image)?;
         Ok(Self { gateway, images: file.image })
     }
@@ -180,26 +242,40 @@ impl Catalogue {
         self.images.iter().find(|image| image.key() == key)
     }
 
-    /// The gateway's image as the Engine knows it.
+    /// The image that every job runs behind.
     #[must_use]
-    pub fn gateway_reference(&self) -> &str {
+    pub fn gateway(&self) -> &GatewayEntry {
         &self.gateway
     }
 
-    /// Which images can be rented now, given the names (`name:tag`, `name@digest`) and ids of all that the Engine has, and
-    /// by digest the ids of those that were pulled. None without the gateway's.
+    /// What can be pulled under this name, or is made on the machine itself.
     #[must_use]
-    pub fn present_among(&self, names: &[String], pulled: &HashMap<String, String>) -> Vec<String> {
-        let names: HashSet<&str> = names.iter().map(String::as_str).collect();
-        if !names.contains(self.gateway.as_str()) {
-            return Vec::new();
+    pub fn source(&self, key: &str) -> Option<Source> {
+        if key == GATEWAY {
+            return Some(self.gateway.source.clone());
         }
-        let has = |image: &&Image| {
-            let id = image.digest.as_ref().and_then(|digest| pulled.get(digest));
-            names.contains(image.pinned_reference().as_str())
-                || id.is_some_and(|id| names.contains(id.as_str()))
-        };
-        self.images.iter().filter(has).map(Image::key).collect()
+        self.find(key).map(Image::source)
+    }
+
+    /// Which images can be rented now, given the names (`name:tag`, `name@digest`) and ids of all that the Engine has, and
+    /// by digest the ids of those that were pulled; and how the gateway's stands, without which none can.
+    #[must_use]
+    pub fn present_among(
+        &self,
+        names: &[String],
+        pulled: &HashMap<String, String>,
+    ) -> (Vec<String>, GatewayImage) {
+        let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let gateway = &self.gateway.source;
+        if !gateway.is_among(&names, pulled) {
+            let reference = gateway.reference.clone();
+            let is_in_registry = gateway.digest.is_some();
+            let standing =
+                if is_in_registry { GatewayImage::Coming } else { GatewayImage::Missing { reference } };
+            return (Vec::new(), standing);
+        }
+        let here = self.images.iter().filter(|image| image.source().is_among(&names, pulled));
+        (here.map(Image::key).collect(), GatewayImage::Present)
     }
 }
 
@@ -357,18 +433,43 @@ mod tests {
         let catalogue = with_digest();
         let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let none = HashMap::new();
+        let here =
+            |list: &[&str], pulled: &HashMap<String, String>| catalogue.present_among(&names(list), pulled).0;
         let lite = "nightjar/pytorch-cuda:lite";
-        assert!(catalogue.present_among(&names(&[lite]), &none).is_empty());
-        let gateway = catalogue.gateway_reference().to_owned();
-        assert_eq!(catalogue.present_among(&names(&[lite, &gateway]), &none), ["pytorch-cuda:lite"]);
-        assert!(catalogue.present_among(&names(&["nightjar/pytorch-cuda:full", &gateway]), &none).is_empty());
+        let gateway = catalogue.gateway().source.reference.clone();
+        let missing = GatewayImage::Missing { reference: gateway.clone() };
+        assert_eq!(catalogue.present_among(&names(&[lite]), &none), (vec![], missing));
+        let both = (names(&["pytorch-cuda:lite"]), GatewayImage::Present);
+        assert_eq!(catalogue.present_among(&names(&[lite, &gateway]), &none), both);
+        assert!(here(&["nightjar/pytorch-cuda:full", &gateway], &none).is_empty());
         let pinned = format!("nightjar/pytorch-cuda@sha256:{}", "a".repeat(64));
-        assert_eq!(catalogue.present_among(&names(&[&pinned, &gateway]), &none), ["pytorch-cuda:full"]);
+        assert_eq!(here(&[&pinned, &gateway], &none), ["pytorch-cuda:full"]);
         // One that was pulled has no name of its registry, but an id that was checked.
         let pulled = HashMap::from([(format!("sha256:{}", "a".repeat(64)), "sha256:1".to_owned())]);
-        assert!(catalogue.present_among(&names(&["sha256:2", &gateway]), &pulled).is_empty());
-        assert_eq!(catalogue.present_among(&names(&["sha256:1", &gateway]), &pulled), ["pytorch-cuda:full"]);
-        assert_eq!(catalogue.find("pytorch-cuda:full").unwrap().pinned_reference(), pinned);
+        assert!(here(&["sha256:2", &gateway], &pulled).is_empty());
+        assert_eq!(here(&["sha256:1", &gateway], &pulled), ["pytorch-cuda:full"]);
+        assert_eq!(catalogue.source("pytorch-cuda:full").unwrap().pinned_reference(), pinned);
+    }
+
+    #[test]
+    fn a_gateway_in_a_registry_counts_by_its_digest_alone() {
+        let digest = format!("sha256:{}", "c".repeat(64));
+        let entry = "reference = \"nightjar/gateway:dev\"";
+        let shipped = include_str!("../../../images/catalog.toml");
+        let text = shipped.replacen(entry, &format!("{entry}\ndigest = \"{digest}\""), 1);
+        let catalogue = Catalogue::parse(&text).unwrap();
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let lite = "nightjar/pytorch-cuda:lite";
+        let pulled = HashMap::from([(digest.clone(), "sha256:1".to_owned())]);
+        let moved = names(&[lite, "nightjar/gateway:dev"]);
+        assert_eq!(catalogue.present_among(&moved, &pulled), (vec![], GatewayImage::Coming));
+        let there = (names(&["pytorch-cuda:lite"]), GatewayImage::Present);
+        assert_eq!(catalogue.present_among(&names(&[lite, "sha256:1"]), &pulled), there);
+        let pinned = format!("nightjar/gateway@{digest}");
+        assert_eq!(catalogue.source(GATEWAY).unwrap().pinned_reference(), pinned);
+        assert_eq!(catalogue.present_among(&names(&[lite, &pinned]), &HashMap::new()), there);
+        let spoilt = text.replace(&digest, "sha256:12");
+        assert!(Catalogue::parse(&spoilt).unwrap_err().to_string().contains("no digest"));
     }
 
     #[test]
@@ -420,6 +521,20 @@ mod tests {
         for (signature, key, says) in [("", public.as_str(), "signature"), (&signature, "12", "key")] {
             assert!(with(&own, signature, key).unwrap_err().contains(says));
         }
+        let gateway = |digest: &str| {
+            let entry = "[gateway]\nreference = \"r.example/g:1\"\nlicence = \"MIT\"\nsize_mib = 200\n";
+            let text = format!("version = 1\nimage = []\n{entry}{digest}");
+            (hex_of(&key.sign(text.as_bytes()).to_bytes()), text)
+        };
+        let (signature, text) = gateway(&digest);
+        let with_gateway = with(&text, &signature, &public).unwrap();
+        let pinned = with_gateway.gateway().source.pinned_reference();
+        assert_eq!(pinned, format!("r.example/g@sha256:{}", "b".repeat(64)));
+        // Once the program says itself which one it is, nobody else does.
+        let again = with_gateway.with_own(&text, &signature, &public).unwrap_err().to_string();
+        assert!(again.contains("the program's own"), "{again}");
+        let (signature, text) = gateway("");
+        assert!(with(&text, &signature, &public).unwrap_err().contains("needs a digest"));
         let twice = format!("version = 1\n[[image]]{image}");
         let signature = hex_of(&key.sign(twice.as_bytes()).to_bytes());
         assert!(with(&twice, &signature, &public).unwrap_err().contains("twice"));

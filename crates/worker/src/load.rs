@@ -96,7 +96,7 @@ impl LoadTask {
     async fn create(&self, name: &str) -> Result<String, String> {
         let image = self.image()?;
         let mut body = spec::load(name, &self.config.host, self.wish.gpu_index, image, &self.config.seccomp);
-        body.image = Some(self.shelf.reference_of(image));
+        body.image = Some(self.shelf.reference_of(&image.source()));
         self.engine.create(name, body).await.map_err(|error| error.to_string())
     }
 

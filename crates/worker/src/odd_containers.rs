@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bollard::models::ContainerInspectResponse;
 use nightjar_core::policy::OddContainer;
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Image};
 use crate::engine::{Engine, EngineError, Standing};
 use crate::pull::Shelf;
 use crate::spec::{LABEL_HOST, LABEL_LEASE, LABEL_ROLE};
@@ -39,12 +39,10 @@ async fn image_ids(
     catalogue: &Catalogue,
     shelf: &Shelf,
 ) -> Result<HashSet<String>, EngineError> {
-    let mut references: Vec<String> =
-        catalogue.images().iter().map(|image| shelf.reference_of(image)).collect();
-    references.push(catalogue.gateway_reference().to_owned());
+    let gateway = std::iter::once(catalogue.gateway().source.clone());
     let mut ids = HashSet::new();
-    for reference in references {
-        ids.extend(engine.image(&reference).await?.map(|facts| facts.id));
+    for source in catalogue.images().iter().map(Image::source).chain(gateway) {
+        ids.extend(engine.image(&shelf.reference_of(&source)).await?.map(|facts| facts.id));
     }
     Ok(ids)
 }

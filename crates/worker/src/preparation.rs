@@ -91,9 +91,11 @@ impl Preparation<'_> {
         let info = self.engine.info().await?;
         let own_networks = tokio::task::spawn_blocking(own_networks::find).await.unwrap_or_default();
         let name_servers = own_networks::name_servers();
+        let gateway = self.shelf.reference_of(&self.config.catalogue.gateway().source);
         let around = Surroundings {
             host: &self.config.host,
             catalogue: &self.config.catalogue,
+            gateway: &gateway,
             egress: &self.config.egress,
             seccomp: &self.config.seccomp,
             root_seccomp: &self.config.root_seccomp,
@@ -104,7 +106,7 @@ impl Preparation<'_> {
             engine_root: remapped_root(&info),
         };
         let mut spec = WorkerSpec::new(self.terms, self.gpu_index, jupyter_token.clone(), &around)?;
-        spec.use_image(self.shelf.reference_of(&spec.image));
+        spec.use_image(self.shelf.reference_of(&spec.image.source()));
         let engine = self.engine.clone();
         let network = spec.network.clone();
         self.make(async move { engine.create_network(network).await }).await?;

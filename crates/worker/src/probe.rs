@@ -59,10 +59,11 @@ impl Probe<'_> {
         found.extend(
             tools.into_iter().filter(|tool| tool.component != Component::Wsl || backend == Backend::Wsl2),
         );
+        let (images, gateway) = self.config.catalogue.present_among(&names, &self.shelf.ids());
         Ok(Runtime::Ready {
             unsafe_versions: self.config.floors.findings(&found, backend),
-            images: self.config.catalogue.present_among(&names, &self.shelf.ids()),
-            engine: EngineFacts { toolkit: toolkit(&info, &search_path()), ..facts(&info) },
+            images,
+            engine: EngineFacts { toolkit: toolkit(&info, &search_path()), gateway, ..facts(&info) },
         })
     }
 
@@ -137,7 +138,7 @@ fn facts(info: &SystemInfo) -> EngineFacts {
             .default_runtime
             .as_deref()
             .is_some_and(|name| !USUAL_RUNTIMES.contains(&name)),
-        toolkit: Toolkit::Unknown,
+        ..EngineFacts::default()
     }
 }
 

@@ -130,6 +130,8 @@ pub(crate) struct WorkerSpec {
 pub(crate) struct Surroundings<'a> {
     pub host: &'a str,
     pub catalogue: &'a Catalogue,
+    /// The name by which the Engine knows the gateway's image.
+    pub gateway: &'a str,
     pub egress: &'a Egress,
     pub seccomp: &'a str,
     /// The same for a tenant who is root inside.
@@ -292,7 +294,7 @@ fn gateway(
     };
     let endpoints = HashMap::from([(names.network.clone(), EndpointSettings::default())]);
     ContainerCreateBody {
-        image: Some(around.catalogue.gateway_reference().to_owned()),
+        image: Some(around.gateway.to_owned()),
         // The worker shares it, and it is what the tenant's prompt shows.
         hostname: Some("nightjar".to_owned()),
         cmd: Some(vec!["gateway".to_owned()]),
@@ -339,7 +341,7 @@ fn worker(
         ..HostConfig::default()
     };
     ContainerCreateBody {
-        image: Some(image.pinned_reference()),
+        image: Some(image.source().pinned_reference()),
         user: Some(if root { ROOT } else { TENANT }.to_owned()),
         cmd: Some(vec!["worker".to_owned()]),
         working_dir: Some("/workspace".to_owned()),
@@ -379,7 +381,7 @@ pub(crate) fn load(
     };
     let labels = [(LABEL_HOST, host), (LABEL_LEASE, name), (LABEL_ROLE, ROLE_LOAD)];
     ContainerCreateBody {
-        image: Some(image.pinned_reference()),
+        image: Some(image.source().pinned_reference()),
         user: Some(TENANT.to_owned()),
         cmd: Some(vec!["load".to_owned()]),
         labels: Some(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),

@@ -24,9 +24,30 @@ pub struct Entry {
 /// # Errors
 /// When OpenSSL cannot be had or a file cannot be written.
 pub fn give(around: &mut Surroundings, entries: &[Entry]) -> anyhow::Result<()> {
+    give_listed(around, &entries.iter().map(listed).collect::<String>())
+}
+
+/// The same with the gateway, whose name is not listed.
+///
+/// # Errors
+/// As for [`give`].
+pub fn give_with_gateway(
+    around: &mut Surroundings,
+    gateway: &Entry,
+    entries: &[Entry],
+) -> anyhow::Result<()> {
+    let Entry { repository, digest, size_mib, .. } = gateway;
+    let gateway = format!(
+        "[gateway]\nreference = \"{repository}:test\"\ndigest = \"{digest}\"\nlicence = \"none\"\nsize_mib = \
+         {size_mib}\n"
+    );
+    give_listed(around, &entries.iter().map(listed).fold(gateway, |all, one| all + &one))
+}
+
+fn give_listed(around: &mut Surroundings, listed: &str) -> anyhow::Result<()> {
     std::fs::create_dir_all(&around.folder)?;
     let path = around.folder.join("own-catalogue.toml");
-    let key = write(&path, entries)?;
+    let key = write_listed(&path, listed)?;
     around.environment.push(("NIGHTJAR_CATALOGUE".into(), text(&path)));
     around.environment.push(("NIGHTJAR_CATALOGUE_KEY".into(), key));
     Ok(())
@@ -37,7 +58,10 @@ pub fn give(around: &mut Surroundings, entries: &[Entry]) -> anyhow::Result<()> 
 /// # Errors
 /// As for [`give`].
 pub fn write(path: &Path, entries: &[Entry]) -> anyhow::Result<String> {
-    let listed: String = entries.iter().map(listed).collect();
+    write_listed(path, &entries.iter().map(listed).collect::<String>())
+}
+
+fn write_listed(path: &Path, listed: &str) -> anyhow::Result<String> {
     std::fs::write(path, format!("version = 1\n{listed}"))?;
     sign(path)
 }

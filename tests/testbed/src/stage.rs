@@ -92,6 +92,19 @@ impl Stage {
         Ok(Self { market, desktop, engine, cards, folder })
     }
 
+    /// The same with an Engine that has no image at all in the place of its own.
+    ///
+    /// # Errors
+    /// When one of the Engines does not do as it should.
+    pub fn with_empty_engine(self) -> anyhow::Result<Self> {
+        let Self { market, desktop, engine, cards, folder } = self;
+        engine.stop()?;
+        let folder_of_its_own = folder.path().join("engine");
+        let path_first = cards.hook_folder();
+        let options = EngineOptions { folder: folder_of_its_own, path_first, ..EngineOptions::cached() };
+        Ok(Self { market, desktop, engine: Engine::start(options)?, cards, folder })
+    }
+
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -124,7 +137,11 @@ impl Stage {
         Ok((self.join(around, settings)?.0, helper))
     }
 
-    fn join(&self, around: Surroundings, settings: &Settings) -> anyhow::Result<(Host, Vec<String>)> {
+    /// As [`Stage::host`], in a place that was prepared.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn join(&self, around: Surroundings, settings: &Settings) -> anyhow::Result<(Host, Vec<String>)> {
         around.write_settings(settings)?;
         let host = Host::join(around, self.market.url(), &self.market.pairing_code()?)?;
         let accepted = self.accept_versions(&host.around, settings)?;

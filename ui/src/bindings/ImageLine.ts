@@ -20,4 +20,8 @@ task_kinds: Array<TaskKind>, is_present: boolean,
 /**
  * It can be fetched from a registry; otherwise it is made on the PC itself.
  */
-can_be_pulled: boolean, };
+can_be_pulled: boolean, 
+/**
+ * Not lent itself: every job needs it, so it is fetched first and stays.
+ */
+is_needed: boolean, };

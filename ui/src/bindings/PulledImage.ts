@@ -24,4 +24,8 @@ last_used_at: Timestamp | null,
 /**
  * A container is made of it, so it cannot go now.
  */
-in_use: boolean, };
+in_use: boolean, 
+/**
+ * Every job needs it, so it never goes.
+ */
+is_needed: boolean, };

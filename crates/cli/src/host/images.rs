@@ -69,8 +69,13 @@ async fn known(grip: &mut Grip) -> Result<Vec<ImageLine>, Failure> {
 fn words(pulled: &PulledImages, known: &[ImageLine], pulls: &[PullLine], zone: &TimeZone) -> String {
     let mut table = Table::new(&["IMAGE", "WHAT IT IS", "SIZE", "LAST USED", "NOW"]);
     for image in &pulled.images {
-        let used = image.last_used_at.map_or_else(|| "never".to_owned(), |at| spelled(at, zone));
-        let now = if image.in_use { "in use" } else { "idle" };
+        let never = if image.is_needed { "" } else { "never" };
+        let used = image.last_used_at.map_or_else(|| never.to_owned(), |at| spelled(at, zone));
+        let now = match (image.in_use, image.is_needed) {
+            (true, _) => "in use",
+            (false, true) => "needed for every job",
+            (false, false) => "idle",
+        };
         let title = known.iter().find(|line| line.name == image.name).map(|line| printable(&line.title));
         let size = spell_mib(image.size_bytes >> 20);
         table.row(vec![printable(&image.name), title.unwrap_or_default(), size, used, now.to_owned()]);
@@ -162,8 +167,18 @@ mod tests {
             size_bytes: 3 << 30,
             last_used_at: Some(Timestamp(0)),
             in_use: true,
+            is_needed: false,
         };
-        let pulled = PulledImages { images: vec![image], used_bytes: 3 << 30, quota_bytes: 60 << 30 };
+        let gateway = PulledImage {
+            name: "gateway".into(),
+            size_bytes: 180 << 20,
+            last_used_at: None,
+            in_use: false,
+            is_needed: true,
+            ..image.clone()
+        };
+        let pulled =
+            PulledImages { images: vec![gateway, image], used_bytes: 3 << 30, quota_bytes: 60 << 30 };
         let line = ImageLine {
             name: "a:b".into(),
             title: "表格数据处理".into(),
@@ -172,6 +187,7 @@ mod tests {
             task_kinds: Vec::new(),
             is_present: true,
             can_be_pulled: true,
+            is_needed: false,
         };
         insta::assert_snapshot!("images", words(&pulled, &[line], &[], &TimeZone::UTC));
     }

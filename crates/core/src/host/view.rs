@@ -242,6 +242,7 @@ impl BlockReason {
                 | Self::DiskLow { .. }
                 | Self::DataCapReached { .. }
                 | Self::NoDocker { .. }
+                | Self::NoGateway { .. }
                 | Self::UnsafeVersion { .. }
                 | Self::DriverTooOld { .. }
                 | Self::NoGpu { .. }

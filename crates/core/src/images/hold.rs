@@ -31,6 +31,8 @@ pub fn holds_pulls(reason: &BlockReason) -> bool {
         | R::CoolingDown { .. }
         | R::TemperatureUnknown { .. }
         | R::TooHotForGood { .. }
+        | R::GatewayComing
+        | R::NoGateway { .. }
         | R::UnsafeVersion { .. }
         | R::DriverTooOld { .. }
         | R::NoGpu { .. }

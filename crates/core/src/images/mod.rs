@@ -58,6 +58,12 @@ impl ImageSettings {
         self.quota_gib.saturating_mul(1 << 30)
     }
 
+    /// Whether any work at all is agreed to.
+    #[must_use]
+    pub fn lends(&self) -> bool {
+        !self.consents.is_empty()
+    }
+
     /// Whether an image that is good for these kinds of work may be offered.
     #[must_use]
     pub fn allows(&self, kinds: &[TaskKind]) -> bool {

@@ -12,9 +12,15 @@ pub struct Held {
     pub pulled_at: Timestamp,
     /// A container is made of it.
     pub in_use: bool,
+    /// Every job needs it: it makes room for nothing.
+    pub is_needed: bool,
 }
 
 impl Held {
+    fn stays(&self) -> bool {
+        self.in_use || self.is_needed
+    }
+
     fn touched_at(&self) -> Timestamp {
         self.last_used_at.map_or(self.pulled_at, |used| used.max(self.pulled_at))
     }
@@ -29,12 +35,12 @@ impl Held {
 pub struct OverQuota {
     pub needed_mib: u64,
     pub quota_mib: u64,
-    /// By images that containers are made of.
+    /// By images that stay.
     pub used_mib: u64,
 }
 
 /// Names of the images that go, the one that was used longest ago first, so that `wanted` with its `needed_bytes` fits.
-/// None of them is in use, and `wanted` is never among them.
+/// None of them is in use or needed by every job, and `wanted` is never among them.
 ///
 /// # Errors
 /// When it would not fit even then; nothing needs to go in that case.
@@ -48,16 +54,16 @@ pub fn evictions(
     let sum = |images: &mut dyn Iterator<Item = &Held>| {
         images.fold(0_u64, |sum, image| sum.saturating_add(image.size_bytes))
     };
-    let in_use = sum(&mut others.iter().copied().filter(|image| image.in_use));
-    if in_use.saturating_add(needed_bytes) > quota_bytes {
+    let staying = sum(&mut others.iter().copied().filter(|image| image.stays()));
+    if staying.saturating_add(needed_bytes) > quota_bytes {
         return Err(OverQuota {
             needed_mib: needed_bytes >> 20,
             quota_mib: quota_bytes >> 20,
-            used_mib: in_use >> 20,
+            used_mib: staying >> 20,
         });
     }
     let mut used = sum(&mut others.iter().copied());
-    let mut idle: Vec<&Held> = others.into_iter().filter(|image| !image.in_use).collect();
+    let mut idle: Vec<&Held> = others.into_iter().filter(|image| !image.stays()).collect();
     idle.sort_by(|one, two| (one.touched_at(), &one.name).cmp(&(two.touched_at(), &two.name)));
     let mut gone = Vec::new();
     for image in idle {
@@ -83,7 +89,16 @@ mod tests {
             last_used_at: used.map(Timestamp),
             pulled_at: Timestamp(10),
             in_use,
+            is_needed: false,
         }
+    }
+
+    #[test]
+    fn what_every_job_needs_makes_room_for_nothing_however_long_it_was_not_used() {
+        let needed = Held { is_needed: true, ..held("gateway", 30, None, false) };
+        let images = [needed, held("a", 40, Some(30), false)];
+        assert_eq!(evictions(&images, "b", 50, 100), Ok(vec!["a".to_owned()]));
+        assert!(evictions(&images, "b", 80, 100).is_err());
     }
 
     #[test]

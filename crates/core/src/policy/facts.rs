@@ -44,7 +44,7 @@ pub enum Runtime {
 }
 
 /// What of an Engine is worth a word, and stands in nobody's way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(default)]
 pub struct EngineFacts {
     /// Who reaches a port of this PC commands the Engine, which is as much as being root here.
@@ -60,6 +60,20 @@ pub struct EngineFacts {
     pub has_other_runtime: bool,
     /// What hands a card to a container.
     pub toolkit: Toolkit,
+    pub gateway: GatewayImage,
+}
+
+/// The image that every job runs behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum GatewayImage {
+    /// It is in the Engine, or nobody looked.
+    #[default]
+    Present,
+    /// It is not, and is fetched from a registry.
+    Coming,
+    /// It is not, and lies in no registry: it has to be made under this name.
+    Missing { reference: String },
 }
 
 /// NVIDIA's container toolkit: without it the Engine refuses to start whatever asks for a card.

@@ -6,7 +6,9 @@ mod reason;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{EngineFacts, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit, UnsafeVersion};
+pub use facts::{
+    EngineFacts, GatewayImage, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit, UnsafeVersion,
+};
 pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};
 
@@ -209,7 +211,14 @@ fn fitness(snapshot: &Snapshot, settings: &Settings, card: Option<&GpuReading>, 
     match &snapshot.runtime {
         Runtime::Unknown => found.add(BlockReason::NoDocker { detail: String::new() }),
         Runtime::Missing { detail } => found.add(BlockReason::NoDocker { detail: detail.clone() }),
-        Runtime::Ready { unsafe_versions, .. } => {
+        Runtime::Ready { unsafe_versions, engine, .. } => {
+            match &engine.gateway {
+                GatewayImage::Present => {}
+                GatewayImage::Coming => found.add(BlockReason::GatewayComing),
+                GatewayImage::Missing { reference } => {
+                    found.add(BlockReason::NoGateway { reference: reference.clone() });
+                }
+            }
             for version in unsafe_versions.iter().filter(|v| !settings.accepted_versions.contains(&v.key())) {
                 found.add(BlockReason::UnsafeVersion { version: version.clone() });
             }

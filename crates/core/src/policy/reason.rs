@@ -93,6 +93,12 @@ pub enum BlockReason {
     NoDocker {
         detail: String,
     },
+    /// The image that every job runs behind is being fetched.
+    GatewayComing,
+    /// It is not here, and lies in no registry.
+    NoGateway {
+        reference: String,
+    },
     UnsafeVersion {
         version: UnsafeVersion,
     },
@@ -161,6 +167,8 @@ impl BlockReason {
             | Self::AfterLastJob { .. }
             | Self::DiskLow { .. }
             | Self::DataCapReached { stops: false, .. }
+            | Self::GatewayComing
+            | Self::NoGateway { .. }
             | Self::UnsafeVersion { .. } => Impact::HoldNew,
             Self::UserHere { .. }
             | Self::PresenceUnknown { .. }

@@ -50,6 +50,25 @@ fn an_idle_pc_earns_and_all_reasons_are_told_at_once() {
 }
 
 #[test]
+fn without_the_gateways_image_no_job_begins_and_none_ends() {
+    let (mut snapshot, card) = idle_pc();
+    for (gateway, wanted) in [
+        (GatewayImage::Coming, BlockReason::GatewayComing),
+        (
+            GatewayImage::Missing { reference: "g:1".into() },
+            BlockReason::NoGateway { reference: "g:1".into() },
+        ),
+    ] {
+        let engine = EngineFacts { gateway, ..EngineFacts::default() };
+        snapshot.runtime = Runtime::Ready { unsafe_versions: vec![], images: vec![], engine };
+        let said = verdict(&snapshot, Some(&card));
+        assert_eq!(said.impact(GiveBack::Instant), Some(Impact::HoldNew));
+        assert_eq!(said, Verdict::Blocked { reasons: vec![wanted.clone()], next_change: None });
+        assert!(!crate::images::holds_pulls(&wanted), "it would never come");
+    }
+}
+
+#[test]
 fn an_accepted_version_no_longer_blocks() {
     let (mut snapshot, card) = idle_pc();
     let version = UnsafeVersion {

@@ -62,6 +62,8 @@ fn reasons() -> Vec<BlockReason> {
         BlockReason::DataCapReached { cap_mib: 512_000, stops: false, until: at },
         BlockReason::DataCapReached { cap_mib: 512_000, stops: true, until: at },
         BlockReason::NoDocker { detail: text.clone() },
+        BlockReason::GatewayComing,
+        BlockReason::NoGateway { reference: text.clone() },
         BlockReason::UnsafeVersion {
             version: UnsafeVersion {
                 component: "runc".into(),

@@ -5,7 +5,7 @@ use bollard::models::SystemInfo;
 use serde_json::{Value, json};
 
 use super::registry::Description;
-use crate::catalogue::Image;
+use crate::catalogue::Source;
 use crate::engine::ImageFacts;
 
 /// Names of images that are not all here begin so.
@@ -13,18 +13,22 @@ pub(super) const COMING: &str = "nightjar.local/coming:";
 /// Fewer bytes are not worth a call of their own.
 const LEAST_AHEAD_BYTES: u64 = 4 << 20;
 
-fn short_digest(image: &Image) -> String {
+fn short_digest(image: &Source) -> String {
     let digest = image.digest.as_deref().unwrap_or_default().trim_start_matches("sha256:");
     digest.chars().take(16).collect()
 }
 
 /// Its name in the Engine, which nobody else gives.
-pub(super) fn local_tag(image: &Image) -> String {
-    format!("nightjar.local/{}:{}-{}", image.name, image.flavour, short_digest(image))
+pub(super) fn local_tag(image: &Source) -> String {
+    let digest = short_digest(image);
+    match image.key.split_once(':') {
+        Some((name, flavour)) => format!("nightjar.local/{name}:{flavour}-{digest}"),
+        None => format!("nightjar.local/{}:{digest}", image.key),
+    }
 }
 
 /// What the names of an image's lower layers begin with.
-pub(super) fn coming_prefix(image: &Image) -> String {
+pub(super) fn coming_prefix(image: &Source) -> String {
     format!("{COMING}{}-", short_digest(image))
 }
 

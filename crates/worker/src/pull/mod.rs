@@ -31,7 +31,7 @@ use nightjar_core::images::{GiveUp, Held, evictions};
 use nightjar_core::time::Timestamp;
 use tokio::sync::watch;
 
-use crate::catalogue::{Catalogue, Image};
+use crate::catalogue::{Catalogue, GATEWAY, Source};
 use crate::engine::{Engine, EngineError};
 use blobs::Blobs;
 pub use pace::Pace;
@@ -63,6 +63,8 @@ pub enum PullError {
     Unknown { name: String },
     #[error("{name} was not pulled from a registry, so there is nothing to remove")]
     NotPulled { name: String },
+    #[error("{name} is needed by every job, so it stays; it takes {size_mib} MiB")]
+    Needed { name: String, size_mib: u64 },
     #[error("{name} is in use by a container; it can be removed when the job is over")]
     InUse { name: String },
     #[error(transparent)]
@@ -130,7 +132,7 @@ impl Puller {
     /// # Errors
     /// When the catalogue has it not, or it lies in no registry.
     pub fn wish(&self, name: &str) -> Result<(), PullError> {
-        Registry::of(self.image(name)?).map_err(|trouble| given_up(trouble, name))?;
+        Registry::of(&self.source(name)?).map_err(|trouble| given_up(trouble, name))?;
         self.shelf.wish(name);
         Ok(())
     }
@@ -140,8 +142,23 @@ impl Puller {
         self.shelf.note_use(name, at);
     }
 
-    fn image(&self, name: &str) -> Result<&Image, PullError> {
-        self.catalogue.find(name).ok_or_else(|| PullError::Unknown { name: name.to_owned() })
+    /// Wishes for the gateway's image before any other where it lies in a registry and the Engine lacks it: without it
+    /// no job can run, so `is_lent`, the owner's agreement to any work at all, is agreement to it. An Engine that does not
+    /// answer changes nothing.
+    pub async fn want_gateway(&self, is_lent: bool) {
+        let gateway = &self.catalogue.gateway().source;
+        if gateway.digest.is_none() || !is_lent {
+            return self.shelf.drop_wish(GATEWAY);
+        }
+        match self.engine.image(&self.shelf.reference_of(gateway)).await {
+            Ok(Some(_)) => self.shelf.drop_wish(GATEWAY),
+            Ok(None) => self.shelf.wish_first(GATEWAY),
+            Err(error) => tracing::debug!("whether the gateway's image is there is not known: {error}"),
+        }
+    }
+
+    fn source(&self, name: &str) -> Result<Source, PullError> {
+        self.catalogue.source(name).ok_or_else(|| PullError::Unknown { name: name.to_owned() })
     }
 
     /// What was pulled and is in the Engine.
@@ -156,6 +173,7 @@ impl Puller {
             list.push(OnShelf {
                 held: Held {
                     in_use: used.contains(&known.image_id),
+                    is_needed: known.name == GATEWAY,
                     name: known.name,
                     size_bytes: facts.size_bytes,
                     last_used_at: known.last_used_at,
@@ -170,8 +188,12 @@ impl Puller {
     /// Removes an image that was pulled, with what was fetched of it so far.
     ///
     /// # Errors
-    /// When it is in use, was not pulled, or the Engine does not answer.
+    /// When it is in use, every job needs it, it was not pulled, or the Engine does not answer.
     pub async fn free(&self, name: &str) -> Result<(), PullError> {
+        if name == GATEWAY {
+            let size_mib = self.catalogue.gateway().source.size_mib;
+            return Err(PullError::Needed { name: name.to_owned(), size_mib });
+        }
         let was_wished = self.wishes().iter().any(|wish| wish == name);
         self.shelf.drop_wish(name);
         let Some(known) = self.shelf.pulled().into_iter().find(|known| known.name == name) else {
@@ -216,7 +238,7 @@ impl Puller {
         hold: watch::Receiver<bool>,
         told: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), PullError> {
-        let image = self.image(wanted.name)?.clone();
+        let image = self.source(wanted.name)?;
         let folder = self.folder.clone().ok_or(PullError::NoFolder)?;
         let unusable = |error: std::io::Error| PullError::Disk {
             folder: folder.join("blobs"),
@@ -236,10 +258,10 @@ impl Puller {
     }
 
     /// Makes room, if it can be made.
-    async fn make_room(&self, image: &Image, quota_bytes: u64, is_trial: bool) -> Result<(), PullError> {
+    async fn make_room(&self, image: &Source, quota_bytes: u64, is_trial: bool) -> Result<(), PullError> {
         let held: Vec<Held> = self.list().await?.into_iter().map(|found| found.held).collect();
         let needed_bytes = image.size_mib.saturating_mul(1 << 20);
-        let gone = evictions(&held, &image.key(), needed_bytes, quota_bytes)?;
+        let gone = evictions(&held, &image.key, needed_bytes, quota_bytes)?;
         for name in gone.iter().filter(|_| !is_trial) {
             tracing::info!(image = name, "an image that was used longest ago makes room for another");
             self.free(name).await?;

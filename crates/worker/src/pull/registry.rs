@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 
-use crate::catalogue::Image;
+use crate::catalogue::Source;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// Nothing at all for so long is a connection that broke without saying so.
@@ -71,9 +71,9 @@ pub(super) struct Registry {
 impl Registry {
     /// # Errors
     /// When the image has no digest, or its reference names no registry that can be asked.
-    pub fn of(image: &Image) -> Result<Self, Trouble> {
+    pub fn of(image: &Source) -> Result<Self, Trouble> {
         let digest = image.digest.clone().ok_or_else(|| {
-            Trouble::Refused(format!("{} is made on the PC itself and lies in no registry", image.key()))
+            Trouble::Refused(format!("{} is made on the PC itself and lies in no registry", image.key))
         })?;
         let reference: Reference = image
             .pinned_reference()

@@ -10,7 +10,7 @@ use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::catalogue::Image;
+use crate::catalogue::Source;
 
 const LARGEST_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -97,6 +97,16 @@ impl Shelf {
         });
     }
 
+    /// The same before all others.
+    pub fn wish_first(&self, name: &str) {
+        self.change(|content| {
+            if content.wishes.first().is_none_or(|first| first != name) {
+                content.wishes.retain(|known| known != name);
+                content.wishes.insert(0, name.to_owned());
+            }
+        });
+    }
+
     /// It is here, or no longer wished for.
     pub fn drop_wish(&self, name: &str) {
         self.change(|content| content.wishes.retain(|known| known != name));
@@ -134,7 +144,7 @@ impl Shelf {
     }
 
     /// What a container of an image is made from: exactly what was checked, where it was pulled.
-    pub fn reference_of(&self, image: &Image) -> String {
+    pub fn reference_of(&self, image: &Source) -> String {
         let id = image.digest.as_ref().and_then(|digest| self.ids().remove(digest));
         id.unwrap_or_else(|| image.pinned_reference())
     }
@@ -171,6 +181,10 @@ mod tests {
         shelf.wish("a:b");
         shelf.wish("a:b");
         shelf.wish("c:d");
+        shelf.wish_first("gateway");
+        shelf.wish("gateway");
+        assert_eq!(shelf.wishes(), ["gateway", "a:b", "c:d"]);
+        shelf.drop_wish("gateway");
         let pulled = Pulled {
             name: "a:b".into(),
             reference: "r".into(),

@@ -15,7 +15,7 @@ use super::blobs::Blobs;
 use super::fetch::{End, Fetch, News, changes};
 use super::registry::{Description, Registry, Trouble, digest_of};
 use super::{Progress, PullError, PullStep, Pulled, Puller, Wanted, layers};
-use crate::catalogue::Image;
+use crate::catalogue::Source;
 use crate::engine::EngineError;
 
 /// How often is told how far it is.
@@ -39,7 +39,7 @@ impl<E: Into<PullError>> From<E> for Stop {
 
 pub(super) struct Task<'a> {
     puller: &'a Puller,
-    image: Image,
+    image: Source,
     registry: Arc<Registry>,
     blobs: Blobs,
     pull: Pull,
@@ -68,7 +68,7 @@ struct Described {
 impl<'a> Task<'a> {
     pub fn new(
         puller: &'a Puller,
-        image: Image,
+        image: Source,
         registry: Registry,
         blobs: Blobs,
         hold: watch::Receiver<bool>,
@@ -180,13 +180,13 @@ impl<'a> Task<'a> {
         let now = self.now();
         match trouble {
             Trouble::Cut(detail) => {
-                tracing::debug!(image = self.image.key(), "a pull was cut: {detail}");
+                tracing::debug!(image = self.image.key, "a pull was cut: {detail}");
                 self.pull.cut(asked, &detail, now);
                 self.tell(PullStep::Retrying { detail });
             }
             Trouble::Corrupt { digest } => {
                 tracing::warn!(
-                    image = self.image.key(),
+                    image = self.image.key,
                     digest,
                     "arrived with another content; asked for anew"
                 );
@@ -254,7 +254,7 @@ impl<'a> Task<'a> {
             Ok(upto) => upto,
             Err(detail) => {
                 // All of it together may still work; if not, that says why.
-                tracing::warn!(image = self.image.key(), "its layers are not taken one by one: {detail}");
+                tracing::warn!(image = self.image.key, "its layers are not taken one by one: {detail}");
                 described.is_ahead = false;
                 return Ok(());
             }
@@ -308,7 +308,7 @@ impl<'a> Task<'a> {
             return Err(refused("the Engine made another image of it than its digest names"));
         };
         self.puller.shelf.put(Pulled {
-            name: self.image.key(),
+            name: self.image.key.clone(),
             reference: self.image.pinned_reference(),
             digest: self.image.digest.clone().unwrap_or_default(),
             image_id: facts.id,

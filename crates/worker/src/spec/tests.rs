@@ -32,6 +32,7 @@ fn spec(terms: &LeaseTerms, settings: &Settings) -> Result<WorkerSpec, UnusableT
     let around = Surroundings {
         host: "default",
         catalogue: &catalogue,
+        gateway: &catalogue.gateway().source.reference,
         egress: &egress,
         seccomp: "{\"defaultAction\":\"SCMP_ACT_ERRNO\"}",
         root_seccomp: "{\"defaultAction\":\"SCMP_ACT_LOG\"}",

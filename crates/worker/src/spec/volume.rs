@@ -149,7 +149,7 @@ fn disk(terms: &LeaseTerms, around: &Surroundings<'_>, store: Mount) -> Containe
         ..apart()
     };
     ContainerCreateBody {
-        image: Some(around.catalogue.gateway_reference().to_owned()),
+        image: Some(around.gateway.to_owned()),
         cmd: Some(vec!["disk".to_owned()]),
         labels: Some(labels(around.host, terms, ROLE_DISK)),
         host_config: Some(host_config),
@@ -163,7 +163,7 @@ fn holder(terms: &LeaseTerms, image: &Image, around: &Surroundings<'_>, disk: Mo
     let host_config =
         HostConfig { security_opt: Some(security.to_vec()), mounts: Some(vec![disk]), ..apart() };
     ContainerCreateBody {
-        image: Some(image.pinned_reference()),
+        image: Some(image.source().pinned_reference()),
         user: Some(if terms.root_inside { ROOT } else { TENANT }.to_owned()),
         cmd: Some(vec!["volume".to_owned()]),
         labels: Some(labels(around.host, terms, ROLE_HOLDER)),

@@ -445,9 +445,9 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
       return {
         reply: "images",
         data: [
-          { name: "pytorch-cuda:full", title: texts.say("image-pytorch-cuda-full"), size_mib: 7_700, licence: "BSD-3-Clause", task_kinds: ["interactive", "training"], is_present: true, can_be_pulled: true },
-          { name: "llm-inference:full", title: texts.say("image-llm-inference-full"), size_mib: 2_900, licence: "MIT", task_kinds: ["inference"], is_present: false, can_be_pulled: true },
-          { name: "pytorch-cuda:lite", title: texts.say("image-pytorch-cuda-lite"), size_mib: 540, licence: "BSD-3-Clause", task_kinds: ["interactive"], is_present: true, can_be_pulled: false },
+          { name: "pytorch-cuda:full", title: texts.say("image-pytorch-cuda-full"), size_mib: 7_700, licence: "BSD-3-Clause", task_kinds: ["interactive", "training"], is_present: true, can_be_pulled: true, is_needed: false },
+          { name: "llm-inference:full", title: texts.say("image-llm-inference-full"), size_mib: 2_900, licence: "MIT", task_kinds: ["inference"], is_present: false, can_be_pulled: true, is_needed: false },
+          { name: "pytorch-cuda:lite", title: texts.say("image-pytorch-cuda-lite"), size_mib: 540, licence: "BSD-3-Clause", task_kinds: ["interactive"], is_present: true, can_be_pulled: false, is_needed: false },
         ],
       };
     }
@@ -484,6 +484,7 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
               size_bytes: 8_100_000_000,
               last_used_at: AT - 86_400_000,
               in_use: false,
+              is_needed: false,
             },
           ],
           used_bytes: 8_100_000_000,
