@@ -69,7 +69,7 @@ fn a_games_ping_stays_within_five_milliseconds_of_the_idle_line() {
         println!("{way:?}: {added:+.2} ms (without: {harm:+.0} ms), {:.0} % used", pings.used_percent);
         assert!(harm > 25.0, "{way:?}: without the automatic only +{harm:.1} ms");
         assert!(added <= 5.0, "{way:?}: +{added:.1} ms");
-        // Mostly 65 to 75; 44 was seen while this machine built other things.
-        assert!(pings.used_percent > 36.0, "{way:?}: only {:.0} % of the line were used", pings.used_percent);
+        // 80 to 95 on a quiet machine.
+        assert!(pings.used_percent > 50.0, "{way:?}: only {:.0} % of the line were used", pings.used_percent);
     }
 }

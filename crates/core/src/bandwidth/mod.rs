@@ -12,7 +12,7 @@
 //! | a cut multiplies the shaped rate | a cut multiplies the most that was really carried in the last second or two | the rate may stand far above what the line bears; from there several cuts are needed while a game suffers. A single sample may lie in a moment in which the senders paused |
 //! | each bloat counts alike | one that a single cut ends moves what is known of the line by three tenths, one that outlives it in full | the connections of a download pause together every ten seconds (BBR looks for its shortest round trip) and come back in one burst, which no rate of ours prevents; taken for the line, one such held it at 38 % |
 //! | after 300 ms a cut may follow a cut | only while the wait does not become shorter | a queue drains for longer than that, and was paid for several times |
-//! | grows by the same steps up to the maximum | remembers where bloat came, waits below that for 20 s (4 s after one that a cut ended), then feels its way by 0.5 % a second | at +4 % a step the line is full again in a second; this is a queue of some milliseconds for a blink of every half minute |
+//! | grows by the same steps up to the maximum | remembers where bloat came, waits a tenth below that for 30 s, then feels its way by a quarter of a percent a second | at +4 % a step the line is full again in a second; this is a queue of some milliseconds for a blink of each minute, and a tenth is what the senders' bursts need |
 //! | both directions have their own delay, or are cut together | the directions that carry load are cut; where none does, both | only round trips are measured; a cut that costs nothing makes room for whoever fills the line |
 //! | the baseline rises by 0.001 a sample, always | it rises while the line is idle or our rates lie at the floor | under our own load a rising baseline would take our queue for the line |
 //! | returns to a base rate that the user sets | rests at half of what the line last bore | nobody in a home knows that number |
@@ -56,14 +56,13 @@ const PEAK_MS: u64 = 1_000;
 /// Between two steps up.
 const STEP_MS: u64 = 200;
 /// Up to here of where bloat came the rate grows fast.
-const NEAR: f64 = 0.95;
-/// How long it stays there, and after a bloat that a single cut ended.
-const HOLD_MS: u64 = 20_000;
-const HOLD_LONE_MS: u64 = 4_000;
+const NEAR: f64 = 0.9;
+/// How long it stays there.
+const HOLD_MS: u64 = 30_000;
 /// Steps: where nothing is known, below the last bloat, around it, and beyond it.
 const STEP_UNKNOWN: f64 = 1.04;
 const STEP_BELOW: f64 = 1.02;
-const STEP_FEEL: f64 = 1.001;
+const STEP_FEEL: f64 = 1.0005;
 const STEP_BEYOND: f64 = 1.01;
 /// The line bears so much more than it did: what was known of it is old.
 const BEYOND: f64 = 1.08;
@@ -107,7 +106,6 @@ struct Way {
     /// What was carried when bloat came.
     bore: Option<f64>,
     cut_at: Option<Timestamp>,
-    hold_ms: u64,
     loaded_at: Timestamp,
 }
 
@@ -122,7 +120,6 @@ impl Way {
             peaks_since: now,
             bore: None,
             cut_at: None,
-            hold_ms: HOLD_MS,
             loaded_at: now,
         }
     }
@@ -173,7 +170,6 @@ impl Way {
                 Some(bore) if carried < bore => bore + LONE * (carried - bore),
                 _ => carried,
             });
-            self.hold_ms = if outlives { HOLD_MS } else { HOLD_LONE_MS };
             self.set(carried * factor);
         } else {
             self.set(self.kbit * factor);
@@ -189,7 +185,7 @@ impl Way {
         let step = match self.bore {
             None => STEP_UNKNOWN,
             Some(bore) if self.kbit < bore * NEAR => STEP_BELOW,
-            Some(_) if since_cut < self.hold_ms => return Mood::Holding,
+            Some(_) if since_cut < HOLD_MS => return Mood::Holding,
             Some(bore) if self.kbit < bore * BEYOND => STEP_FEEL,
             Some(_) => STEP_BEYOND,
         };
