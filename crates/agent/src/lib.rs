@@ -18,6 +18,7 @@ mod helper;
 mod history;
 mod identity;
 mod journal;
+mod line_check;
 mod look_back;
 pub mod loopback;
 mod metrics;

@@ -27,6 +27,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock};
 use crate::gate::Gate;
+use crate::line_check::LineOrder;
 use crate::power::PowerOrder;
 use crate::pulls::PullOrder;
 use crate::scribe::Writing;
@@ -93,6 +94,7 @@ pub(crate) struct Hands {
     pub pull_hold: watch::Sender<Option<BlockReason>>,
     pub pulls: mpsc::UnboundedSender<PullOrder>,
     pub coordinator: watch::Sender<Option<String>>,
+    pub line: mpsc::UnboundedSender<LineOrder>,
     pub power: mpsc::UnboundedSender<PowerOrder>,
     /// Back to the owner itself. Weak: the owner ends when nobody else can reach it.
     pub own: mpsc::WeakUnboundedSender<Message>,
@@ -265,6 +267,8 @@ impl Owner {
             Effect::RestorePowerLimit { gpu } => drop(hands.power.send(PowerOrder::Restore { gpu })),
             Effect::StartLoad { gpu, kind, image } => self.start_load(gpu, Work::Steady(kind), image),
             Effect::StartCheck { gpu, nonce, image } => self.start_load(gpu, Work::Check(nonce), image),
+            Effect::CheckLine { ticket } => drop(hands.line.send(LineOrder::Check { ticket })),
+            Effect::StopLineCheck => drop(hands.line.send(LineOrder::Stop)),
             Effect::StopLoad { gpu } => hands.workers.stop_load(&gpu),
             Effect::Prepare { terms } => {
                 let gpu_index = self.host.gpu_index(&terms.gpu);

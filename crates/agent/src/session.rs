@@ -122,7 +122,7 @@ impl Session {
     }
 
     async fn open(&self, url: &str) -> anyhow::Result<Socket> {
-        let address = session_address(url)?;
+        let address = address(url, "/v1/hosts/session")?;
         let bounds = WebSocketConfig::default()
             .max_message_size(Some(MAX_FRAME_BYTES))
             .max_frame_size(Some(MAX_FRAME_BYTES));
@@ -157,6 +157,8 @@ impl Session {
             ToHost::Account(account) => self.tell(MarketInput::Account(account)),
             ToHost::Waiting { cards } => self.tell(MarketInput::Waiting { cards }),
             ToHost::Demand { cards } => self.tell(MarketInput::Demand { cards }),
+            ToHost::CheckLine { ticket } => self.tell(MarketInput::CheckLine { ticket }),
+            ToHost::Line(figures) => self.tell(MarketInput::Line(figures)),
             ToHost::Check { gpu, nonce, within_ms } => {
                 self.tell(MarketInput::Check { gpu, nonce, within_ms });
             }
@@ -199,13 +201,13 @@ async fn moved(coordinator: &mut watch::Receiver<Option<String>>) {
     }
 }
 
-/// `http://host:port` → `ws://host:port/v1/hosts/session`.
-fn session_address(url: &str) -> anyhow::Result<String> {
+/// `http://host:port` → `ws://host:port/v1/hosts/session`, say.
+pub(crate) fn address(url: &str, path: &str) -> anyhow::Result<String> {
     let base = url.trim_end_matches('/');
     if let Some(rest) = base.strip_prefix("http://") {
-        Ok(format!("ws://{rest}/v1/hosts/session"))
+        Ok(format!("ws://{rest}{path}"))
     } else if let Some(rest) = base.strip_prefix("https://") {
-        Ok(format!("wss://{rest}/v1/hosts/session"))
+        Ok(format!("wss://{rest}{path}"))
     } else {
         bail!("the market's address must begin with https:// (or http:// on this PC), not \"{url}\"")
     }

@@ -29,6 +29,7 @@ use crate::handle::{AgentHandle, Ending};
 use crate::helper::Helper;
 use crate::history::{self, Past};
 use crate::journal::Journal;
+use crate::line_check::{LineChecks, LinePaces};
 use crate::network::Network;
 use crate::owner::{Hands, LinkOrder, Message, Owner};
 use crate::papers::LastReport;
@@ -178,6 +179,8 @@ impl Parts {
         let (images, images_inbox) = watch::channel(self.settings.images.clone());
         let (pull_hold, hold_inbox) = watch::channel(host.pull_hold(self.clock.now()));
         let (pulls, pull_orders) = mpsc::unbounded_channel();
+        let (line, line_orders) = mpsc::unbounded_channel();
+        let line_paces = Arc::new(LinePaces::default());
         let (past, past_inbox) = mpsc::unbounded_channel();
         let (watched, watched_inbox) = watch::channel(Watched::of(&self.settings));
         let (coordinator, coordinator_inbox) = watch::channel(self.coordinator.clone());
@@ -210,6 +213,7 @@ impl Parts {
                 pull_hold,
                 pulls: pulls.clone(),
                 coordinator,
+                line,
                 power,
                 own: messages.downgrade(),
             },
@@ -249,10 +253,17 @@ impl Parts {
             data_dir: self.config.data_dir.clone(),
             chosen: network_inbox,
             coordinator: coordinator_inbox.clone(),
+            line: line_paces.clone(),
             owner: messages.clone(),
             stop: no_network.clone(),
         };
         let networking = tokio::spawn(network.run());
+        let lines = LineChecks {
+            coordinator: coordinator_inbox.clone(),
+            paces: line_paces,
+            pulling: self.workers.puller().pace().active(),
+            owner: messages.clone(),
+        };
         let pulling = Pulls {
             puller: self.workers.puller().clone(),
             clock: self.clock.clone(),
@@ -296,6 +307,7 @@ impl Parts {
             tokio::spawn(volumes.run(leases_changed)),
             metering,
             pulling,
+            tokio::spawn(lines.run(line_orders)),
             signs,
             tokio::spawn(sensors::disk(self.config.data_dir, disk_rate, messages.clone())),
             self.workers.watch(move |runtime| {

@@ -18,6 +18,7 @@ mod bounds;
 mod changes;
 mod clock;
 mod http;
+mod line;
 mod market;
 pub mod operator;
 mod registry;

@@ -1,12 +1,14 @@
 //! Which hosts are connected to this process, and what they offer while they are.
 
 mod checks;
+mod lines;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nightjar_core::demand::DemandFigures;
 use nightjar_core::gpu::GpuUuid;
+use nightjar_core::line_check::LineFigures;
 use nightjar_core::market::{CardOffer, WaitReason};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::host_session::ToHost;
@@ -27,6 +29,7 @@ pub(crate) struct Registry {
 struct Sessions {
     last_id: u64,
     by_host: HashMap<String, Entry>,
+    line_turn: Option<lines::Turn>,
 }
 
 #[derive(Debug)]
@@ -44,6 +47,10 @@ struct Entry {
     demand: Vec<(GpuUuid, DemandFigures)>,
     /// Of the cards on offer.
     checks: HashMap<GpuUuid, checks::CardCheck>,
+    /// When its line is measured next; `None` until that is drawn.
+    line_at: Option<Timestamp>,
+    /// What was measured of it.
+    line: Option<LineFigures>,
 }
 
 /// A session's own end of its entry.
@@ -81,6 +88,8 @@ impl Registry {
             told: Vec::new(),
             demand: Vec::new(),
             checks: HashMap::new(),
+            line_at: None,
+            line: None,
         };
         if let Some(older) = sessions.by_host.insert(host_id.to_owned(), entry) {
             older.end.cancel();

@@ -75,6 +75,9 @@ pub(crate) async fn serve(mut socket: WebSocket, market: Arc<Market>) {
     let seat = market.registry.enter(&host.id, &market.closing);
     let session = seat.id;
     tracing::info!(host_id = host.id, session, "host connected");
+    if let Err(error) = market.tell_line(&host.id).await {
+        tracing::warn!(host_id = host.id, "what is known of its line could not be read: {error}");
+    }
     let ended = converse(&mut socket, &market, &host, seat, opened_at).await;
     market.registry.leave(&host.id, session);
     if let Err(error) = note_heard(&market, &host.id).await {

@@ -16,6 +16,7 @@ pub mod host;
 pub mod images;
 pub mod lease;
 pub mod ledger;
+pub mod line_check;
 pub mod market;
 pub mod meter;
 pub mod money;

@@ -175,20 +175,21 @@ pub fn seed(nonce: &Nonce, gpu: &GpuUuid) -> u64 {
     seed
 }
 
+/// SplitMix64: the next word of a stream that its seed alone decides.
+pub(crate) fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut word = *state;
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
 /// Two matrices, row by row.
 #[must_use]
 pub fn matrices(seed: u64) -> [Vec<f32>; 2] {
     let mut state = seed;
-    // SplitMix64.
-    let mut next = move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    };
     let mut small = || {
-        let number = i16::try_from(next() % (2 * LARGEST + 1)).unwrap_or_default();
+        let number = i16::try_from(split_mix(&mut state) % (2 * LARGEST + 1)).unwrap_or_default();
         f32::from(number) - 8.0
     };
     [(); 2].map(|()| (0..SIZE * SIZE).map(|_| small()).collect())

@@ -8,6 +8,7 @@ use nightjar_core::demand::DemandFigures;
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseTerms};
+use nightjar_core::line_check::LineFigures;
 use nightjar_core::market::{HostAccount, WaitReason};
 use nightjar_core::meter::UsageRecord;
 use nightjar_core::proof::Nonce;
@@ -17,7 +18,7 @@ use crate::error::ErrorCode;
 use crate::relay::RelayInfo;
 
 /// Version of this session. A coordinator speaks with hosts of the same version only, and says so otherwise.
-pub const HOST_SESSION_VERSION: u32 = 6;
+pub const HOST_SESSION_VERSION: u32 = 7;
 
 /// A frame longer than this ends the session.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -86,6 +87,12 @@ pub enum ToHost {
     Demand {
         cards: Vec<(GpuUuid, DemandFigures)>,
     },
+    /// The line is to be measured, over a connection of its own: see [`crate::line_session`]. Who cannot now does nothing.
+    CheckLine {
+        ticket: String,
+    },
+    /// What was last measured of the line; replaces what was said before.
+    Line(LineFigures),
     /// A card on offer is to prove itself while no job is there: a [`Report::Checked`] is expected in this time. An offer
     /// of a lease on the same card, which brings a question of its own, takes this one back, and so does the end of the
     /// session.

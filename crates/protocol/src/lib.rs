@@ -3,6 +3,7 @@
 //! | module | between |
 //! | --- | --- |
 //! | [`host_session`] | host and coordinator (WebSocket) |
+//! | [`line_session`] | host and coordinator, while the line between them is measured (WebSocket) |
 //! | [`market_api`] | renter and coordinator (HTTP) |
 //! | [`control`] | front ends and a running host (local socket) |
 //! | [`guest`] | agent and process 1 of a container (its standard input and output) |
@@ -24,6 +25,7 @@ pub mod helper;
 pub mod host_session;
 pub mod images;
 pub mod invitation;
+pub mod line_session;
 pub mod local_time;
 pub mod market_api;
 pub mod network;

@@ -5,6 +5,7 @@
 //! | `GET /v1/about` | → [`About`] |
 //! | `POST /v1/hosts/enrol` | [`Enrol`] → [`Enrolled`] |
 //! | `GET /v1/hosts/session` | WebSocket, see [`crate::host_session`] |
+//! | `GET /v1/hosts/line` | WebSocket, see [`crate::line_session`] |
 //! | `GET /v1/account` | → [`Account`] |
 //! | `GET /v1/offers` (query: fields of [`OfferQuery`]) | → [`Offers`] |
 //! | `GET /v1/volumes` | → [`RenterVolumes`] |
@@ -19,6 +20,7 @@
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseState, WorkerAccess};
 use nightjar_core::ledger::Leg;
+use nightjar_core::line_check::LineFigures;
 use nightjar_core::market::{AfterInterruption, CardOffer, Requirements};
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::parting::Cause;
@@ -109,6 +111,9 @@ pub struct OfferedCard {
     pub host_id: String,
     pub region: String,
     pub card: CardOffer,
+    /// Of the host's line, as the market measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<LineFigures>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +218,9 @@ pub struct Lease {
     /// What may be kept on this host, and how long.
     #[serde(default)]
     pub volume: VolumeTerms,
+    /// Of the host's line, as the market measured it while the host waited for a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<LineFigures>,
     /// Once the worker is ready.
     pub access: Option<WorkerAccess>,
     pub relay: Option<RelayInfo>,

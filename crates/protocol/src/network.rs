@@ -2,6 +2,7 @@
 
 use nightjar_core::bandwidth::Mood;
 use nightjar_core::host::HostView;
+use nightjar_core::line_check::LineFigures;
 use nightjar_core::network::{CapLevel, Night, Rates};
 use nightjar_core::settings::EgressMode;
 use nightjar_core::time::Timestamp;
@@ -76,6 +77,8 @@ pub struct NetworkNote {
     pub sentence: String,
     /// What the automatic does; `None` while it is off.
     pub automatic_sentence: Option<String>,
+    /// How fast the line is, as the market measured it; `None` where it did not.
+    pub measured: Option<String>,
 }
 
 /// `20 Mbit/s`, `512 kbit/s`, `1.5 Gbit/s`.
@@ -133,7 +136,19 @@ pub(crate) fn network_note(
         cap: cap_note(host, texts),
         sentence: texts.with(key, &values),
         automatic_sentence: settings.automatic.then(|| automatic(now, in_force, texts)),
+        measured: host.network.measured.map(|figures| measured(&figures, texts, clock)),
     }
+}
+
+fn measured(figures: &LineFigures, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> String {
+    let key = if figures.is_at_limit() { "network-measured-at-limit" } else { "network-measured" };
+    let values = [
+        ("up", spell_kbit(figures.up_kbit)),
+        ("down", spell_kbit(figures.down_kbit)),
+        ("ms", format!("{}.{}", figures.rtt_us / 1_000, figures.rtt_us % 1_000 / 100)),
+        ("time", clock(figures.at)),
+    ];
+    texts.with(key, &values)
 }
 
 fn automatic(now: &NetworkNow, in_force: Rates, texts: &Texts) -> String {

@@ -34,4 +34,8 @@ sentence: string,
 /**
  * What the automatic does; `None` while it is off.
  */
-automatic_sentence: string | null, };
+automatic_sentence: string | null, 
+/**
+ * How fast the line is, as the market measured it; `None` where it did not.
+ */
+measured: string | null, };

@@ -6,6 +6,7 @@
 //! a share of their own, which their puller keeps to.
 
 mod automatic;
+mod line;
 mod near;
 mod probe;
 mod pulls;
@@ -27,10 +28,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use automatic::Automatic;
+use line::LineShare;
 use pulls::PullShare;
 use store::Store;
 
 use crate::clock::{self, Clock};
+use crate::line_check::LinePaces;
 use crate::owner::Message;
 
 /// How often rates are thought over while a gateway stands, and how often anybody is told.
@@ -51,6 +54,7 @@ pub(crate) struct Network {
     pub data_dir: PathBuf,
     pub chosen: watch::Receiver<NetworkSettings>,
     pub coordinator: watch::Receiver<Option<String>>,
+    pub line: Arc<LinePaces>,
     pub owner: mpsc::UnboundedSender<Message>,
     /// Ends it, with the last count on the disk.
     pub stop: CancellationToken,
@@ -58,13 +62,15 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) async fn run(self) {
-        let Self { workers, clock, data_dir, mut chosen, coordinator, owner, stop } = self;
+        let Self { workers, clock, data_dir, mut chosen, coordinator, line, owner, stop } = self;
         let mut gateways = workers.traffic();
         let share = PullShare::new(workers.puller().pace().clone());
         let mut pulling = share.active();
+        let line = LineShare::new(line);
+        let mut measuring = line.active();
         let (mut store, used) = Store::open(&data_dir);
         let settings = *chosen.borrow_and_update();
-        let mut shaper = Shaper::new(workers, clock, owner, settings, used, share);
+        let mut shaper = Shaper::new(workers, clock, owner, settings, used, share, line);
         let mut step_at = Instant::now();
         loop {
             tokio::select! {
@@ -76,6 +82,7 @@ impl Network {
                 },
                 () = shaper.heed() => {}
                 changed = pulling.changed() => if changed.is_err() { break },
+                changed = measuring.changed() => if changed.is_err() { break },
                 changed = gateways.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep_until(step_at) => {}
             }
@@ -95,6 +102,7 @@ struct Shaper {
     settings: NetworkSettings,
     used: DataUse,
     pulls: PullShare,
+    line: LineShare,
     month: Option<Month>,
     automatic: Option<Automatic>,
     /// When the automatic failed, and why.
@@ -121,8 +129,10 @@ impl Shaper {
         settings: NetworkSettings,
         mut used: DataUse,
         pulls: PullShare,
+        line: LineShare,
     ) -> Self {
         pulls.begin(&mut used);
+        line.begin(&mut used);
         Self {
             workers,
             clock,
@@ -130,6 +140,7 @@ impl Shaper {
             settings,
             used,
             pulls,
+            line,
             month: None,
             automatic: None,
             no_probe: None,
@@ -205,6 +216,8 @@ impl Shaper {
             None => standing.limits,
         };
         self.tell_gateways(gateways, &carried, total);
+        // It begins only while nothing else is on the line, and has all of it then.
+        self.line.set(total);
         let is_busy = self.is_busy(gateways);
         self.tell_owner(total, is_busy.then_some(sum), now);
         if is_busy {
@@ -229,7 +242,9 @@ impl Shaper {
             self.used.forget(gone);
         }
         self.pulls.count(&mut self.used);
-        self.used.tidy(|lease| gateways.contains_key(lease) || pulls::is_pulls(lease));
+        self.line.count(&mut self.used);
+        let is_ours = |lease: &LeaseId| pulls::is_pulls(lease) || line::is_line(lease);
+        self.used.tidy(|lease| gateways.contains_key(lease) || is_ours(lease));
     }
 
     fn tell_gateways(&mut self, gateways: &Gateways, carried: &[Rates], total: Rates) {

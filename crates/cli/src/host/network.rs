@@ -129,7 +129,7 @@ fn present(note: &NetworkNote, zone: &TimeZone) -> String {
             let _ = write!(text, "\nanew       {}", spelled(at, zone));
         }
     }
-    if let Some(sentence) = &note.automatic_sentence {
+    for sentence in note.automatic_sentence.iter().chain(&note.measured) {
         let _ = write!(text, "\n{sentence}");
     }
     text

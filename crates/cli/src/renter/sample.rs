@@ -2,10 +2,18 @@
 
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseState, WorkerAccess};
+use nightjar_core::line_check::LineFigures;
 use nightjar_core::market::AfterInterruption;
 use nightjar_core::money::{Currency, Money};
+use nightjar_core::network::Rates;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::market_api::Lease;
+
+/// What a market measured of a line whose owner allows 20 Mbit/s up.
+pub(crate) fn line(down_kbit: u32, up_kbit: u32) -> LineFigures {
+    let limits = Rates { up_kbit: 20_000, down_kbit: 2_000_000 };
+    LineFigures { at: Timestamp(30_000), down_kbit, up_kbit, rtt_us: 12_340, limits }
+}
 
 pub(crate) fn lease(name: &str, state: LeaseState) -> Lease {
     let reachable = state.is_reachable();
@@ -31,6 +39,7 @@ pub(crate) fn lease(name: &str, state: LeaseState) -> Lease {
         continued_by: None,
         waits: None,
         volume: Default::default(),
+        line: Some(line(940_000, 20_000)),
         access: reachable.then(|| WorkerAccess {
             ssh_host_key: "ssh-ed25519 AAAAC3Nza".into(),
             jupyter_token: "secret".into(),

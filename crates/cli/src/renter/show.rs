@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 
 use nightjar_core::ledger::Account as BookAccount;
+use nightjar_core::line_check::LineFigures;
 use nightjar_core::money::Money;
 use nightjar_core::settings::EgressMode;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::market_api::{Account, Lease, OfferedCard, RenterVolume, Statement};
+use nightjar_protocol::network::spell_kbit;
 use nightjar_protocol::text::Texts;
 use serde_json::Value;
 
@@ -35,7 +37,8 @@ pub fn state(lease: &Lease, texts: &Texts) -> String {
 
 #[must_use]
 pub fn offers(offers: &[OfferedCard]) -> String {
-    let mut table = Table::new(&["CARD", "VRAM", "PRICE/H", "REGION", "DRIVER", "NETWORK", "ROOT", "IMAGES"]);
+    let mut table =
+        Table::new(&["CARD", "VRAM", "PRICE/H", "REGION", "DRIVER", "DOWN/UP", "NETWORK", "ROOT", "IMAGES"]);
     for offer in offers {
         let card = &offer.card;
         table.row(vec![
@@ -44,12 +47,23 @@ pub fn offers(offers: &[OfferedCard]) -> String {
             card.price_per_hour.to_string(),
             offer.region.clone(),
             card.driver.clone(),
+            offer.line.map_or_else(|| "-".to_owned(), |line| both(&line, "/")),
             egress(card.egress).to_owned(),
             if card.root_inside { "inside" } else { "no" }.to_owned(),
             card.images.join(" "),
         ]);
     }
     table.to_string()
+}
+
+/// The slower of what the owner allows and what the line does, as the market measured it.
+fn both(line: &LineFigures, between: &str) -> String {
+    let (down, up) = (spell_kbit(line.down_kbit), spell_kbit(line.up_kbit));
+    // One unit is enough where both have the same.
+    match (down.split_once(' '), up.split_once(' ')) {
+        (Some((number, of_down)), Some((_, of_up))) if of_down == of_up => format!("{number}{between}{up}"),
+        _ => format!("{down}{between}{up}"),
+    }
 }
 
 fn egress(mode: EgressMode) -> &'static str {
@@ -88,6 +102,12 @@ pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String, texts: &Texts) 
         let memory =
             format!("{} GiB/s over {}", proof.memory_mib_per_s / 1_024, spell_mib(proof.vram_checked_mib));
         add("Measured", format!("{teraflops}, memory {memory}, volume {} MiB/s", proof.disk_write_mib_per_s));
+    }
+    if let Some(line) = &lease.line {
+        let why = if line.is_at_limit() { ", the owner's limit" } else { "" };
+        let ms = format!("{}.{}", line.rtt_us / 1_000, line.rtt_us % 1_000 / 100);
+        let found = format!("{} down/up{why}, {ms} ms to the market ({})", both(line, "/"), clock(line.at));
+        add("Line", found);
     }
     add("Image", lease.image.clone());
     if let Some(model) = &lease.serve_model {
@@ -203,6 +223,7 @@ mod tests {
         let card = |model: &str, vram_mib, price| OfferedCard {
             host_id: "h1".into(),
             region: "cn-east".into(),
+            line: (price > 1_000_000).then(|| sample::line(940_000, 38_400)),
             card: CardOffer {
                 gpu: nightjar_core::gpu::GpuUuid("GPU-1".into()),
                 model: model.into(),
@@ -229,6 +250,12 @@ mod tests {
         ];
         let texts = Texts::of(Language::English);
         insta::assert_snapshot!(format!("{}\n\n{}", leases(&all, texts), lease(&all[0], &clock, texts)));
+    }
+
+    #[test]
+    fn both_rates_are_told_in_one_unit_where_they_have_the_same() {
+        assert_eq!(both(&sample::line(94_000, 38_400), "/"), "94/38.4 Mbit/s");
+        assert_eq!(both(&sample::line(1_000_000, 512), "/"), "1 Gbit/s/512 kbit/s");
     }
 
     #[test]

@@ -118,6 +118,8 @@ async fn serve(address: String, key: SecretKey, worker: Worker, held: Arc<Mutex<
             | ToHost::Heartbeat
             | ToHost::Waiting { .. }
             | ToHost::Demand { .. }
+            | ToHost::CheckLine { .. }
+            | ToHost::Line(_)
             | ToHost::Account(_) => Vec::new(),
         };
         for answer in answers {

@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use nightjar_coordinator::operator::{CardSummary, Operator, PAIRING_CODE_VALID_MS};
+use nightjar_core::line_check::LineFigures;
 use nightjar_core::standing::CheckKind;
 use nightjar_protocol::invitation::check_market;
+use nightjar_protocol::network::spell_kbit;
 use serde_json::json;
 
 use super::{print, print_json};
@@ -90,13 +92,20 @@ pub(crate) async fn host(operator: &Operator, what: Host, json: bool) -> anyhow:
                 .map(|host| {
                     let (balance, paid) = (host.balance.to_string(), host.paid_out.to_string());
                     let cards: String = host.cards.iter().map(card).collect();
-                    format!("{:<38} {balance:>20} and {paid:>20} paid out\n{cards}", host.host)
+                    let line = host.line.as_ref().map(line).unwrap_or_default();
+                    format!("{:<38} {balance:>20} and {paid:>20} paid out\n{line}{cards}", host.host)
                 })
                 .collect();
             print(&lines)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn line(figures: &LineFigures) -> String {
+    let why = if figures.is_at_limit() { ", the owner's limit" } else { "" };
+    let (down, up) = (spell_kbit(figures.down_kbit), spell_kbit(figures.up_kbit));
+    format!("  {:<42} {down} down, {up} up{why}, measured at {}\n", "its line", figures.at.utc())
 }
 
 fn card(card: &CardSummary) -> String {

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use nightjar_protocol::error::ErrorCode;
 use nightjar_protocol::host_session::{MAX_FRAME_BYTES, enrol_signing_bytes};
+use nightjar_protocol::line_session::MAX_LINE_FRAME_BYTES;
 use nightjar_protocol::market_api::{
     About, Account, Enrol, Enrolled, Lease, Leases, MAX_BODY_BYTES, MAX_WAIT_MS, OfferQuery, Offers,
     RentRequest, RenterVolumes, Statement,
@@ -25,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::market::{Failure, Market, Wait, lease_id};
 use crate::store::hosts::{self, CodeUse};
-use crate::{bounds, secret, session};
+use crate::{bounds, line, secret, session};
 use answer::{Answer, Body, Fields};
 use caller::{Caller, Callers};
 
@@ -33,6 +34,8 @@ use caller::{Caller, Callers};
 const MOST_REQUESTS: usize = 1_024;
 /// Hosts that are connected to this process at a time.
 const MOST_SESSIONS: usize = 8_192;
+/// Connections over which a line is measured, or that say so: one at a time has a ticket.
+const MOST_LINES: usize = 16;
 /// Longest pairing code that is looked at, in bytes.
 const MAX_CODE_BYTES: usize = 128;
 
@@ -43,6 +46,7 @@ pub(crate) struct Shared {
     callers: Arc<Callers>,
     requests: Arc<Semaphore>,
     session_slots: Arc<Semaphore>,
+    line_slots: Arc<Semaphore>,
     /// Sessions outlive the request that opened them.
     sessions: TaskTracker,
 }
@@ -54,6 +58,7 @@ impl Shared {
             callers: Arc::default(),
             requests: Arc::new(Semaphore::new(MOST_REQUESTS)),
             session_slots: Arc::new(Semaphore::new(MOST_SESSIONS)),
+            line_slots: Arc::new(Semaphore::new(MOST_LINES)),
             sessions,
         }
     }
@@ -64,6 +69,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/about", get(about))
         .route("/v1/hosts/enrol", post(enrol))
         .route("/v1/hosts/session", get(open_session))
+        .route("/v1/hosts/line", get(open_line))
         .route("/v1/account", get(account))
         .route("/v1/offers", get(offers))
         .route("/v1/volumes", get(volumes))
@@ -213,5 +219,26 @@ async fn open_session(
     Ok(bounded.on_upgrade(move |socket| async move {
         let _slot = slot;
         sessions.track_future(session::serve(socket, market)).await;
+    }))
+}
+
+async fn open_line(
+    State(shared): State<Shared>,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Result<Response, Failure> {
+    let upgrade = upgrade.map_err(|_| {
+        let detail = "a line is measured over a WebSocket; ask to upgrade the connection";
+        Failure::refused(ErrorCode::BadRequest, detail)
+    })?;
+    let slot = Arc::clone(&shared.line_slots).try_acquire_owned().map_err(|_| {
+        Failure::refused(ErrorCode::TooMany, "another line is being measured; wait to be asked again")
+    })?;
+    let Shared { market, sessions, .. } = shared;
+    let bounded = upgrade.max_message_size(MAX_LINE_FRAME_BYTES).max_frame_size(MAX_LINE_FRAME_BYTES);
+    Ok(bounded.on_upgrade(move |socket| async move {
+        let _slot = slot;
+        let closing = market.closing.clone();
+        let measuring = closing.run_until_cancelled_owned(line::serve(socket, market));
+        sessions.track_future(measuring).await;
     }))
 }

@@ -5,6 +5,7 @@ mod checks;
 mod continuation;
 mod demand;
 mod funds;
+mod line;
 mod matching;
 mod metering;
 mod path;

@@ -38,9 +38,11 @@ impl Market {
         let mut db = self.store.reader().acquire().await?;
         let busy = leases::busy_cards(&mut db).await?;
         let taken = |listing: &Listing| busy.contains(&(listing.host_id.clone(), listing.card.gpu.clone()));
-        let found = matching::candidates(self.lendable(&mut db, self.clock.now()).await?, &wanted, taken)
-            .unwrap_or_default();
+        let now = self.clock.now();
+        let found =
+            matching::candidates(self.lendable(&mut db, now).await?, &wanted, taken).unwrap_or_default();
         let offers = found.into_iter().take(MOST_OFFERS).map(|listing| OfferedCard {
+            line: self.registry.line_of(&listing.host_id, now),
             host_id: listing.host_id,
             region: listing.region,
             card: listing.card,

@@ -41,6 +41,7 @@ impl Market {
     async fn sweep(&self, now: Timestamp) -> Result<(), Failure> {
         let open = leases::open(&mut *self.store.reader().acquire().await?).await?;
         self.check_cards(now).await?;
+        self.check_lines(now).await?;
         self.tell_waiting(now).await?;
         self.continue_those_that_wait(now).await?;
         for lease in open.iter().filter(|lease| has_run_out(lease, now)) {

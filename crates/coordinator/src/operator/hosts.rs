@@ -2,6 +2,7 @@
 
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::ledger::Account;
+use nightjar_core::line_check::LineFigures;
 use nightjar_core::market::{HostAccount, MOST_REFERENCE};
 use nightjar_core::money::{Money, MoneyError};
 use nightjar_core::proof::ProofFault;
@@ -10,7 +11,7 @@ use nightjar_core::time::Timestamp;
 use serde::Serialize;
 
 use super::{Operator, OperatorError};
-use crate::store::{books, hosts, payouts, standings};
+use crate::store::{books, hosts, lines, payouts, standings};
 
 /// One enrolled host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +24,8 @@ pub struct HostSummary {
     /// To the minute.
     pub last_heard_at: Timestamp,
     pub app_version: String,
+    /// What was last measured of its line.
+    pub line: Option<LineFigures>,
     /// Those that were ever asked to prove themselves.
     pub cards: Vec<CardSummary>,
 }
@@ -46,6 +49,7 @@ impl Operator {
     pub async fn hosts(&self) -> Result<Vec<HostSummary>, OperatorError> {
         let mut snapshot = self.store.reader().begin().await.map_err(crate::store::StoreError::from)?;
         let now = self.clock.now();
+        let mut lines = lines::all(&mut snapshot).await?;
         let mut summaries = Vec::new();
         for host in hosts::all(&mut snapshot).await? {
             let account = payouts::account(&mut snapshot, &host.id, self.currency).await?;
@@ -60,6 +64,7 @@ impl Operator {
                 }
             };
             summaries.push(HostSummary {
+                line: lines.remove(&host.id).and_then(|standing| standing.shown(now)),
                 host: host.id,
                 balance: account.balance,
                 paid_out: account.paid_out,

@@ -6,6 +6,7 @@ pub(crate) mod continuations;
 pub(crate) mod demand;
 pub(crate) mod hosts;
 pub(crate) mod leases;
+pub(crate) mod lines;
 pub(crate) mod payouts;
 pub(crate) mod renters;
 pub(crate) mod requests;

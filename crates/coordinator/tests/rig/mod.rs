@@ -13,6 +13,7 @@ use nightjar_core::demand::DemandFigures;
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::{CheckAnswer, Report};
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
+use nightjar_core::line_check::LineFigures;
 use nightjar_core::market::{CardOffer, HostAccount, WaitReason};
 use nightjar_core::meter::UsageRecord;
 use nightjar_core::money::{Currency, Money};
@@ -35,6 +36,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 pub const IMAGE: &str = "pytorch-cuda:lite";
 pub const SSH_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH renter@test";
+/// Longer than a host waits for its turn.
+const LINE_ASKED_WITHIN: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(5);
 
 /// One market in a folder of its own.
@@ -344,7 +347,11 @@ impl Host {
             match next_word(self.socket.as_mut().unwrap()).await? {
                 ToHost::Waiting { cards } => self.waiting.push_back(cards),
                 ToHost::Check { gpu, nonce, .. } => self.checks.push_back((gpu, nonce)),
-                ToHost::Heartbeat | ToHost::Account(_) | ToHost::Demand { .. } => {}
+                ToHost::Heartbeat
+                | ToHost::Account(_)
+                | ToHost::Demand { .. }
+                | ToHost::CheckLine { .. }
+                | ToHost::Line(_) => {}
                 other => return Some(other),
             }
         }
@@ -418,6 +425,27 @@ impl Host {
                 ToHost::Check { gpu, nonce, .. } => return (gpu, nonce),
                 ToHost::Waiting { cards } => self.waiting.push_back(cards),
                 _ => {}
+            }
+        }
+    }
+
+    /// The next question to its line; what else is said meanwhile is passed over.
+    pub async fn hears_line_check(&mut self) -> String {
+        loop {
+            match timeout(LINE_ASKED_WITHIN, next_word(self.socket.as_mut().unwrap())).await.unwrap() {
+                Some(ToHost::CheckLine { ticket }) => return ticket,
+                Some(_) => {}
+                None => panic!("the session is over"),
+            }
+        }
+    }
+
+    /// The next word on what was measured of its line.
+    pub async fn hears_line(&mut self) -> LineFigures {
+        loop {
+            let word = next_word(self.socket.as_mut().unwrap()).await;
+            if let ToHost::Line(figures) = word.expect("the session is over") {
+                return figures;
             }
         }
     }

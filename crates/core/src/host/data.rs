@@ -42,7 +42,7 @@ impl Host {
     pub(super) fn network_view(&self, now: Timestamp) -> NetworkView {
         let standing: Standing = self.settings.network.standing_at(now, self.hours.zone());
         let (used_bytes, resets_at) = self.snapshot.data_used.unzip();
-        NetworkView { standing, used_bytes, resets_at }
+        NetworkView { standing, used_bytes, resets_at, measured: self.line }
     }
 }
 

@@ -77,6 +77,12 @@ pub enum Effect {
     StopLoad {
         gpu: GpuUuid,
     },
+    /// Have the market measure the line; `LineChecked` reports back.
+    CheckLine {
+        ticket: String,
+    },
+    /// Take that off the line now. Nothing reports back.
+    StopLineCheck,
     /// Start gateway and worker and run the self-check.
     Prepare {
         terms: LeaseTerms,

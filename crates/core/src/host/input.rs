@@ -8,6 +8,7 @@ use crate::demand::DemandFigures;
 use crate::gpu::{DriverInfo, GpuReading, GpuTrouble, GpuUuid};
 use crate::images::TaskKind;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
+use crate::line_check::LineFigures;
 use crate::market::{HostAccount, WaitReason};
 use crate::policy::{Presence, Runtime};
 use crate::power::HelperStanding;
@@ -63,6 +64,8 @@ pub enum Input {
         gpu: GpuUuid,
         event: LoadEvent,
     },
+    /// The measuring of the line is over, whatever came of it.
+    LineChecked,
     /// At the start: what earlier sweeps have measured.
     Curves(Vec<(GpuUuid, Curves)>),
     /// The program ends: jobs end first, and no other is taken.
@@ -108,6 +111,12 @@ pub enum MarketInput {
     Demand {
         cards: Vec<(GpuUuid, DemandFigures)>,
     },
+    /// The line is to be measured.
+    CheckLine {
+        ticket: String,
+    },
+    /// What the market measured of it; replaces what was said before.
+    Line(LineFigures),
     /// A card that waits for a job is to prove itself.
     Check {
         gpu: GpuUuid,

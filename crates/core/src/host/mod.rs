@@ -14,6 +14,7 @@ mod hours;
 mod input;
 mod job;
 mod limit;
+mod line_check;
 mod memory;
 #[cfg(test)]
 mod money_tests;
@@ -44,6 +45,7 @@ use crate::energy::EnergySample;
 use crate::gpu::{GpuReading, GpuUuid};
 use crate::images::{TaskKind, holds_pulls};
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseState};
+use crate::line_check::LineFigures;
 use crate::market::{CardOffer, HostAccount};
 use crate::network::CapLevel;
 use crate::parting::Cause;
@@ -88,6 +90,10 @@ pub struct Host {
     task_kinds: BTreeMap<String, Vec<TaskKind>>,
     /// What the market last told of the owner's money there.
     account: Option<HostAccount>,
+    /// The market measures the line now.
+    is_line_checked: bool,
+    /// What it last told of it.
+    line: Option<LineFigures>,
 }
 
 impl Host {
@@ -109,6 +115,8 @@ impl Host {
             curves: BTreeMap::new(),
             task_kinds: BTreeMap::new(),
             account: None,
+            is_line_checked: false,
+            line: None,
         }
     }
 
@@ -166,6 +174,7 @@ impl Host {
                     self.take_load(&gpu, event, now, &mut out);
                 }
             }
+            Input::LineChecked => self.is_line_checked = false,
             Input::Curves(curves) => self.curves = curves.into_iter().collect(),
             Input::Recovered(survivors) => self.take_survivors(survivors, now, &mut out),
         }
@@ -397,6 +406,7 @@ impl Host {
         }
         self.reconcile_checks(now, out);
         self.reconcile_sweeps(now, out);
+        self.reconcile_line_check(out);
         self.tell_limits(out);
         self.drop_absent(now, out);
         self.tell_offers(out);

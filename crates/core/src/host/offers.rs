@@ -41,12 +41,14 @@ impl Host {
             }
             MarketInput::NotEnrolled => {
                 self.snapshot.market = Market::NotEnrolled;
-                self.account = None;
+                (self.account, self.line) = (None, None);
                 self.take_demand(&[]);
             }
             MarketInput::Account(account) => self.account = Some(account.bounded()),
             MarketInput::Waiting { cards } => self.take_waiting(&cards, now, out),
             MarketInput::Demand { cards } => self.take_demand(&cards),
+            MarketInput::CheckLine { ticket } => self.take_line_question(ticket, out),
+            MarketInput::Line(figures) => self.line = Some(figures),
             MarketInput::Check { gpu, nonce, within_ms } => {
                 self.take_question(&gpu, nonce, within_ms, now, out)
             }

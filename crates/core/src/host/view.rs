@@ -7,6 +7,7 @@ use crate::demand::DemandFigures;
 use crate::economics::{Account, HourEstimate};
 use crate::gpu::{DriverInfo, GpuReading};
 use crate::lease::{LeaseId, LeaseState};
+use crate::line_check::LineFigures;
 use crate::market::{HostAccount, WaitReason};
 use crate::meter::owed;
 use crate::money::Money;
@@ -113,6 +114,8 @@ pub struct NetworkView {
     #[ts(type = "number | null")]
     pub used_bytes: Option<u64>,
     pub resets_at: Option<Timestamp>,
+    /// As the market measured it; `None` where it did not.
+    pub measured: Option<LineFigures>,
 }
 
 impl Host {

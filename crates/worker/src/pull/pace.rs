@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 /// What may come at once after a rest. Short, so that a line's queue is not filled by it.
 const BURST: Duration = Duration::from_millis(50);
 
-/// All pulls of a host share one. Cheap to read from other tasks.
+/// All pulls of a host share one, and so do other things that have a share of the line to themselves. Cheap to read from other tasks.
 #[derive(Debug)]
 pub struct Pace {
     /// In kbit/s; `None` is as fast as the line is.
@@ -38,6 +38,11 @@ impl Pace {
         self.limit.send_if_modified(|known| std::mem::replace(known, kbit) != kbit);
     }
 
+    #[must_use]
+    pub fn limit(&self) -> Option<u32> {
+        *self.limit.borrow()
+    }
+
     /// Everything that was taken since the start.
     #[must_use]
     pub fn taken_bytes(&self) -> u64 {
@@ -50,17 +55,23 @@ impl Pace {
         self.is_active.subscribe()
     }
 
-    pub(super) fn set_active(&self, is_active: bool) {
+    pub fn set_active(&self, is_active: bool) {
         self.is_active.send_if_modified(|known| std::mem::replace(known, is_active) != is_active);
     }
 
     /// So many bytes have arrived.
-    pub(super) fn note(&self, bytes: usize) {
+    pub fn note(&self, bytes: usize) {
         self.taken_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// What a rest has saved up is given away: what comes next keeps to the limit from its first byte on.
+    pub async fn forget_rest(&self) {
+        let mut free_at = self.free_at.lock().await;
+        *free_at = (*free_at).max(Instant::now());
+    }
+
     /// Waits until so many bytes that have arrived fit the limit.
-    pub(super) async fn fit(&self, bytes: usize) {
+    pub async fn fit(&self, bytes: usize) {
         let mut limit = self.limit.subscribe();
         let Some(kbit) = *limit.borrow_and_update() else { return };
         let mut free_at = self.free_at.lock().await;
@@ -81,6 +92,20 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_rest_that_was_forgotten_the_first_bytes_are_no_faster_than_the_limit() {
+        let pace = Pace::default();
+        pace.set_limit(Some(8_000));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        for bytes in [10_000, 40_000] {
+            pace.forget_rest().await;
+            let began = Instant::now();
+            pace.fit(bytes).await;
+            assert!(began.elapsed() >= Duration::from_micros(bytes as u64), "{:?}", began.elapsed());
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_taken_keeps_to_the_limit_and_a_rest_saves_up_next_to_nothing() {

@@ -172,6 +172,7 @@ export function recordedView(): ViewModel {
       sentence: "Jobs may use 20 Mbit/s up and 50 Mbit/s down, until your night begins at 23:00.",
       automatic_sentence:
         "Automatic: just below what your line bears, 18.6 Mbit/s up and 46 Mbit/s down.",
+      measured: null,
     },
     pulls: [],
     tray: {
