@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use desktop::Desktop;
+use desktop::{Desktop, own_display};
 use nightjar_presence::{SignalKind, SignalOptions, Signals, Standing, signals};
 use x11rb::connection::Connection as _;
 use x11rb::protocol::xproto::{
@@ -201,14 +201,14 @@ fn peers_08_on_wayland_full_screen_says_that_it_cannot_be_seen() {
 
 #[test]
 fn a_server_that_goes_is_said_and_one_that_comes_back_is_watched() {
-    let desktop = Desktop::start();
-    let display = desktop.display.clone();
+    let display = own_display();
+    let desktop = Desktop::start_on(&display);
     let heard = Heard::with(&options(Some(&display), None));
     heard.until(&Standing::Quiet);
     drop(desktop);
     let Standing::Unavailable { detail } = heard.next() else { panic!("it pretends") };
     assert!(detail.contains(&display), "{detail}");
-    let desktop = Desktop::start_again(&display);
+    let desktop = Desktop::start_on(&display);
     heard.until(&Standing::Quiet);
     let windows = Windows::on(&desktop);
     let film = windows.open("A film");

@@ -9,7 +9,7 @@ mod program;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use desktop::Desktop;
+use desktop::{Desktop, own_display};
 use nightjar_presence::{Options, PresenceEvent, Unavailable, Watch, watch_with};
 use x11rb::protocol::xproto::{Blanking, ConnectionExt as _, Exposures, ScreenSaver};
 
@@ -160,15 +160,15 @@ fn going_on_costs_next_to_nothing() {
 
 #[test]
 fn a_server_that_goes_and_comes_back_is_told_and_watched_again() {
-    let desktop = Desktop::start();
-    let display = desktop.display.clone();
+    let display = own_display();
+    let desktop = Desktop::start_on(&display);
     let seen = Seen::on(&desktop, Duration::from_millis(200));
     seen.until_idle();
     drop(desktop);
     let PresenceEvent::Lost { detail } = seen.next().0 else { panic!("not lost") };
     assert!(detail.contains(&display), "{detail}");
 
-    let desktop = Desktop::start_again(&display);
+    let desktop = Desktop::start_on(&display);
     seen.until_idle();
     desktop.xdotool(&["mousemove", "50", "60"]);
     seen.until_active();

@@ -21,6 +21,8 @@ const SOON: Duration = Duration::from_secs(60);
 const IMAGE: &str = "pytorch-cuda:lite";
 const GAME: &str = "sham-game";
 const HELD_MIB: u64 = 2_048;
+/// A look a second, and the way to whoever asks.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 const GRACE_MS: u64 = 4_000;
 
 const JOB: &str = include_str!("../../testbed/src/work.py");
@@ -122,7 +124,7 @@ impl Scene {
         wait_for("the memory is back in the owner's log", SOON, || Ok(came_back().first().copied())).unwrap();
         // What is shown is a look of up to a second ago.
         let is_free = || Ok((held(&self.host.around.view().unwrap()) < HELD_MIB / 4).then_some(()));
-        wait_for("the memory is free in what is shown", SOON, is_free).unwrap();
+        wait_for("the memory is free in what is shown", SHOWN_WITHIN, is_free).unwrap();
         let came_back = came_back();
         assert_eq!(came_back.len(), 1, "it came back more than once: {came_back:?}");
         came_back[0]

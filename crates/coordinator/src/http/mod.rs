@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -21,7 +22,7 @@ use nightjar_protocol::market_api::{
     RentRequest, RenterVolumes, Statement,
 };
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::market::{Failure, Market, Wait, lease_id};
@@ -201,19 +202,26 @@ async fn enrol(State(shared): State<Shared>, Body(request): Body<Enrol>) -> Answ
     Ok(Json(Enrolled { host_id }))
 }
 
+/// A WebSocket that was asked for, and its place among those of its kind.
+fn admit(
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    slots: &Arc<Semaphore>,
+    [not_upgraded, full]: [&'static str; 2],
+) -> Result<(WebSocketUpgrade, OwnedSemaphorePermit), Failure> {
+    let upgrade = upgrade.map_err(|_| Failure::refused(ErrorCode::BadRequest, not_upgraded))?;
+    let slot = Arc::clone(slots).try_acquire_owned();
+    Ok((upgrade, slot.map_err(|_| Failure::refused(ErrorCode::TooMany, full))?))
+}
+
 async fn open_session(
     State(shared): State<Shared>,
-    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
-    let upgrade = upgrade.map_err(|_| {
-        Failure::refused(
-            ErrorCode::BadRequest,
-            "a host's session is a WebSocket; ask to upgrade the connection",
-        )
-    })?;
-    let slot = Arc::clone(&shared.session_slots).try_acquire_owned().map_err(|_| {
-        Failure::refused(ErrorCode::TooMany, "too many hosts are connected here; try again later")
-    })?;
+    let refusals = [
+        "a host's session is a WebSocket; ask to upgrade the connection",
+        "too many hosts are connected here; try again later",
+    ];
+    let (upgrade, slot) = admit(upgrade, &shared.session_slots, refusals)?;
     let Shared { market, sessions, .. } = shared;
     let bounded = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
     Ok(bounded.on_upgrade(move |socket| async move {
@@ -224,15 +232,13 @@ async fn open_session(
 
 async fn open_line(
     State(shared): State<Shared>,
-    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
-    let upgrade = upgrade.map_err(|_| {
-        let detail = "a line is measured over a WebSocket; ask to upgrade the connection";
-        Failure::refused(ErrorCode::BadRequest, detail)
-    })?;
-    let slot = Arc::clone(&shared.line_slots).try_acquire_owned().map_err(|_| {
-        Failure::refused(ErrorCode::TooMany, "another line is being measured; wait to be asked again")
-    })?;
+    let refusals = [
+        "a line is measured over a WebSocket; ask to upgrade the connection",
+        "another line is being measured; wait to be asked again",
+    ];
+    let (upgrade, slot) = admit(upgrade, &shared.line_slots, refusals)?;
     let Shared { market, sessions, .. } = shared;
     let bounded = upgrade.max_message_size(MAX_LINE_FRAME_BYTES).max_frame_size(MAX_LINE_FRAME_BYTES);
     Ok(bounded.on_upgrade(move |socket| async move {

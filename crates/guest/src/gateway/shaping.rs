@@ -17,17 +17,6 @@ const LEAST_BURST_BYTES: u64 = 3_100;
 /// What a policer drops is sent again: it needs room for more than a queue's bucket.
 const POLICE_MS: u32 = 80;
 const LEAST_POLICE_BYTES: u64 = 128 * 1024;
-
-/// Both rates in kbit/s.
-pub fn check(up_kbit: u32, down_kbit: u32) -> Result<(), String> {
-    for (name, kbit) in [("up_kbit", up_kbit), ("down_kbit", down_kbit)] {
-        if !(LEAST_KBIT..=MOST_KBIT).contains(&kbit) {
-            return Err(format!("{name} is {kbit}; it must be between {LEAST_KBIT} and {MOST_KBIT}"));
-        }
-    }
-    Ok(())
-}
-
 /// What waits in front of a limit where the kernel has no queue that keeps each connection's short: one queue of this
 /// length for each group of connections. Whoever fills his waits behind himself.
 const QUEUE_MS: u32 = 50;
@@ -40,6 +29,19 @@ const GROUP_TABLE: &str = "10:";
 const GROUP_KBIT: u32 = 1;
 const FIRST_LEAF: u32 = 0x100;
 const TURN_BYTES: u32 = 1_514;
+/// Packets that a tenant's connection hands over as one. Over a short way the kernel makes them of 64 KiB, which no bucket
+/// divides: 35 ms of a line of 15 Mbit/s at once.
+const MOST_AT_ONCE: &str = "2";
+
+/// Both rates in kbit/s.
+pub fn check(up_kbit: u32, down_kbit: u32) -> Result<(), String> {
+    for (name, kbit) in [("up_kbit", up_kbit), ("down_kbit", down_kbit)] {
+        if !(LEAST_KBIT..=MOST_KBIT).contains(&kbit) {
+            return Err(format!("{name} is {kbit}; it must be between {LEAST_KBIT} and {MOST_KBIT}"));
+        }
+    }
+    Ok(())
+}
 
 /// What waits in front of the limit, so that the tenant's own login does not wait behind its download, and that no
 /// connection sees the whole line as its own while the others pause: its sender would come back with all of that (BBR).
@@ -50,10 +52,6 @@ enum Waiting {
     /// Some bounded queues, among which connections are divided by the tenant's port.
     Groups,
 }
-
-/// Packets that a tenant's connection hands over as one. Over a short way the kernel makes them of 64 KiB, which no bucket
-/// divides: 35 ms of a line of 15 Mbit/s at once.
-const MOST_AT_ONCE: &str = "2";
 
 /// Which end of a packet is the tenant's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,14 +133,13 @@ impl Waiting {
             (Self::Fair, _) => {
                 format!("qdisc {verb} dev {device} parent 1:{FIRST_LEAF:x} handle {FIRST_LEAF:x}: fq_codel\n")
             }
-            (Self::Groups, _) => (FIRST_LEAF..FIRST_LEAF + GROUPS)
-                .map(|leaf| {
-                    let bytes = queue_bytes(kbit);
-                    format!(
-                        "qdisc {verb} dev {device} parent 1:{leaf:x} handle {leaf:x}: bfifo limit {bytes}\n"
-                    )
-                })
-                .collect(),
+            (Self::Groups, _) => {
+                let bytes = queue_bytes(kbit);
+                let queue = |leaf| format!("parent 1:{leaf:x} handle {leaf:x}: bfifo limit {bytes}");
+                (FIRST_LEAF..FIRST_LEAF + GROUPS)
+                    .map(|leaf| format!("qdisc {verb} dev {device} {}\n", queue(leaf)))
+                    .collect()
+            }
         }
     }
 }
@@ -179,8 +176,8 @@ fn class(verb: &str, device: &str, kbit: u32) -> String {
 /// What is below the limit may have all of it, by turns.
 fn leaf(device: &str, group: u32) -> String {
     format!(
-        "class replace dev {device} parent 1:1 classid 1:{:x} htb rate {GROUP_KBIT}kbit ceil {MOST_KBIT}kbit cburst {LEAST_BURST_BYTES} \
-         quantum {TURN_BYTES}\n",
+        "class replace dev {device} parent 1:1 classid 1:{:x} htb rate {GROUP_KBIT}kbit ceil {MOST_KBIT}kbit \
+         cburst {LEAST_BURST_BYTES} quantum {TURN_BYTES}\n",
         FIRST_LEAF + group
     )
 }

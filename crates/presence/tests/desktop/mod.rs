@@ -13,6 +13,16 @@ use crate::program::Program;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
+/// Far above those that servers choose, which begin at 0; the last has a port's number still.
+const FIRST_OWN_DISPLAY: u32 = 1_000;
+const OWN_DISPLAYS: u32 = 50_000;
+
+/// A display for a server that is to come back: one that a server chose is anybody's as soon as that server has ended, and
+/// other tests start theirs meanwhile.
+pub fn own_display() -> String {
+    format!(":{}", FIRST_OWN_DISPLAY + std::process::id() % OWN_DISPLAYS)
+}
+
 pub struct Desktop {
     // In the order in which they end.
     _window_manager: Program,
@@ -31,8 +41,8 @@ impl Desktop {
         Self::manage(server, format!(":{}", number.trim()))
     }
 
-    /// On a display that an earlier one has left.
-    pub fn start_again(display: &str) -> Self {
+    /// On that display.
+    pub fn start_on(display: &str) -> Self {
         let server = Program::start(server().arg(display).stdout(Stdio::null()));
         Self::manage(server, display.to_owned())
     }

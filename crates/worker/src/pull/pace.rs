@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 /// What may come at once after a rest. Short, so that a line's queue is not filled by it.
 const BURST: Duration = Duration::from_millis(50);
 
-/// All pulls of a host share one, and so do other things that have a share of the line to themselves. Cheap to read from other tasks.
+/// All pulls of a host share one; the measuring of the line has one each way. Cheap to read from other tasks.
 #[derive(Debug)]
 pub struct Pace {
     /// In kbit/s; `None` is as fast as the line is.
