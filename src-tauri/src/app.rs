@@ -1,7 +1,10 @@
 //! What the parts of the app have in common.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
+use nightjar_agent::AgentHandle;
 use nightjar_protocol::window::Invitation;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -10,6 +13,9 @@ use crate::engine::{self, Engine};
 use crate::options::Options;
 use crate::tray::Tray;
 use crate::window::Window;
+
+/// How often an open window is asked after, where only it stands against a new start.
+const WINDOW_AGAIN: Duration = Duration::from_secs(2);
 
 /// The app: made once, handed to every part.
 pub struct App {
@@ -25,6 +31,8 @@ pub struct App {
     /// The market that a link has named last, until the window asks for it.
     invitation: Mutex<Option<Invitation>>,
     exit: watch::Sender<Option<u8>>,
+    /// It ends to begin anew, as the version that lies in its place by now.
+    begins_anew: AtomicBool,
 }
 
 impl App {
@@ -38,6 +46,7 @@ impl App {
             main_loop,
             invitation: Mutex::new(None),
             exit: watch::Sender::new(None),
+            begins_anew: AtomicBool::new(false),
         })
     }
 
@@ -66,6 +75,24 @@ impl App {
     /// To be shown once.
     pub fn take_invitation(&self) -> Option<Invitation> {
         self.invitation.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Once a newer version waits, no job runs and no window is open.
+    pub async fn begin_anew(&self, host: &AgentHandle) {
+        loop {
+            host.restart_due().await;
+            if !self.window.is_open() {
+                break;
+            }
+            tokio::time::sleep(WINDOW_AGAIN).await;
+        }
+        tracing::info!("begins anew, as the newer version");
+        self.begins_anew.store(true, Ordering::Relaxed);
+        host.shutdown().await;
+    }
+
+    pub fn begins_anew(&self) -> bool {
+        self.begins_anew.load(Ordering::Relaxed)
     }
 
     /// Ends the program with this code. For where no host runs: one that does is shut down first.

@@ -80,6 +80,8 @@ pub async fn run(app: Arc<App>, options: Options) -> u8 {
     tokio::spawn(show(host.view(), app.clone()));
     tokio::spawn(notifications::run(app.clone(), host.clone()));
     tokio::spawn(follow_log_level(host.view()));
+    let (newer, ended) = (app.clone(), host.clone());
+    tokio::spawn(async move { newer.begin_anew(&ended).await });
     tokio::spawn(async move {
         asked_to_end(&mut ending).await;
         host.shutdown().await;

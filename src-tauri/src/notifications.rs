@@ -35,7 +35,8 @@ pub async fn run(app: Arc<App>, host: AgentHandle) {
     let mut gate = Gate::default();
     let mut trouble = TroubleWatch::default();
     loop {
-        let wait = trouble.due_at().map(|due| Duration::from_millis(due.since_ms(host.now())));
+        let now = host.now();
+        let wait = trouble.due_at(now).map(|due| Duration::from_millis(due.since_ms(now)));
         tokio::select! {
             notice = notices.recv() => match notice {
                 Ok(notice) => {
@@ -57,6 +58,7 @@ pub async fn run(app: Arc<App>, host: AgentHandle) {
         if trouble.take(view.reason.as_ref(), host.now())
             && opens(&mut gate, NoticeKind::Trouble, &view, host.now())
         {
+            trouble.told();
             let title = Texts::of(view.language).plain("notice-trouble-title");
             offer(&app, &host, &view, title, view.sentence.clone());
         }
@@ -94,7 +96,7 @@ fn offer(app: &Arc<App>, host: &AgentHandle, view: &Arc<ViewModel>, title: Strin
             .appname("Nightjar")
             .icon("nightjar")
             .summary(&title)
-            .body(&body)
+            .body(&literal(&body))
             .action("default", &open)
             .action("open", &open)
             .action("snooze", &snooze)
@@ -170,6 +172,17 @@ pub async fn window_failed(error: &anyhow::Error, language: Language) {
     show(texts.plain("ui-title"), body).await;
 }
 
+/// A body is markup on Linux, and names and causes in it are the words of others.
+#[cfg(target_os = "linux")]
+fn literal(body: &str) -> String {
+    body.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(not(target_os = "linux"))]
+fn literal(body: &str) -> &str {
+    body
+}
+
 async fn show(title: String, body: String) {
     // A desktop without a notification service answers only after a while, which must not hold the runtime up.
     let shown = tokio::task::spawn_blocking(move || {
@@ -177,7 +190,7 @@ async fn show(title: String, body: String) {
             .appname("Nightjar")
             .icon("nightjar")
             .summary(&title)
-            .body(&body)
+            .body(&literal(&body))
             .show()
             .map(drop)
     });

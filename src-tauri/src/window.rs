@@ -118,6 +118,11 @@ impl Window {
         Ok(Open { orders, ended: tokio::spawn(talk.run()) })
     }
 
+    pub fn is_open(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().is_some_and(|open| !open.orders.is_closed())
+    }
+
     /// Closes it, if it is open, and waits until it is gone.
     pub async fn close(&self) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();

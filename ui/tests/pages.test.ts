@@ -457,6 +457,18 @@ test("settings that cannot be read are said, and nothing can be changed", async 
   expect(backend.sent).toEqual([]);
 });
 
+test("a market's other currency is said where prices are, and taken over with one click", async () => {
+  const { backend } = await open("market", { ...recordedView(), other_currency: "EUR" });
+  const notice = screen.getByTestId("currency-differs");
+  expect(notice.textContent).toContain("EUR");
+  expect(notice.textContent).toContain("CNY");
+  await fireEvent.click(screen.getByTestId("currency-take"));
+  await settled();
+  const { price_per_hour, tariff } = saved(backend);
+  expect([price_per_hour.currency, tariff.currency]).toEqual(["EUR", "EUR"]);
+  expect(price_per_hour.micros).toBe(recordedView().settings?.price_per_hour.micros);
+});
+
 test("the first run has three screens, goes on where it was left, and can be skipped", async () => {
   const view = recordedView();
   view.identity.coordinator = null;

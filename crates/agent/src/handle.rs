@@ -113,6 +113,15 @@ impl AgentHandle {
         let _ = self.messages.send(Message::WindowOpen(open));
     }
 
+    /// Returns once a newer version waits and nothing runs here that a new start would disturb.
+    pub async fn restart_due(&self) {
+        let mut view = self.view.clone();
+        if view.wait_for(|view| view.restart_due).await.is_err() {
+            // It ends by itself.
+            std::future::pending().await
+        }
+    }
+
     /// Joins the market at `url`.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ pub mod settings_file;
 mod signals;
 mod start;
 mod tunnel;
+pub mod update;
 mod volumes;
 
 pub use config::AgentConfig;

@@ -139,9 +139,12 @@ impl Session {
         };
         say(&mut socket, &hello).await?;
         match hear(&mut socket).await? {
-            ToHost::Welcome { host_id, relay } => {
+            ToHost::Welcome { host_id, relay, terms } => {
                 tracing::info!(host_id, "connected to the market");
                 let _ = self.owner.send(Message::Relay(relay));
+                if let Some(terms) = terms {
+                    self.tell(MarketInput::Terms(terms));
+                }
                 Ok(socket)
             }
             ToHost::Refused { code, detail } => bail!("refused: {detail} ({})", code.as_str()),
@@ -251,7 +254,7 @@ mod tests {
             socket.send(frame).await.unwrap();
         };
         tell(&ToHost::Challenge { nonce: "nonce".into() }).await;
-        tell(&ToHost::Welcome { host_id: "host".into(), relay: None }).await;
+        tell(&ToHost::Welcome { host_id: "host".into(), relay: None, terms: None }).await;
         greeted.send(()).unwrap();
         let mut said = Vec::new();
         while let Some(Ok(Frame::Text(text))) = socket.next().await {

@@ -40,7 +40,7 @@ use crate::sensors::{self, Sampling, Watched};
 use crate::session::Session;
 use crate::settings_file::{self, Loaded};
 use crate::volumes::Volumes;
-use crate::{control, identity, metrics, power, tunnel};
+use crate::{control, identity, metrics, power, tunnel, update};
 
 /// Longer than the longest grace and the stop that follows it.
 const END_WITHIN: Duration = Duration::from_secs(150);
@@ -314,6 +314,7 @@ impl Parts {
                 let _ = watching.send(Message::Input(Input::Runtime(runtime)));
             }),
             tokio::spawn(control::serve(listener, handle.clone())),
+            tokio::spawn(update::watch(messages.clone())),
         ];
         let running = RunningParts {
             messages,

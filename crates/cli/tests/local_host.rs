@@ -6,6 +6,7 @@
 
 mod stage;
 
+use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -167,6 +168,14 @@ async fn schedules(host: &Host<'_>) {
     let priced =
         host.ask(&["schedule", "tariff", "--flat", "0.60", "--window", "daily 22:00-08:00 0.30"]).await;
     assert_eq!(priced.code, 0, "{priced:?}");
+    let least =
+        host.ask(&["schedule", "price", "--least", "0.20", "--currency", "EUR", "--json"]).await.json();
+    assert_eq!(least["price_per_hour"]["currency"], "EUR");
+    assert_eq!(
+        (&least["price_per_hour"]["micros"], &least["tariff"]["currency"]),
+        (&200_000.into(), &"EUR".into())
+    );
+    assert_eq!(host.ask(&["schedule", "price", "--currency", "euro"]).await.code, 2);
     let open = ["--open", "daily 20:00-06:00", "--cheap-below", "0.50", "--closed-on", "2026-12-24"];
     let set = host.ask(&[&["schedule", "set"][..], &open].concat()).await;
     assert_eq!(set.code, 0, "{set:?}");
@@ -188,6 +197,39 @@ async fn schedules(host: &Host<'_>) {
     }
     assert_eq!(host.ask(&["schedule", "set", "--open", "mon 8-9"]).await.code, 2);
     assert_eq!(host.ask(&["schedule", "set", "--always", "--any-price"]).await.code, 0);
+}
+
+/// The same process, since whatever watches it holds on to it.
+#[tokio::test]
+async fn a_newer_version_in_its_place_is_started_by_itself() {
+    let stage = Stage::start().await;
+    let program = stage.folder.path().join("nightjar-of-its-own");
+    let put = |name: &str| {
+        let new = stage.folder.path().join(name);
+        std::fs::copy(env!("CARGO_BIN_EXE_nightjar"), &new).unwrap();
+        std::fs::rename(&new, &program).unwrap();
+    };
+    put("the first");
+    let no_engine = format!("unix://{}", stage.folder.path().join("no-engine.sock").display());
+    let mut command =
+        stage::command_of(&program, stage.folder.path(), &["host", "--json", "--docker", &no_engine]);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut ready = async || timeout(2 * WITHIN, lines.next_line()).await.unwrap().unwrap().unwrap();
+    let first: serde_json::Value = serde_json::from_str(&ready().await).unwrap();
+    let running = format!("/proc/{}/exe", child.id().unwrap());
+    let identity = |path: &std::path::Path| std::fs::metadata(path).unwrap().ino();
+    let of_then = identity(running.as_ref());
+
+    put("the second");
+    let second: serde_json::Value = serde_json::from_str(&ready().await).unwrap();
+    assert_eq!(first["host_key"], second["host_key"], "the same host");
+    let of_now = identity(running.as_ref());
+    assert_eq!(of_now, identity(&program));
+    assert_ne!(of_now, of_then);
+    assert_eq!(stage.run(&["quit"]).await.code, 0);
+    assert_eq!(timeout(WITHIN, child.wait()).await.unwrap().unwrap().code(), Some(0));
 }
 
 /// Without one, on the settings file.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use iroh_base::PublicKey;
-use nightjar_core::market::HostAccount;
+use nightjar_core::market::{HostAccount, MarketTerms};
 use nightjar_core::proof::Proof;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::error::ErrorCode;
@@ -140,7 +140,9 @@ async fn greet(socket: &mut WebSocket, market: &Market) -> Result<Host, Ended> {
     let mut tx = market.store.write().await?;
     hosts::greeted(tx.connection(), &id, &shown_version, market.clock.now()).await?;
     tx.commit().await?;
-    say(socket, &ToHost::Welcome { host_id: id.clone(), relay: market.relay.clone() }).await?;
+    let terms = MarketTerms { currency: market.currency, fee_basis_points: market.fee_basis_points };
+    let welcome = ToHost::Welcome { host_id: id.clone(), relay: market.relay.clone(), terms: Some(terms) };
+    say(socket, &welcome).await?;
     Ok(Host { id, key })
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::gpu::GpuUuid;
-use crate::money::Money;
+use crate::money::{Currency, Money};
 use crate::proof::ProofFault;
 use crate::volume::VolumeTerms;
 
@@ -42,6 +42,15 @@ pub struct Payout {
     pub amount: Money,
     /// The payment's own number or name, by which both sides find it again.
     pub reference: String,
+}
+
+/// What holds for every lease of a market.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarketTerms {
+    /// Of its books: offers in another are not taken.
+    pub currency: Currency,
+    /// The market's part of what a renter pays, in hundredths of a percent.
+    pub fee_basis_points: u32,
 }
 
 /// A host's money at its market.

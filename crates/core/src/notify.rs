@@ -97,8 +97,8 @@ pub struct TroubleWatch {
 }
 
 impl TroubleWatch {
-    /// Takes what holds now; `true` when the owner should be told. A PC that is in no market yet is told that by the
-    /// window, not by a notification.
+    /// Takes what holds now; `true` as long as the owner should be told and was not: see [`Self::told`]. A PC that is in
+    /// no market yet is told that by the window, not by a notification.
     pub fn take(&mut self, reason: Option<&BlockReason>, now: Timestamp) -> bool {
         let trouble = reason.filter(|reason| {
             (reason.is_trouble() && !matches!(reason, BlockReason::NotEnrolled))
@@ -113,15 +113,22 @@ impl TroubleWatch {
             Some((known, since, told)) if known == kind => (since, told),
             _ => (now, false),
         };
-        let due = !told && now.since_ms(since) >= TROUBLE_LASTS_MS;
-        self.current = Some((kind, since, told || due));
-        due
+        self.current = Some((kind, since, told));
+        !told && now.since_ms(since) >= TROUBLE_LASTS_MS
+    }
+
+    /// It was shown. What began behind a full screen is not old when that ends, if it still holds.
+    pub fn told(&mut self) {
+        if let Some((_, _, told)) = &mut self.current {
+            *told = true;
+        }
     }
 
     /// When [`Self::take`] should be asked again although nothing changes.
     #[must_use]
-    pub fn due_at(&self) -> Option<Timestamp> {
-        self.current.filter(|(_, _, told)| !told).map(|(_, since, _)| since.plus_ms(TROUBLE_LASTS_MS))
+    pub fn due_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let waiting = self.current.filter(|(_, _, told)| !told);
+        waiting.map(|(_, since, _)| since.plus_ms(TROUBLE_LASTS_MS)).filter(|due| *due > now)
     }
 }
 
@@ -165,14 +172,17 @@ mod tests {
         let mut watch = TroubleWatch::default();
         let low = |free_mib| BlockReason::DiskLow { free_mib, needed_mib: 10_240 };
         assert!(!watch.take(Some(&low(9)), Timestamp(0)));
-        assert_eq!(watch.due_at(), Some(Timestamp(20_000)));
+        assert_eq!(watch.due_at(Timestamp(0)), Some(Timestamp(20_000)));
         assert!(!watch.take(Some(&low(8)), Timestamp(19_999)));
         assert!(watch.take(Some(&low(7)), Timestamp(20_000)));
+        assert_eq!(watch.due_at(Timestamp(20_000)), None, "from here on it is asked with each view");
+        assert!(watch.take(Some(&low(7)), Timestamp(30_000)), "a game hid it");
+        watch.told();
         assert!(!watch.take(Some(&low(6)), Timestamp(40_000)), "once");
         assert!(!watch.take(None, Timestamp(50_000)));
         assert!(!watch.take(Some(&BlockReason::NotEnrolled), Timestamp(60_000)));
         assert!(!watch.take(Some(&BlockReason::NotEnrolled), Timestamp(90_000)));
-        assert_eq!(watch.due_at(), None);
+        assert_eq!(watch.due_at(Timestamp(90_000)), None);
         let gone = BlockReason::TurnedOff;
         assert!(!watch.take(Some(&gone), Timestamp(90_000)) && !watch.take(Some(&gone), Timestamp(200_000)));
     }

@@ -92,6 +92,7 @@ impl Cause {
             | R::CoordinatorUnreachable { .. }
             | R::NotEnrolled
             | R::NotVerified
+            | R::OtherCurrency { .. }
             | R::BelowMinimumPrice { .. }
             | R::UpdateWaiting => Self::Trouble,
         }

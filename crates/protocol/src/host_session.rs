@@ -9,7 +9,7 @@ use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseTerms};
 use nightjar_core::line_check::LineFigures;
-use nightjar_core::market::{HostAccount, WaitReason};
+use nightjar_core::market::{HostAccount, MarketTerms, WaitReason};
 use nightjar_core::meter::UsageRecord;
 use nightjar_core::proof::Nonce;
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,9 @@ pub enum ToHost {
     Welcome {
         host_id: String,
         relay: Option<RelayInfo>,
+        /// What it pays in, and its part; `None` where the coordinator is of a version that does not say.
+        #[serde(default)]
+        terms: Option<MarketTerms>,
     },
     Refused {
         code: ErrorCode,

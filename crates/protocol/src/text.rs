@@ -167,6 +167,10 @@ impl Texts {
             }
             R::NotEnrolled => self.plain("reason-not-enrolled"),
             R::NotVerified => self.plain("reason-not-verified"),
+            R::OtherCurrency { market, own } => {
+                let values = [("market", market.to_string()), ("own", own.to_string())];
+                self.with("reason-other-currency", &values)
+            }
             R::BelowMinimumPrice { minimum } => {
                 self.with("reason-price", &[("minimum", minimum.to_string())])
             }

@@ -8,7 +8,7 @@ use nightjar_core::host::{
     CardView, HostState, HostView, Notice, SweepEnd, SweepPhase, SweepView, SweetSpot,
 };
 use nightjar_core::market::{HostAccount, Payout, WaitReason};
-use nightjar_core::money::Money;
+use nightjar_core::money::{Currency, Money};
 use nightjar_core::night::Account;
 use nightjar_core::policy::{BlockReason, Overrides, Verdict};
 use nightjar_core::power::{HelperStanding, PowerSettings};
@@ -129,6 +129,10 @@ pub struct ViewModel {
     pub earnings: Earnings,
     /// The owner's money at the market; `None` where the market says nothing of it.
     pub account: Option<AccountNote>,
+    /// What the market pays in, where the owner's prices are in another.
+    pub other_currency: Option<Currency>,
+    /// A newer version waits, and nothing runs here that a new start would disturb.
+    pub restart_due: bool,
     /// Where the time since local midnight went; `None` until the journal was read.
     pub today: Option<Summary>,
     pub cards: Vec<CardTile>,
@@ -182,6 +186,8 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         sensors: host.signs.iter().map(|sign| SensorLine::new(sign, texts)).collect(),
         earnings: around.earnings,
         account: host.account.as_ref().map(|account| AccountNote::new(account, texts)),
+        other_currency: host.other_currency,
+        restart_due: host.restart_due,
         today: around.today.as_ref().map(|account| Summary::of(account, language)),
         cards,
         power: power_note(&host.helper, &host.settings, texts),

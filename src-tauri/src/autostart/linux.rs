@@ -27,7 +27,7 @@ pub fn set(on: bool) -> anyhow::Result<()> {
             _ => Ok(()),
         };
     }
-    let program = std::env::current_exe().context("where this program lies is not known")?;
+    let program = nightjar_agent::update::program().context("where this program lies is not known")?;
     std::fs::create_dir_all(&folder).with_context(failed)?;
     std::fs::write(&path, entry(&program)?).with_context(failed)
 }
@@ -44,8 +44,10 @@ fn entry(program: &Path) -> anyhow::Result<String> {
         quoted.push(c);
     }
     let quoted = quoted.replace('%', "%%");
+    // A plain string, not a command line; without the program a desktop passes the entry over.
+    let try_exec = program.replace('\\', "\\\\");
     Ok(format!(
-        "[Desktop Entry]\nType=Application\nName=Nightjar\nExec=\"{quoted}\" --hidden\nIcon=nightjar\n\
+        "[Desktop Entry]\nType=Application\nName=Nightjar\nExec=\"{quoted}\" --hidden\nTryExec={try_exec}\nIcon=nightjar\n\
          X-GNOME-Autostart-enabled=true\n"
     ))
 }
@@ -60,5 +62,11 @@ mod tests {
         assert!(text.contains("Exec=\"/opt/my apps/100%%/nightjar-desktop\" --hidden\n"), "{text}");
         assert!(entry(Path::new("/a$b")).unwrap().contains("/a\\\\$b"));
         assert!(entry(Path::new("/a\nExec=evil")).is_err());
+    }
+
+    #[test]
+    fn without_the_program_a_desktop_passes_the_entry_over() {
+        let text = entry(Path::new("/opt/my apps/nightjar-desktop")).unwrap();
+        assert!(text.contains("\nTryExec=/opt/my apps/nightjar-desktop\n"), "{text}");
     }
 }

@@ -1,10 +1,12 @@
 //! Linux: no main loop of a toolkit, only the runtime. Tray, notifications and the second start are D-Bus.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 
 use anyhow::Context;
+use nightjar_agent::update::begin_anew;
 use nightjar_desktop::runtime;
 use zbus::zvariant::OwnedValue;
 
@@ -24,11 +26,16 @@ const INTERFACE: &str = "org.freedesktop.Application";
 pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     require_display()?;
     let runtime = runtime()?;
+    let app = App::new(runtime.handle().clone());
     let code = runtime.block_on(async {
-        let app = App::new(runtime.handle().clone());
         match claim(&app).await {
             // Its name is held as long as its connection.
-            Ok(Claim::First(_bus)) => Ok(app.live(options).await),
+            Ok(Claim::First(bus)) => {
+                let code = app.live(options).await;
+                // Whoever starts next is the first again.
+                drop(bus.release_name(NAME).await);
+                Ok(code)
+            }
             Ok(Claim::Second) if options.hidden => Ok(0),
             Ok(Claim::Second) => show_first(options.link).await.map(|()| 0),
             Err(error) => {
@@ -39,6 +46,10 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     })?;
     // What still runs has nothing left to do; a blocked notification must not hold the end up.
     runtime.shutdown_background();
+    if app.begins_anew() {
+        // Nobody looked when it ended, and nobody asked for a window.
+        return Err(begin_anew([OsString::from("--hidden")].into_iter()).into());
+    }
     Ok(ExitCode::from(code))
 }
 

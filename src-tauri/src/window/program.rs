@@ -8,10 +8,15 @@ use tokio::process::Command;
 /// From the folder of the program that stays: beside it, as it is built, or where the package puts it.
 const FOLDERS: [&str; 2] = [".", "../libexec/nightjar"];
 
-/// Has WebKit draw with the processor: through the card it may hold memory that is lent and wake a card that sleeps, and the
-/// first page waits until all that is set up. Figures that change once a second need none of it.
+/// Has the processor draw the window: through the card it may hold memory that is lent and wake a card that sleeps, and the
+/// first page waits until all that is set up. Figures that change once a second need none of it. WebKit asks for EGL all the
+/// same, which is Mesa's without a card then; GTK asks for GL only to choose among visuals.
 #[cfg(target_os = "linux")]
-const UNCOMPOSED: &str = "WEBKIT_DISABLE_COMPOSITING_MODE";
+const WITHOUT_A_CARD: [(&str, &str); 3] =
+    [("WEBKIT_DISABLE_COMPOSITING_MODE", "1"), ("GDK_GL", "disable"), ("LIBGL_ALWAYS_SOFTWARE", "1")];
+/// Names the EGL to load, where several are there: a card's own opens the card.
+#[cfg(target_os = "linux")]
+const EGL: (&str, &str) = ("__EGL_VENDOR_LIBRARY_FILENAMES", "/usr/share/glvnd/egl_vendor.d/50_mesa.json");
 
 /// The window's program as it was when the app started. An update may put another one in its place while the app runs, but
 /// both ends of the line between them must be of one build.
@@ -53,9 +58,10 @@ impl Program {
         } else {
             Command::new(&self.path)
         };
-        if std::env::var_os(UNCOMPOSED).is_none() {
-            command.env(UNCOMPOSED, "1");
-        }
+        let mesa = std::path::Path::new(EGL.1).exists().then_some(EGL);
+        // What the owner has set for all programs holds here, too.
+        let unset = |(name, _): &(&str, &str)| std::env::var_os(name).is_none();
+        command.envs(WITHOUT_A_CARD.into_iter().chain(mesa).filter(unset));
         command
     }
 

@@ -2,6 +2,7 @@
 import type { AccountNote } from "./AccountNote";
 import type { BlockReason } from "./BlockReason";
 import type { CardTile } from "./CardTile";
+import type { Currency } from "./Currency";
 import type { DriverInfo } from "./DriverInfo";
 import type { Earnings } from "./Earnings";
 import type { HostState } from "./HostState";
@@ -42,6 +43,14 @@ preset: Preset | null, sensors: Array<SensorLine>, earnings: Earnings,
  * The owner's money at the market; `None` where the market says nothing of it.
  */
 account: AccountNote | null, 
+/**
+ * What the market pays in, where the owner's prices are in another.
+ */
+other_currency: Currency | null, 
+/**
+ * A newer version waits, and nothing runs here that a new start would disturb.
+ */
+restart_due: boolean, 
 /**
  * Where the time since local midnight went; `None` until the journal was read.
  */

@@ -1,8 +1,12 @@
 //! The headless host.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nightjar_agent::control::Client;
+#[cfg(unix)]
+use nightjar_agent::update;
 use nightjar_agent::{Agent, AgentHandle, EngineAddress, EnrolError, Signals, StartError};
 use nightjar_protocol::control::ControlRequest;
 use nightjar_protocol::window::Invitation;
@@ -83,13 +87,31 @@ pub async fn run(arguments: &Host, output: Output) -> Result<(), Failure> {
         );
     }
 
-    tokio::spawn(end_by(signals, handle));
-    Ok(agent.join().await?)
+    live(agent, signals).await
 }
 
-async fn end_by(mut signals: Signals, handle: AgentHandle) {
-    signals.wait().await;
-    note("ending: jobs end first");
+/// Until the host has ended; begins anew where a newer version lies in this one's place.
+async fn live(agent: Agent, signals: Signals) -> Result<(), Failure> {
+    let begins_anew = Arc::new(AtomicBool::new(false));
+    tokio::spawn(end_by(signals, agent.handle(), begins_anew.clone()));
+    agent.join().await?;
+    #[cfg(unix)]
+    if begins_anew.load(Ordering::Relaxed) {
+        let arguments = update::without("--pair", std::env::args_os().skip(1));
+        let error = update::begin_anew(arguments);
+        return Err(Failure::failed(format!("the newer version cannot be started: {error}")));
+    }
+    Ok(())
+}
+
+async fn end_by(mut signals: Signals, handle: AgentHandle, begins_anew: Arc<AtomicBool>) {
+    tokio::select! {
+        () = signals.wait() => note("ending: jobs end first"),
+        () = handle.restart_due() => {
+            note("a newer version is installed: it starts now");
+            begins_anew.store(true, Ordering::Relaxed);
+        }
+    }
     handle.shutdown().await;
 }
 

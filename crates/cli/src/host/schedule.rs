@@ -20,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
 use super::grip::{Grip, refused};
-use super::schedule_arguments::{ScheduleCommand, ScheduleSet, ScheduleTest, TariffSet};
+use super::schedule_arguments::{PriceSet, ScheduleCommand, ScheduleSet, ScheduleTest, TariffSet};
 
 /// # Errors
 /// When the settings cannot be read or what was given is not taken.
@@ -34,6 +34,7 @@ pub async fn schedule(command: &ScheduleCommand, output: Output) -> Result<(), F
         ScheduleCommand::Set(arguments) => set(arguments, output).await,
         ScheduleCommand::Test(arguments) => test(arguments, output).await,
         ScheduleCommand::Tariff(arguments) => tariff(arguments, output).await,
+        ScheduleCommand::Price(arguments) => price(arguments, output).await,
     }
 }
 
@@ -72,6 +73,16 @@ fn changed(before: &Schedule, arguments: &ScheduleSet) -> Schedule {
     }
     schedule.only_below_per_kwh_micros = arguments.cheap_below.or(schedule.only_below_per_kwh_micros);
     schedule
+}
+
+async fn price(arguments: &PriceSet, output: Output) -> Result<(), Failure> {
+    let (mut settings, keeper) = open(&arguments.place).await?;
+    if let Some(currency) = arguments.currency {
+        (settings.price_per_hour.currency, settings.tariff.currency) = (currency, currency);
+    }
+    settings.price_per_hour.micros = arguments.least.unwrap_or(settings.price_per_hour.micros);
+    keep(&settings, keeper).await?;
+    show(&settings, Timestamp(jiff::Timestamp::now().as_millisecond()), &TimeZone::system(), output)
 }
 
 async fn tariff(arguments: &TariffSet, output: Output) -> Result<(), Failure> {
@@ -114,6 +125,7 @@ fn show(settings: &Settings, now: Timestamp, zone: &TimeZone, output: Output) ->
     let object = json!({
         "schedule": settings.schedule,
         "tariff": settings.tariff,
+        "price_per_hour": settings.price_per_hour,
         "zone": zone.iana_name(),
         "now": standing_json(&standing),
     });
@@ -156,6 +168,7 @@ fn words(settings: &Settings, standing: &ScheduleStanding, now: Timestamp, zone:
     if tariff.overhead_watts > 0 {
         let _ = write!(text, "\noverhead      {} W", tariff.overhead_watts);
     }
+    let _ = write!(text, "\nleast price   {} an hour", settings.price_per_hour);
     let _ = write!(text, "\n\nnow {}\n{}", state(standing), next(standing, zone));
     text
 }

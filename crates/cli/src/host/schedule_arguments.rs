@@ -1,6 +1,7 @@
 //! The command line of `nightjar schedule`.
 
 use clap::{Args, Subcommand};
+use nightjar_core::money::Currency;
 use nightjar_core::schedule::Exception;
 use nightjar_core::tariff::TariffWindow;
 use nightjar_core::week::{WallDate, Window};
@@ -26,6 +27,10 @@ pub enum ScheduleCommand {
     /// Prices are in the currency in which you are paid. They make a job's net, and the price below which no job is
     /// taken because it would cost more than it brings.
     Tariff(TariffSet),
+    /// Tell what an hour of a card costs at least, and in which currency
+    ///
+    /// A market keeps its books in one currency, and takes no card that is offered in another.
+    Price(PriceSet),
 }
 
 #[derive(Debug, Default, Args)]
@@ -95,6 +100,26 @@ pub struct TariffSet {
     /// What the rest of the PC draws because a job runs, in watts
     #[arg(long, value_name = "WATTS")]
     pub overhead: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar schedule price --least 0.20 --currency EUR
+  nightjar schedule price --least 1.50")]
+pub struct PriceSet {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// For less an hour no job is taken
+    #[arg(long, value_name = "PRICE", value_parser = price_micros)]
+    pub least: Option<i64>,
+    /// Of this price and of the tariff, e.g. EUR; figures that are not given anew stay as they are
+    #[arg(long, value_name = "CODE", value_parser = currency)]
+    pub currency: Option<Currency>,
+}
+
+fn currency(text: &str) -> Result<Currency, String> {
+    Currency::new(text).map_err(|error| error.to_string())
 }
 
 fn window(text: &str) -> Result<Window, String> {

@@ -225,6 +225,8 @@ mod tests {
                 payouts: Vec::new(),
                 sentence: "The market holds 12.40 CNY for you.".into(),
             }),
+            other_currency: None,
+            restart_due: false,
             today: None,
             cards: vec![tile(false, Some(job)), tile(true, None)],
             power: PowerNote {

@@ -77,7 +77,12 @@ impl Stage {
 
 /// The program with nothing of this account's but its path to other programs.
 pub fn command(folder: &std::path::Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nightjar"));
+    command_of(env!("CARGO_BIN_EXE_nightjar").as_ref(), folder, arguments)
+}
+
+/// The same for a copy of it.
+pub fn command_of(program: &std::path::Path, folder: &std::path::Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(arguments)
         .env_clear()

@@ -317,8 +317,9 @@ pub fn hello(key: &SecretKey, nonce: &str) -> ToCoordinator {
 impl Host {
     pub async fn connect(&mut self, rig: &Rig) {
         let (socket, first) = greet(rig, |nonce| hello(&self.key, &nonce)).await;
-        let ToHost::Welcome { host_id, .. } = first else { panic!("{first:?}") };
+        let ToHost::Welcome { host_id, terms: Some(terms), .. } = first else { panic!("{first:?}") };
         assert_eq!(host_id, self.id);
+        assert_eq!((terms.currency, terms.fee_basis_points), (Currency::CNY, 500));
         self.socket = Some(socket);
         self.waiting.clear();
         self.checks.clear();

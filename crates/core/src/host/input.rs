@@ -9,7 +9,7 @@ use crate::gpu::{DriverInfo, GpuReading, GpuTrouble, GpuUuid};
 use crate::images::TaskKind;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
 use crate::line_check::LineFigures;
-use crate::market::{HostAccount, WaitReason};
+use crate::market::{HostAccount, MarketTerms, WaitReason};
 use crate::policy::{Presence, Runtime};
 use crate::power::HelperStanding;
 use crate::preset::Preset;
@@ -86,6 +86,8 @@ pub enum GpuReport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum MarketInput {
+    /// Said before [`Self::Connected`].
+    Terms(MarketTerms),
     Connected,
     Unreachable {
         detail: String,

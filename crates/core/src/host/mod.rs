@@ -82,7 +82,7 @@ pub struct Host {
     helper: HelperStanding,
     /// How far the month's cap is used up, as last told.
     cap_level: CapLevel,
-    /// The market's part, as the last offer told it.
+    /// The market's part, as the market or the last offer told it.
     fee_basis_points: u32,
     /// What sweeps have measured.
     curves: BTreeMap<GpuUuid, Curves>,

@@ -6,6 +6,7 @@ use super::sample::{card, driver, terms};
 use super::*;
 use crate::gpu::PowerLimits;
 use crate::lease::{LeaseTerms, WorkerAccess};
+use crate::market::MarketTerms;
 use crate::money::{Currency, Money};
 use crate::policy::{BlockReason, Presence};
 use crate::tariff::{Tariff, TariffWindow};
@@ -247,4 +248,37 @@ fn the_floor_is_of_the_limit_that_a_tenant_will_have() {
     assert_eq!(world.asked(), Some(93_334), "nobody could set it");
     world.put(Input::Helper(HelperStanding::Available { version: "1".into() }));
     assert_eq!(world.asked(), Some(133_334));
+}
+
+#[test]
+fn a_market_in_another_currency_is_named_and_left_until_the_owner_takes_it_over() {
+    let euro = Currency::new("EUR").unwrap();
+    let mut world = World::new(500_000);
+    world.effects.clear();
+    world.put(Input::Market(MarketInput::Terms(MarketTerms { currency: euro, fee_basis_points: 500 })));
+    let reason = BlockReason::OtherCurrency { market: euro, own: Currency::CNY };
+    let view = world.host.view(world.now);
+    assert_eq!((view.reason, view.other_currency), (Some(reason), Some(euro)));
+    assert_eq!(world.asked(), None, "a card in another currency would be refused");
+
+    let mut settings = world.host.settings().clone();
+    settings.price_per_hour.currency = euro;
+    settings.tariff.currency = euro;
+    world.put(Input::User(UserCommand::Save { settings: Box::new(settings) }));
+    assert_eq!(world.host.view(world.now).other_currency, None);
+    let offered = world.effects.iter().rev().find_map(|effect| match effect {
+        Effect::Tell(Report::Offers { offers, .. }) => offers.first().map(|offer| offer.price_per_hour),
+        _ => None,
+    });
+    assert_eq!(offered, Some(Money::new(500_000, euro)));
+}
+
+#[test]
+fn the_markets_part_is_known_before_the_first_offer() {
+    let mut world = World::new(100_000);
+    let terms = MarketTerms { currency: Currency::CNY, fee_basis_points: 500 };
+    world.put(Input::Market(MarketInput::Terms(terms)));
+    world.put(Input::Market(MarketInput::Connected));
+    // 200 W at 0.60 and a fee of a twentieth.
+    assert_eq!(world.asked(), Some(126_316));
 }

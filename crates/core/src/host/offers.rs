@@ -13,6 +13,10 @@ use crate::time::Timestamp;
 impl Host {
     pub(super) fn take_market(&mut self, input: MarketInput, now: Timestamp, out: &mut Outbox) {
         match input {
+            MarketInput::Terms(terms) => {
+                self.fee_basis_points = terms.fee_basis_points.min(10_000);
+                self.snapshot.market_currency = Some(terms.currency);
+            }
             MarketInput::Connected => {
                 self.snapshot.market = Market::Connected;
                 self.told_offers = None;
@@ -41,7 +45,7 @@ impl Host {
             }
             MarketInput::NotEnrolled => {
                 self.snapshot.market = Market::NotEnrolled;
-                (self.account, self.line) = (None, None);
+                (self.account, self.line, self.snapshot.market_currency) = (None, None, None);
                 self.take_demand(&[]);
             }
             MarketInput::Account(account) => self.account = Some(account.bounded()),

@@ -6,7 +6,7 @@ use crate::power::HelperStanding;
 
 use super::{Card, Host};
 
-/// The market's part until an offer has told it.
+/// The market's part until the market has told it.
 pub(super) const ASSUMED_FEE_BASIS_POINTS: u32 = 1_000;
 
 impl Host {

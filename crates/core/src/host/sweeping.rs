@@ -390,7 +390,12 @@ fn against(card: &Card, closing: bool) -> Option<SweepEnd> {
         return Some(SweepEnd::Cancelled);
     }
     let is_of_the_market = |reason: &BlockReason| {
-        matches!(reason, BlockReason::CoordinatorUnreachable { .. } | BlockReason::NotEnrolled)
+        matches!(
+            reason,
+            BlockReason::CoordinatorUnreachable { .. }
+                | BlockReason::NotEnrolled
+                | BlockReason::OtherCurrency { .. }
+        )
     };
     match &card.verdict {
         Verdict::Earn => None,

@@ -10,7 +10,7 @@ use crate::lease::{LeaseId, LeaseState};
 use crate::line_check::LineFigures;
 use crate::market::{HostAccount, WaitReason};
 use crate::meter::owed;
-use crate::money::Money;
+use crate::money::{Currency, Money};
 use crate::network::Standing;
 use crate::policy::{BlockReason, Overrides, Verdict};
 use crate::power::HelperStanding;
@@ -20,6 +20,7 @@ use crate::signal::Sign;
 use crate::time::Timestamp;
 
 use super::Host;
+use super::card::Card;
 use super::sweeping::{SweepView, SweetSpot};
 
 /// The one word for all of it: the tray's icon.
@@ -104,6 +105,10 @@ pub struct HostView {
     pub network: NetworkView,
     /// As the market last told; `None` where it never did.
     pub account: Option<HostAccount>,
+    /// What the market pays in, where the owner's prices are in another.
+    pub other_currency: Option<Currency>,
+    /// A newer version waits, and nothing runs here that a new start would disturb.
+    pub restart_due: bool,
 }
 
 /// The line, as far as the host itself knows it.
@@ -119,6 +124,11 @@ pub struct NetworkView {
 }
 
 impl Host {
+    fn restart_due(&self) -> bool {
+        let is_free = |card: &Card| card.job.is_none() && !card.is_swept() && !card.is_checked();
+        self.snapshot.update_waiting && !self.closing && self.cards.values().all(is_free)
+    }
+
     #[must_use]
     pub fn view(&self, now: Timestamp) -> HostView {
         let cards: Vec<CardView> = self
@@ -173,6 +183,8 @@ impl Host {
             driver: self.snapshot.driver.clone(),
             network: self.network_view(now),
             account: self.account.clone(),
+            other_currency: self.snapshot.other_currency(&self.settings),
+            restart_due: self.restart_due(),
         }
     }
 
@@ -251,6 +263,7 @@ impl BlockReason {
                 | Self::NoGpu { .. }
                 | Self::CoordinatorUnreachable { .. }
                 | Self::NotEnrolled
+                | Self::OtherCurrency { .. }
         )
     }
 }

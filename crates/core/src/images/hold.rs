@@ -39,6 +39,7 @@ pub fn holds_pulls(reason: &BlockReason) -> bool {
         | R::CoordinatorUnreachable { .. }
         | R::NotEnrolled
         | R::NotVerified
+        | R::OtherCurrency { .. }
         | R::BelowMinimumPrice { .. }
         | R::UpdateWaiting
         | R::CardNotLent

@@ -132,7 +132,7 @@ impl From<&BlockReason> for Block {
             R::CoordinatorUnreachable { .. } => Self::Unreachable,
             R::NotEnrolled => Self::NotEnrolled,
             R::NotVerified => Self::NotVerified,
-            R::BelowMinimumPrice { .. } => Self::Price,
+            R::BelowMinimumPrice { .. } | R::OtherCurrency { .. } => Self::Price,
             R::UpdateWaiting => Self::UpdateWaiting,
             R::Suspending => Self::Suspending,
             R::CardNotLent => Self::CardNotLent,

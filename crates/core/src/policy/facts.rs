@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::gpu::{DriverInfo, GpuTrouble};
+use crate::money::Currency;
 use crate::schedule::ScheduleStanding;
+use crate::settings::Settings;
 use crate::signal::Signs;
 use crate::time::Timestamp;
 
@@ -136,6 +138,8 @@ pub struct Snapshot {
     pub update_waiting: bool,
     pub runtime: Runtime,
     pub market: Market,
+    /// What the market pays in, where it has said so.
+    pub market_currency: Option<Currency>,
     pub driver: Option<DriverInfo>,
     pub gpu_trouble: Option<GpuTrouble>,
     pub disk_free_mib: Option<u64>,
@@ -147,6 +151,14 @@ pub struct Snapshot {
     pub schedule: ScheduleStanding,
 }
 
+impl Snapshot {
+    /// What the market pays in, where that is not what the owner reckons in.
+    #[must_use]
+    pub fn other_currency(&self, settings: &Settings) -> Option<Currency> {
+        self.market_currency.filter(|currency| *currency != settings.price_per_hour.currency)
+    }
+}
+
 impl Default for Snapshot {
     fn default() -> Self {
         Self {
@@ -155,6 +167,7 @@ impl Default for Snapshot {
             update_waiting: false,
             runtime: Runtime::Unknown,
             market: Market::NotEnrolled,
+            market_currency: None,
             driver: None,
             gpu_trouble: None,
             disk_free_mib: None,

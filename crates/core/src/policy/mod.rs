@@ -56,7 +56,7 @@ pub fn decide(
     }
     surroundings(snapshot, &mut found);
     fitness(snapshot, settings, card, &mut found);
-    market(snapshot, &mut found);
+    market(snapshot, settings, &mut found);
     if found.reasons.is_empty() {
         Verdict::Earn
     } else {
@@ -239,13 +239,16 @@ fn fitness(snapshot: &Snapshot, settings: &Settings, card: Option<&GpuReading>, 
     }
 }
 
-fn market(snapshot: &Snapshot, found: &mut Findings) {
+fn market(snapshot: &Snapshot, settings: &Settings, found: &mut Findings) {
     match &snapshot.market {
         Market::Connected => {}
         Market::NotEnrolled => found.add(BlockReason::NotEnrolled),
         Market::Unreachable { since, detail } => {
             found.add(BlockReason::CoordinatorUnreachable { since: *since, detail: detail.clone() });
         }
+    }
+    if let Some(market) = snapshot.other_currency(settings) {
+        found.add(BlockReason::OtherCurrency { market, own: settings.price_per_hour.currency });
     }
 }
 

@@ -5,7 +5,7 @@ use ts_rs::TS;
 
 use super::UnsafeVersion;
 use crate::gpu::GpuTrouble;
-use crate::money::Money;
+use crate::money::{Currency, Money};
 use crate::parting::Cause;
 use crate::settings::GiveBack;
 use crate::thermal::Doubt;
@@ -116,6 +116,11 @@ pub enum BlockReason {
     },
     NotEnrolled,
     NotVerified,
+    /// The owner's prices are in another currency than the market's books.
+    OtherCurrency {
+        market: Currency,
+        own: Currency,
+    },
     BelowMinimumPrice {
         minimum: Money,
     },
@@ -162,6 +167,7 @@ impl BlockReason {
             Self::CoordinatorUnreachable { .. }
             | Self::NotEnrolled
             | Self::NotVerified
+            | Self::OtherCurrency { .. }
             | Self::BelowMinimumPrice { .. }
             | Self::UpdateWaiting
             | Self::AfterLastJob { .. }

@@ -83,6 +83,7 @@ fn reasons() -> Vec<BlockReason> {
         BlockReason::NotEnrolled,
         BlockReason::NotVerified,
         BlockReason::BelowMinimumPrice { minimum: Money::new(1, Currency::CNY) },
+        BlockReason::OtherCurrency { market: Currency::new("EUR").unwrap(), own: Currency::CNY },
         BlockReason::UpdateWaiting,
         BlockReason::AfterLastJob { until: at },
     ]

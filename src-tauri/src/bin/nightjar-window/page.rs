@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use nightjar_core::settings::Language;
@@ -14,19 +15,25 @@ use nightjar_protocol::text::Texts;
 use nightjar_protocol::view::ViewModel;
 use nightjar_protocol::window::StartFailure;
 use tauri::webview::PageLoadEvent;
-use tauri::{AppHandle, Emitter, Manager, WebviewUrl, WebviewWindowBuilder};
+use tauri::{AppHandle, Emitter, Manager, WebviewUrl, WebviewWindow, WebviewWindowBuilder};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{oneshot, watch};
 
 use crate::commands;
 
 const LABEL: &str = "main";
+/// A page that takes longer is waited for in the open.
+const LOADED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The host, as far as the window knows it.
 pub struct HostLine {
     shown: watch::Sender<Option<Result<Box<ViewModel>, StartFailure>>>,
     next_number: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    /// Somebody wants to see the window.
+    wanted: AtomicBool,
+    /// There is something to see.
+    drawn: AtomicBool,
 }
 
 impl Default for HostLine {
@@ -35,6 +42,8 @@ impl Default for HostLine {
             shown: watch::Sender::new(None),
             next_number: AtomicU64::new(1),
             waiting: Mutex::new(HashMap::new()),
+            wanted: AtomicBool::new(false),
+            drawn: AtomicBool::new(false),
         }
     }
 }
@@ -130,7 +139,10 @@ async fn listen(app: &AppHandle) -> anyhow::Result<()> {
             ToWindow::Prepare => is_wanted = false,
             ToWindow::Show => {
                 is_wanted = true;
-                if let Some(window) = app.get_webview_window(LABEL) {
+                host.wanted.store(true, Ordering::Relaxed);
+                if let Some(window) =
+                    app.get_webview_window(LABEL).filter(|_| host.drawn.load(Ordering::Relaxed))
+                {
                     window.unminimize()?;
                     window.show()?;
                     window.set_focus()?;
@@ -148,19 +160,42 @@ fn build(app: &AppHandle, first: Option<&ViewModel>, is_wanted: bool) -> anyhow:
     let language = first.map_or(Language::English, |view| view.language);
     let title = Texts::of(language).plain("ui-title");
     let script = format!("window.nightjarFirstView = {};", serde_json::to_string(&first)?);
+    let host = app.state::<HostLine>();
+    host.wanted.store(is_wanted, Ordering::Relaxed);
     WebviewWindowBuilder::new(app, LABEL, WebviewUrl::default())
         .initialization_script(script)
         .title(title)
-        .visible(is_wanted)
+        // Until there is something to see: a window that is shown before has WebKit wait for a drawing that does not come.
+        .visible(false)
         .inner_size(900.0, 660.0)
         .min_inner_size(720.0, 480.0)
         // The page is the app's own; nothing in it leads elsewhere.
         .on_navigation(|url| url.scheme() == "tauri" || url.host_str() == Some("tauri.localhost"))
-        .on_page_load(|_, load| {
+        .on_page_load(|window, load| {
             if load.event() == PageLoadEvent::Finished {
                 tracing::debug!("the window's page is loaded");
+                drawn(&window);
             }
         })
         .build()?;
+    let slow = app.clone();
+    tauri::async_runtime::spawn(async move {
+        tokio::time::sleep(LOADED_WITHIN).await;
+        if let Some(window) = slow.get_webview_window(LABEL) {
+            drawn(&window);
+        }
+    });
     Ok(())
+}
+
+/// There is a page, or none will come: from here on the window is shown to who asks for it.
+fn drawn(window: &WebviewWindow) {
+    let host = window.state::<HostLine>();
+    let first = !host.drawn.swap(true, Ordering::Relaxed);
+    if first
+        && host.wanted.load(Ordering::Relaxed)
+        && let Err(error) = window.show().and_then(|()| window.set_focus())
+    {
+        tracing::warn!("the window cannot be shown: {error}");
+    }
 }

@@ -133,6 +133,8 @@ export function recordedView(): ViewModel {
     overrides: { snoozed_until: null, snoozed_for_game: null, last_job_until: null, earn_now: null },
     preset: "balanced",
     sensors: recordedSensors(),
+    other_currency: null,
+    restart_due: false,
     account: {
       balance: cny(12_400_000),
       paid_out: cny(120_000_000),
