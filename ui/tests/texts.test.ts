@@ -37,7 +37,6 @@ function named(): Named {
     for (const match of source.matchAll(/<Setting(\w+)[^<]*?name="([a-z-]+)"([^<]*?)\/>/gs)) {
       const [, kind, name] = match;
       settings.push(`set-${name}`, `set-${name}-hint`);
-      if (/^\s*asks\b/.test(match[3] ?? "")) settings.push(`set-${name}-sure`);
       if (kind !== "Choice") continue;
       for (const option of (match[3] ?? "").match(/options=\{\[(.*?)\]/s)?.[1]?.matchAll(/"([a-z_]+)"/g) ?? []) {
         settings.push(`set-${name}-${option[1]?.replaceAll("_", "-")}`);

@@ -1,18 +1,24 @@
 import type { Invitation } from "../bindings/Invitation";
 import type { Question } from "../bindings/Question";
+import type { Repair } from "../bindings/Repair";
+import type { RepairOutcome } from "../bindings/RepairOutcome";
 import type { Reply } from "../bindings/Reply";
 import type { Settings } from "../bindings/Settings";
 import type { UserCommand } from "../bindings/UserCommand";
 import type { ViewModel } from "../bindings/ViewModel";
+import { type Asked, askedBefore } from "./asking";
 import { type Backend, EnrolRefused, type NothingThere, NotStarted, Refused, Unanswered } from "./backend/backend";
+import { isSame, type Move, moved } from "./moves";
 import { type Page, PAGES } from "./pages";
 import { enrolSentence, refusalSentence } from "./refusals";
 import { systemLanguage, type Texts, textsOf } from "./texts";
 
-/** Settings to go back to. */
+/** Changes that can be taken back. */
 const MOST_UNDOS = 30;
 /** So long "Saved" is said; Ctrl+Z goes back later too. */
 const SAID_MS = 10_000;
+/** So soon after a command the view says what came of it, if anything did. */
+const SHOWN_WITHIN_MS = 3_000;
 /** Readings kept for the small curves: two minutes. */
 const KEPT_READINGS = 120;
 
@@ -38,12 +44,27 @@ export class Board {
   invitation = $state.raw<Invitation | null>(null);
   /** The last readings of each card, the oldest first. */
   readings = $state.raw<Record<string, Reading[]>>({});
-  /** A command is on its way. */
-  busy = $state(false);
+  /** A question that the owner has to answer before a change is saved. */
+  asked = $state.raw<(Asked & { answer: (yes: boolean) => void }) | null>(null);
+  /** Something is on its way that takes a moment. Settings can be changed all the same. */
+  readonly busy: boolean = $derived.by(() => this.#underWay > 0);
+  /** A market is asked to take this PC, which may take its time. */
+  joins = $state(false);
+  /** The check that is being mended, which may take half an hour, and what became of the last that was. */
+  mending = $state<string | null>(null);
+  mended = $state.raw<{ id: string; outcome: RepairOutcome } | null>(null);
   readonly texts: Texts = $derived(textsOf(this.view?.language ?? systemLanguage()));
 
-  #before: Settings[] = [];
+  #underWay = $state(0);
+  #undos: Move<Settings>[] = [];
   #saying: ReturnType<typeof setTimeout> | undefined;
+  /** The host's settings, as far as it has told or taken them. */
+  #known: Settings | null = null;
+  /** Changes that are drawn and not saved yet. */
+  #unsaved: Move<Settings>[] = [];
+  /** Saves come one after the other. */
+  #saves: Promise<unknown> = Promise.resolve();
+  #looksForChange = new Set<() => void>();
   /** A view that came while nobody looked. */
   #unseen: ViewModel | null = null;
 
@@ -112,7 +133,16 @@ export class Board {
       readings[uuid] = [...(this.readings[uuid] ?? []), now].slice(-KEPT_READINGS);
     }
     this.readings = readings;
+    this.#known = view.settings;
     this.view = view;
+    this.#draw();
+    for (const look of this.#looksForChange) look();
+  }
+
+  /** With what is on its way: a control stands where it was put, also while that is saved. */
+  #draw(): void {
+    if (!this.view || !this.#known) return;
+    this.view = { ...this.view, settings: this.#unsaved.reduce(moved, this.#known) };
   }
 
   /** The curves begin with what the host remembers. */
@@ -170,37 +200,107 @@ export class Board {
     return answer;
   }
 
-  /** Changes the settings at once; they can be taken back. */
+  /** Changes the settings at once; what was changed can be taken back. */
   async change(mutate: (settings: Settings) => void): Promise<void> {
+    const move = this.#moveBy(mutate);
+    if (move && (await this.#save(move))) this.#remember(move);
+  }
+
+  /** Notes how far the first run has come. That is no choice to take back. */
+  async pass(screens: number): Promise<void> {
+    const move = this.#moveBy((settings) => void (settings.introduced = screens));
+    if (move) await this.#save(move);
+  }
+
+  #moveBy(mutate: (settings: Settings) => void): Move<Settings> | null {
     const before = this.view?.settings;
     if (!before) {
       this.complaint = this.texts.say("refusal-settings-unreadable");
-      return;
+      return null;
     }
-    const settings = structuredClone($state.snapshot(before)) as Settings;
-    mutate(settings);
-    if (JSON.stringify(settings) === JSON.stringify(before)) return;
-    const saved = await this.#attempt(() => this.backend.command({ command: "save", settings }));
-    if (saved) this.#remember(before);
+    const after = structuredClone($state.snapshot(before)) as Settings;
+    mutate(after);
+    return { before, after: $state.snapshot(after) as Settings };
   }
 
-  /** A preset is a change of settings too. */
+  /** Whether it was done. What takes a wall away is asked for first. */
+  async #save(move: Move<Settings>): Promise<boolean> {
+    if (isSame(move.before, move.after)) return false;
+    const asked = askedBefore(move.before, move.after, this.texts);
+    if (asked && !(await this.#isAgreed(asked))) return false;
+    this.#unsaved = [...this.#unsaved, move];
+    this.#draw();
+    const done = await this.#inTurn(async () => {
+      // Only what was changed here: what came from elsewhere in the meantime stays.
+      const settings = moved(this.#known ?? move.before, move);
+      await this.backend.command({ command: "save", settings });
+      if (this.#known) this.#known = moved(this.#known, move);
+    });
+    this.#unsaved = this.#unsaved.filter((other) => other !== move);
+    this.#draw();
+    return done;
+  }
+
+  #isAgreed(asked: Asked): Promise<boolean> {
+    this.asked?.answer(false);
+    return new Promise((resolve) => {
+      const answer = (yes: boolean) => {
+        this.asked = null;
+        resolve(yes);
+      };
+      this.asked = { ...asked, answer };
+    });
+  }
+
+  /** A command that changes the settings, such as a preset. Over when the view says what it changed. */
   async changeBy(command: UserCommand): Promise<void> {
-    const before = this.view?.settings;
-    const done = await this.#attempt(() => this.backend.command(command));
-    if (done && before) this.#remember(before);
+    let before: Settings | null = null;
+    const done = await this.#inTurn(async () => {
+      before = this.#known;
+      await this.backend.command(command);
+    });
+    if (!done || !before) return;
+    const after = await this.#changedFrom(before);
+    if (after) this.#remember({ before, after });
   }
 
+  /** The host's settings once they differ from these; `null` where they do not soon. */
+  #changedFrom(before: Settings): Promise<Settings | null> {
+    return new Promise((resolve) => {
+      const end = (after: Settings | null) => {
+        clearTimeout(over);
+        this.#looksForChange.delete(look);
+        resolve(after);
+      };
+      const look = () => {
+        if (this.#known && !isSame(this.#known, before)) end(this.#known);
+      };
+      const over = setTimeout(() => end(null), SHOWN_WITHIN_MS);
+      this.#looksForChange.add(look);
+      look();
+    });
+  }
+
+  /** Takes the last change back, as far as nobody has changed the same since. Whether to earn is never part of it. */
   async undo(): Promise<void> {
-    const settings = this.#before.at(-1);
-    if (!settings) return;
-    const back = await this.#attempt(() => this.backend.command({ command: "save", settings }));
-    if (back) this.#before.pop();
-    this.#say(this.#before.length > 0);
+    if (this.asked) return;
+    for (let move = this.#undos.at(-1); move; move = this.#undos.at(-1)) {
+      const now = this.view?.settings;
+      if (!now) return;
+      const back = moved(now, { before: move.after, after: move.before });
+      const wanted = { ...back, earn_while_idle: now.earn_while_idle };
+      if (!isSame(now, wanted)) {
+        if (!(await this.#save({ before: now, after: wanted }))) return;
+        this.#undos = this.#undos.filter((other) => other !== move);
+        break;
+      }
+      this.#undos = this.#undos.slice(0, -1);
+    }
+    this.#say(this.#undos.length > 0);
   }
 
-  #remember(before: Settings): void {
-    this.#before = [...this.#before, structuredClone($state.snapshot(before)) as Settings].slice(-MOST_UNDOS);
+  #remember(move: Move<Settings>): void {
+    this.#undos = [...this.#undos, move].slice(-MOST_UNDOS);
     this.#say(true);
   }
 
@@ -211,11 +311,31 @@ export class Board {
   }
 
   async send(command: UserCommand): Promise<void> {
-    await this.#attempt(() => this.backend.command(command));
+    const done = await this.#attempt(() => this.backend.command(command));
+    // What is saved next must not bring the old switch back, should it come before the view.
+    if (done && command.command === "set_earning" && this.#known) {
+      this.#known = { ...this.#known, earn_while_idle: command.on };
+    }
   }
 
   async enrol(coordinatorUrl: string, pairingCode: string): Promise<boolean> {
-    return this.#attempt(() => this.backend.enrol(coordinatorUrl, pairingCode));
+    if (this.joins) return false;
+    this.joins = true;
+    const joined = await this.#told(() => this.backend.enrol(coordinatorUrl, pairingCode));
+    this.joins = false;
+    return joined;
+  }
+
+  /** Mends what a check found, one at a time. It goes on when its page is left. */
+  async mend(id: string, repair: Repair): Promise<void> {
+    if (this.mending !== null) return;
+    this.mended = null;
+    this.mending = id;
+    await this.#told(async () => {
+      const { data: outcome } = await this.ask({ question: "repair", repair }, "repaired");
+      this.mended = { id, outcome };
+    });
+    this.mending = null;
   }
 
   /** A link that was opened brings the window to the front, and is asked for then. */
@@ -236,10 +356,23 @@ export class Board {
     this.complaint = null;
   }
 
-  /** Whether it was done. One at a time. */
+  /** After what came before it. */
+  #inTurn(act: () => Promise<void>): Promise<boolean> {
+    const done = this.#saves.then(() => this.#attempt(act));
+    this.#saves = done;
+    return done;
+  }
+
+  /** Whether it was done. */
   async #attempt(act: () => Promise<void>): Promise<boolean> {
-    if (this.busy) return false;
-    this.busy = true;
+    this.#underWay += 1;
+    const done = await this.#told(act);
+    this.#underWay -= 1;
+    return done;
+  }
+
+  /** Whether it was done; why not is told. */
+  async #told(act: () => Promise<void>): Promise<boolean> {
     this.complaint = null;
     try {
       await act();
@@ -247,8 +380,6 @@ export class Board {
     } catch (error) {
       this.complaint = this.#complaintOf(error);
       return false;
-    } finally {
-      this.busy = false;
     }
   }
 
