@@ -2,7 +2,8 @@
 
 use nightjar_agent::AgentHandle;
 use nightjar_desktop::log;
-use nightjar_protocol::window::{DesktopFacts, Question, QuestionRefusal, Reply};
+use nightjar_protocol::text::Texts;
+use nightjar_protocol::window::{DesktopFacts, OpenedLink, Question, QuestionRefusal, Reply};
 
 use crate::app::App;
 use crate::{autostart, links, tray};
@@ -18,7 +19,14 @@ pub async fn answer(app: &App, host: &AgentHandle, question: Question) -> Result
         })),
         Question::SetAutostart { on } => done(autostart::set(on)),
         Question::SetLinks { on } => done(links::set(on)),
-        Question::Invitation => Ok(Reply::Invitation(app.take_invitation())),
+        Question::Invitation => {
+            let texts = Texts::of(host.view().borrow().language);
+            let shown = |read| match read {
+                Ok(invitation) => OpenedLink::Market(invitation),
+                Err(error) => OpenedLink::Refused { sentence: texts.link_fault(error) },
+            };
+            Ok(Reply::Invitation(app.take_link().map(shown)))
+        }
         Question::Report => host.ask(Question::Report, log::recent()).await,
         other => host.ask(other, Vec::new()).await,
     }

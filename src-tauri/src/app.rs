@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use nightjar_agent::AgentHandle;
+use nightjar_protocol::invitation::InvitationError;
 use nightjar_protocol::window::Invitation;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -28,8 +29,8 @@ pub struct App {
     /// The main loop in which Windows' tray lives.
     #[cfg(not(target_os = "linux"))]
     pub main_loop: tauri::AppHandle,
-    /// The market that a link has named last, until the window asks for it.
-    invitation: Mutex<Option<Invitation>>,
+    /// The link that was opened last, until the window asks for it.
+    opened: Mutex<Option<Result<Invitation, InvitationError>>>,
     exit: watch::Sender<Option<u8>>,
     /// It ends to begin anew, as the version that lies in its place by now.
     begins_anew: AtomicBool,
@@ -44,7 +45,7 @@ impl App {
             runtime,
             #[cfg(not(target_os = "linux"))]
             main_loop,
-            invitation: Mutex::new(None),
+            opened: Mutex::new(None),
             exit: watch::Sender::new(None),
             begins_anew: AtomicBool::new(false),
         })
@@ -62,19 +63,18 @@ impl App {
         }
     }
 
-    /// A link was opened: the window is to ask about it. What is no invitation is left out.
+    /// A link was opened: the window is to ask about it, or to say what is wrong with it.
     pub fn invite(&self, link: &str) {
-        match Invitation::read(link) {
-            Ok(invitation) => {
-                *self.invitation.lock().unwrap_or_else(PoisonError::into_inner) = Some(invitation);
-            }
-            Err(error) => tracing::warn!("a link is ignored: {error}"),
+        let read = Invitation::read(link);
+        if let Err(error) = &read {
+            tracing::warn!("a link is not taken: {error}");
         }
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
     }
 
     /// To be shown once.
-    pub fn take_invitation(&self) -> Option<Invitation> {
-        self.invitation.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub fn take_link(&self) -> Option<Result<Invitation, InvitationError>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Once a newer version waits, no job runs and no window is open.

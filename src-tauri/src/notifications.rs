@@ -148,7 +148,7 @@ pub async fn refused(refusal: &Refusal, language: Language) {
             let values = [("least", least.to_string()), ("most", most.to_string())];
             texts.with("refusal-power-limit", &values)
         }
-        Refusal::Command(CommandError::Settings { detail })
+        Refusal::Command(CommandError::Settings { detail, .. })
         | Refusal::Unreadable { detail }
         | Refusal::Journal { detail } => detail.clone(),
     };

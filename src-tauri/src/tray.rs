@@ -24,10 +24,6 @@ use nightjar_protocol::view::ViewModel;
 use crate::app::App;
 use crate::{notifications, window};
 
-const SNOOZE_MS: u64 = 3_600_000;
-/// No other job for the rest of the day.
-const LAST_JOB_MS: u64 = 12 * 3_600_000;
-
 /// What stands in the tray now.
 #[derive(Clone, Debug, PartialEq)]
 struct Shown {
@@ -101,10 +97,10 @@ fn asked(line: Line, view: &ViewModel) -> Vec<UserCommand> {
     match line {
         Line::Earn => vec![UserCommand::SetEarning { on: !view.tray.earn_while_idle_on }],
         Line::Snooze if view.tray.snoozed => vec![UserCommand::EndOverrides],
-        Line::Snooze => vec![UserCommand::Snooze { for_ms: SNOOZE_MS }],
+        Line::Snooze => vec![UserCommand::Snooze { for_ms: view.tray.snooze_ms }],
         Line::SnoozeTomorrow => vec![UserCommand::Snooze { for_ms: view.tray.snooze_tomorrow_ms }],
         Line::SnoozeGame => vec![UserCommand::SnoozeForGame],
-        Line::Finish => vec![UserCommand::LastJob { for_ms: LAST_JOB_MS }],
+        Line::Finish => vec![UserCommand::LastJob { for_ms: view.tray.finish_job_ms }],
         // With several cards at work, the one line stands for all of their jobs.
         Line::Stop => {
             let jobs = view.cards.iter().filter_map(|tile| tile.card.job.as_ref());

@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
 
+import amounts from "../../crates/protocol/tests/amounts.json?raw";
+import type { Language } from "../src/bindings/Language";
 import { clock, gib, money, percent, shortKey } from "../src/lib/format";
 
 const AT = new Date(2026, 5, 1, 9, 5).getTime();
@@ -8,6 +10,16 @@ test("money is told in the reader's way and never rounded away", () => {
   expect(money({ micros: 0, currency: "CNY" }, "en")).toBe("CN¥0.00");
   expect(money({ micros: 37_500, currency: "CNY" }, "zh-CN")).toBe("¥0.0375");
   expect(money({ micros: -1_234_567_890_000, currency: "EUR" }, "en")).toBe("-€1,234,567.89");
+});
+
+test("amounts are written as the host writes them in its sentences", () => {
+  const cases = JSON.parse(amounts) as ({ micros: number; currency: string } & Record<Language, string>)[];
+  expect(cases.length).toBeGreaterThan(10);
+  for (const { micros, currency, ...said } of cases) {
+    for (const language of ["en", "zh-CN"] as const) {
+      expect(money({ micros, currency }, language), `${micros} ${currency}`).toBe(said[language]);
+    }
+  }
 });
 
 test("a far moment has its weekday", () => {

@@ -3,6 +3,7 @@ import axe from "axe-core";
 import { tick } from "svelte";
 import { describe, expect, test, vi } from "vitest";
 
+import type { CheckStanding } from "../src/bindings/CheckStanding";
 import { BOUNDS } from "../src/bindings/defaults";
 import type { Settings } from "../src/bindings/Settings";
 import type { ViewModel } from "../src/bindings/ViewModel";
@@ -329,7 +330,7 @@ test("the books, a night that adds up to a day, and the table", async () => {
 
 test("what the market holds and has paid", async () => {
   await open("earnings");
-  expect(screen.getByTestId("account").textContent).toContain("has paid out 120.00 CNY");
+  expect(screen.getByTestId("account").textContent).toContain("has paid out CN¥120.00");
   const rows = within(screen.getByTestId("payouts")).getAllByRole("row");
   expect(rows[1]?.textContent).toContain("2026-11/17");
   expect(rows[1]?.textContent).toContain("120.00");
@@ -422,10 +423,10 @@ test("an unsafe version is accepted knowingly, after a question", async () => {
   const { backend } = await open("help", recordedView(), (backend) => {
     const answer = backend.ask.bind(backend);
     const check = { id: "versions", standing: "bad", title: "Versions", sentence: "runc is old", command: null, repair: null };
+    const checks = [{ ...check, standing: "bad" as const, accepts: "runc 1.1.5" }];
+    const lending = { standing: "bad" as const, sentence: "Not yet." };
     backend.ask = async (question) =>
-      question.question === "checks"
-        ? { reply: "checks", data: [{ ...check, standing: "bad" as const, accepts: "runc 1.1.5" }] }
-        : answer(question);
+      question.question === "checks" ? { reply: "checks", data: { checks, lending } } : answer(question);
   });
   await fireEvent.click(screen.getByTestId("accept-versions"));
   expect(backend.sent).toEqual([]);
@@ -497,6 +498,28 @@ test("the first run has three screens, goes on where it was left, and can be ski
   await settled();
   expect(saved(backend).introduced).toBe(3);
   expect(screen.queryByTestId("first-run")).toBeNull();
+});
+
+test("the first run says yes only when the host does, and looks again by itself", async () => {
+  vi.useFakeTimers({ shouldAdvanceTime: true });
+  const view = recordedView();
+  view.identity.coordinator = null;
+  if (view.settings) view.settings.introduced = 1;
+  const backend = new BrowserBackend(view);
+  const ask = backend.ask.bind(backend);
+  let lending = { standing: "unknown" as CheckStanding, sentence: "Being looked at still: Docker Engine." };
+  backend.ask = async (question) => {
+    const answer = await ask(question);
+    return answer.reply === "checks" ? { ...answer, data: { lending, checks: [] } } : answer;
+  };
+  render(App, { board: new Board(backend) });
+  await vi.advanceTimersByTimeAsync(100);
+  expect(screen.getByTestId("first-verdict").textContent?.trim()).toBe(lending.sentence);
+  // The headline stays as it is meanwhile.
+  lending = { standing: "good", sentence: "Yes." };
+  await vi.advanceTimersByTimeAsync(4_000);
+  expect(screen.getByTestId("first-verdict").textContent?.trim()).toBe("Yes.");
+  vi.useRealTimers();
 });
 
 test("nothing is drawn while the window is hidden, and the newest when it is seen again", async () => {

@@ -2,6 +2,10 @@ import { expect, test } from "vitest";
 
 import english from "../../crates/protocol/locales/en.ftl?raw";
 import simplifiedChinese from "../../crates/protocol/locales/zh-CN.ftl?raw";
+import { BOUNDS } from "../src/bindings/defaults";
+import type { Language } from "../src/bindings/Language";
+import type { SettingsFault } from "../src/bindings/SettingsFault";
+import { fieldName } from "../src/lib/fields";
 import { refusalSentence } from "../src/lib/refusals";
 import { textsOf } from "../src/lib/texts";
 
@@ -97,6 +101,47 @@ test("every message can be said in both languages", () => {
     const values = Object.fromEntries([...english.matchAll(/\$([a-z]+)/g)].map((match) => [match[1] ?? "", 2]));
     const empty = KEYS.filter((key) => texts.say(key, values).trim() === "" || texts.say(key, values).includes("{"));
     expect(empty, language).toEqual([]);
+  }
+});
+
+test("every setting that the window shows has its name where it is refused", () => {
+  for (const language of ["en", "zh-CN"] as const) {
+    const texts = textsOf(language);
+    // The first run's own count is on no page.
+    const nameless = Object.keys(BOUNDS).filter((field) => field !== "introduced" && fieldName(field, texts) === field);
+    expect(nameless, language).toEqual([]);
+  }
+  // The name is the one that stands beside the field.
+  for (const source of Object.values(pages) as string[]) {
+    for (const [, words] of source.matchAll(/<SettingNumber([^<]*?)\/>/gs)) {
+      const [name, field] = [/name="([a-z-]+)"/, /field="([^"{]+)"/].map((which) => words?.match(which)?.[1]);
+      if (name && field) expect(fieldName(field, textsOf("en")), field).toBe(textsOf("en").say(`set-${name}`));
+    }
+  }
+});
+
+test("settings that are not taken are told in the reader's language, with the window's own names", () => {
+  const said = (fault: SettingsFault, language: Language) =>
+    refusalSentence({ kind: "command", data: { kind: "settings", detail: "root_inside is on and egress", fault } }, textsOf(language));
+  const root = said({ fault: "root_past_the_proxy" }, "zh-CN");
+  expect(root).toContain("“允许租用者在容器内为 root”");
+  expect(root).toContain("“白名单”");
+  expect(root).not.toMatch(/root_inside|egress|curated/);
+  expect(said({ fault: "root_past_the_proxy" }, "en")).toContain('"Renters may be root inside" (page Work)');
+  expect(said({ fault: "names", field: "games" }, "zh-CN")).toContain("“算作游戏的程序”");
+  expect(said({ fault: "too_many", field: "schedule.exceptions", most: 366 }, "en")).toContain("366 are the most");
+  const faults: SettingsFault[] = [
+    { fault: "bounds", field: "warning_ms" },
+    { fault: "newer", found: 2 },
+    { fault: "text", field: "region" },
+    { fault: "window", field: "tariff.windows" },
+    { fault: "date_twice", date: "2026-12-24" },
+    { fault: "night_hours" },
+    { fault: "currency", tariff: "EUR", price: "CNY" },
+    { fault: "no_tariff" },
+  ];
+  for (const language of ["en", "zh-CN"] as const) {
+    for (const fault of faults) expect(said(fault, language), fault.fault).not.toMatch(/fault-|\{|undefined/);
   }
 });
 

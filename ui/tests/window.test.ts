@@ -182,7 +182,7 @@ test("an answer that is older than what was drawn is passed over, and closing st
 });
 
 test("a link only asks; joining is a click, and a refusal leaves the question", async () => {
-  const offered = { market: "https://other.example", code: "ABCD-2345" };
+  const offered = { link: "market" as const, market: "https://other.example", code: "ABCD-2345" };
   let fails = true;
   const { backend } = await open(recordedView(), (backend) => {
     const ask = backend.ask.bind(backend);
@@ -207,4 +207,56 @@ test("a link only asks; joining is a click, and a refusal leaves the question", 
   await new Promise((resolve) => setTimeout(resolve, 0));
   expect(backend.enrolled).toEqual([["https://other.example", "ABCD-2345"]]);
   expect(screen.queryByTestId("invitation")).toBeNull();
+});
+
+test("what is wrong with a link that was opened is told, and nothing is asked", async () => {
+  const sentence = "A link was opened, and nothing was done: it is no link to a market.";
+  await open(recordedView(), (backend) => {
+    const ask = backend.ask.bind(backend);
+    backend.ask = async (question) =>
+      question.question === "invitation" ? { reply: "invitation", data: { link: "refused", sentence } } : ask(question);
+  });
+  await screen.findByTestId("alert");
+  expect(text("alert")).toBe(sentence);
+  expect(screen.queryByTestId("invitation")).toBeNull();
+});
+
+test("to earn now is offered for as long as the host says", async () => {
+  const { backend } = await open({ ...recordedView(), state: "yours", earn_now_ms: 60_000 });
+  await fireEvent.click(screen.getByTestId("earn-now"));
+  await tick();
+  expect(backend.sent).toEqual([{ command: "earn_now", for_ms: 60_000, until_back: true }]);
+  backend.show({ ...recordedView(), earn_now_ms: null });
+  await tick();
+  expect(screen.queryByTestId("earn-now")).toBeNull();
+});
+
+test("a job is shown since it came, not since its last step", async () => {
+  const view = recordedView();
+  const job = view.cards[0]?.card.job;
+  if (!job) throw new Error("no job is recorded");
+  Object.assign(job, { since: view.at - 3_600_000, state_since: view.at - 1_000 });
+  const shown = (at: number) => new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(at);
+  await open(view);
+  expect(text("job-since")).toBe(shown(view.at - 3_600_000));
+});
+
+test("a panel that comes or goes later is noticed", async () => {
+  let has_tray = false;
+  vi.useFakeTimers({ shouldAdvanceTime: true });
+  await open(recordedView(), (backend) => {
+    const ask = backend.ask.bind(backend);
+    backend.ask = async (question) => {
+      const answer = await ask(question);
+      return answer.reply === "desktop" ? { ...answer, data: { ...answer.data, has_tray } } : answer;
+    };
+  });
+  await screen.findByTestId("no-tray");
+  has_tray = true;
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(screen.queryByTestId("no-tray")).toBeNull();
+  has_tray = false;
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(screen.getByTestId("no-tray")).toBeTruthy();
+  vi.useRealTimers();
 });

@@ -5,7 +5,7 @@ use nightjar_core::lease::{LeaseState, LeaseTerms};
 use nightjar_core::time::Timestamp;
 use nightjar_core::volume::Volume;
 use nightjar_protocol::control::Refusal;
-use nightjar_protocol::doctor::Check;
+use nightjar_protocol::doctor::{Check, Findings, Lending};
 use nightjar_protocol::images::PulledImages;
 use nightjar_protocol::text::Texts;
 use nightjar_protocol::window::{ImageLine, Question, QuestionRefusal, Reply, StepLine};
@@ -41,7 +41,7 @@ impl AgentHandle {
             Question::Nights { months_ago } => Reply::Nights(self.nights(months_ago).await?),
             Question::Night { since, until } => Reply::Night(Box::new(self.why(since, Some(until)).await?)),
             Question::SaveBooks { span } => self.save_books(span).await?,
-            Question::Checks => Reply::Checks(self.checks().await?),
+            Question::Checks => Reply::Checks(self.findings().await?),
             Question::Repair { repair } => Reply::Repaired(self.repairs.run(repair).await?),
             Question::Images => Reply::Images(self.images().await?),
             Question::PulledImages => self.pulled_images(ImagesOrder::List).await?,
@@ -89,6 +89,12 @@ impl AgentHandle {
     pub async fn nights(&self, months_ago: u32) -> Result<Vec<NightTakings>, Refusal> {
         let edges = nights_of_month(self.clock.now(), months_ago.min(MOST_MONTHS_AGO));
         self.journal.nights(&edges, self.currency().await).await.map_err(unreadable)
+    }
+
+    async fn findings(&self) -> Result<Findings, Refusal> {
+        let checks = self.checks().await?;
+        let language = self.view.borrow().language;
+        Ok(Findings { lending: Lending::of(&checks, language), checks })
     }
 
     /// What the doctor says of this PC.

@@ -382,7 +382,8 @@ async fn a_repair_that_the_owner_asked_for_runs_as_root_and_is_told() {
     let variables = [("PATH", path), ("NIGHTJAR_REPAIR", program.display().to_string())];
     let host = Host::start_in(&stage, &variables, &[], "").await;
 
-    let Reply::Checks(checks) = host.question(Question::Checks).await else { panic!("no checks") };
+    let Reply::Checks(found) = host.question(Question::Checks).await else { panic!("no checks") };
+    let checks = found.checks;
     let engine = checks.iter().find(|check| check.id == "engine").unwrap();
     assert_eq!(engine.repair, Some(Repair::Docker), "{checks:?}");
     let ask = async |repair| match host.question(Question::Repair { repair }).await {

@@ -69,6 +69,51 @@ pub struct Check {
     pub accepts: Option<String>,
 }
 
+/// All that was looked at, and what it comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Findings {
+    pub checks: Vec<Check>,
+    pub lending: Lending,
+}
+
+/// Whether this PC can lend its card. Which market it belongs to is no part of that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Lending {
+    /// Never [`CheckStanding::Optional`].
+    pub standing: CheckStanding,
+    pub sentence: String,
+}
+
+impl Lending {
+    /// What was not looked at yet comes before what only should be mended: nobody can say yes without it.
+    #[must_use]
+    pub fn of(checks: &[Check], language: Language) -> Self {
+        let texts = Texts::of(language);
+        let of = |standing| -> Vec<&str> {
+            let found = checks.iter().filter(|check| check.standing == standing && check.id != "market");
+            let mut titles: Vec<&str> = Vec::new();
+            for check in found {
+                if !titles.contains(&check.title.as_str()) {
+                    titles.push(&check.title);
+                }
+            }
+            titles
+        };
+        let worst = [
+            (CheckStanding::Bad, "lending-bad"),
+            (CheckStanding::Unknown, "lending-unknown"),
+            (CheckStanding::Warning, "lending-warning"),
+        ];
+        for (standing, key) in worst {
+            let titles = of(standing);
+            if !titles.is_empty() {
+                return Self { standing, sentence: texts.with(key, &[("list", texts.list(&titles))]) };
+            }
+        }
+        Self { standing: CheckStanding::Good, sentence: texts.plain("lending-good") }
+    }
+}
+
 /// What the doctor can mend by itself. A page names one of these and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]
@@ -317,7 +362,7 @@ impl Doctor<'_> {
                 self.check("images", CheckStanding::Bad, self.texts.plain("check-images-none"))
             }
             Runtime::Ready { images, .. } => {
-                let sentence = self.texts.with("check-images-good", &[("list", images.join(", "))]);
+                let sentence = self.texts.with("check-images-good", &[("list", self.texts.list(images))]);
                 self.check("images", CheckStanding::Good, sentence)
             }
             _ => self.check("images", CheckStanding::Unknown, self.texts.plain("check-not-yet")),
@@ -360,7 +405,7 @@ impl Doctor<'_> {
         if names.is_empty() {
             return None;
         }
-        let sentence = self.texts.with("check-signs-missing", &[("list", names.join(", "))]);
+        let sentence = self.texts.with("check-signs-missing", &[("list", self.texts.list(&names))]);
         Some(self.check("signs", CheckStanding::Optional, sentence))
     }
 
@@ -550,6 +595,63 @@ mod tests {
             let told: std::collections::BTreeSet<&String> = said.iter().collect();
             assert_eq!(told.len(), 4, "{said:?}");
             assert!(said.iter().all(|sentence| !sentence.starts_with("doctor-")), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn lending_is_promised_only_where_all_was_seen_to_be_there() {
+        use CheckStanding::{Bad, Good, Optional, Unknown, Warning};
+        let clock = |_| String::new();
+        for language in [Language::English, Language::SimplifiedChinese] {
+            let doctor = Doctor { texts: Texts::of(language), clock: &clock };
+            let said = |found: &[(&str, CheckStanding)]| {
+                let one = |(id, standing): &(&str, CheckStanding)| doctor.check(id, *standing, String::new());
+                Lending::of(&found.iter().map(one).collect::<Vec<_>>(), language)
+            };
+            let title = |id: &str| doctor.texts.plain(&format!("check-{id}"));
+            let all = said(&[("driver", Good), ("helper", Optional), ("market", Bad)]);
+            assert_eq!(all.standing, Good);
+            let unseen = said(&[("driver", Unknown), ("toolkit", Warning), ("market", Unknown)]);
+            assert_eq!(unseen.standing, Unknown);
+            assert!(
+                unseen.sentence.contains(&title("driver")) && !unseen.sentence.contains(&title("market"))
+            );
+            let odd = said(&[
+                ("driver", Good),
+                ("containers", Warning),
+                ("toolkit", Warning),
+                ("containers", Warning),
+            ]);
+            assert_eq!(odd.standing, Warning);
+            let list = doctor.texts.list(&[title("containers"), title("toolkit")]);
+            assert!(odd.sentence.contains(&list), "{odd:?}");
+            let bad = said(&[("driver", Unknown), ("engine", Bad), ("toolkit", Warning)]);
+            assert!(bad.standing == Bad && bad.sentence.contains(&title("engine")), "{bad:?}");
+            let kinds: std::collections::BTreeSet<String> =
+                [all, unseen, odd, bad].map(|lending| lending.sentence).into();
+            assert!(
+                kinds.len() == 4 && kinds.iter().all(|sentence| !sentence.starts_with("lending-")),
+                "{kinds:?}"
+            );
+        }
+        // The toolkit and the gateway: with either of them missing no job starts.
+        let runtime = |toolkit, gateway| Runtime::Ready {
+            unsafe_versions: Vec::new(),
+            images: vec!["pytorch-cuda:lite".into()],
+            engine: EngineFacts { toolkit, gateway, ..EngineFacts::default() },
+        };
+        for (toolkit, gateway) in
+            [(Toolkit::Missing, GatewayImage::Present), (Toolkit::Present, GatewayImage::Coming)]
+        {
+            let ready = Snapshot {
+                runtime: runtime(toolkit, gateway),
+                driver: Some(nightjar_core::gpu::DriverInfo { version: "570.1".into(), cuda: Some(12_080) }),
+                presence: Presence::Active { since: Timestamp(0) },
+                disk_free_mib: Some(1_000_000),
+                ..Snapshot::default()
+            };
+            let found = look(&ready, Language::English);
+            assert_eq!(Lending::of(&found, Language::English).standing, CheckStanding::Warning, "{found:?}");
         }
     }
 

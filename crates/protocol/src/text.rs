@@ -1,5 +1,6 @@
 //! Every sentence that people read, in both languages, from `locales/*.ftl` (Fluent). The window reads the same files.
 
+mod amount;
 mod demand;
 mod renter;
 
@@ -18,6 +19,7 @@ use nightjar_core::sweep::WorkKind;
 use nightjar_core::thermal::Doubt;
 use nightjar_core::time::Timestamp;
 
+use crate::invitation::InvitationError;
 use crate::network::traffic_gb;
 
 /// Source of the English messages.
@@ -27,6 +29,7 @@ pub const SIMPLIFIED_CHINESE: &str = include_str!("../locales/zh-CN.ftl");
 
 /// The messages of one language.
 pub struct Texts {
+    language: Language,
     bundle: FluentBundle<FluentResource>,
 }
 
@@ -37,21 +40,22 @@ impl Texts {
         static EN: OnceLock<Texts> = OnceLock::new();
         static ZH: OnceLock<Texts> = OnceLock::new();
         match language {
-            Language::English => EN.get_or_init(|| Self::parse("en", ENGLISH)),
-            Language::SimplifiedChinese => ZH.get_or_init(|| Self::parse("zh-CN", SIMPLIFIED_CHINESE)),
+            Language::English => EN.get_or_init(|| Self::parse(language, "en", ENGLISH)),
+            Language::SimplifiedChinese => {
+                ZH.get_or_init(|| Self::parse(language, "zh-CN", SIMPLIFIED_CHINESE))
+            }
         }
     }
 
-    fn parse(tag: &str, source: &str) -> Self {
-        let language = tag.parse().unwrap_or_default();
-        let mut bundle = FluentBundle::new_concurrent(vec![language]);
+    fn parse(language: Language, tag: &str, source: &str) -> Self {
+        let mut bundle = FluentBundle::new_concurrent(vec![tag.parse().unwrap_or_default()]);
         // The marks around each value are for mixed writing directions, which neither language has; menus of the
         // desktop would show them as boxes.
         bundle.set_use_isolating(false);
         // Messages that are wrong are left out, and a test over both files fails then.
         let resource = FluentResource::try_new(source.to_owned()).unwrap_or_else(|(resource, _)| resource);
         let _ = bundle.add_resource(resource);
-        Self { bundle }
+        Self { language, bundle }
     }
 
     /// A message without values. A key that is not there shows as itself, which a test rules out.
@@ -75,6 +79,31 @@ impl Texts {
             }
         }
         self.bundle.format_pattern(pattern, Some(&args), &mut Vec::new()).into_owned()
+    }
+
+    /// Several, as one writes them after each other.
+    #[must_use]
+    pub fn list(&self, names: &[impl AsRef<str>]) -> String {
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        names.join(&self.plain("list-comma"))
+    }
+
+    /// Why a link that was opened is none to a market.
+    #[must_use]
+    pub fn link_fault(&self, error: InvitationError) -> String {
+        use InvitationError as E;
+        let named = |key: &str, name: &str| self.with(key, &[("name", name.to_owned())]);
+        let why = match error {
+            E::Long => self.plain("link-long"),
+            E::Form => self.plain("link-form"),
+            E::Missing(name) => named("link-missing", name),
+            E::Twice(name) => named("link-twice", name),
+            E::Address => self.plain("link-address"),
+            E::Unsafe => self.plain("link-unsafe"),
+            E::Credentials => self.plain("link-credentials"),
+            E::Code => self.plain("link-code"),
+        };
+        self.with("link-refused", &[("why", why)])
     }
 
     /// Why a card does not earn, as a sentence that says what to do where something can be done.
@@ -172,7 +201,7 @@ impl Texts {
                 self.with("reason-other-currency", &values)
             }
             R::BelowMinimumPrice { minimum } => {
-                self.with("reason-price", &[("minimum", minimum.to_string())])
+                self.with("reason-price", &[("minimum", self.money(*minimum))])
             }
             R::UpdateWaiting => self.plain("reason-update"),
             R::Suspending => self.plain("reason-suspending"),

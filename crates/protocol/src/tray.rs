@@ -11,6 +11,11 @@ use crate::view::Surroundings;
 /// Shares of a card's default power limit that the menu offers.
 const POWER_PERCENTS: [u32; 4] = [60, 70, 80, 100];
 
+/// A snooze from the menu.
+const SNOOZE_MS: u64 = 3_600_000;
+/// No other job for the rest of the day.
+const FINISH_JOB_MS: u64 = 12 * 3_600_000;
+
 /// The tray's menu in words; what is `None` is not shown, or shown as not to be clicked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct TrayMenu {
@@ -22,6 +27,8 @@ pub struct TrayMenu {
     pub snooze_menu: String,
     /// For an hour, or the end of the snooze.
     pub snooze: String,
+    #[ts(type = "number")]
+    pub snooze_ms: u64,
     pub snoozed: bool,
     pub snooze_tomorrow: String,
     #[ts(type = "number")]
@@ -29,6 +36,9 @@ pub struct TrayMenu {
     pub snooze_game: String,
     pub can_snooze_game: bool,
     pub finish_job: String,
+    /// How long no other job is taken then.
+    #[ts(type = "number")]
+    pub finish_job_ms: u64,
     pub can_finish_job: bool,
     pub stop_job: String,
     pub can_stop_job: bool,
@@ -67,6 +77,7 @@ pub fn tray_menu(host: &HostView, around: &Surroundings, sentence: &str, texts: 
             }
             None => texts.plain("tray-snooze"),
         },
+        snooze_ms: SNOOZE_MS,
         snoozed: until.is_some(),
         snooze_tomorrow: texts.plain("tray-snooze-tomorrow"),
         // Whole minutes, so that the menu does not change each second.
@@ -77,6 +88,7 @@ pub fn tray_menu(host: &HostView, around: &Surroundings, sentence: &str, texts: 
         },
         can_snooze_game: host.game.is_some(),
         finish_job: texts.plain("tray-finish-job"),
+        finish_job_ms: FINISH_JOB_MS,
         can_finish_job: has_job && host.overrides.last_job_until.is_none(),
         stop_job: texts.plain("tray-stop-job"),
         can_stop_job: has_job,
@@ -84,7 +96,7 @@ pub fn tray_menu(host: &HostView, around: &Surroundings, sentence: &str, texts: 
         can_set_power: matches!(host.helper, nightjar_core::power::HelperStanding::Available { .. })
             && host.settings_readable,
         power: power_choices(host, texts),
-        today: texts.with("tray-today", &[("amount", around.earnings.today_net.to_string())]),
+        today: texts.with("tray-today", &[("amount", texts.money(around.earnings.today_net))]),
         open: texts.plain("tray-open"),
         quit: texts.plain("tray-quit"),
     }

@@ -50,7 +50,7 @@ impl AccountNote {
     fn new(account: &HostAccount, texts: &Texts) -> Self {
         let HostAccount { balance, paid_out, payouts } = account.clone();
         let key = if payouts.is_empty() { "account-held" } else { "account-held-and-paid" };
-        let values = [("balance", balance.to_string()), ("paid", paid_out.to_string())];
+        let values = [("balance", texts.money(balance)), ("paid", texts.money(paid_out))];
         Self { balance, paid_out, payouts, sentence: texts.with(key, &values) }
     }
 }
@@ -122,6 +122,9 @@ pub struct ViewModel {
     pub earn_while_idle: bool,
     /// A choice that passes by itself, in words: an "earn now", a snooze, a last job.
     pub choice: Option<String>,
+    /// So long the window's "earn now" lasts at most; `None` where there is nothing that it would change.
+    #[ts(type = "number | null")]
+    pub earn_now_ms: Option<u64>,
     pub overrides: Overrides,
     /// `None` where the owner has chosen otherwise than any preset.
     pub preset: Option<Preset>,
@@ -180,6 +183,7 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         reason: host.reason.clone(),
         next_change: host.next_change,
         earn_while_idle: on,
+        earn_now_ms: earn_now(&host.overrides, host.state, !host.cards.is_empty()),
         choice: choice(&host.overrides, texts, &clock),
         overrides: host.overrides.clone(),
         preset: host.preset,
@@ -233,6 +237,15 @@ pub(crate) fn power_note(helper: &HelperStanding, settings: &Settings, texts: &T
         },
         HelperStanding::Unsupported => note("power-unsupported", None),
     }
+}
+
+/// A night, in case the owner does not come back.
+const EARN_NOW_MS: u64 = 8 * 3_600_000;
+
+/// Only what the owner's own use holds up, and no other choice of theirs.
+fn earn_now(overrides: &Overrides, state: HostState, has_cards: bool) -> Option<u64> {
+    let wanted = *overrides == Overrides::default() && state == HostState::Yours && has_cards;
+    wanted.then_some(EARN_NOW_MS)
 }
 
 fn choice(overrides: &Overrides, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> Option<String> {
@@ -334,7 +347,7 @@ fn spot_words(spot: &SweetSpot, card: &CardView, texts: &Texts) -> String {
     let values = [
         ("work", texts.work_kind(spot.work)),
         ("watts", best.point.limit_watts.to_string()),
-        ("net", net.to_string()),
+        ("net", texts.money(net)),
         ("speed", format!("{:.0}", best.speed_percent)),
         ("efficient", efficient.point.limit_watts.to_string()),
     ];
@@ -411,17 +424,37 @@ pub fn notification(notice: &Notice, language: Language) -> (String, String) {
             let body = if electricity.micros > 0 { "notice-ended-body-net" } else { "notice-ended-body" };
             let values = [
                 ("reason", texts.end_reason(reason)),
-                ("earned", earned.to_string()),
-                ("electricity", electricity.to_string()),
-                ("net", net.to_string()),
+                ("earned", texts.money(*earned)),
+                ("electricity", texts.money(*electricity)),
+                ("net", texts.money(*net)),
             ];
             (texts.plain("notice-ended-title"), texts.with(body, &values))
         }
         Notice::Conduct { image, renter, breach, stops } => conduct(texts, (image, renter), breach, *stops),
         Notice::WeekOver { net, running_ms, jobs } => {
-            let values =
-                [("net", net.to_string()), ("time", texts.duration(*running_ms)), ("jobs", jobs.to_string())];
+            let values = [
+                ("net", texts.money(*net)),
+                ("time", texts.duration(*running_ms)),
+                ("jobs", jobs.to_string()),
+            ];
             (texts.plain("notice-week-title"), texts.with("notice-week-body", &values))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earning_now_is_offered_where_only_the_owners_use_holds_it_up() {
+        let none = Overrides::default();
+        assert_eq!(earn_now(&none, HostState::Yours, true), Some(EARN_NOW_MS));
+        assert_eq!(earn_now(&none, HostState::Yours, false), None);
+        let snoozed = Overrides { snoozed_until: Some(Timestamp(1)), ..Overrides::default() };
+        assert_eq!(earn_now(&snoozed, HostState::Yours, true), None);
+        for state in [HostState::Earning, HostState::Waiting, HostState::Trouble] {
+            assert_eq!(earn_now(&none, state, true), None, "{state:?}");
         }
     }
 }

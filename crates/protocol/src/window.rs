@@ -10,7 +10,7 @@ use nightjar_core::volume::Volume;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::doctor::{Check, Repair, RepairOutcome};
+use crate::doctor::{Findings, Repair, RepairOutcome};
 use crate::error::ErrorCode;
 use crate::images::PulledImages;
 use crate::night::Night;
@@ -69,7 +69,7 @@ pub enum Question {
     Report,
     /// Writes the report that was shown last into the folder for downloads.
     SaveReport,
-    /// A market that a link has named since this was last asked.
+    /// The link that was opened since this was last asked.
     Invitation,
     /// What only the desktop knows.
     Desktop,
@@ -91,7 +91,7 @@ pub enum Reply {
     Books(Books),
     Nights(Vec<NightTakings>),
     Night(Box<Night>),
-    Checks(Vec<Check>),
+    Checks(Findings),
     Repaired(RepairOutcome),
     Images(Vec<ImageLine>),
     /// The newest first.
@@ -105,7 +105,7 @@ pub enum Reply {
     PulledImages(PulledImages),
     /// The next to be wiped first.
     Volumes(Vec<Volume>),
-    Invitation(Option<Invitation>),
+    Invitation(Option<OpenedLink>),
     Desktop(DesktopFacts),
     Done,
 }
@@ -147,6 +147,17 @@ pub struct Invitation {
     /// `https`, or `http` to this PC itself.
     pub market: String,
     pub code: String,
+}
+
+/// A `nightjar://` link that somebody has opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "link", rename_all = "snake_case")]
+pub enum OpenedLink {
+    Market(Invitation),
+    /// None that this app takes. Of what stands in it nothing is shown.
+    Refused {
+        sentence: String,
+    },
 }
 
 /// What only the desktop knows.

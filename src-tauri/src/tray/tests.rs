@@ -27,13 +27,13 @@ fn a_click_asks_for_the_opposite_of_what_is_shown() {
     assert_eq!(asked(Line::Earn, &on), vec![UserCommand::SetEarning { on: false }]);
     let off = view(Language::English, Settings { earn_while_idle: false, ..Settings::default() });
     assert_eq!(asked(Line::Earn, &off), vec![UserCommand::SetEarning { on: true }]);
-    assert_eq!(asked(Line::Snooze, &on), vec![UserCommand::Snooze { for_ms: SNOOZE_MS }]);
+    assert_eq!(asked(Line::Snooze, &on), vec![UserCommand::Snooze { for_ms: 3_600_000 }]);
     let mut snoozed = on.clone();
     snoozed.tray.snoozed = true;
     assert_eq!(asked(Line::Snooze, &snoozed), vec![UserCommand::EndOverrides]);
     assert_eq!(asked(Line::Stop, &on), Vec::new());
     assert_eq!(asked(Line::Status, &on), Vec::new());
-    assert_eq!(asked(Line::Finish, &on), vec![UserCommand::LastJob { for_ms: LAST_JOB_MS }]);
+    assert_eq!(asked(Line::Finish, &on), vec![UserCommand::LastJob { for_ms: 43_200_000 }]);
     assert_eq!(asked(Line::SnoozeGame, &on), vec![UserCommand::SnoozeForGame]);
     let six = 86_400_000 + 6 * 3_600_000;
     assert_eq!(asked(Line::SnoozeTomorrow, &on), vec![UserCommand::Snooze { for_ms: six }], "it is midnight");

@@ -20,6 +20,7 @@ use nightjar_testbed::stage::{Room, Stage, Wish};
 use nightjar_testbed::tray::{Tray, TrayItem};
 use nightjar_testbed::webdriver::Window;
 
+const CONTROL: &str = "\u{e009}";
 const SOON: Duration = Duration::from_secs(40);
 
 /// Windows that the window manager shows under this app's name.
@@ -46,7 +47,7 @@ fn the_tray_shows_the_sentence_and_its_toggle_works() {
         item.menu().unwrap().iter().any(|line| !line.is_enabled && line.label == view.tray.status)
     });
     assert!(windows(&room).is_empty(), "a window although --hidden was given");
-    for label in ["Snooze for 1 hour", "Today: 0.00 CNY", "Open Nightjar", "Quit"] {
+    for label in ["Snooze for 1 hour", "Today: CN¥0.00", "Open Nightjar", "Quit"] {
         item.line(label).unwrap();
     }
     assert!(!item.line("Stop this job").unwrap().is_enabled, "there is no job to stop");
@@ -317,6 +318,13 @@ fn the_window_draws_the_view_and_its_switch_works() {
     wait_until("the window says so", || window.text("sentence").unwrap().contains("turned off"));
     window.click("nav-card").unwrap();
     wait_until("the card's page is drawn", || window.text("past").is_ok());
+    // What is drawn larger has fewer of its own pixels.
+    let width = || window.run("return innerWidth").unwrap().as_i64().unwrap();
+    let before = width();
+    window.press(&format!("{CONTROL}=")).unwrap();
+    wait_until("the page is larger", || width() < before);
+    window.press(&format!("{CONTROL}0")).unwrap();
+    wait_until("the page is as it was", || width() == before);
     let requests = window.run("return performance.getEntriesByType('resource').map(e => e.name)").unwrap();
     for request in requests.as_array().unwrap() {
         let address = request.as_str().unwrap();
@@ -339,6 +347,10 @@ fn a_link_asks_in_the_window_and_joins_nothing_by_itself() {
         assert!(ended.success(), "{link}: the second start ended with {ended}");
     };
     open("nightjar://pair?market=http://evil.example&code=AAAA");
+    wait_until("the window says what is wrong with it", || {
+        window.text("alert").is_ok_and(|text| text.contains("does not begin with https://"))
+    });
+    assert!(window.text("invitation").is_err());
     open("nightjar://pair?market=https%3A%2F%2Fmarket.example&code=ABCD-2345");
     wait_until("the window asks", || {
         window.text("invitation").is_ok_and(|text| text.contains("https://market.example"))

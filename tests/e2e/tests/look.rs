@@ -67,6 +67,10 @@ fn every_page_looks_as_it_did_and_axe_finds_nothing() {
             let picture = pictures.join(&name);
             window.screenshot(&picture).unwrap();
             wrong.extend(window.violations(&axe).unwrap().iter().map(|found| format!("{name}: {found}")));
+            if theme == "dark" {
+                wrong.extend(too_wide(&window).map(|found| format!("{name}: {found}")));
+                window.viewport(WIDE.0, WIDE.1).unwrap();
+            }
             let reference = kept.join(&name);
             if updates {
                 std::fs::create_dir_all(&kept).unwrap();
@@ -83,6 +87,22 @@ fn every_page_looks_as_it_did_and_axe_finds_nothing() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// At 200 % a window has half of its pixels for the page: of its usual size, and of its smallest.
+fn too_wide(window: &Window) -> impl Iterator<Item = String> {
+    let mut found = Vec::new();
+    for (width, height) in [(450, 330), (360, 240)] {
+        window.viewport(width, height).unwrap();
+        let over = window.run(
+            "return [...document.querySelectorAll('html, main, nav')].map(e => e.scrollWidth - e.clientWidth)",
+        );
+        let over: Vec<i64> = serde_json::from_value(over.unwrap()).unwrap();
+        if over.iter().any(|over| *over > 1) {
+            found.push(format!("is too wide at {width} px, by {over:?}"));
+        }
+    }
+    found.into_iter()
 }
 
 /// A picture of the guide: as much as a window of the usual size shows.

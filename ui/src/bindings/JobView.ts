@@ -8,7 +8,11 @@ import type { Timestamp } from "./Timestamp";
 /**
  * A job as it is shown.
  */
-export type JobView = { lease: LeaseId, image: string, renter: string, state: LeaseState, state_since: Timestamp, running_ms: number, price_per_hour: Money, 
+export type JobView = { lease: LeaseId, image: string, renter: string, state: LeaseState, state_since: Timestamp, 
+/**
+ * When the job came.
+ */
+since: Timestamp, running_ms: number, price_per_hour: Money, 
 /**
  * The host's part, up to now.
  */

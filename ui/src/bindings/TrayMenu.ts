@@ -12,7 +12,11 @@ tooltip: string, earn_while_idle: string, earn_while_idle_on: boolean, snooze_me
 /**
  * For an hour, or the end of the snooze.
  */
-snooze: string, snoozed: boolean, snooze_tomorrow: string, snooze_tomorrow_ms: number, snooze_game: string, can_snooze_game: boolean, finish_job: string, can_finish_job: boolean, stop_job: string, can_stop_job: boolean, power_menu: string, can_set_power: boolean, power: Array<PowerChoice>, 
+snooze: string, snooze_ms: number, snoozed: boolean, snooze_tomorrow: string, snooze_tomorrow_ms: number, snooze_game: string, can_snooze_game: boolean, finish_job: string, 
+/**
+ * How long no other job is taken then.
+ */
+finish_job_ms: number, can_finish_job: boolean, stop_job: string, can_stop_job: boolean, power_menu: string, can_set_power: boolean, power: Array<PowerChoice>, 
 /**
  * What is left today after electricity.
  */

@@ -34,7 +34,11 @@ reason: BlockReason | null, next_change: Timestamp | null, earn_while_idle: bool
 /**
  * A choice that passes by itself, in words: an "earn now", a snooze, a last job.
  */
-choice: string | null, overrides: Overrides, 
+choice: string | null, 
+/**
+ * So long the window's "earn now" lasts at most; `None` where there is nothing that it would change.
+ */
+earn_now_ms: number | null, overrides: Overrides, 
 /**
  * `None` where the owner has chosen otherwise than any preset.
  */

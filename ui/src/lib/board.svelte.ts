@@ -338,11 +338,12 @@ export class Board {
     this.mending = null;
   }
 
-  /** A link that was opened brings the window to the front, and is asked for then. */
+  /** A link that was opened brings the window to the front, and is asked for then. What is wrong with it is told. */
   async seekInvitation(): Promise<void> {
     try {
       const { data } = await this.ask({ question: "invitation" }, "invitation");
-      if (data) this.invitation = data;
+      if (data?.link === "market") this.invitation = data;
+      else if (data) this.complaint = data.sentence;
     } catch {
       // No link, then; whatever is wrong is told where it is asked for.
     }

@@ -1,6 +1,8 @@
 import type { EnrolRefusal } from "../bindings/EnrolRefusal";
 import type { Refusal } from "../bindings/Refusal";
+import type { SettingsFault } from "../bindings/SettingsFault";
 import type { NothingThere } from "./backend/backend";
+import { fieldName } from "./fields";
 import type { Texts } from "./texts";
 
 /** What people read when a command was not taken. */
@@ -30,8 +32,15 @@ function commandDetail(error: Extract<Refusal, { kind: "command" }>["data"], tex
     case "power_limit":
       return texts.say("refusal-power-limit", { least: error.least, most: error.most });
     case "settings":
-      return error.detail;
+      return faultSentence(error.fault, texts);
   }
+}
+
+/** What is wrong with settings, with the names that the window has for them. */
+export function faultSentence(fault: SettingsFault, texts: Texts): string {
+  const key = `fault-${fault.fault.replaceAll("_", "-")}`;
+  const setting = "field" in fault ? fieldName(fault.field, texts) : "";
+  return texts.say(key, { ...fault, setting });
 }
 
 /** What people read when a market did not take this PC. */

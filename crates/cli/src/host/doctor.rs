@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nightjar_core::settings::Language;
 use nightjar_protocol::control::{ControlAnswer, ControlRequest};
-use nightjar_protocol::doctor::{Check, summary};
+use nightjar_protocol::doctor::{Check, Findings, summary};
 use nightjar_protocol::text::Texts;
 use nightjar_protocol::window::{Question, QuestionRefusal, Reply};
 use serde_json::json;
@@ -30,7 +30,7 @@ pub async fn doctor(place: &HostPlace, output: Output) -> Result<u8, Failure> {
     let something_else = || Failure::failed("the host answered with something else");
     let ControlAnswer::Reply(reply) = answer else { return Err(something_else()) };
     let reply = reply.map_err(|QuestionRefusal::Failed { detail }| Failure::failed(detail))?;
-    let Reply::Checks(checks) = *reply else { return Err(something_else()) };
+    let Reply::Checks(Findings { checks, .. }) = *reply else { return Err(something_else()) };
     let is_well = checks.iter().all(|check| check.standing.is_well());
     output.print(&json!({ "well": is_well, "checks": checks }), &words(&checks, language))?;
     Ok(if is_well { 0 } else { Exit::Failed as u8 })

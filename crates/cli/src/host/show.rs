@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use nightjar_core::host::CardView;
+use nightjar_protocol::text::Texts;
 use nightjar_protocol::view::ViewModel;
 
 use crate::output::{Table, printable};
@@ -10,6 +11,7 @@ use crate::quantity::spell_ms;
 
 #[must_use]
 pub fn status(view: &ViewModel) -> String {
+    let texts = Texts::of(view.language);
     let mut text = printable(&view.sentence);
     let _ = write!(text, "\n{}", printable(&view.tray.today));
     if let Some(today) = &view.today {
@@ -44,9 +46,9 @@ pub fn status(view: &ViewModel) -> String {
                 format!("  {}", job.lease),
                 job.image.clone(),
                 spell_ms(job.running_ms),
-                job.earned.to_string(),
-                job.account.net.to_string(),
-                job.price_per_hour.to_string(),
+                texts.money(job.earned),
+                texts.money(job.account.net),
+                texts.money(job.price_per_hour),
             ]);
             let _ = write!(text, "\n{table}");
         }
@@ -168,6 +170,7 @@ mod tests {
             earn_while_idle: word(),
             earn_while_idle_on: true,
             snooze: "End snooze (until 14:00)".into(),
+            snooze_ms: 1,
             snoozed: true,
             snooze_menu: word(),
             snooze_tomorrow: word(),
@@ -175,13 +178,14 @@ mod tests {
             snooze_game: word(),
             can_snooze_game: false,
             finish_job: word(),
+            finish_job_ms: 1,
             can_finish_job: true,
             power_menu: word(),
             can_set_power: false,
             power: Vec::new(),
             stop_job: word(),
             can_stop_job: true,
-            today: "Today: 0.04 CNY".into(),
+            today: "Today: CN¥0.04".into(),
             open: word(),
             quit: word(),
         }
@@ -196,6 +200,7 @@ mod tests {
             renter: "r1".into(),
             state: LeaseState::Running,
             state_since: Timestamp(0),
+            since: Timestamp(0),
             running_ms: 95_000,
             price_per_hour: Money::new(1_500_000, Currency::CNY),
             earned: Money::new(37_604, Currency::CNY),
@@ -215,6 +220,7 @@ mod tests {
             next_change: None,
             earn_while_idle: true,
             choice: None,
+            earn_now_ms: None,
             overrides: nightjar_core::policy::Overrides::default(),
             preset: None,
             sensors: Vec::new(),
@@ -223,7 +229,7 @@ mod tests {
                 balance: Money::new(12_400_000, Currency::CNY),
                 paid_out: nothing,
                 payouts: Vec::new(),
-                sentence: "The market holds 12.40 CNY for you.".into(),
+                sentence: "The market holds CN¥12.40 for you.".into(),
             }),
             other_currency: None,
             restart_due: false,

@@ -47,9 +47,10 @@ impl Host {
             UserCommand::StopJob { lease } if self.job(lease).is_none() => {
                 Err(CommandError::NoSuchJob { lease: lease.clone() })
             }
-            UserCommand::Save { settings } => {
-                settings.check().map_err(|error| CommandError::Settings { detail: error.to_string() })
-            }
+            UserCommand::Save { settings } => settings.check().map_err(|error| CommandError::Settings {
+                detail: error.to_string(),
+                fault: (&error).into(),
+            }),
             _ => Ok(()),
         }
     }

@@ -15,6 +15,7 @@ use crate::power::HelperStanding;
 use crate::preset::Preset;
 use crate::proof::Nonce;
 use crate::settings::Settings;
+use crate::settings_fault::SettingsFault;
 use crate::signal::Sign;
 use crate::sweep::Curves;
 use crate::time::Timestamp;
@@ -279,7 +280,11 @@ pub enum CommandError {
     #[error("this card takes a power limit between {least} and {most} W")]
     PowerLimit { least: u32, most: u32 },
     #[error("these settings are not taken: {detail}")]
-    Settings { detail: String },
+    Settings {
+        /// In English, as a terminal has it.
+        detail: String,
+        fault: SettingsFault,
+    },
 }
 
 /// A stored lease and what was found of its worker at the start.

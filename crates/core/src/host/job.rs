@@ -57,6 +57,8 @@ pub(super) struct Job {
     terms: LeaseTerms,
     state: LeaseState,
     state_since: Timestamp,
+    /// When it came, as far as this host remembers.
+    since: Timestamp,
     worker: Worker,
     meter: Meter,
     access: Option<WorkerAccess>,
@@ -82,6 +84,7 @@ impl Job {
             meter: Meter::new(&terms),
             state: LeaseState::Offered,
             state_since: now,
+            since: now,
             worker: Worker::Starting,
             access: None,
             bill: Bill::default(),
@@ -114,6 +117,8 @@ impl Job {
             meter: Meter::resume(&stored.terms, stored.last_sequence, stored.running_ms_total),
             state: stored.state,
             state_since: now,
+            // By the market's clock, which is the one that wrote it down.
+            since: stored.terms.offered_at.min(now),
             worker: Worker::Up,
             access: None,
             bill: stored.bill,
@@ -162,6 +167,10 @@ impl Job {
 
     pub(super) fn state_since(&self) -> Timestamp {
         self.state_since
+    }
+
+    pub(super) fn since(&self) -> Timestamp {
+        self.since
     }
 
     pub(super) fn running_ms(&self, now: Timestamp) -> u64 {

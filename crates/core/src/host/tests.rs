@@ -357,7 +357,12 @@ fn a_frozen_job_goes_on_sooner_than_a_new_one_starts() {
     world.wait(1);
     assert!(matches!(world.pending.front(), Some((_, _, Effect::Thaw { .. }))));
     world.hands(false);
-    assert_eq!(world.host.job(&LeaseId("lease-0".into())).unwrap().state(), &LeaseState::Running);
+    let job = world.host.job(&LeaseId("lease-0".into())).unwrap();
+    assert_eq!(job.state(), &LeaseState::Running);
+    // It is shown since it came, not since its last step.
+    let shown = world.host.view(world.now).cards.into_iter().find_map(|card| card.job).unwrap();
+    assert_eq!((shown.since, shown.state_since), (job.since(), job.state_since()));
+    assert!(shown.since.plus_ms(Settings::default().resume_after_ms) <= shown.state_since, "{shown:?}");
 }
 
 #[test]
@@ -411,6 +416,9 @@ fn a_restart_adopts_what_runs_and_ends_what_does_not() {
         assert_eq!(frozen.is_some(), goes_on);
         assert!(frozen.is_none() || place(|e| matches!(e, Effect::Adopt { .. })) < frozen);
         let job = host.job(&LeaseId("old".into())).map(|job| job.state().clone());
+        // It is as old as it was, whatever step it took last.
+        let since = host.job(&LeaseId("old".into())).map(Job::since);
+        assert!(since.is_none_or(|since| since == terms("old", 1, "GPU-0").offered_at), "{since:?}");
         match fate {
             WorkerFate::Gone => assert_eq!(job, None),
             _ if goes_on => assert_eq!(job, Some(LeaseState::Running)),

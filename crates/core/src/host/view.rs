@@ -45,6 +45,8 @@ pub struct JobView {
     pub renter: String,
     pub state: LeaseState,
     pub state_since: Timestamp,
+    /// When the job came.
+    pub since: Timestamp,
     #[ts(type = "number")]
     pub running_ms: u64,
     pub price_per_hour: Money,
@@ -151,6 +153,7 @@ impl Host {
                     renter: job.terms().renter.clone(),
                     state: job.state().clone(),
                     state_since: job.state_since(),
+                    since: job.since(),
                     running_ms: job.running_ms(now),
                     price_per_hour: job.terms().price_per_hour,
                     earned: owed(

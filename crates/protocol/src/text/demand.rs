@@ -30,7 +30,7 @@ impl Texts {
             .map(|percent| self.with("demand-rented", &[("percent", percent.to_string())]));
         let price = figures
             .median_price_per_hour
-            .map(|price| self.with("demand-price", &[("price", price.to_string())]));
+            .map(|price| self.with("demand-price", &[("price", self.money(price))]));
         [requests, leases, rented, price].into_iter().flatten().collect()
     }
 }
@@ -56,7 +56,7 @@ mod tests {
         };
         let said = english.demand(&all);
         for (sentence, parts) in
-            said.iter().zip([&["12", "which 1 got"][..], &["31", "4"], &["40 %"], &["1.45 CNY"]])
+            said.iter().zip([&["12", "which 1 got"][..], &["31", "4"], &["40 %"], &["CN¥1.45"]])
         {
             assert!(parts.iter().all(|part| sentence.contains(part)), "{sentence}");
         }

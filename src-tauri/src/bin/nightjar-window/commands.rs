@@ -65,6 +65,8 @@ mod tests {
             serde_json::json!([
                 "core:event:allow-listen",
                 "core:event:allow-unlisten",
+                // How large the page is drawn, which is all that it sets.
+                "core:webview:allow-set-webview-zoom",
                 "allow-view",
                 "allow-command",
                 "allow-enrol",

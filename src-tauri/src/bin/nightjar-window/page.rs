@@ -169,6 +169,8 @@ fn build(app: &AppHandle, first: Option<&ViewModel>, is_wanted: bool) -> anyhow:
         .visible(false)
         .inner_size(900.0, 660.0)
         .min_inner_size(720.0, 480.0)
+        // Ctrl with plus, minus and nought.
+        .zoom_hotkeys_enabled(true)
         // The page is the app's own; nothing in it leads elsewhere.
         .on_navigation(|url| url.scheme() == "tauri" || url.host_str() == Some("tauri.localhost"))
         .on_page_load(|window, load| {

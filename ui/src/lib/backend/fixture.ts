@@ -10,7 +10,7 @@ import type { Takings } from "../../bindings/Takings";
 import type { Money } from "../../bindings/Money";
 import type { ViewModel } from "../../bindings/ViewModel";
 
-import { duration, rate } from "../format";
+import { duration, money, rate } from "../format";
 import { INTRODUCTION_SCREENS } from "../pages";
 import { textsOf } from "../texts";
 
@@ -28,6 +28,7 @@ export function recordedJob(): JobView {
     renter: "quiet-heron",
     state: { state: "running" },
     state_since: AT - 600_000,
+    since: AT - 660_000,
     running_ms: 600_000,
     price_per_hour: cny(1_500_000),
     earned: cny(225_000),
@@ -115,8 +116,14 @@ function recordedDemand(language: Language): string[] {
     texts.say("demand-requests", { count: 12 }),
     texts.say("demand-leases", { week: 58, day: 9 }),
     texts.say("demand-rented", { percent: 40 }),
-    texts.say("demand-price", { price: "1.45 CNY" }),
+    texts.say("demand-price", { price: money(cny(1_450_000), language) }),
   ];
+}
+
+/** What the market holds for the owner. */
+function recordedAccount(language: Language): string {
+  const texts = textsOf(language);
+  return texts.say("account-held-and-paid", { balance: money(cny(12_400_000), language), paid: money(cny(120_000_000), language) });
 }
 
 /** A job runs on one card. */
@@ -130,6 +137,7 @@ export function recordedView(): ViewModel {
     next_change: null,
     earn_while_idle: true,
     choice: null,
+    earn_now_ms: null,
     overrides: { snoozed_until: null, snoozed_for_game: null, last_job_until: null, earn_now: null },
     preset: "balanced",
     sensors: recordedSensors(),
@@ -139,7 +147,7 @@ export function recordedView(): ViewModel {
       balance: cny(12_400_000),
       paid_out: cny(120_000_000),
       payouts: [{ at: AT - 9 * 86_400_000, amount: cny(120_000_000), reference: "2026-11/17" }],
-      sentence: "The market holds 12.40 CNY for you, and has paid out 120.00 CNY.",
+      sentence: recordedAccount("en"),
     },
     earnings: { today: cny(12_340_000), today_net: cny(10_210_000), all: cny(1_234_560_000) },
     today: null,
@@ -184,19 +192,21 @@ export function recordedView(): ViewModel {
       tooltip: "Nightjar\nEarning: a job is running.",
       snooze_menu: "Snooze",
       snooze: "Snooze for 1 hour",
+      snooze_ms: 3_600_000,
       snoozed: false,
       snooze_tomorrow: "Snooze until tomorrow morning",
       snooze_tomorrow_ms: 36_000_000,
       snooze_game: "Snooze until the game ends",
       can_snooze_game: false,
       finish_job: "Finish this job, then stop",
+      finish_job_ms: 43_200_000,
       can_finish_job: true,
       power_menu: "Power limit for renting",
       can_set_power: true,
       power: [],
       stop_job: "Stop this job",
       can_stop_job: true,
-      today: "Today: 12.34 CNY",
+      today: "Today: CN¥12.34",
       open: "Open Nightjar",
       quit: "Quit",
     },
@@ -248,6 +258,7 @@ function inLanguage(view: ViewModel, language: Language): ViewModel {
     ...view,
     language,
     sentence: texts.say("state-earning"),
+    account: view.account && { ...view.account, sentence: recordedAccount(language) },
     sensors: view.sensors.map((line) => ({
       ...line,
       what: texts.say(SIGNALS[line.sign.kind] ?? ""),
@@ -426,19 +437,22 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
       const texts = textsOf(view.language);
       return {
         reply: "checks",
-        data: [
-          {
-            id: "driver",
-            standing: "good",
-            title: texts.say("check-driver"),
-            sentence: texts.say("check-driver-good", { version: "550.54" }),
-            command: null,
-            repair: null,
-            accepts: null,
-          },
-          { id: "engine", standing: "bad", title: texts.say("check-engine"), sentence: "connection refused", command: "sudo systemctl enable --now docker", repair: "docker", accepts: null },
-          { id: "helper", standing: "optional", title: texts.say("check-helper"), sentence: texts.say("power-not-installed"), command: "sudo systemctl enable --now nightjar-helper.socket", repair: "helper_socket", accepts: null },
-        ],
+        data: {
+          lending: { standing: "bad", sentence: texts.say("lending-bad", { list: texts.say("check-engine") }) },
+          checks: [
+            {
+              id: "driver",
+              standing: "good",
+              title: texts.say("check-driver"),
+              sentence: texts.say("check-driver-good", { version: "550.54" }),
+              command: null,
+              repair: null,
+              accepts: null,
+            },
+            { id: "engine", standing: "bad", title: texts.say("check-engine"), sentence: "connection refused", command: "sudo systemctl enable --now docker", repair: "docker", accepts: null },
+            { id: "helper", standing: "optional", title: texts.say("check-helper"), sentence: texts.say("power-not-installed"), command: "sudo systemctl enable --now nightjar-helper.socket", repair: "helper_socket", accepts: null },
+          ],
+        },
       };
     }
     case "repair":
