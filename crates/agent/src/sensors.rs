@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use nightjar_core::gpu::{DriverInfo, GpuReading};
 use nightjar_core::host::{GpuReport, Input};
-use nightjar_core::policy::Presence;
+use nightjar_core::policy::{DiskSpace, Presence};
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
 use nightjar_presence::{Attention, PresenceEvent, SignalOptions, SleepGuard};
+use nightjar_worker::Workers;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
@@ -178,32 +179,73 @@ fn report(sampled: Result<(DriverInfo, Vec<GpuReading>), nightjar_gpu::GpuError>
     }
 }
 
-/// Free space where images and volumes go; more often while a tenant may write there.
-pub(crate) async fn disk(
-    folder: PathBuf,
-    rate: watch::Receiver<Sampling>,
+/// Free space where we write and where the Engine does, which has images, containers and volumes; at once when a tenant
+/// may begin to write there, and more often while one may.
+pub(crate) async fn disks(
+    own: PathBuf,
+    workers: Workers,
+    mut rate: watch::Receiver<Sampling>,
     owner: mpsc::UnboundedSender<Message>,
 ) {
     loop {
-        let folder = folder.clone();
-        let free = tokio::task::spawn_blocking(move || free_mib(&folder)).await;
-        if let Ok(Some(mib)) = free
-            && owner.send(Message::Input(Input::DiskFree { mib })).is_err()
+        let folders = std::iter::once(own.clone()).chain(workers.data_folders()).collect::<Vec<_>>();
+        let found = tokio::task::spawn_blocking(move || spaces(&folders)).await;
+        if let Ok(spaces) = found
+            && owner.send(Message::Input(Input::Disks(spaces))).is_err()
         {
             return;
         }
-        let busy = !matches!(*rate.borrow(), Sampling::Seldom);
-        tokio::time::sleep(if busy { DISK_INTERVAL_BUSY } else { DISK_INTERVAL }).await;
+        let is_calm = matches!(*rate.borrow_and_update(), Sampling::Seldom);
+        tokio::select! {
+            () = tokio::time::sleep(if is_calm { DISK_INTERVAL } else { DISK_INTERVAL_BUSY }) => {}
+            busy = rate.wait_for(|rate| !matches!(rate, Sampling::Seldom)), if is_calm => {
+                if busy.is_err() {
+                    return;
+                }
+            }
+        }
     }
 }
 
-/// Free space of the file system that holds `folder`.
-fn free_mib(folder: &Path) -> Option<u64> {
-    let folder = folder.canonicalize().ok()?;
-    let disks = sysinfo::Disks::new_with_refreshed_list().ok()?;
-    disks
-        .iter()
-        .filter(|disk| folder.starts_with(disk.mount_point()))
-        .max_by_key(|disk| disk.mount_point().as_os_str().len())
-        .map(|disk| disk.available_space() >> 20)
+/// Of each folder that can be looked at, the free space of the file system that holds it.
+fn spaces(folders: &[PathBuf]) -> Vec<DiskSpace> {
+    let Ok(disks) = sysinfo::Disks::new_with_refreshed_list() else { return Vec::new() };
+    let space = |folder: &PathBuf| {
+        let reached = reached(folder)?;
+        let disk = disks
+            .iter()
+            .filter(|disk| reached.starts_with(disk.mount_point()))
+            .max_by_key(|disk| disk.mount_point().as_os_str().len())?;
+        Some(DiskSpace { folder: folder.display().to_string(), free_mib: disk.available_space() >> 20 })
+    };
+    folders.iter().filter_map(space).collect()
+}
+
+/// A folder without links in its path. What lies in a folder that this account may not enter, as the Engine's may, counts
+/// as lying in the file system of that. `None` where there is no such folder: the Engine's machine is another one then.
+fn reached(folder: &Path) -> Option<PathBuf> {
+    for folder in folder.ancestors() {
+        match folder.canonicalize() {
+            Ok(found) => return Some(found),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_that_is_there_is_measured_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, gone) = (folder.path().join("here"), folder.path().join("gone"));
+        std::fs::create_dir(&here).unwrap();
+        let found = spaces(&[gone, here.clone(), folder.path().to_owned()]);
+        let names: Vec<&str> = found.iter().map(|space| space.folder.as_str()).collect();
+        assert_eq!(names, [here.to_str().unwrap(), folder.path().to_str().unwrap()]);
+        assert_eq!(found[0].free_mib, found[1].free_mib);
+    }
 }

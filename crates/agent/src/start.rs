@@ -309,7 +309,12 @@ impl Parts {
             pulling,
             tokio::spawn(lines.run(line_orders)),
             signs,
-            tokio::spawn(sensors::disk(self.config.data_dir, disk_rate, messages.clone())),
+            tokio::spawn(sensors::disks(
+                self.config.data_dir,
+                self.workers.clone(),
+                disk_rate,
+                messages.clone(),
+            )),
             self.workers.watch(move |runtime| {
                 let _ = watching.send(Message::Input(Input::Runtime(runtime)));
             }),

@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn trouble_is_told_once_and_only_when_it_lasts() {
         let mut watch = TroubleWatch::default();
-        let low = |free_mib| BlockReason::DiskLow { free_mib, needed_mib: 10_240 };
+        let low = |free_mib| BlockReason::DiskLow { free_mib, needed_mib: 10_240, folder: "/".into() };
         assert!(!watch.take(Some(&low(9)), Timestamp(0)));
         assert_eq!(watch.due_at(Timestamp(0)), Some(Timestamp(20_000)));
         assert!(!watch.take(Some(&low(8)), Timestamp(19_999)));

@@ -37,6 +37,7 @@ reason-thermometer-silent = The card's thermometer does not answer, so nothing m
 reason-thermometer-stuck = The card's thermometer has stuck: it shows the same while the power changes. Nothing may heat the card.
 reason-thermometer-impossible = The card's thermometer shows what cannot be, so nothing may heat the card.
 reason-too-hot-for-good = The card reached your ceiling { $trips } times in an hour and rests until { $until }. Look at its fans and for dust; switching earning on again lets it try sooner.
+reason-disk-low-at = Only { $free } GiB of disk are free at { $folder }; { $needed } GiB are kept for you.
 reason-disk-low = Only { $free } GiB of disk are free; { $needed } GiB are kept for you.
 reason-no-docker = The Docker Engine does not answer. Install or start Docker. ({ $detail })
 reason-gateway-coming = The gateway, the image that every job runs behind, is being fetched first. No job starts before it is here.

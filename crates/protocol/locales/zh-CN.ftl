@@ -37,6 +37,7 @@ reason-thermometer-silent = 读不到显卡温度，为安全起见不运行任�
 reason-thermometer-stuck = 显卡的温度读数卡住了：功耗在变，温度却不变。在此期间不运行任务。
 reason-thermometer-impossible = 显卡报告的温度不可能是真的，因此不运行任务。
 reason-too-hot-for-good = 显卡一小时内 { $trips } 次到达你设定的上限，休息到 { $until }。请检查风扇和灰尘；再次打开“空闲时赚钱”可以让它提前再试。
+reason-disk-low-at = { $folder } 所在的磁盘只剩 { $free } GiB，要为你保留 { $needed } GiB。
 reason-disk-low = 磁盘只剩 { $free } GiB，要为你保留 { $needed } GiB。
 reason-no-docker = Docker 引擎没有响应。请安装或启动 Docker。（{ $detail }）
 reason-gateway-coming = 正在优先下载网关镜像：任务都要经过它联网，下载完成之前不会启动任务。

@@ -410,14 +410,13 @@ impl Doctor<'_> {
     }
 
     fn disk(&self, snapshot: &Snapshot, settings: &Settings) -> Check {
-        match snapshot.disk_free_mib {
+        match &snapshot.disk {
             None => self.check("disk", CheckStanding::Unknown, self.texts.plain("check-not-yet")),
-            Some(free_mib) if free_mib < settings.disk_reserve_mib => {
-                let needed_mib = settings.disk_reserve_mib;
-                self.blocked("disk", &BlockReason::DiskLow { free_mib, needed_mib })
+            Some(disk) if disk.free_mib < settings.disk_reserve_mib => {
+                self.blocked("disk", &BlockReason::disk_low(disk, settings.disk_reserve_mib))
             }
-            Some(free_mib) => {
-                let values = [("free", (free_mib / 1_024).to_string())];
+            Some(disk) => {
+                let values = [("free", (disk.free_mib / 1_024).to_string())];
                 self.check("disk", CheckStanding::Good, self.texts.with("check-disk-good", &values))
             }
         }
@@ -452,7 +451,7 @@ impl Doctor<'_> {
 mod tests {
     use super::*;
     use nightjar_core::gpu::GpuTrouble;
-    use nightjar_core::policy::EngineFacts;
+    use nightjar_core::policy::{DiskSpace, EngineFacts};
 
     fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
         let helper = HelperStanding::NotInstalled;
@@ -464,7 +463,7 @@ mod tests {
         let bare = Snapshot {
             gpu_trouble: Some(GpuTrouble::LibraryMissing),
             runtime: Runtime::Missing { detail: "no socket".into() },
-            disk_free_mib: Some(1_024),
+            disk: Some(DiskSpace { folder: "/var/lib/docker".into(), free_mib: 1_024 }),
             ..Snapshot::default()
         };
         for language in [Language::English, Language::SimplifiedChinese] {
@@ -666,7 +665,7 @@ mod tests {
             runtime,
             market: Market::Connected,
             presence: Presence::Active { since: Timestamp(0) },
-            disk_free_mib: Some(1_000_000),
+            disk: Some(DiskSpace { folder: "/".into(), free_mib: 1_000_000 }),
             ..Snapshot::default()
         };
         let found = look(&ready, Language::English);

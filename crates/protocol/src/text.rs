@@ -166,9 +166,13 @@ impl Texts {
             }),
             R::TooHotForGood { trips, until } => self
                 .with("reason-too-hot-for-good", &[("trips", trips.to_string()), ("until", clock(*until))]),
-            R::DiskLow { free_mib, needed_mib } => {
+            R::DiskLow { free_mib, needed_mib, folder } => {
                 let gib = |mib: u64| format!("{:.1}", mib as f64 / 1_024.0);
-                self.with("reason-disk-low", &[("free", gib(*free_mib)), ("needed", gib(*needed_mib))])
+                let (free, needed) = (("free", gib(*free_mib)), ("needed", gib(*needed_mib)));
+                match folder.as_str() {
+                    "" => self.with("reason-disk-low", &[free, needed]),
+                    folder => self.with("reason-disk-low-at", &[free, needed, ("folder", folder.to_owned())]),
+                }
             }
             R::DataCapReached { cap_mib, stops, .. } => {
                 let key = if *stops { "reason-data-cap-stops" } else { "reason-data-cap" };

@@ -189,6 +189,11 @@ impl Engine {
         Ok(self.info.get_or_init(|| info).clone())
     }
 
+    /// What it said of that when it was last asked.
+    pub fn known_info(&self) -> Option<SystemInfo> {
+        self.info.get().cloned()
+    }
+
     pub async fn ping(&self, within: Duration) -> Result<(), EngineError> {
         self.call("asking whether it is there", within, self.client()?.ping()).await.map(drop)
     }

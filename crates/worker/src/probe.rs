@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError};
 use crate::floors::{Backend, Component, Found};
-use crate::pull::Shelf;
+use crate::pull::{Shelf, takes_layers_apart};
 use crate::workers::Busy;
 
 /// Longer than any Engine that could freeze a worker in time.
@@ -25,6 +25,7 @@ const IMAGES_SETTLE: Duration = Duration::from_millis(300);
 const PING_WITH_JOBS: Duration = Duration::from_secs(3);
 const PING_IDLE: Duration = Duration::from_secs(30);
 const DESKTOP: &str = "Docker Desktop";
+const CONTAINERD_FOLDER: &str = "/var/lib/containerd";
 const NVIDIA_HOOK: &str = "nvidia-container-runtime-hook";
 const SYSTEM_FOLDERS: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -145,14 +146,28 @@ fn facts(info: &SystemInfo) -> EngineFacts {
 /// As the Engine finds it when it starts: by a hook of this name on its PATH, or by a runtime in its settings. Docker
 /// Desktop brings its own.
 fn toolkit(info: &SystemInfo, folders: &[PathBuf]) -> Toolkit {
-    let is_desktop = info.operating_system.as_deref().is_some_and(|name| name.starts_with(DESKTOP));
     let is_in_settings = info.runtimes.iter().flatten().any(|(name, _)| name.starts_with("nvidia"));
     match () {
-        () if is_desktop || is_in_settings => Toolkit::Present,
+        () if is_desktop(info) || is_in_settings => Toolkit::Present,
         () if cfg!(windows) => Toolkit::Unknown,
         () if folders.iter().any(|folder| folder.join(NVIDIA_HOOK).is_file()) => Toolkit::Present,
         () => Toolkit::Missing,
     }
+}
+
+/// Where the Engine's data lies on this PC's disks; none where it has a machine of its own. The folder may still be
+/// missing here: then the Engine is elsewhere.
+pub(crate) fn data_folders(info: &SystemInfo) -> Vec<PathBuf> {
+    if cfg!(windows) || is_desktop(info) {
+        return Vec::new();
+    }
+    // Images of containerd's store are not below the Engine's own folder.
+    let of_containerd = (!takes_layers_apart(info)).then(|| CONTAINERD_FOLDER.to_owned());
+    info.docker_root_dir.clone().into_iter().chain(of_containerd).map(PathBuf::from).collect()
+}
+
+fn is_desktop(info: &SystemInfo) -> bool {
+    info.operating_system.as_deref().is_some_and(|name| name.starts_with(DESKTOP))
 }
 
 /// The Engine's PATH is its own; a system's service has the usual folders, and whoever starts it by hand has ours.
@@ -272,6 +287,18 @@ mod tests {
             "WSL 版本： 2.6.1.0\r\n内核版本： 6.6.87.2-1".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(first_version(&wsl).as_deref(), Some("2.6.1.0"));
         assert_eq!(first_version(b"no number"), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_an_engine_of_this_pc_writes_to_is_known() {
+        let plain = SystemInfo { docker_root_dir: Some("/srv/docker".into()), ..SystemInfo::default() };
+        assert_eq!(data_folders(&plain), [PathBuf::from("/srv/docker")]);
+        let row = ["driver-type", "io.containerd.snapshotter.v1"].map(str::to_owned).to_vec();
+        let with_store = SystemInfo { driver_status: Some(vec![row]), ..plain.clone() };
+        assert_eq!(data_folders(&with_store), ["/srv/docker", CONTAINERD_FOLDER].map(PathBuf::from));
+        let desktop = SystemInfo { operating_system: Some("Docker Desktop".into()), ..plain };
+        assert!(data_folders(&desktop).is_empty());
     }
 
     #[test]

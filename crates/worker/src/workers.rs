@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use crate::engine::{Engine, EngineError, Ours, Standing};
 use crate::lease_task::{Begin, Ending, LeaseTask, Order, Ports};
 use crate::load::{LoadTask, LoadWish};
 use crate::odd_containers::odd_containers;
-use crate::probe::Probe;
+use crate::probe::{Probe, data_folders};
 use crate::pull::{Puller, Shelf};
 use crate::removal::{epoch_of, is_gateway, is_worker, labels_of, lease_of, remove_all};
 use crate::second_road::SecondRoad;
@@ -401,6 +402,12 @@ impl Workers {
             }
         }
         Ok(())
+    }
+
+    /// Where the Engine keeps images, containers and volumes, as far as that is on this PC's own disks. Asks nothing.
+    #[must_use]
+    pub fn data_folders(&self) -> Vec<PathBuf> {
+        self.inner.engine.known_info().as_ref().map(data_folders).unwrap_or_default()
     }
 
     /// Names of the volumes that renters keep with this host.

@@ -73,6 +73,7 @@ fn a_disk_that_is_full_while_the_image_loads_lends_nothing_and_loses_nothing() {
     let failed = engine.ask(["load", "--input", archive.to_str().unwrap()]).unwrap_err().to_string();
     assert!(failed.contains("no space left"), "{failed}");
 
+    the_engines_disk_counts_where_the_hosts_own_has_room(&room, &engine);
     let mut around = room.place().unwrap();
     around.folder = disk.at.join("host");
     around.engine = engine.address();
@@ -99,6 +100,23 @@ fn a_disk_that_is_full_while_the_image_loads_lends_nothing_and_loses_nothing() {
     })
     .unwrap();
     drop((watch, host, engine));
+}
+
+fn the_engines_disk_counts_where_the_hosts_own_has_room(room: &Room, engine: &Engine) {
+    let mut around = room.place().unwrap();
+    around.engine = engine.address();
+    around.write_settings(&Settings { disk_reserve_mib: 1_024, ..quick_settings() }).unwrap();
+    let mut host = Host::start(around).unwrap();
+    let folder = engine.ask(["info", "--format", "{{.DockerRootDir}}"]).unwrap();
+    let is_named = |reason: &String| reason.contains("GiB of disk") && reason.contains(folder.trim());
+    let watch = host.watch().unwrap();
+    watch
+        .until("the Engine's full disk is told", SOON, |view| {
+            view.cards.iter().any(|tile| tile.reasons.iter().any(is_named))
+        })
+        .unwrap();
+    drop(watch);
+    host.process.terminate(SOON).unwrap();
 }
 
 fn is_root() -> bool {

@@ -9,7 +9,11 @@ import type { UnsafeVersion } from "./UnsafeVersion";
 /**
  * Why a card does not earn.
  */
-export type BlockReason = { "kind": "turned_off" } | { "kind": "snoozed", until: Timestamp, } | { "kind": "settings_unreadable", detail: string, } | { "kind": "outside_schedule", opens_at: Timestamp | null, } | { "kind": "user_here", idle_ms: number, needed_ms: number, } | { "kind": "presence_unknown", detail: string, } | { "kind": "game_running", name: string, } | { "kind": "full_screen", name: string, } | { "kind": "idle_inhibited", by: string, } | { "kind": "remote_session", name: string, } | { "kind": "controller_in_use", name: string, } | { "kind": "gpu_busy", process: string, } | { "kind": "cpu_busy", percent: number, } | { "kind": "on_battery" } | { "kind": "metered_network" } | { "kind": "too_hot", celsius: number, ceiling_celsius: number, } | { "kind": "cooling_down", celsius: number, resume_celsius: number, } | { "kind": "temperature_unknown", doubt: Doubt, } | { "kind": "too_hot_for_good", trips: number, until: Timestamp, } | { "kind": "disk_low", free_mib: number, needed_mib: number, } | { "kind": "data_cap_reached", cap_mib: number, 
+export type BlockReason = { "kind": "turned_off" } | { "kind": "snoozed", until: Timestamp, } | { "kind": "settings_unreadable", detail: string, } | { "kind": "outside_schedule", opens_at: Timestamp | null, } | { "kind": "user_here", idle_ms: number, needed_ms: number, } | { "kind": "presence_unknown", detail: string, } | { "kind": "game_running", name: string, } | { "kind": "full_screen", name: string, } | { "kind": "idle_inhibited", by: string, } | { "kind": "remote_session", name: string, } | { "kind": "controller_in_use", name: string, } | { "kind": "gpu_busy", process: string, } | { "kind": "cpu_busy", percent: number, } | { "kind": "on_battery" } | { "kind": "metered_network" } | { "kind": "too_hot", celsius: number, ceiling_celsius: number, } | { "kind": "cooling_down", celsius: number, resume_celsius: number, } | { "kind": "temperature_unknown", doubt: Doubt, } | { "kind": "too_hot_for_good", trips: number, until: Timestamp, } | { "kind": "disk_low", free_mib: number, needed_mib: number, 
+/**
+ * Where. Empty in what was written down before it was known.
+ */
+folder: string, } | { "kind": "data_cap_reached", cap_mib: number, 
 /**
  * A job that runs ends, as the owner chose.
  */

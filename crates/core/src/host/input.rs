@@ -10,7 +10,7 @@ use crate::images::TaskKind;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
 use crate::line_check::LineFigures;
 use crate::market::{HostAccount, MarketTerms, WaitReason};
-use crate::policy::{Presence, Runtime};
+use crate::policy::{DiskSpace, Presence, Runtime};
 use crate::power::HelperStanding;
 use crate::preset::Preset;
 use crate::proof::Nonce;
@@ -41,9 +41,8 @@ pub enum Input {
     Runtime(Runtime),
     /// At the start: what each image of the catalogue is good for. One that is not listed is offered in any case.
     TaskKinds(Vec<(String, Vec<TaskKind>)>),
-    DiskFree {
-        mib: u64,
-    },
+    /// What is free wherever images, containers and volumes lie, and where we write ourselves.
+    Disks(Vec<DiskSpace>),
     /// What Nightjar carried in this calendar month, and when the next one begins.
     DataUsed {
         bytes: u64,

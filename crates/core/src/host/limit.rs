@@ -137,7 +137,7 @@ mod tests {
                 images: vec!["pytorch-cuda:lite".into()],
                 engine: Default::default(),
             }));
-            bench.put(Input::DiskFree { mib: 100_000 });
+            bench.put(Input::Disks(vec![crate::host::sample::disk("/", 100_000)]));
             bench.put(Input::Recovered(vec![]));
             bench.put(Input::Market(MarketInput::Connected));
             bench.put(Input::Presence(Presence::Idle { since: Timestamp(0) }));

@@ -161,7 +161,10 @@ impl Host {
             }
             Input::Runtime(runtime) => self.take_runtime(runtime, &mut out),
             Input::TaskKinds(kinds) => self.task_kinds = kinds.into_iter().collect(),
-            Input::DiskFree { mib } => self.snapshot.disk_free_mib = Some(mib),
+            Input::Disks(spaces) => {
+                let least = spaces.into_iter().min_by_key(|space| space.free_mib);
+                self.snapshot.disk = least.or_else(|| self.snapshot.disk.take());
+            }
             Input::DataUsed { bytes, resets_at } => self.take_data(bytes, resets_at, &mut out),
             Input::SettingsUnreadable { detail } => self.snapshot.settings_trouble = Some(detail),
             Input::Market(market) => self.take_market(market, now, &mut out),

@@ -3,6 +3,7 @@
 use crate::gpu::{DriverInfo, GpuReading, GpuUuid};
 use crate::lease::{Epoch, LeaseId, LeaseTerms};
 use crate::money::{Currency, Money};
+use crate::policy::DiskSpace;
 use crate::time::Timestamp;
 
 pub(crate) fn card(uuid: &str) -> GpuReading {
@@ -11,6 +12,10 @@ pub(crate) fn card(uuid: &str) -> GpuReading {
     reading.vram_total_bytes = 12 << 30;
     reading.temperature_celsius = Some(45.0);
     reading
+}
+
+pub(crate) fn disk(folder: &str, free_mib: u64) -> DiskSpace {
+    DiskSpace { folder: folder.into(), free_mib }
 }
 
 pub(crate) fn driver() -> DriverInfo {

@@ -129,6 +129,13 @@ pub enum Market {
     Connected,
 }
 
+/// What is free in the file system of a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSpace {
+    pub folder: String,
+    pub free_mib: u64,
+}
+
 /// All that is known of the PC. Facts of one card come beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -142,7 +149,8 @@ pub struct Snapshot {
     pub market_currency: Option<Currency>,
     pub driver: Option<DriverInfo>,
     pub gpu_trouble: Option<GpuTrouble>,
-    pub disk_free_mib: Option<u64>,
+    /// The file system of those that we write to which has the least room left.
+    pub disk: Option<DiskSpace>,
     /// Bytes of this calendar month, and when the next one begins.
     pub data_used: Option<(u64, Timestamp)>,
     /// Why the settings cannot be read, where they cannot.
@@ -170,7 +178,7 @@ impl Default for Snapshot {
             market_currency: None,
             driver: None,
             gpu_trouble: None,
-            disk_free_mib: None,
+            disk: None,
             data_used: None,
             settings_trouble: None,
             schedule: ScheduleStanding::default(),

@@ -7,7 +7,7 @@ mod reason;
 mod tests;
 
 pub use facts::{
-    EngineFacts, GatewayImage, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit, UnsafeVersion,
+    DiskSpace, EngineFacts, GatewayImage, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit, UnsafeVersion,
 };
 pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};
@@ -224,8 +224,8 @@ fn fitness(snapshot: &Snapshot, settings: &Settings, card: Option<&GpuReading>, 
             }
         }
     }
-    if let Some(free_mib) = snapshot.disk_free_mib.filter(|free| *free < settings.disk_reserve_mib) {
-        found.add(BlockReason::DiskLow { free_mib, needed_mib: settings.disk_reserve_mib });
+    if let Some(disk) = snapshot.disk.as_ref().filter(|disk| disk.free_mib < settings.disk_reserve_mib) {
+        found.add(BlockReason::disk_low(disk, settings.disk_reserve_mib));
     }
     if let (Some((used_bytes, until)), Some(cap_bytes)) = (snapshot.data_used, settings.network.cap_bytes())
         && used_bytes >= cap_bytes

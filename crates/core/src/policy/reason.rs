@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use super::UnsafeVersion;
+use super::{DiskSpace, UnsafeVersion};
 use crate::gpu::GpuTrouble;
 use crate::money::{Currency, Money};
 use crate::parting::Cause;
@@ -81,6 +81,9 @@ pub enum BlockReason {
         free_mib: u64,
         #[ts(type = "number")]
         needed_mib: u64,
+        /// Where. Empty in what was written down before it was known.
+        #[serde(default)]
+        folder: String,
     },
     /// What may be carried in a month is used up, until the next one begins.
     DataCapReached {
@@ -157,13 +160,18 @@ pub enum Impact {
 }
 
 impl BlockReason {
+    #[must_use]
+    pub fn disk_low(disk: &DiskSpace, needed_mib: u64) -> Self {
+        Self::DiskLow { free_mib: disk.free_mib, needed_mib, folder: disk.folder.clone() }
+    }
+
     /// What it means where the owner gives back in this way.
     #[must_use]
     pub fn impact(&self, give_back: GiveBack) -> Impact {
         match self {
             Self::UserHere { .. } if give_back == GiveBack::Share => Impact::Restrain,
             // Half of what the owner keeps is gone: whoever writes must stop, and a frozen tenant frees nothing.
-            Self::DiskLow { free_mib, needed_mib } if free_mib * 2 < *needed_mib => Impact::Evict,
+            Self::DiskLow { free_mib, needed_mib, .. } if free_mib * 2 < *needed_mib => Impact::Evict,
             Self::CoordinatorUnreachable { .. }
             | Self::NotEnrolled
             | Self::NotVerified

@@ -69,6 +69,27 @@ fn without_the_gateways_image_no_job_begins_and_none_ends() {
 }
 
 #[test]
+fn the_disk_with_the_least_room_counts_and_is_named() {
+    let mut host = crate::host::Host::new(Settings::default());
+    let disk = crate::host::sample::disk;
+    host.handle(crate::host::Input::Disks(vec![disk("/home", 900_000), disk("/var/lib/docker", 9_000)]), NOW);
+    let (mut snapshot, card) = idle_pc();
+    snapshot.disk.clone_from(&host.snapshot().disk);
+    let low =
+        BlockReason::DiskLow { free_mib: 9_000, needed_mib: 10_240, folder: "/var/lib/docker".into() };
+    let said = verdict(&snapshot, Some(&card));
+    // A renter who comes anew gets no volume there.
+    assert_eq!(said.impact(GiveBack::Instant), Some(Impact::HoldNew));
+    assert_eq!(said, Verdict::Blocked { reasons: vec![low], next_change: None });
+    // One look at nothing changes nothing.
+    host.handle(crate::host::Input::Disks(Vec::new()), NOW);
+    assert_eq!(host.snapshot().disk, snapshot.disk);
+    host.handle(crate::host::Input::Disks(vec![disk("/home", 900_000), disk("/var/lib/docker", 10_240)]), NOW);
+    snapshot.disk.clone_from(&host.snapshot().disk);
+    assert_eq!(verdict(&snapshot, Some(&card)), Verdict::Earn);
+}
+
+#[test]
 fn an_accepted_version_no_longer_blocks() {
     let (mut snapshot, card) = idle_pc();
     let version = UnsafeVersion {

@@ -39,7 +39,7 @@ pub(super) fn is_it(facts: &ImageFacts, description: &Description) -> bool {
 }
 
 /// Whether the Engine takes an archive without the layers that it has. containerd's store wants them all.
-pub(super) fn takes_layers_apart(info: &SystemInfo) -> bool {
+pub(crate) fn takes_layers_apart(info: &SystemInfo) -> bool {
     let mut status = info.driver_status.iter().flatten().flatten();
     !status.any(|word| word.starts_with("io.containerd.snapshotter"))
 }

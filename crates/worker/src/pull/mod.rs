@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use crate::catalogue::{Catalogue, GATEWAY, Source};
 use crate::engine::{Engine, EngineError};
 use blobs::Blobs;
+pub(crate) use layers::takes_layers_apart;
 pub use pace::Pace;
 use registry::{Registry, Trouble};
 pub(crate) use shelf::{Pulled, Shelf};

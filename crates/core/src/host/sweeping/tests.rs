@@ -35,7 +35,7 @@ impl Bench {
             images: vec!["pytorch-cuda:lite".into()],
             engine: Default::default(),
         }));
-        bench.put(Input::DiskFree { mib: 100_000 });
+        bench.put(Input::Disks(vec![crate::host::sample::disk("/", 100_000)]));
         bench.put(Input::Recovered(vec![]));
         bench.put(Input::Helper(HelperStanding::Available { version: "1".into() }));
         bench.put(Input::Market(MarketInput::Connected));
