@@ -1,6 +1,9 @@
 //! The Engine's calls that are used. Each is bounded in time, and its failure is a sentence that says what to do.
 
 mod conduct;
+#[cfg(test)]
+#[cfg(unix)]
+pub(crate) mod fake;
 mod images;
 mod volumes;
 
@@ -8,7 +11,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bollard::container::AttachContainerResults;
@@ -30,7 +33,7 @@ use crate::config::EngineAddress;
 pub(crate) use images::ImageFacts;
 
 /// A call that only looks something up or flips a switch.
-const QUICK: Duration = Duration::from_secs(10);
+pub(crate) const QUICK: Duration = Duration::from_secs(10);
 /// Creating or starting a container unpacks nothing, but a slow disk or a GPU that wakes up takes its time.
 const SLOW: Duration = Duration::from_secs(60);
 /// The owner waits for what this narrows.
@@ -127,12 +130,13 @@ pub(crate) struct Output {
 pub(crate) struct Engine {
     address: EngineAddress,
     client: Arc<OnceLock<Docker>>,
-    info: Arc<OnceLock<SystemInfo>>,
+    /// What it last said of itself and its machine.
+    known: Arc<Mutex<Option<SystemInfo>>>,
 }
 
 impl Engine {
     pub fn new(address: EngineAddress) -> Self {
-        Self { address, client: Arc::default(), info: Arc::default() }
+        Self { address, client: Arc::default(), known: Arc::default() }
     }
 
     fn client(&self) -> Result<&Docker, EngineError> {
@@ -180,18 +184,16 @@ impl Engine {
         self.call("asking for its version", within, self.client()?.version()).await
     }
 
-    /// Of the machine that runs the Engine; asked once.
-    pub async fn info(&self) -> Result<SystemInfo, EngineError> {
-        if let Some(info) = self.info.get() {
-            return Ok(info.clone());
-        }
-        let info = self.call("asking for its facts", QUICK, self.client()?.info()).await?;
-        Ok(self.info.get_or_init(|| info).clone())
+    /// Of the Engine's settings and of the machine that runs it, as they are now: one that was restarted may be another.
+    pub async fn info(&self, within: Duration) -> Result<SystemInfo, EngineError> {
+        let info = self.call("asking for its facts", within, self.client()?.info()).await?;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(info.clone());
+        Ok(info)
     }
 
-    /// What it said of that when it was last asked.
+    /// The same as it was last told, for who cannot wait or minds nothing that changes.
     pub fn known_info(&self) -> Option<SystemInfo> {
-        self.info.get().cloned()
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub async fn ping(&self, within: Duration) -> Result<(), EngineError> {
@@ -261,7 +263,11 @@ impl Engine {
 
     /// How many percent of how many cores the container may use from now on; no more cores than the Engine has.
     pub async fn limit_cpus(&self, name: &str, cores: u32, percent: u32) -> Result<(), EngineError> {
-        let has = self.info().await?.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX);
+        let info = match self.known_info() {
+            Some(known) => known,
+            None => self.info(PROMPT).await?,
+        };
+        let has = info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX);
         let nano_cpus = i64::from(cores.min(has).max(1)) * i64::from(percent) * NANO_CPUS_PER_PERCENT;
         let body = ContainerUpdateBody { nano_cpus: Some(nano_cpus), ..ContainerUpdateBody::default() };
         self.call("limiting a container", PROMPT, self.client()?.update_container(name, body)).await

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::config::WorkersConfig;
-use crate::engine::{Engine, EngineError, Output, how_it_ended, published};
+use crate::engine::{Engine, EngineError, Output, QUICK, how_it_ended, published};
 use crate::line::Line;
 use crate::own_networks;
 use crate::pull::Shelf;
@@ -88,7 +88,7 @@ pub(crate) struct Preparation<'a> {
 impl Preparation<'_> {
     pub async fn run(self) -> Result<Prepared, Unready> {
         let jupyter_token = hex::encode(rand::random::<[u8; TOKEN_BYTES]>());
-        let info = self.engine.info().await?;
+        let info = self.engine.info(QUICK).await?;
         let own_networks = tokio::task::spawn_blocking(own_networks::find).await.unwrap_or_default();
         let name_servers = own_networks::name_servers();
         let gateway = self.shelf.reference_of(&self.config.catalogue.gateway().source);

@@ -9,7 +9,7 @@ use nightjar_core::policy::{EngineFacts, Runtime, Toolkit};
 use tokio::time::sleep;
 
 use crate::config::WorkersConfig;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, QUICK};
 use crate::floors::{Backend, Component, Found};
 use crate::pull::{Shelf, takes_layers_apart};
 use crate::workers::Busy;
@@ -51,7 +51,7 @@ impl Probe<'_> {
         let (version, names, info, tools) = tokio::join!(
             self.engine.version(ANSWER_WITHIN),
             self.engine.image_names(ANSWER_WITHIN),
-            self.engine.info(),
+            self.info(),
             installed_tools(),
         );
         let (version, names, info) = (version?, names?, info?);
@@ -66,6 +66,16 @@ impl Probe<'_> {
             images,
             engine: EngineFacts { toolkit: toolkit(&info, &search_path()), gateway, ..facts(&info) },
         })
+    }
+
+    /// Asked anew each time: a restart may have opened the Engine to the network, or made it map users. It is the slowest of
+    /// these questions, so what was told last does where it takes too long.
+    async fn info(&self) -> Result<SystemInfo, EngineError> {
+        let Some(known) = self.engine.known_info() else { return self.engine.info(QUICK).await };
+        match self.engine.info(ANSWER_WITHIN).await {
+            Err(EngineError::Slow { .. }) => Ok(known),
+            said => said,
+        }
     }
 
     /// Tells of every change, for good. `busy` says whether jobs are held.
@@ -222,6 +232,8 @@ fn first_version(output: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(unix)]
+    use crate::engine::fake::FakeEngine;
     use bollard::models::{SystemVersionComponents, SystemVersionPlatform};
 
     fn version(platform: &str, kernel: &str) -> SystemVersion {
@@ -287,6 +299,39 @@ mod tests {
             "WSL 版本： 2.6.1.0\r\n内核版本： 6.6.87.2-1".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(first_version(&wsl).as_deref(), Some("2.6.1.0"));
         assert_eq!(first_version(b"no number"), None);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn an_engine_that_was_restarted_with_other_settings_is_asked_anew() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+        let (is_other, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (other, count) = (is_other.clone(), asked.clone());
+        let fake = FakeEngine::start(move |call| match call {
+            "GET /version" => r#"{"Version":"28.3.2"}"#.into(),
+            "GET /images/json" => "[]".into(),
+            "GET /info" => {
+                count.fetch_add(1, Ordering::SeqCst);
+                let options = if other.load(Ordering::SeqCst) { r#"["name=userns"]"# } else { "[]" };
+                format!(r#"{{"SecurityOptions":{options},"NCPU":4}}"#)
+            }
+            _ => "{}".into(),
+        });
+        let config = WorkersConfig::shipped(fake.address()).unwrap();
+        let (engine, shelf) = (Engine::new(fake.address()), Shelf::open(None));
+        let probe = Probe { engine: &engine, config: &config, shelf: &shelf };
+        let maps_users = |runtime| match runtime {
+            Runtime::Ready { engine, .. } => engine.maps_users,
+            other => panic!("{other:?}"),
+        };
+        assert!(!maps_users(probe.runtime().await));
+        is_other.store(true, Ordering::SeqCst);
+        assert!(maps_users(probe.runtime().await));
+        // Who is to be slowed down for the owner waits for no such question.
+        engine.limit_cpus("worker", 2, 50).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
 
     #[cfg(unix)]

@@ -16,7 +16,7 @@ use super::fetch::{End, Fetch, News, changes};
 use super::registry::{Description, Registry, Trouble, digest_of};
 use super::{Progress, PullError, PullStep, Pulled, Puller, Wanted, layers};
 use crate::catalogue::Source;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, QUICK};
 
 /// How often is told how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(250);
@@ -211,7 +211,7 @@ impl<'a> Task<'a> {
             }
         };
         let engine = &self.puller.engine;
-        let is_ahead = layers::takes_layers_apart(&engine.info().await?);
+        let is_ahead = layers::takes_layers_apart(&engine.info(QUICK).await?);
         let given = if is_ahead { layers::in_engine(&description, &engine.images().await?) } else { 0 };
         let parts = parts(&self.blobs, &description, given).await.map_err(Stop::Disk)?;
         self.described = Some(Described { description, given, is_ahead, is_room_made: false });
