@@ -235,8 +235,8 @@ impl Board {
             } else if let Some((_, progress)) = now.as_ref().filter(|(which, _)| which == name) {
                 (pull.done_bytes, pull.total_bytes) = (progress.done_bytes, progress.total_bytes);
                 pull.state = match (&progress.step, reason) {
-                    (PullStep::Loading, _) => PullState::Loading,
                     (_, Some(reason)) => PullState::Held { reason: reason.clone() },
+                    (PullStep::Loading, None) => PullState::Loading,
                     (PullStep::Retrying { detail }, None) => PullState::Retrying { detail: detail.clone() },
                     (PullStep::Fetching | PullStep::Held, None) => PullState::Fetching,
                 };

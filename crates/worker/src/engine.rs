@@ -30,7 +30,7 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt};
 
 use crate::config::EngineAddress;
-pub(crate) use images::ImageFacts;
+pub(crate) use images::{ImageFacts, LOAD_WITHIN};
 
 /// A call that only looks something up or flips a switch.
 pub(crate) const QUICK: Duration = Duration::from_secs(10);

@@ -12,7 +12,9 @@ use tokio_util::bytes::Bytes;
 use super::{Engine, EngineError, QUICK, SLOW};
 
 /// Unpacking some GiB onto a slow disk.
-const LOAD_WITHIN: Duration = Duration::from_secs(1_800);
+pub(crate) const LOAD_WITHIN: Duration = Duration::from_secs(1_800);
+/// The Engine answers only once the whole archive is there, and its owner may be at the PC for as long as they like.
+const ANSWERS_LATE: Duration = Duration::from_secs(365 * 86_400);
 
 /// An image as the Engine has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,22 +68,29 @@ impl Engine {
         Ok(images)
     }
 
-    /// Takes an archive as `docker save` makes it. Layers that the Engine has may be left out of it.
+    /// Takes an archive as `docker save` makes it, unless `too_long` is over first. Layers that the Engine has may be left out
+    /// of it.
     pub async fn load_image<E>(
         &self,
         archive: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+        too_long: impl Future<Output = ()>,
     ) -> Result<(), EngineError>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
-        let mut said = self.client()?.import_image_stream(ImportImageOptions::default(), archive, None);
+        let client = self.client()?.clone().with_timeout(ANSWERS_LATE);
+        let mut said = client.import_image_stream(ImportImageOptions::default(), archive, None);
         let all = async {
             while let Some(word) = said.next().await {
                 word?;
             }
             Ok(())
         };
-        self.call("loading an image", LOAD_WITHIN, all).await
+        let doing = "loading an image";
+        tokio::select! {
+            loaded = all => loaded.map_err(|error| self.explain(doing, error)),
+            () = too_long => Err(EngineError::Slow { doing, secs: LOAD_WITHIN.as_secs() }),
+        }
     }
 
     /// Takes one name off an image, and the image away with its last one. Already gone counts as done.

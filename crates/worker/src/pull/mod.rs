@@ -12,12 +12,14 @@
 //! | `blobs` | blobs on the disk, whole ones and beginnings |
 //! | `layers` | which layers the Engine has, and an image of some of them |
 //! | `archive` | the archive that the Engine reads |
+//! | `hold` | and when it gets nothing of it |
 //! | [`Pace`] | how fast it may be, and what it took |
 //! | `shelf` | what was pulled, what is wished for |
 
 mod archive;
 mod blobs;
 mod fetch;
+mod hold;
 mod layers;
 mod pace;
 mod registry;

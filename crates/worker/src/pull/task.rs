@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::Stream;
 use nightjar_core::images::{GiveUp, Next, Part, Pull};
 use nightjar_core::time::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -13,10 +14,11 @@ use tokio::time::{Instant, sleep};
 use super::archive::{LayerFile, archive};
 use super::blobs::Blobs;
 use super::fetch::{End, Fetch, News, changes};
+use super::hold::{passed_free, while_free};
 use super::registry::{Description, Registry, Trouble, digest_of};
 use super::{Progress, PullError, PullStep, Pulled, Puller, Wanted, layers};
 use crate::catalogue::Source;
-use crate::engine::{EngineError, QUICK};
+use crate::engine::{EngineError, LOAD_WITHIN, QUICK};
 
 /// How often is told how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(250);
@@ -237,9 +239,19 @@ impl<'a> Task<'a> {
         let files = self.files(description, given, upto);
         let stream = archive(&digest_of(&config), config, &files, &tag).map_err(refused)?;
         self.make_room(wanted).await?;
+        let (stream, too_long) = self.given_while_free(stream);
         let engine = self.puller.engine.clone();
-        self.unpacking.spawn(async move { engine.load_image(stream).await.map(|()| upto) });
+        self.unpacking.spawn(async move { engine.load_image(stream, too_long).await.map(|()| upto) });
         Ok(())
+    }
+
+    /// Unpacking takes disk and processor as nothing else here: the Engine gets nothing while the owner is there, and has its
+    /// whole time for it when they are not.
+    fn given_while_free<S: Stream<Item: Send> + Send + 'static>(
+        &self,
+        archive: S,
+    ) -> (impl Stream<Item = S::Item> + Send + use<S>, impl Future<Output = ()> + Send + use<S>) {
+        (while_free(archive, self.hold.clone()), passed_free(LOAD_WITHIN, self.hold.clone()))
     }
 
     async fn take_unpacked(
@@ -301,7 +313,8 @@ impl<'a> Task<'a> {
         let engine = &self.puller.engine;
         let stream =
             archive(&description.config_digest, description.config.clone(), &files, &tag).map_err(refused)?;
-        engine.load_image(stream).await?;
+        let (stream, too_long) = self.given_while_free(stream);
+        engine.load_image(stream, too_long).await?;
         let facts = engine.image(&tag).await?.filter(|facts| layers::is_it(facts, &description));
         let Some(facts) = facts else {
             engine.remove_image(&tag).await?;
