@@ -1,6 +1,7 @@
 //! What a page of the window asks for: from the journal, the cards' past and the owner's state.
 
 use nightjar_core::books::{Books, NightTakings, Span};
+use nightjar_core::images::ImageTrouble;
 use nightjar_core::lease::{LeaseState, LeaseTerms};
 use nightjar_core::time::Timestamp;
 use nightjar_core::volume::Volume;
@@ -170,10 +171,13 @@ impl AgentHandle {
     /// Lists, fetches or removes images from a registry, and says what is here after that.
     async fn pulled_images(&self, order: ImagesOrder) -> anyhow::Result<Reply> {
         let (answer, answered) = oneshot::channel();
-        self.pulls
-            .send(PullOrder::Ask { order, answer })
-            .map_err(|_| anyhow::anyhow!("the host is ending"))?;
-        let pulled: PulledImages = answered.await?.map_err(anyhow::Error::msg)?;
+        let asked = self.pulls.send(PullOrder::Ask { order, answer });
+        let said = match asked {
+            Ok(()) => answered.await.unwrap_or(Err(ImageTrouble::HostEnding)),
+            Err(_) => Err(ImageTrouble::HostEnding),
+        };
+        let texts = Texts::of(self.view.borrow().language);
+        let pulled = said.map_err(|trouble| anyhow::Error::msg(texts.image_trouble(&trouble)))?;
         Ok(Reply::PulledImages(pulled))
     }
 

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightjar_core::images::{Held, ImageSettings};
-use nightjar_core::policy::BlockReason;
+use nightjar_core::host::Input;
+use nightjar_core::images::{Held, ImageSettings, ImageTrouble, again_after_ms};
+use nightjar_core::policy::{BlockReason, GatewayFailure};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::images::{PullNow, PullState, PulledImage, PulledImages};
+use nightjar_worker::catalogue::GATEWAY;
 use nightjar_worker::pull::{Progress, PullError, PullStep, Puller, Wanted};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::owner::Message;
-
-/// What failed for a reason outside of the image (no Engine, no way to the registry) is tried again after this.
-const AGAIN: Duration = Duration::from_secs(900);
 
 /// What the owner asks for, through any front end.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ pub(crate) enum ImagesOrder {
 pub(crate) enum PullOrder {
     Ask {
         order: ImagesOrder,
-        answer: oneshot::Sender<Result<PulledImages, String>>,
+        answer: oneshot::Sender<Result<PulledImages, ImageTrouble>>,
     },
     /// The Engine has come, or has other images than before.
     Look,
@@ -58,9 +57,8 @@ pub(crate) struct Pulls {
 /// One that failed, and when it is tried again.
 struct Failed {
     name: String,
-    detail: String,
+    why: ImageTrouble,
     again_at: Option<Instant>,
-    is_the_engines: bool,
 }
 
 /// What changes while it runs.
@@ -71,6 +69,9 @@ struct State {
     /// For the puller: whether there is a reason to hold it.
     is_held: watch::Sender<bool>,
     failed: Vec<Failed>,
+    /// Of the gateway's image, in a row, and the last one as the owner's loop was told of it.
+    gateway_failures: u32,
+    gateway_failure: Option<GatewayFailure>,
     board: Board,
 }
 
@@ -86,13 +87,22 @@ impl Pulls {
             chosen: self.chosen.clone(),
             is_held: watch::Sender::new(true),
             failed: Vec::new(),
+            gateway_failures: 0,
+            gateway_failure: None,
             board: Board { owner: self.owner.clone(), shown: None },
         };
         loop {
             state.take_hold();
             let is_lent = state.chosen.borrow_and_update().lends();
             self.puller.want_gateway(is_lent).await;
+            if let Err(error) = self.puller.drop_superseded().await {
+                tracing::debug!("images that were superseded stay for now: {error}");
+            }
             let wishes = self.puller.wishes();
+            if !wishes.iter().any(|wish| wish == GATEWAY) {
+                state.gateway_failures = 0;
+                state.tell_gateway(None);
+            }
             let now = Instant::now();
             state.failed.retain(|one| wishes.contains(&one.name) && one.again_at.is_none_or(|at| at > now));
             let is_failed = |wish: &&String| state.failed.iter().any(|one| one.name == **wish);
@@ -143,13 +153,17 @@ impl Pulls {
                 ended = &mut pull => {
                     if let Err(error) = ended {
                         tracing::warn!(image = name, "not pulled: {error}");
-                        state.failed.push(Failed::of(name.to_owned(), &error));
+                        state.take_failure(name, &error, self.clock.now());
                     }
                     return Ok(());
                 }
                 Ok(()) = step.changed() => {}
             }
             let progress = step.borrow_and_update().clone();
+            // The registry has answered, so what it failed for the last time is over.
+            if name == GATEWAY && progress.as_ref().is_some_and(|progress| progress.total_bytes.is_some()) {
+                state.tell_gateway(None);
+            }
             state.show(&self.puller.wishes(), progress.map(|progress| (name, progress)));
         }
     }
@@ -157,10 +171,10 @@ impl Pulls {
     async fn obey(&self, order: PullOrder, failed: &mut Vec<Failed>) {
         match order {
             // What failed for want of an Engine need not wait any longer.
-            PullOrder::Look => failed.retain(|one| !one.is_the_engines),
+            PullOrder::Look => failed.retain(|one| !matches!(one.why, ImageTrouble::Engine { .. })),
             PullOrder::Used { name, at } => self.puller.note_use(&name, at),
             PullOrder::Ask { order, answer } => {
-                let _ = answer.send(self.answer(order, failed).await.map_err(|error| error.to_string()));
+                let _ = answer.send(self.answer(order, failed).await.map_err(|error| error.trouble()));
             }
         }
     }
@@ -197,19 +211,28 @@ impl State {
         self.is_held.send_if_modified(|known| std::mem::replace(known, is_held) != is_held);
     }
 
+    fn take_failure(&mut self, name: &str, error: &PullError, now: Timestamp) {
+        let why = error.trouble();
+        let is_gateway = name == GATEWAY;
+        self.gateway_failures = self.gateway_failures.saturating_add(u32::from(is_gateway));
+        let again_ms = again_after_ms(&why, is_gateway.then_some(self.gateway_failures));
+        if let Some(again_ms) = again_ms.filter(|_| is_gateway) {
+            self.tell_gateway(Some(GatewayFailure { why: why.clone(), again_at: now.plus_ms(again_ms) }));
+        }
+        let again_at = again_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        self.failed.push(Failed { name: name.to_owned(), why, again_at });
+    }
+
+    fn tell_gateway(&mut self, failure: Option<GatewayFailure>) {
+        if self.gateway_failure != failure {
+            self.gateway_failure.clone_from(&failure);
+            let _ = self.board.owner.send(Message::Input(Input::GatewayPull(failure)));
+        }
+    }
+
     fn show(&mut self, wishes: &[String], now: Option<(&str, Progress)>) {
         let reason = self.hold.borrow().clone();
         self.board.show(wishes, &self.failed, now, reason.as_ref());
-    }
-}
-
-impl Failed {
-    fn of(name: String, error: &PullError) -> Self {
-        use nightjar_core::images::GiveUp;
-        let is_the_engines = matches!(error, PullError::Engine(_));
-        let may_pass = is_the_engines || matches!(error, PullError::GiveUp(GiveUp::Unreachable { .. }));
-        let again_at = may_pass.then(|| Instant::now() + AGAIN);
-        Self { name, detail: error.to_string(), again_at, is_the_engines }
     }
 }
 
@@ -231,7 +254,7 @@ impl Board {
             let mut pull =
                 PullNow { name: name.clone(), state: PullState::Queued, done_bytes: 0, total_bytes: None };
             if let Some(failed) = failed.iter().find(|one| one.name == *name) {
-                pull.state = PullState::Failed { detail: failed.detail.clone() };
+                pull.state = PullState::Failed { why: failed.why.clone() };
             } else if let Some((_, progress)) = now.as_ref().filter(|(which, _)| which == name) {
                 (pull.done_bytes, pull.total_bytes) = (progress.done_bytes, progress.total_bytes);
                 pull.state = match (&progress.step, reason) {

@@ -85,6 +85,7 @@ impl Cause {
             | R::DiskLow { .. }
             | R::NoDocker { .. }
             | R::GatewayComing
+            | R::GatewayFailed { .. }
             | R::NoGateway { .. }
             | R::UnsafeVersion { .. }
             | R::DriverTooOld { .. }

@@ -42,6 +42,9 @@ reason-disk-low = 磁盘只剩 { $free } GiB，要为你保留 { $needed } GiB�
 reason-no-docker = Docker 引擎没有响应。请安装或启动 Docker。（{ $detail }）
 reason-gateway-coming = 正在优先下载网关镜像：任务都要经过它联网，下载完成之前不会启动任务。
 reason-no-gateway = 这台电脑的 Docker 里没有网关镜像，而任务都要经过它联网，所以任务无法启动。镜像名是 { $reference }，不在任何镜像仓库里：请按源码中 images/README.md 的说明构建，或者用 NIGHTJAR_CATALOGUE 指定一份写明其下载位置的目录。
+reason-gateway-coming = 正在优先下载网关镜像：所有任务都在它后面运行，下载完成之前不会启动任务。
+reason-gateway-failed = 网关镜像下载失败，而所有任务都在它后面运行，所以任务无法启动。将在 { $time } 自动重试，也可以用 `nightjar images pull gateway` 立即重试。{ $why }
+reason-no-gateway = 这台电脑的 Docker 里没有网关镜像，而所有任务都在它后面运行，所以任务无法启动。镜像名是 { $reference }，不在任何镜像仓库里：请按源码中 images/README.md 的说明构建，或者用 NIGHTJAR_CATALOGUE 指定一份写明其下载位置的目录。
 reason-unsafe-version = { $component } { $found } 有安全漏洞（{ $advisory }），请升级到 { $floor } 或更高版本，或在设置中接受风险。
 reason-driver-old = NVIDIA 驱动版本是 { $found }，CUDA 12 需要 { $needed } 或更高。请通过系统软件源或 nvidia.com/drivers 升级。
 reason-coordinator = 从 { $time } 起连不上市场（{ $detail }），正在不断重试。
@@ -689,13 +692,10 @@ market-key = 机器密钥
 market-price = 价格
 market-price-hint = 任务派给够用的显卡中最便宜的；赚不回电费的任务，夜鹰绝不接。
 set-price = 最低价格
-<<<<<<< HEAD
 set-price-hint = 低于这个时价不接任务。
 set-currency-differs = 这个市场用 { $market } 结算，而你的价格是 { $own }。要改用 { $market } 吗？数字不会自动换算，改后请检查价格和电价。
 set-currency-take = 改用 { $market }
-=======
 set-price-hint = 每小时低于这个价格的任务不接。
->>>>>>> 1652de9 (What the window promises and refuses is what the host knows, in the owner's language)
 set-tariff = 电价
 set-tariff-hint = 你每度电的价格；填 0 就不计电费。
 set-overhead = 其他部件功耗
@@ -830,7 +830,21 @@ pull-fetching = { $name }：已下载 { $done } GB，共 { $total } GB。
 pull-held = { $name }：下载已暂停。{ $reason }
 pull-retrying = { $name }：连接中断（{ $detail }），稍后会自动从断点继续。
 pull-loading = { $name }：下载完成，Docker 正在解包。
-pull-failed = { $name }：下载失败。{ $detail }
+pull-failed = { $name }：下载失败。{ $why }
+image-trouble-unknown = 目录里没有镜像 { $name }；用 `nightjar images list` 可以查看有哪些镜像。
+image-trouble-no-registry = { $name } 是在这台电脑上构建的，不在任何镜像仓库里。
+image-trouble-not-pulled = { $name } 不是从镜像仓库下载的，没有可删除的内容。
+image-trouble-needed = 所有任务都要用到 { $name }，所以它会一直保留；它占用 { $size } MiB。
+image-trouble-needed-absent = 所有任务都要用到 { $name }，但它现在不在这台电脑上，没有可删除的内容。
+image-trouble-in-use = 有容器正在使用 { $name }，任务结束后才能删除。
+image-trouble-corrupt = { $digest } 下载了 { $times } 次，内容都与校验值不符：要么数据在途中被改动，要么镜像仓库出了问题。
+image-trouble-unreachable = 尝试了 { $times } 次，什么也没有收到。最后一次的错误：{ $detail }
+image-trouble-refused = 无法获取：{ $detail }
+image-trouble-over-quota = 它需要 { $needed } MiB，而镜像配额为 { $quota } MiB，其中 { $used } MiB 已被占用；可以用 `nightjar images quota GIB` 提高配额。
+image-trouble-engine = Docker 没有完成请求的操作：{ $detail }
+image-trouble-disk = 下载的数据无法保存到 { $folder }（{ $detail }）；请在那里腾出一些空间。
+image-trouble-no-folder = 没有给这个程序指定存放镜像的文件夹。
+image-trouble-host-ending = 本机程序正在退出。
 
 ui-turn-on = 打开
 unit-days = 天

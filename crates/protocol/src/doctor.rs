@@ -1,7 +1,7 @@
 //! What the doctor says of this PC: each thing that lending needs, whether it is there, and how to mend it.
 
 use nightjar_core::policy::{
-    BlockReason, GatewayImage, MIN_DRIVER_MAJOR, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit,
+    BlockReason, MIN_DRIVER_MAJOR, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit,
 };
 use nightjar_core::power::HelperStanding;
 use nightjar_core::settings::{Language, Settings};
@@ -185,7 +185,7 @@ pub fn checks(
         Ok(odd) => checks.extend(odd.iter().map(|container| doctor.odd(container))),
         Err(detail) => checks.push(doctor.unlooked(detail)),
     }
-    checks.push(doctor.images(&snapshot.runtime));
+    checks.push(doctor.images(snapshot));
     checks.push(doctor.presence(snapshot, settings));
     checks.extend(doctor.signs(snapshot));
     checks.push(doctor.disk(snapshot, settings));
@@ -344,20 +344,16 @@ impl Doctor<'_> {
         self.check("containers", CheckStanding::Warning, sentence)
     }
 
-    fn images(&self, runtime: &Runtime) -> Check {
-        match runtime {
-            Runtime::Ready { engine, .. } if engine.gateway != GatewayImage::Present => {
-                match &engine.gateway {
-                    GatewayImage::Missing { reference } => {
-                        let reason = BlockReason::NoGateway { reference: reference.clone() };
-                        self.blocked("images", &reason)
-                    }
-                    _ => {
-                        let sentence = self.texts.reason(&BlockReason::GatewayComing, self.clock);
-                        self.check("images", CheckStanding::Warning, sentence)
-                    }
-                }
+    fn images(&self, snapshot: &Snapshot) -> Check {
+        match snapshot.gateway_reason() {
+            Some(coming @ BlockReason::GatewayComing) => {
+                let sentence = self.texts.reason(&coming, self.clock);
+                return self.check("images", CheckStanding::Warning, sentence);
             }
+            Some(reason) => return self.blocked("images", &reason),
+            None => {}
+        }
+        match &snapshot.runtime {
             Runtime::Ready { images, .. } if images.is_empty() => {
                 self.check("images", CheckStanding::Bad, self.texts.plain("check-images-none"))
             }
@@ -451,7 +447,7 @@ impl Doctor<'_> {
 mod tests {
     use super::*;
     use nightjar_core::gpu::GpuTrouble;
-    use nightjar_core::policy::{DiskSpace, EngineFacts};
+    use nightjar_core::policy::{DiskSpace, EngineFacts, GatewayImage};
 
     fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
         let helper = HelperStanding::NotInstalled;

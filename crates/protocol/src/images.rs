@@ -1,5 +1,6 @@
 //! Images from a registry: what is here, what is on its way, and what the owner asks for.
 
+use nightjar_core::images::{ImageTrouble, MOST_CORRUPT, MOST_CUTS};
 use nightjar_core::policy::BlockReason;
 use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -64,9 +65,9 @@ pub enum PullState {
     },
     /// Everything is here; the Engine unpacks it.
     Loading,
-    /// It is not tried again before the owner asks for it, or the next start.
+    /// It is tried again later where that may help, else when the owner asks for it or at the next start.
     Failed {
-        detail: String,
+        why: ImageTrouble,
     },
 }
 
@@ -99,8 +100,8 @@ impl PullLine {
                 "pull-retrying"
             }
             (PullState::Loading, _) => "pull-loading",
-            (PullState::Failed { detail }, _) => {
-                values.push(("detail", detail.clone()));
+            (PullState::Failed { why }, _) => {
+                values.push(("why", texts.image_trouble(why)));
                 "pull-failed"
             }
         };
@@ -111,6 +112,46 @@ impl PullLine {
             done_bytes: pull.done_bytes,
             total_bytes: pull.total_bytes,
             sentence: texts.with(key, &values),
+        }
+    }
+}
+
+impl Texts {
+    /// Why an image is not fetched or not removed, as a sentence.
+    #[must_use]
+    pub fn image_trouble(&self, trouble: &ImageTrouble) -> String {
+        use ImageTrouble as T;
+        let of = |key: &str, name: &str, value: &str| self.with(key, &[(name, value.to_owned())]);
+        match trouble {
+            T::Unknown { name } => of("image-trouble-unknown", "name", name),
+            T::NoRegistry { name } => of("image-trouble-no-registry", "name", name),
+            T::NotPulled { name } => of("image-trouble-not-pulled", "name", name),
+            T::Needed { name, size_mib: None } => of("image-trouble-needed-absent", "name", name),
+            T::Needed { name, size_mib: Some(size_mib) } => {
+                let values = [("name", name.clone()), ("size", size_mib.to_string())];
+                self.with("image-trouble-needed", &values)
+            }
+            T::InUse { name } => of("image-trouble-in-use", "name", name),
+            T::Corrupt { digest } => {
+                let values = [("digest", digest.clone()), ("times", MOST_CORRUPT.to_string())];
+                self.with("image-trouble-corrupt", &values)
+            }
+            T::Unreachable { detail } => {
+                let values = [("detail", detail.clone()), ("times", MOST_CUTS.to_string())];
+                self.with("image-trouble-unreachable", &values)
+            }
+            T::Refused { detail } => of("image-trouble-refused", "detail", detail),
+            T::OverQuota { needed_mib, quota_mib, used_mib } => {
+                let values = [("needed", needed_mib), ("quota", quota_mib), ("used", used_mib)];
+                self.with("image-trouble-over-quota", &values.map(|(name, mib)| (name, mib.to_string())))
+            }
+            T::Engine { detail } => of("image-trouble-engine", "detail", detail),
+            T::Disk { folder, detail } => {
+                let values = [("folder", folder.clone()), ("detail", detail.clone())];
+                self.with("image-trouble-disk", &values)
+            }
+            T::NoFolder => self.plain("image-trouble-no-folder"),
+            T::HostEnding => self.plain("image-trouble-host-ending"),
         }
     }
 }
@@ -131,6 +172,7 @@ mod tests {
         assert!(line(PullState::Fetching, None).contains("registry"));
         let reason = BlockReason::GameRunning { name: "Doom".into() };
         assert!(line(PullState::Held { reason }, None).contains("Doom"));
-        assert!(line(PullState::Failed { detail: "no such image".into() }, None).ends_with("no such image"));
+        let why = ImageTrouble::Refused { detail: "no such image".into() };
+        assert!(line(PullState::Failed { why }, None).ends_with("no such image"));
     }
 }

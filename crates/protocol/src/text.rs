@@ -180,6 +180,10 @@ impl Texts {
             }
             R::NoDocker { detail } => self.with("reason-no-docker", &[("detail", detail.clone())]),
             R::GatewayComing => self.plain("reason-gateway-coming"),
+            R::GatewayFailed { why, again_at } => {
+                let values = [("why", self.image_trouble(why)), ("time", clock(*again_at))];
+                self.with("reason-gateway-failed", &values)
+            }
             R::NoGateway { reference } => self.with("reason-no-gateway", &[("reference", reference.clone())]),
             R::UnsafeVersion { version } => self.with(
                 "reason-unsafe-version",

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use nightjar_core::images::ImageTrouble;
 use nightjar_core::policy::{BlockReason, Verdict};
 use nightjar_core::settings::Settings;
 use nightjar_protocol::images::PullState;
@@ -70,6 +71,27 @@ fn what_is_missing_is_said(stage: &Stage) {
     host.process.terminate(SOON).unwrap();
 }
 
+/// One that the registry has not is asked for again, and the owner reads why it is not here.
+fn what_cannot_be_had_is_said(stage: &Stage, fence: &Entry, lite: &Entry) {
+    let mut around = stage.place("refused");
+    let fence = Entry { digest: format!("sha256:{}", "0".repeat(64)), ..fence.clone() };
+    catalogue::give_with_gateway(&mut around, &fence, std::slice::from_ref(lite)).unwrap();
+    let (mut host, _): (Host, _) = stage.join(around, &quick_settings()).unwrap();
+    let is_refused = |reason: &BlockReason| {
+        matches!(reason, BlockReason::GatewayFailed { why: ImageTrouble::Refused { .. }, .. })
+    };
+    let told = wait_for("why it cannot be had is said", SOON, || {
+        Ok(Some(host.around.view()?).filter(|view| is_blocked_by(view, is_refused)))
+    })
+    .unwrap();
+    assert!(told.pulls.iter().any(|pull| matches!(pull.state, PullState::Failed { .. })), "{:?}", told.pulls);
+    let doctor = host.around.owner(&["doctor"]).unwrap_err().to_string();
+    assert!(doctor.contains("tried again at"), "{doctor}");
+    let absent = host.around.owner(&["images", "free", FENCE]).unwrap_err().to_string();
+    assert!(absent.contains("nothing to remove"), "{absent}");
+    host.process.terminate(SOON).unwrap();
+}
+
 #[test]
 fn an_engine_without_images_gets_the_gateway_before_anything_else_and_a_lease_runs_behind_it() {
     let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
@@ -79,6 +101,7 @@ fn an_engine_without_images_gets_the_gateway_before_anything_else_and_a_lease_ru
     let _words = LogsOfAFailure(vec![stage.folder().join("host/host.log")]);
     assert_eq!(stage.engine.ask(["images", "--quiet"]).unwrap(), "");
     what_is_missing_is_said(&stage);
+    what_cannot_be_had_is_said(&stage, &fence, &lite);
 
     let mut around = stage.place("host");
     catalogue::give_with_gateway(&mut around, &fence, &[lite]).unwrap();

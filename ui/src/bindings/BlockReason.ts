@@ -2,6 +2,7 @@
 import type { Currency } from "./Currency";
 import type { Doubt } from "./Doubt";
 import type { GpuTrouble } from "./GpuTrouble";
+import type { ImageTrouble } from "./ImageTrouble";
 import type { Money } from "./Money";
 import type { Timestamp } from "./Timestamp";
 import type { UnsafeVersion } from "./UnsafeVersion";
@@ -17,4 +18,4 @@ folder: string, } | { "kind": "data_cap_reached", cap_mib: number,
 /**
  * A job that runs ends, as the owner chose.
  */
-stops: boolean, until: Timestamp, } | { "kind": "no_docker", detail: string, } | { "kind": "gateway_coming" } | { "kind": "no_gateway", reference: string, } | { "kind": "unsafe_version", version: UnsafeVersion, } | { "kind": "driver_too_old", found: string, needed: number, } | { "kind": "no_gpu", trouble: GpuTrouble, } | { "kind": "coordinator_unreachable", since: Timestamp, detail: string, } | { "kind": "not_enrolled" } | { "kind": "not_verified" } | { "kind": "other_currency", market: Currency, own: Currency, } | { "kind": "below_minimum_price", minimum: Money, } | { "kind": "update_waiting" } | { "kind": "suspending" } | { "kind": "card_not_lent" } | { "kind": "vram_scarce", free_mib: number, needed_mib: number, } | { "kind": "after_last_job", until: Timestamp, };
+stops: boolean, until: Timestamp, } | { "kind": "no_docker", detail: string, } | { "kind": "gateway_coming" } | { "kind": "gateway_failed", why: ImageTrouble, again_at: Timestamp, } | { "kind": "no_gateway", reference: string, } | { "kind": "unsafe_version", version: UnsafeVersion, } | { "kind": "driver_too_old", found: string, needed: number, } | { "kind": "no_gpu", trouble: GpuTrouble, } | { "kind": "coordinator_unreachable", since: Timestamp, detail: string, } | { "kind": "not_enrolled" } | { "kind": "not_verified" } | { "kind": "other_currency", market: Currency, own: Currency, } | { "kind": "below_minimum_price", minimum: Money, } | { "kind": "update_waiting" } | { "kind": "suspending" } | { "kind": "card_not_lent" } | { "kind": "vram_scarce", free_mib: number, needed_mib: number, } | { "kind": "after_last_job", until: Timestamp, };

@@ -10,7 +10,7 @@ use crate::images::TaskKind;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
 use crate::line_check::LineFigures;
 use crate::market::{HostAccount, MarketTerms, WaitReason};
-use crate::policy::{DiskSpace, Presence, Runtime};
+use crate::policy::{DiskSpace, GatewayFailure, Presence, Runtime};
 use crate::power::HelperStanding;
 use crate::preset::Preset;
 use crate::proof::Nonce;
@@ -41,6 +41,8 @@ pub enum Input {
     Runtime(Runtime),
     /// At the start: what each image of the catalogue is good for. One that is not listed is offered in any case.
     TaskKinds(Vec<(String, Vec<TaskKind>)>),
+    /// How fetching the gateway's image failed; `None`: it is here, on its way, or not wished for.
+    GatewayPull(Option<GatewayFailure>),
     /// What is free wherever images, containers and volumes lie, and where we write ourselves.
     Disks(Vec<DiskSpace>),
     /// What Nightjar carried in this calendar month, and when the next one begins.

@@ -161,6 +161,7 @@ impl Host {
             }
             Input::Runtime(runtime) => self.take_runtime(runtime, &mut out),
             Input::TaskKinds(kinds) => self.task_kinds = kinds.into_iter().collect(),
+            Input::GatewayPull(failure) => self.snapshot.gateway_failure = failure,
             Input::Disks(spaces) => {
                 let least = spaces.into_iter().min_by_key(|space| space.free_mib);
                 self.snapshot.disk = least.or_else(|| self.snapshot.disk.take());

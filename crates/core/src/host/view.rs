@@ -260,6 +260,7 @@ impl BlockReason {
                 | Self::DiskLow { .. }
                 | Self::DataCapReached { .. }
                 | Self::NoDocker { .. }
+                | Self::GatewayFailed { .. }
                 | Self::NoGateway { .. }
                 | Self::UnsafeVersion { .. }
                 | Self::DriverTooOld { .. }

@@ -32,6 +32,7 @@ pub fn holds_pulls(reason: &BlockReason) -> bool {
         | R::TemperatureUnknown { .. }
         | R::TooHotForGood { .. }
         | R::GatewayComing
+        | R::GatewayFailed { .. }
         | R::NoGateway { .. }
         | R::UnsafeVersion { .. }
         | R::DriverTooOld { .. }

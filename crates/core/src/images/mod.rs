@@ -3,6 +3,7 @@
 mod hold;
 mod pull;
 mod quota;
+mod trouble;
 
 use std::collections::BTreeSet;
 
@@ -12,6 +13,7 @@ use ts_rs::TS;
 pub use hold::holds_pulls;
 pub use pull::{GiveUp, MOST_AT_ONCE, MOST_CORRUPT, MOST_CUTS, Next, Part, Pull};
 pub use quota::{Held, OverQuota, evictions};
+pub use trouble::{ImageTrouble, again_after_ms};
 
 /// Bounds of the quota, in GiB.
 pub const QUOTA_GIB: std::ops::RangeInclusive<u64> = 1..=16_384;

@@ -125,7 +125,7 @@ impl From<&BlockReason> for Block {
             R::DiskLow { .. } => Self::DiskLow,
             R::DataCapReached { .. } => Self::DataCap,
             R::NoDocker { .. } => Self::NoDocker,
-            R::GatewayComing | R::NoGateway { .. } => Self::NoGateway,
+            R::GatewayComing | R::GatewayFailed { .. } | R::NoGateway { .. } => Self::NoGateway,
             R::UnsafeVersion { .. } => Self::UnsafeVersion,
             R::DriverTooOld { .. } => Self::DriverTooOld,
             R::NoGpu { .. } => Self::NoGpu,

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use super::BlockReason;
 use crate::gpu::{DriverInfo, GpuTrouble};
 use crate::money::Currency;
+use crate::images::ImageTrouble;
 use crate::schedule::ScheduleStanding;
 use crate::settings::Settings;
 use crate::signal::Signs;
@@ -129,6 +131,13 @@ pub enum Market {
     Connected,
 }
 
+/// Why the gateway's image is not here yet, and when it is asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayFailure {
+    pub why: ImageTrouble,
+    pub again_at: Timestamp,
+}
+
 /// What is free in the file system of a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSpace {
@@ -144,6 +153,8 @@ pub struct Snapshot {
     /// A newer version waits to be installed.
     pub update_waiting: bool,
     pub runtime: Runtime,
+    /// How fetching the gateway's image failed the last time, until it does not.
+    pub gateway_failure: Option<GatewayFailure>,
     pub market: Market,
     /// What the market pays in, where it has said so.
     pub market_currency: Option<Currency>,
@@ -165,6 +176,22 @@ impl Snapshot {
     pub fn other_currency(&self, settings: &Settings) -> Option<Currency> {
         self.market_currency.filter(|currency| *currency != settings.price_per_hour.currency)
     }
+
+    /// What the gateway's image is to blame for; `None` where it is here or nothing is known.
+    #[must_use]
+    pub fn gateway_reason(&self) -> Option<BlockReason> {
+        let Runtime::Ready { engine, .. } = &self.runtime else { return None };
+        match (&engine.gateway, self.gateway_failure.clone()) {
+            (GatewayImage::Present, _) => None,
+            (GatewayImage::Coming, None) => Some(BlockReason::GatewayComing),
+            (GatewayImage::Coming, Some(GatewayFailure { why, again_at })) => {
+                Some(BlockReason::GatewayFailed { why, again_at })
+            }
+            (GatewayImage::Missing { reference }, _) => {
+                Some(BlockReason::NoGateway { reference: reference.clone() })
+            }
+        }
+    }
 }
 
 impl Default for Snapshot {
@@ -174,6 +201,7 @@ impl Default for Snapshot {
             signs: Signs::default(),
             update_waiting: false,
             runtime: Runtime::Unknown,
+            gateway_failure: None,
             market: Market::NotEnrolled,
             market_currency: None,
             driver: None,

@@ -7,7 +7,8 @@ mod reason;
 mod tests;
 
 pub use facts::{
-    DiskSpace, EngineFacts, GatewayImage, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit, UnsafeVersion,
+    DiskSpace, EngineFacts, GatewayFailure, GatewayImage, Market, OddContainer, Presence, Runtime, Snapshot,
+    Toolkit, UnsafeVersion,
 };
 pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};
@@ -211,14 +212,8 @@ fn fitness(snapshot: &Snapshot, settings: &Settings, card: Option<&GpuReading>, 
     match &snapshot.runtime {
         Runtime::Unknown => found.add(BlockReason::NoDocker { detail: String::new() }),
         Runtime::Missing { detail } => found.add(BlockReason::NoDocker { detail: detail.clone() }),
-        Runtime::Ready { unsafe_versions, engine, .. } => {
-            match &engine.gateway {
-                GatewayImage::Present => {}
-                GatewayImage::Coming => found.add(BlockReason::GatewayComing),
-                GatewayImage::Missing { reference } => {
-                    found.add(BlockReason::NoGateway { reference: reference.clone() });
-                }
-            }
+        Runtime::Ready { unsafe_versions, .. } => {
+            found.reasons.extend(snapshot.gateway_reason());
             for version in unsafe_versions.iter().filter(|v| !settings.accepted_versions.contains(&v.key())) {
                 found.add(BlockReason::UnsafeVersion { version: version.clone() });
             }

@@ -6,6 +6,7 @@ use ts_rs::TS;
 use super::{DiskSpace, UnsafeVersion};
 use crate::gpu::GpuTrouble;
 use crate::money::{Currency, Money};
+use crate::images::ImageTrouble;
 use crate::parting::Cause;
 use crate::settings::GiveBack;
 use crate::thermal::Doubt;
@@ -98,6 +99,11 @@ pub enum BlockReason {
     },
     /// The image that every job runs behind is being fetched.
     GatewayComing,
+    /// It could not be fetched.
+    GatewayFailed {
+        why: ImageTrouble,
+        again_at: Timestamp,
+    },
     /// It is not here, and lies in no registry.
     NoGateway {
         reference: String,
@@ -182,6 +188,7 @@ impl BlockReason {
             | Self::DiskLow { .. }
             | Self::DataCapReached { stops: false, .. }
             | Self::GatewayComing
+            | Self::GatewayFailed { .. }
             | Self::NoGateway { .. }
             | Self::UnsafeVersion { .. } => Impact::HoldNew,
             Self::UserHere { .. }

@@ -66,6 +66,16 @@ fn without_the_gateways_image_no_job_begins_and_none_ends() {
         assert_eq!(said, Verdict::Blocked { reasons: vec![wanted.clone()], next_change: None });
         assert!(!crate::images::holds_pulls(&wanted), "it would never come");
     }
+    let engine = EngineFacts { gateway: GatewayImage::Coming, ..EngineFacts::default() };
+    snapshot.runtime = Runtime::Ready { unsafe_versions: vec![], images: vec![], engine };
+    let (why, again_at) =
+        (crate::images::ImageTrouble::Refused { detail: "403".into() }, NOW.plus_ms(60_000));
+    snapshot.gateway_failure = Some(GatewayFailure { why: why.clone(), again_at });
+    let said = verdict(&snapshot, Some(&card));
+    let wanted = BlockReason::GatewayFailed { why, again_at };
+    assert!(!crate::images::holds_pulls(&wanted) && wanted.is_trouble());
+    assert_eq!(said, Verdict::Blocked { reasons: vec![wanted], next_change: None });
+    assert_eq!(said.impact(GiveBack::Instant), Some(Impact::HoldNew));
 }
 
 #[test]
@@ -75,8 +85,7 @@ fn the_disk_with_the_least_room_counts_and_is_named() {
     host.handle(crate::host::Input::Disks(vec![disk("/home", 900_000), disk("/var/lib/docker", 9_000)]), NOW);
     let (mut snapshot, card) = idle_pc();
     snapshot.disk.clone_from(&host.snapshot().disk);
-    let low =
-        BlockReason::DiskLow { free_mib: 9_000, needed_mib: 10_240, folder: "/var/lib/docker".into() };
+    let low = BlockReason::DiskLow { free_mib: 9_000, needed_mib: 10_240, folder: "/var/lib/docker".into() };
     let said = verdict(&snapshot, Some(&card));
     // A renter who comes anew gets no volume there.
     assert_eq!(said.impact(GiveBack::Instant), Some(Impact::HoldNew));
@@ -84,7 +93,10 @@ fn the_disk_with_the_least_room_counts_and_is_named() {
     // One look at nothing changes nothing.
     host.handle(crate::host::Input::Disks(Vec::new()), NOW);
     assert_eq!(host.snapshot().disk, snapshot.disk);
-    host.handle(crate::host::Input::Disks(vec![disk("/home", 900_000), disk("/var/lib/docker", 10_240)]), NOW);
+    host.handle(
+        crate::host::Input::Disks(vec![disk("/home", 900_000), disk("/var/lib/docker", 10_240)]),
+        NOW,
+    );
     snapshot.disk.clone_from(&host.snapshot().disk);
     assert_eq!(verdict(&snapshot, Some(&card)), Verdict::Earn);
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use nightjar_core::images::ImageTrouble;
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::policy::UnsafeVersion;
 
@@ -64,6 +65,7 @@ fn reasons() -> Vec<BlockReason> {
         BlockReason::DataCapReached { cap_mib: 512_000, stops: true, until: at },
         BlockReason::NoDocker { detail: text.clone() },
         BlockReason::GatewayComing,
+        BlockReason::GatewayFailed { why: ImageTrouble::NoFolder, again_at: at },
         BlockReason::NoGateway { reference: text.clone() },
         BlockReason::UnsafeVersion {
             version: UnsafeVersion {
@@ -102,6 +104,34 @@ fn every_reason_has_its_own_sentence_in_both_languages() {
     let driver = BlockReason::DriverTooOld { found: "470.82".into(), needed: 525 };
     let sentence = Texts::of(Language::English).reason(&driver, &|_| String::new());
     assert!(sentence.contains("470.82") && sentence.contains("525") && sentence.contains("nvidia.com"));
+}
+
+#[test]
+fn every_trouble_with_an_image_has_its_own_sentence_in_both_languages() {
+    use ImageTrouble as T;
+    let text = || String::from("x");
+    let troubles = [
+        T::Unknown { name: text() },
+        T::NoRegistry { name: text() },
+        T::NotPulled { name: text() },
+        T::Needed { name: text(), size_mib: Some(7) },
+        T::Needed { name: text(), size_mib: None },
+        T::InUse { name: text() },
+        T::Corrupt { digest: text() },
+        T::Unreachable { detail: text() },
+        T::Refused { detail: text() },
+        T::OverQuota { needed_mib: 1, quota_mib: 2, used_mib: 3 },
+        T::Engine { detail: text() },
+        T::Disk { folder: text(), detail: text() },
+        T::NoFolder,
+        T::HostEnding,
+    ];
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let texts = Texts::of(language);
+        let said: BTreeSet<String> = troubles.iter().map(|trouble| texts.image_trouble(trouble)).collect();
+        assert_eq!(said.len(), troubles.len(), "two troubles say the same");
+        assert!(said.iter().all(|s| !s.contains('$') && !s.starts_with("image-trouble-")), "{said:?}");
+    }
 }
 
 #[test]

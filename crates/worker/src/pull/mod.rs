@@ -29,7 +29,7 @@ mod task;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nightjar_core::images::{GiveUp, Held, evictions};
+use nightjar_core::images::{GiveUp, Held, ImageTrouble, evictions};
 use nightjar_core::time::Timestamp;
 use tokio::sync::watch;
 
@@ -66,8 +66,14 @@ pub enum PullError {
     Unknown { name: String },
     #[error("{name} was not pulled from a registry, so there is nothing to remove")]
     NotPulled { name: String },
-    #[error("{name} is needed by every job, so it stays; it takes {size_mib} MiB")]
-    Needed { name: String, size_mib: u64 },
+    #[error("{name} is made on the PC itself and lies in no registry")]
+    NoRegistry { name: String },
+    #[error("{name} is needed by every job, so it stays")]
+    Needed {
+        name: String,
+        /// `None`: it is not here.
+        size_mib: Option<u64>,
+    },
     #[error("{name} is in use by a container; it can be removed when the job is over")]
     InUse { name: String },
     #[error(transparent)]
@@ -80,6 +86,29 @@ pub enum PullError {
     Disk { folder: PathBuf, detail: String },
     #[error("this program was given no folder for images")]
     NoFolder,
+}
+
+impl PullError {
+    /// What the owner is told.
+    #[must_use]
+    pub fn trouble(&self) -> ImageTrouble {
+        match self {
+            Self::Unknown { name } => ImageTrouble::Unknown { name: name.clone() },
+            Self::NotPulled { name } => ImageTrouble::NotPulled { name: name.clone() },
+            Self::NoRegistry { name } => ImageTrouble::NoRegistry { name: name.clone() },
+            Self::Needed { name, size_mib } => {
+                ImageTrouble::Needed { name: name.clone(), size_mib: *size_mib }
+            }
+            Self::InUse { name } => ImageTrouble::InUse { name: name.clone() },
+            Self::GiveUp(why) => why.into(),
+            Self::OverQuota(over) => over.into(),
+            Self::Engine(error) => ImageTrouble::Engine { detail: error.to_string() },
+            Self::Disk { folder, detail } => {
+                ImageTrouble::Disk { folder: folder.display().to_string(), detail: detail.clone() }
+            }
+            Self::NoFolder => ImageTrouble::NoFolder,
+        }
+    }
 }
 
 /// What is to be pulled, under which conditions.
@@ -135,7 +164,11 @@ impl Puller {
     /// # Errors
     /// When the catalogue has it not, or it lies in no registry.
     pub fn wish(&self, name: &str) -> Result<(), PullError> {
-        Registry::of(&self.source(name)?).map_err(|trouble| given_up(trouble, name))?;
+        let source = self.source(name)?;
+        if source.digest.is_none() {
+            return Err(PullError::NoRegistry { name: name.to_owned() });
+        }
+        Registry::of(&source).map_err(|trouble| given_up(trouble, name))?;
         self.shelf.wish(name);
         Ok(())
     }
@@ -194,7 +227,8 @@ impl Puller {
     /// When it is in use, every job needs it, it was not pulled, or the Engine does not answer.
     pub async fn free(&self, name: &str) -> Result<(), PullError> {
         if name == GATEWAY {
-            let size_mib = self.catalogue.gateway().source.size_mib;
+            let reference = self.shelf.reference_of(&self.catalogue.gateway().source);
+            let size_mib = self.engine.image(&reference).await?.map(|facts| facts.size_bytes >> 20);
             return Err(PullError::Needed { name: name.to_owned(), size_mib });
         }
         let was_wished = self.wishes().iter().any(|wish| wish == name);
@@ -208,6 +242,24 @@ impl Puller {
         }
         self.engine.remove_image(&known.tag).await?;
         self.shelf.take(name);
+        Ok(())
+    }
+
+    /// Takes away images in whose place another of the same name has come, once nothing is made of them any more.
+    ///
+    /// # Errors
+    /// When the Engine does not answer; they stay known then.
+    pub async fn drop_superseded(&self) -> Result<(), EngineError> {
+        let superseded = self.shelf.superseded();
+        if superseded.is_empty() {
+            return Ok(());
+        }
+        let used = self.engine.images_in_use().await?;
+        for old in superseded.iter().filter(|old| !used.contains(&old.image_id)) {
+            self.engine.remove_image(&old.tag).await?;
+            self.shelf.forget(&old.tag);
+            tracing::info!(image = old.name, "the one in whose place another has come is removed");
+        }
         Ok(())
     }
 
@@ -256,13 +308,26 @@ impl Puller {
             Stop::Pull(error) => error,
             Stop::Disk(error) => unusable(error),
         })?;
+        if let Err(error) = self.drop_superseded().await {
+            tracing::debug!(image = wanted.name, "an earlier one stays for now: {error}");
+        }
         self.tidy().await;
         Ok(())
     }
 
     /// Makes room, if it can be made.
     async fn make_room(&self, image: &Source, quota_bytes: u64, is_trial: bool) -> Result<(), PullError> {
-        let held: Vec<Held> = self.list().await?.into_iter().map(|found| found.held).collect();
+        self.drop_superseded().await?;
+        let mut held: Vec<Held> = self.list().await?.into_iter().map(|found| found.held).collect();
+        // Those that a job still uses take their room until it ends.
+        held.extend(self.shelf.superseded().into_iter().map(|old| Held {
+            name: old.tag,
+            size_bytes: old.size_bytes,
+            last_used_at: old.last_used_at,
+            pulled_at: old.pulled_at,
+            in_use: true,
+            is_needed: false,
+        }));
         let needed_bytes = image.size_mib.saturating_mul(1 << 20);
         let gone = evictions(&held, &image.key, needed_bytes, quota_bytes)?;
         for name in gone.iter().filter(|_| !is_trial) {
@@ -279,4 +344,68 @@ fn given_up(trouble: Trouble, name: &str) -> PullError {
         Trouble::Corrupt { digest } => format!("{name}: {digest} is wrong"),
     };
     PullError::GiveUp(GiveUp::Refused { detail })
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::engine::fake::FakeEngine;
+
+    fn puller(fake: &FakeEngine) -> Puller {
+        let catalogue = Arc::new(Catalogue::shipped().unwrap());
+        Puller::new(Engine::new(fake.address()), catalogue, Arc::new(Shelf::open(None)), None)
+    }
+
+    fn pulled(tag: &str) -> Pulled {
+        Pulled {
+            name: GATEWAY.into(),
+            reference: "r".into(),
+            digest: format!("sha256:{tag}"),
+            image_id: format!("sha256:of-{tag}"),
+            tag: tag.into(),
+            size_bytes: 1,
+            pulled_at: Timestamp(1),
+            last_used_at: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_image_in_whose_place_another_has_come_goes_when_nothing_is_made_of_it() {
+        let used = Arc::new(Mutex::new(r#"[{"Id":"c","ImageID":"sha256:of-old"}]"#));
+        let removed = Arc::new(Mutex::new(Vec::new()));
+        let (now_used, gone) = (used.clone(), removed.clone());
+        let fake = FakeEngine::start(move |call| match call.split_once("/images/") {
+            Some(("DELETE ", image)) => {
+                gone.lock().unwrap().push(image.to_owned());
+                "[]".into()
+            }
+            _ => (*now_used.lock().unwrap()).into(),
+        });
+        let puller = puller(&fake);
+        puller.shelf.put(pulled("old"));
+        puller.shelf.put(pulled("new"));
+        puller.drop_superseded().await.unwrap();
+        assert!(removed.lock().unwrap().is_empty(), "a job is made of it");
+        *used.lock().unwrap() = "[]";
+        puller.drop_superseded().await.unwrap();
+        puller.drop_superseded().await.unwrap();
+        assert_eq!(*removed.lock().unwrap(), ["old"]);
+        assert_eq!(puller.shelf.pulled(), [pulled("new")]);
+    }
+
+    #[tokio::test]
+    async fn what_every_job_needs_stays_with_the_size_that_it_has_if_it_is_there() {
+        let there = Arc::new(Mutex::new(""));
+        let said = there.clone();
+        let fake = FakeEngine::start(move |_| (*said.lock().unwrap()).into());
+        let puller = puller(&fake);
+        let trouble = async || puller.free(GATEWAY).await.unwrap_err().trouble();
+        let needed = |size_mib| ImageTrouble::Needed { name: GATEWAY.into(), size_mib };
+        assert_eq!(trouble().await, needed(None));
+        *there.lock().unwrap() = r#"{"Id":"sha256:1","Size":5242881}"#;
+        assert_eq!(trouble().await, needed(Some(5)));
+    }
 }

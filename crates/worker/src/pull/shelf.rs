@@ -37,6 +37,9 @@ struct Content {
     /// Names, the next one first.
     wishes: Vec<String>,
     pulled: Vec<Pulled>,
+    /// In whose place another of the same name has come, and which are still to be removed.
+    #[serde(default)]
+    superseded: Vec<Pulled>,
 }
 
 /// See the module's text. Without a file it holds nothing and keeps nothing.
@@ -116,13 +119,24 @@ impl Shelf {
         self.content().pulled.clone()
     }
 
-    /// Takes the place of an earlier one of that name.
+    /// Takes the place of an earlier one of that name, which is to be removed then.
     pub fn put(&self, pulled: Pulled) {
         self.change(|content| {
-            content.pulled.retain(|known| known.name != pulled.name);
+            let earlier = content.pulled.extract_if(.., |known| known.name == pulled.name);
+            content.superseded.extend(earlier);
+            content.superseded.retain(|old| old.tag != pulled.tag);
             content.wishes.retain(|known| *known != pulled.name);
             content.pulled.push(pulled);
         });
+    }
+
+    pub fn superseded(&self) -> Vec<Pulled> {
+        self.content().superseded.clone()
+    }
+
+    /// One that was superseded is removed.
+    pub fn forget(&self, tag: &str) {
+        self.change(|content| content.superseded.retain(|old| old.tag != tag));
     }
 
     pub fn take(&self, name: &str) {
@@ -195,9 +209,19 @@ mod tests {
             pulled_at: Timestamp(1),
             last_used_at: None,
         };
+        shelf.put(Pulled { tag: "earlier".into(), digest: "sha256:00".into(), ..pulled.clone() });
+        shelf.put(pulled.clone());
+        let tags =
+            |shelf: &Shelf| -> Vec<String> { shelf.superseded().into_iter().map(|old| old.tag).collect() };
+        assert_eq!(tags(&shelf), ["earlier"]);
+        // What comes once more is the same one.
         shelf.put(pulled);
+        assert_eq!(tags(&shelf), ["earlier"]);
         shelf.note_use("a:b", Timestamp(7));
         let again = Shelf::open(Some(path.clone()));
+        assert_eq!(tags(&again), ["earlier"]);
+        again.forget("earlier");
+        assert!(tags(&again).is_empty());
         assert_eq!(again.wishes(), ["c:d"]);
         assert_eq!(again.pulled()[0].last_used_at, Some(Timestamp(7)));
         assert_eq!(again.ids()["sha256:aa"], "sha256:bb");
