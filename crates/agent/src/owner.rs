@@ -271,10 +271,9 @@ impl Owner {
             Effect::StopLineCheck => drop(hands.line.send(LineOrder::Stop)),
             Effect::StopLoad { gpu } => hands.workers.stop_load(&gpu),
             Effect::Prepare { terms } => {
-                let gpu_index = self.host.gpu_index(&terms.gpu);
                 let used = PullOrder::Used { name: terms.image.clone(), at: self.clock.now() };
                 let _ = hands.pulls.send(used);
-                hands.workers.prepare(terms, gpu_index, self.host.settings());
+                hands.workers.prepare(terms, self.host.settings());
             }
             Effect::Adopt { terms } => hands.workers.adopt(terms),
             Effect::OpenGate { lease, renter_key } => hands.gate.open(&lease, &renter_key),
@@ -298,7 +297,7 @@ impl Owner {
     }
 
     fn start_load(&self, gpu: GpuUuid, work: Work, image: String) {
-        let wish = LoadWish { card: gpu.clone(), gpu_index: self.host.gpu_index(&gpu), work, image };
+        let wish = LoadWish { card: gpu.clone(), work, image };
         let own = self.hands.own.clone();
         self.hands.workers.start_load(wish, move |event| {
             if let Some(own) = own.upgrade() {

@@ -48,7 +48,6 @@ pub(crate) type Ports = Arc<OnceLock<HashMap<u16, SocketAddr>>>;
 pub(crate) enum Begin {
     Prepare {
         terms: Box<LeaseTerms>,
-        gpu_index: u32,
         settings: Box<Settings>,
     },
     /// Containers that survived the agent's end.
@@ -136,8 +135,8 @@ impl LeaseTask {
         let mut stop = self.stop.clone();
         let begun = async {
             match begin {
-                Begin::Prepare { terms, gpu_index, settings } => {
-                    self.prepare(&terms, gpu_index, &settings, making, &mut alive.ice).await
+                Begin::Prepare { terms, settings } => {
+                    self.prepare(&terms, &settings, making, &mut alive.ice).await
                 }
                 Begin::Adopt => self.adopt(&mut alive.ice).await,
                 Begin::Remains => Err("it was left over from an earlier run".to_owned()),
@@ -158,7 +157,6 @@ impl LeaseTask {
     async fn prepare(
         &mut self,
         terms: &LeaseTerms,
-        gpu_index: u32,
         settings: &Settings,
         making: &TaskTracker,
         ice: &mut Ice,
@@ -169,7 +167,7 @@ impl LeaseTask {
         }
         let (engine, config, volumes) = (&self.engine, &*self.config, &*self.volumes);
         let shelf = &self.shelf;
-        let preparation = Preparation { engine, config, terms, gpu_index, settings, shelf, making, volumes };
+        let preparation = Preparation { engine, config, terms, settings, shelf, making, volumes };
         let prepared = preparation.run().await;
         match prepared {
             Ok(prepared) => {

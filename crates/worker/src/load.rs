@@ -39,9 +39,8 @@ pub enum Work {
 /// Which load, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadWish {
-    /// By which it is stopped again.
+    /// By which it is stopped again, too.
     pub card: GpuUuid,
-    pub gpu_index: u32,
     pub work: Work,
     /// One of the catalogue's, e.g. `pytorch-cuda:lite`.
     pub image: String,
@@ -95,7 +94,7 @@ impl LoadTask {
 
     async fn create(&self, name: &str) -> Result<String, String> {
         let image = self.image()?;
-        let mut body = spec::load(name, &self.config.host, self.wish.gpu_index, image, &self.config.seccomp);
+        let mut body = spec::load(name, &self.config.host, &self.wish.card, image, &self.config.seccomp);
         body.image = Some(self.shelf.reference_of(&image.source()));
         self.engine.create(name, body).await.map_err(|error| error.to_string())
     }

@@ -76,7 +76,6 @@ pub(crate) struct Preparation<'a> {
     pub engine: &'a Engine,
     pub config: &'a WorkersConfig,
     pub terms: &'a LeaseTerms,
-    pub gpu_index: u32,
     pub settings: &'a Settings,
     pub shelf: &'a Shelf,
     /// Calls that make something run in here: they come to their end even where the preparation is given up, so that
@@ -105,7 +104,7 @@ impl Preparation<'_> {
             engine_cores: info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX),
             engine_root: remapped_root(&info),
         };
-        let mut spec = WorkerSpec::new(self.terms, self.gpu_index, jupyter_token.clone(), &around)?;
+        let mut spec = WorkerSpec::new(self.terms, jupyter_token.clone(), &around)?;
         spec.use_image(self.shelf.reference_of(&spec.image.source()));
         let engine = self.engine.clone();
         let network = spec.network.clone();

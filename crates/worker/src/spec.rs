@@ -9,6 +9,7 @@ use bollard::models::{
     ContainerCreateBody, DeviceRequest, EndpointSettings, HostConfig, HostConfigLogConfig,
     NetworkCreateRequest, NetworkingConfig, PortBinding, ResourcesUlimits,
 };
+use nightjar_core::gpu::GpuUuid;
 use nightjar_core::images::TaskKind;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms, check_model};
 use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
@@ -58,6 +59,8 @@ const RUN_MIB: u64 = 64;
 /// Each file in memory is memory of the kernel's beside its content: enough for building a large package.
 const TMP_FILES: u64 = 131_072;
 const RUN_FILES: u64 = 16_384;
+/// A UUID has 36.
+const LONGEST_CARD: usize = 64;
 /// Longest authorised key: RSA with 16384 bits is below.
 const LONGEST_KEY: usize = 4_096;
 
@@ -66,6 +69,8 @@ const LONGEST_KEY: usize = 4_096;
 pub(crate) enum UnusableTerms {
     #[error("the lease's name is not a UUID")]
     Lease,
+    #[error("the card's name is not one that NVIDIA's driver gives")]
+    Card,
     #[error("the renter's key is not an ed25519 public key")]
     RenterKey,
     #[error("the renter's SSH key is not one line in OpenSSH's format")]
@@ -113,6 +118,13 @@ pub(crate) fn check_lease(lease: &LeaseId) -> Result<(), UnusableTerms> {
     (plain && (1..=64).contains(&lease.0.len())).then_some(()).ok_or(UnusableTerms::Lease)
 }
 
+/// The name of exactly one card: `all`, a number or a list of them would be another tenant's, or the owner's.
+fn check_card(card: &GpuUuid) -> Result<(), UnusableTerms> {
+    let rest = ["GPU-", "MIG-"].iter().find_map(|start| card.0.strip_prefix(start)).unwrap_or_default();
+    let plain = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    (plain && (1..=LONGEST_CARD).contains(&rest.len())).then_some(()).ok_or(UnusableTerms::Card)
+}
+
 /// What one lease asks of the Engine.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerSpec {
@@ -152,7 +164,6 @@ impl WorkerSpec {
     /// What about the terms, which came from the market, is unusable.
     pub fn new(
         terms: &LeaseTerms,
-        gpu_index: u32,
         jupyter_token: String,
         around: &Surroundings<'_>,
     ) -> Result<Self, UnusableTerms> {
@@ -182,7 +193,7 @@ impl WorkerSpec {
                 root_inside: terms.root_inside,
                 name_servers: around.name_servers.to_vec(),
             },
-            worker: worker(&names, terms, gpu_index, image, around),
+            worker: worker(&names, terms, image, around),
             worker_boot: WorkerBoot {
                 lease_id: terms.lease.0.clone(),
                 authorized_key: terms.ssh_public_key.clone(),
@@ -214,6 +225,7 @@ impl WorkerSpec {
 
 fn check(terms: &LeaseTerms) -> Result<(), UnusableTerms> {
     check_lease(&terms.lease)?;
+    check_card(&terms.gpu)?;
     if terms.renter_key.len() != 64 || !terms.renter_key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(UnusableTerms::RenterKey);
     }
@@ -309,7 +321,6 @@ fn gateway(
 fn worker(
     names: &Names,
     terms: &LeaseTerms,
-    gpu_index: u32,
     image: &Image,
     around: &Surroundings<'_>,
 ) -> ContainerCreateBody {
@@ -326,7 +337,7 @@ fn worker(
         readonly_rootfs: Some(!root),
         tmpfs: Some(scratch(limits)),
         mounts: Some(vec![volume::home_mount(terms)]),
-        device_requests: Some(vec![gpu(gpu_index)]),
+        device_requests: Some(vec![gpu(&terms.gpu)]),
         memory: Some(bytes(limits.memory_mib)),
         // The same number means no swap: a tenant that swaps is felt by the owner.
         memory_swap: Some(bytes(limits.memory_mib)),
@@ -356,7 +367,7 @@ fn worker(
 pub(crate) fn load(
     name: &str,
     host: &str,
-    gpu_index: u32,
+    card: &GpuUuid,
     image: &Image,
     seccomp: &str,
 ) -> ContainerCreateBody {
@@ -368,7 +379,7 @@ pub(crate) fn load(
         readonly_rootfs: Some(true),
         // The driver keeps what it has compiled below the home folder, and does without where it cannot.
         tmpfs: Some(HashMap::from([("/tmp".to_owned(), tmpfs(RUN_MIB, RUN_FILES, "1777", None))])),
-        device_requests: Some(vec![gpu(gpu_index)]),
+        device_requests: Some(vec![gpu(card)]),
         memory: Some(bytes(LOAD_MEMORY_MIB)),
         memory_swap: Some(bytes(LOAD_MEMORY_MIB)),
         nano_cpus: Some(nano_cpus(1)),
@@ -418,10 +429,10 @@ fn tmpfs(size_mib: u64, files: u64, mode: &str, exec: Option<&str>) -> String {
     format!("rw,nosuid,nodev,{exec},size={size_mib}m,nr_inodes={files},mode={mode}")
 }
 
-/// As `docker run --gpus device=N` asks for it.
-fn gpu(index: u32) -> DeviceRequest {
+/// As `docker run --gpus device=GPU-…` asks for it. By its own name: its number is another one after the next start.
+fn gpu(card: &GpuUuid) -> DeviceRequest {
     DeviceRequest {
-        device_ids: Some(vec![index.to_string()]),
+        device_ids: Some(vec![card.0.clone()]),
         capabilities: Some(vec![["gpu", "compute", "utility"].map(str::to_owned).to_vec()]),
         ..DeviceRequest::default()
     }

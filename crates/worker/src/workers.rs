@@ -146,12 +146,12 @@ impl Workers {
     /// Starts gateway and worker of a lease and checks the card inside; reports `Ready`, `SelfCheckFailed` or
     /// `PreparationFailed`, the latter two followed by `Gone`. An earlier placement of the lease ends first, and a load of
     /// our own that was told to leave the card has left it.
-    pub fn prepare(&self, terms: LeaseTerms, gpu_index: u32, settings: &Settings) {
+    pub fn prepare(&self, terms: LeaseTerms, settings: &Settings) {
         let (lease, epoch) = (terms.lease.clone(), terms.epoch);
         self.begin(
             lease,
             epoch,
-            Begin::Prepare { terms: Box::new(terms), gpu_index, settings: Box::new(settings.clone()) },
+            Begin::Prepare { terms: Box::new(terms), settings: Box::new(settings.clone()) },
         );
     }
 

@@ -220,12 +220,6 @@ impl Host {
         by_time.min_by_key(|(at, _)| *at)
     }
 
-    /// The driver's index of a card, as the container runtime wants it; 0 for one that is not listed.
-    #[must_use]
-    pub fn gpu_index(&self, gpu: &GpuUuid) -> u32 {
-        self.cards.get(gpu).map_or(0, |card| card.reading.index)
-    }
-
     /// Some card was busy in one look, which is not enough to say that somebody uses it, or has just been checked: it is
     /// worth another one soon.
     #[must_use]

@@ -42,7 +42,7 @@ fn spec(terms: &LeaseTerms, settings: &Settings) -> Result<WorkerSpec, UnusableT
         engine_cores: 16,
         engine_root: (0, 0),
     };
-    WorkerSpec::new(terms, 1, "t".repeat(64), &around)
+    WorkerSpec::new(terms, "t".repeat(64), &around)
 }
 
 #[test]
@@ -54,6 +54,20 @@ fn both_containers_and_their_network_are_as_they_were() {
         insta::assert_json_snapshot!("gateway_boot", spec.gateway_boot);
         insta::assert_json_snapshot!("worker", spec.worker);
     });
+}
+
+#[test]
+fn a_tenant_gets_the_card_of_its_terms_by_name_and_no_other() {
+    let spec_of =
+        |card: &str| spec(&LeaseTerms { gpu: GpuUuid(card.into()), ..terms() }, &Settings::default());
+    let cards = |spec: WorkerSpec| spec.worker.host_config.unwrap().device_requests.unwrap()[0].clone();
+    let asked = cards(spec_of("GPU-51ade1ca-7a2d-4e57-9a00-000000000002").unwrap());
+    assert_eq!(asked.device_ids.unwrap(), ["GPU-51ade1ca-7a2d-4e57-9a00-000000000002"]);
+    for other in
+        ["", "0", "all", "GPU-", "GPU-1,GPU-2", "GPU-1 ", "gpu-1", &format!("GPU-{}", "1".repeat(65))]
+    {
+        assert_eq!(spec_of(other).unwrap_err(), UnusableTerms::Card, "{other}");
+    }
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl<'a> Cell<'a> {
     pub(super) fn prepare(&self, terms: LeaseTerms, egress: EgressMode) {
         let settings = Settings { egress, limits: limits(), ..Settings::default() };
         let _inside = self.runtime.enter();
-        self.workers.prepare(terms, 0, &settings);
+        self.workers.prepare(terms, &settings);
     }
 
     pub(super) fn freeze(&mut self, from: From) -> anyhow::Result<WorkerEvent> {
