@@ -212,6 +212,7 @@ impl LeaseTask {
         let names = Names::new(&self.lease, self.epoch);
         let _listed = self.traffic.list(&self.lease);
         let _watched = self.watch_conduct(&names);
+        let mut told = Told::default();
         loop {
             let Some(lines) = &mut alive.lines else { return Over::Ended("it has no line".to_owned()) };
             tokio::select! {
@@ -220,23 +221,14 @@ impl LeaseTask {
                 order = self.orders.recv() => {
                     // All handles are gone with the program.
                     let Some(order) = order else { return Over::Stopped(Ending::Kill) };
-                    if let Order::Bandwidth(Rates { up_kbit, down_kbit }) = order {
-                        lines.gateway.send(&GuestCommand::SetBandwidth { up_kbit, down_kbit });
+                    if told.take(lines, &order) {
                         continue;
                     }
-                    if let Order::Notice(parting) = &order {
-                        let notice = parting.map_or(GuestCommand::NoticeOver, |parting| {
-                            GuestCommand::Notice(Notice::of(&parting))
-                        });
-                        tell(lines, &notice);
-                        continue;
-                    }
-                    forewarn(lines, &order);
                     tokio::select! {
                         biased;
                         event = obey(&self.engine, &names, &mut alive.ice, order) => {
                             if event == Some(WorkerEvent::Thawed) {
-                                tell(lines, &GuestCommand::NoticeOver);
+                                told.notice(lines, None);
                             }
                             event.into_iter().for_each(|event| self.report(event));
                         }
@@ -247,7 +239,7 @@ impl LeaseTask {
                 event = lines.worker.next() => match event {
                     Some(event) => note(&self.lease, &event),
                     None => match self.line_lost(&mut stop, &names.worker, "the worker", lines.worker.last_beat()).await {
-                        Ok(line) => lines.worker = line,
+                        Ok(line) => lines.worker = told.again_to_worker(line),
                         Err(over) => return over,
                     },
                 },
@@ -260,7 +252,7 @@ impl LeaseTask {
                     }
                     Some(event) => note(&self.lease, &event),
                     None => match self.line_lost(&mut stop, &names.gateway, "the gateway", lines.gateway.last_beat()).await {
-                        Ok(line) => lines.gateway = line,
+                        Ok(line) => lines.gateway = told.again_to_gateway(line),
                         Err(over) => return over,
                     },
                 },
@@ -419,10 +411,51 @@ fn tell(lines: &Lines, command: &GuestCommand) {
     lines.worker.send(command);
 }
 
-/// On its way before the freeze, which does not wait for it: a worker that is frozen first reads it when it goes on.
-fn forewarn(lines: &Lines, order: &Order) {
-    if let Order::Freeze { parting, .. } = order {
-        tell(lines, &GuestCommand::Notice(Notice::of(parting)));
+/// What was last said down the lines. One that was cut may have lost it, so who takes it up again says it again.
+#[derive(Default)]
+struct Told {
+    limits: Option<GuestCommand>,
+    notice: Option<GuestCommand>,
+}
+
+impl Told {
+    /// Says what is only to be said; `true` where nothing else is to be done. Before a freeze, which does not wait for it, the
+    /// tenant is told: a worker that is frozen first reads it when it goes on.
+    fn take(&mut self, lines: &Lines, order: &Order) -> bool {
+        match order {
+            Order::Bandwidth(Rates { up_kbit, down_kbit }) => {
+                let limits = GuestCommand::SetBandwidth { up_kbit: *up_kbit, down_kbit: *down_kbit };
+                lines.gateway.send(&limits);
+                self.limits = Some(limits);
+                true
+            }
+            Order::Notice(parting) => {
+                self.notice(lines, parting.as_ref());
+                true
+            }
+            Order::Freeze { parting, .. } => {
+                self.notice(lines, Some(parting));
+                false
+            }
+            Order::Thaw | Order::Restrain { .. } => false,
+        }
+    }
+
+    fn notice(&mut self, lines: &Lines, parting: Option<&Parting>) {
+        let notice =
+            parting.map_or(GuestCommand::NoticeOver, |parting| GuestCommand::Notice(Notice::of(parting)));
+        tell(lines, &notice);
+        self.notice = Some(notice);
+    }
+
+    fn again_to_worker(&self, line: Line) -> Line {
+        self.notice.iter().for_each(|notice| line.send(notice));
+        line
+    }
+
+    fn again_to_gateway(&self, line: Line) -> Line {
+        self.limits.iter().for_each(|limits| line.send(limits));
+        self.again_to_worker(line)
     }
 }
 
@@ -455,3 +488,7 @@ async fn stopped(stop: &mut watch::Receiver<Option<Ending>>) -> Ending {
         Err(_) => Ending::Kill,
     }
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;

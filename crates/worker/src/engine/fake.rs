@@ -9,31 +9,39 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::EngineAddress;
 
+const UPGRADED: &[u8] = b"HTTP/1.1 101 UPGRADED\r\nconnection: Upgrade\r\nupgrade: tcp\r\n\r\n";
 const END_OF_BODY: &[u8] = b"0\r\n\r\n";
 
 pub(crate) struct FakeEngine {
     folder: tempfile::TempDir,
     body: watch::Receiver<usize>,
+    attached: watch::Receiver<String>,
     _serving: AbortOnDropHandle<()>,
 }
 
 impl FakeEngine {
-    /// `answer` gives the JSON for a call such as `GET /info`.
+    /// `answer` gives the JSON for a call such as `GET /info`; nothing, where there is no such thing.
     pub fn start(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("d.sock")).unwrap();
-        let (answer, (sender, body)) = (Arc::new(answer), watch::channel(0));
+        let ((sender, body), (lines, attached)) = (watch::channel(0), watch::channel(String::new()));
+        let answer = Arc::new(answer);
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (answer, sender) = (answer.clone(), sender.clone());
-                tokio::spawn(async move { serve(stream, &*answer, &sender).await });
+                let (answer, sender, lines) = (answer.clone(), sender.clone(), lines.clone());
+                tokio::spawn(async move { serve(stream, &*answer, &sender, &lines).await });
             }
         });
-        Self { folder, body, _serving: AbortOnDropHandle::new(serving) }
+        Self { folder, body, attached, _serving: AbortOnDropHandle::new(serving) }
     }
 
     pub fn address(&self) -> EngineAddress {
         EngineAddress::Unix(self.folder.path().join("d.sock"))
+    }
+
+    /// What was written to containers that were attached to.
+    pub fn attached(&self) -> watch::Receiver<String> {
+        self.attached.clone()
     }
 
     /// Bytes of bodies in pieces that came so far.
@@ -43,7 +51,12 @@ impl FakeEngine {
 }
 
 /// One call a connection.
-async fn serve(mut stream: UnixStream, answer: &impl Fn(&str) -> String, body: &watch::Sender<usize>) {
+async fn serve(
+    mut stream: UnixStream,
+    answer: &impl Fn(&str) -> String,
+    body: &watch::Sender<usize>,
+    attached: &watch::Sender<String>,
+) {
     let mut heard = Vec::new();
     let head_end = loop {
         match heard.windows(4).position(|part| part == b"\r\n\r\n") {
@@ -72,8 +85,22 @@ async fn serve(mut stream: UnixStream, answer: &impl Fn(&str) -> String, body: &
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = path.split('?').next().unwrap_or_default();
     let path = path.strip_prefix("/v1.").and_then(|rest| rest.split_once('/')).map_or(path, |(_, rest)| rest);
+    if path.ends_with("/attach") {
+        let _ = stream.write_all(UPGRADED).await;
+        let mut bytes = [0; 1_024];
+        while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+            attached.send_modify(|said| said.push_str(&String::from_utf8_lossy(&bytes[..read])));
+        }
+        return;
+    }
     let said = answer(&format!("{method} /{}", path.trim_start_matches('/')));
+    let (status, said) = match said.as_str() {
+        "" => ("404 Not Found", r#"{"message":"no such thing"}"#),
+        said => ("200 OK", said),
+    };
     let length = said.len();
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    );
     let _ = stream.write_all(format!("{head}{said}").as_bytes()).await;
 }
