@@ -4,7 +4,7 @@ use nightjar_core::books::{Books, NightTakings, Span};
 use nightjar_core::images::ImageTrouble;
 use nightjar_core::lease::{LeaseState, LeaseTerms};
 use nightjar_core::time::Timestamp;
-use nightjar_core::volume::Volume;
+use nightjar_core::volume::{Volume, VolumeTrouble};
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::doctor::{Check, Findings, Lending};
 use nightjar_protocol::images::PulledImages;
@@ -184,17 +184,21 @@ impl AgentHandle {
     /// What renters keep on this PC, the next to be wiped first.
     ///
     /// # Errors
-    /// When the Engine or the journal does not answer; why, in English.
+    /// When the Engine or the journal does not answer; why, in the owner's language.
     pub async fn volumes(&self) -> Result<Vec<Volume>, String> {
-        self.volumes.list().await.map_err(|error| format!("{error:#}"))
+        self.volumes.list().await.map_err(|trouble| self.said(&trouble))
     }
 
     /// Deletes one of them with all that is on it.
     ///
     /// # Errors
-    /// When there is no such volume, or a lease uses it; why, in English.
+    /// When there is no such volume, or a lease uses it; why, in the owner's language.
     pub async fn wipe_volume(&self, name: &str) -> Result<(), String> {
-        self.volumes.wipe(name).await.map_err(|error| format!("{error:#}"))
+        self.volumes.wipe(name).await.map_err(|trouble| self.said(&trouble))
+    }
+
+    fn said(&self, trouble: &VolumeTrouble) -> String {
+        Texts::of(self.view.borrow().language).volume_trouble(trouble)
     }
 
     /// The currency of the owner's price.

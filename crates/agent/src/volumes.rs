@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
 use nightjar_core::time::Timestamp;
-use nightjar_core::volume::{self, Volume};
-use nightjar_worker::Workers;
+use nightjar_core::volume::{self, Volume, VolumeTrouble};
+use nightjar_worker::{EngineError, Workers};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -32,20 +31,21 @@ impl Volumes {
     }
 
     /// The next to be wiped first.
-    pub(crate) async fn list(&self) -> anyhow::Result<Vec<Volume>> {
-        let names = self.workers.volumes().await.context("the volumes cannot be listed")?;
-        let uses = self.journal.volume_uses().await.context("the journal cannot be read")?;
+    pub(crate) async fn list(&self) -> Result<Vec<Volume>, VolumeTrouble> {
+        let names = self.workers.volumes().await.map_err(engine)?;
+        let uses = self.journal.volume_uses().await;
+        let uses = uses.map_err(|error| VolumeTrouble::Journal { detail: format!("{error:#}") })?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(volume::volumes(&names, &uses, &mut seen, self.clock.now()))
     }
 
     /// At the owner's word.
-    pub(crate) async fn wipe(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) async fn wipe(&self, name: &str) -> Result<(), VolumeTrouble> {
         let found = self.list().await?.into_iter().find(|volume| volume.name == name);
-        let found = found
-            .with_context(|| format!("there is no volume {name}; `nightjar tenants --volumes` lists them"))?;
-        let is_wiped = !found.in_use && self.workers.wipe_volume(name).await?;
-        anyhow::ensure!(is_wiped, "a lease uses {name} now; `nightjar stop-job` ends it");
+        let found = found.ok_or_else(|| VolumeTrouble::Unknown { name: name.to_owned() })?;
+        if found.in_use || !self.workers.wipe_volume(name).await.map_err(engine)? {
+            return Err(VolumeTrouble::InUse { name: name.to_owned() });
+        }
         tracing::info!(name, "a renter's volume was wiped, as its host's owner said");
         Ok(())
     }
@@ -81,4 +81,8 @@ impl Volumes {
         let next = volume::next_expiry(&kept).map(|at| Duration::from_millis(at.since_ms(now)));
         Ok(next.map_or(wait, |next| next.min(wait)))
     }
+}
+
+fn engine(error: EngineError) -> VolumeTrouble {
+    VolumeTrouble::Engine { detail: error.to_string() }
 }

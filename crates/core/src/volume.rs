@@ -164,6 +164,19 @@ pub fn volumes(
     volumes
 }
 
+/// Why volumes cannot be told of, or one is not wiped. A closed set; a detail is Docker's word, or the journal's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VolumeTrouble {
+    #[error("there is no volume {name}")]
+    Unknown { name: String },
+    #[error("a lease uses {name} now")]
+    InUse { name: String },
+    #[error("the volumes cannot be listed or wiped: {detail}")]
+    Engine { detail: String },
+    #[error("the journal cannot be read: {detail}")]
+    Journal { detail: String },
+}
+
 /// Whether its time is over.
 #[must_use]
 pub fn is_expired(volume: &Volume, now: Timestamp) -> bool {

@@ -857,6 +857,10 @@ image-trouble-engine = Docker did not do what it was asked to: { $detail }
 image-trouble-disk = What is fetched cannot be kept in { $folder } ({ $detail }); free some space there.
 image-trouble-no-folder = This program was given no folder for images.
 image-trouble-host-ending = This host is ending.
+volume-trouble-unknown = There is no volume { $name }; `nightjar tenants --volumes` lists them.
+volume-trouble-in-use = { $name } stays: a lease uses it now. `nightjar stop-job` ends it.
+volume-trouble-engine = Docker does not list or delete what renters keep: { $detail }
+volume-trouble-journal = The journal cannot be read: { $detail }
 
 ui-turn-on = Turn on
 unit-days = days

@@ -845,6 +845,10 @@ image-trouble-engine = Docker 没有完成请求的操作：{ $detail }
 image-trouble-disk = 下载的数据无法保存到 { $folder }（{ $detail }）；请在那里腾出一些空间。
 image-trouble-no-folder = 没有给这个程序指定存放镜像的文件夹。
 image-trouble-host-ending = 本机程序正在退出。
+volume-trouble-unknown = 没有名为 { $name } 的数据卷；用 `nightjar tenants --volumes` 可以查看有哪些。
+volume-trouble-in-use = { $name } 现在不能删除：有租约正在使用它。`nightjar stop-job` 可以结束任务。
+volume-trouble-engine = Docker 无法列出或删除租用者保存的数据：{ $detail }
+volume-trouble-journal = 无法读取本机日志：{ $detail }
 
 ui-turn-on = 打开
 unit-days = 天

@@ -18,6 +18,7 @@ use nightjar_core::signal::{SignalKind, Standing};
 use nightjar_core::sweep::WorkKind;
 use nightjar_core::thermal::Doubt;
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::VolumeTrouble;
 
 use crate::invitation::InvitationError;
 use crate::network::traffic_gb;
@@ -221,6 +222,19 @@ impl Texts {
             R::AfterLastJob { until } => self.with("reason-last-job", &[("time", clock(*until))]),
             // `reason` has said the others.
             _ => self.plain("state-yours"),
+        }
+    }
+
+    /// Why volumes cannot be told of, or one is not wiped.
+    #[must_use]
+    pub fn volume_trouble(&self, trouble: &VolumeTrouble) -> String {
+        use VolumeTrouble as T;
+        let of = |key: &str, name: &str, value: &str| self.with(key, &[(name, value.to_owned())]);
+        match trouble {
+            T::Unknown { name } => of("volume-trouble-unknown", "name", name),
+            T::InUse { name } => of("volume-trouble-in-use", "name", name),
+            T::Engine { detail } => of("volume-trouble-engine", "detail", detail),
+            T::Journal { detail } => of("volume-trouble-journal", "detail", detail),
         }
     }
 

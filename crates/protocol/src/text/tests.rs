@@ -135,6 +135,24 @@ fn every_trouble_with_an_image_has_its_own_sentence_in_both_languages() {
 }
 
 #[test]
+fn every_trouble_with_a_volume_has_its_own_sentence_in_both_languages() {
+    use VolumeTrouble as T;
+    let text = || String::from("x");
+    let troubles = [
+        T::Unknown { name: text() },
+        T::InUse { name: text() },
+        T::Engine { detail: text() },
+        T::Journal { detail: text() },
+    ];
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let texts = Texts::of(language);
+        let said: BTreeSet<String> = troubles.iter().map(|trouble| texts.volume_trouble(trouble)).collect();
+        assert_eq!(said.len(), troubles.len(), "two troubles say the same");
+        assert!(said.iter().all(|s| !s.contains('$') && !s.starts_with("volume-trouble-")), "{said:?}");
+    }
+}
+
+#[test]
 fn every_fault_of_a_proof_has_its_own_sentence_in_both_languages() {
     use ProofFault as F;
     let faults = [
