@@ -100,11 +100,11 @@ impl Host {
         let reasons = self.objections(&terms, now);
         match (reasons, self.cards.get_mut(&terms.gpu)) {
             (None, Some(card)) => card.job = Some(Job::accept(terms, now, out)),
-            (reasons, _) => out.push(Effect::Tell(Report::Declined {
-                lease: terms.lease,
-                epoch: terms.epoch,
-                reasons: reasons.unwrap_or_default(),
-            })),
+            (reasons, _) => {
+                let reasons = reasons.into_iter().flatten().map(policy::BlockReason::unnamed).collect();
+                let (lease, epoch) = (terms.lease, terms.epoch);
+                out.push(Effect::Tell(Report::Declined { lease, epoch, reasons }));
+            }
         }
     }
 

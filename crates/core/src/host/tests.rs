@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
-use super::sample::{card, driver, terms};
+use super::sample::{card, disk, driver, terms};
 use super::*;
 use crate::demand::DemandFigures;
 use crate::lease::{LeaseEvent, WorkerAccess};
@@ -378,6 +378,23 @@ fn a_newer_epoch_supersedes_and_an_older_is_declined() {
         world.now,
     );
     assert!(effects.is_empty(), "a foreign epoch moved something: {effects:?}");
+}
+
+#[test]
+fn where_the_disk_is_short_no_renter_begins_and_the_market_learns_of_no_folder() {
+    let mut world = World::new();
+    let offer = || Input::Market(MarketInput::Offer(Box::new(terms("lease-0", 1, "GPU-0"))));
+    world.input(Input::Disks(vec![disk("/home/alice", 10_239), disk("/var/lib/docker", 90_000)]));
+    let effects = world.host.handle(offer(), world.now);
+    let reasons = effects.iter().find_map(|effect| match effect {
+        Effect::Tell(Report::Declined { reasons, .. }) => Some(reasons.clone()),
+        _ => None,
+    });
+    let low = policy::BlockReason::DiskLow { free_mib: 10_239, needed_mib: 10_240, folder: String::new() };
+    assert_eq!(reasons, Some(vec![low]));
+    world.input(Input::Disks(vec![disk("/home/alice", 10_240), disk("/var/lib/docker", 90_000)]));
+    let effects = world.host.handle(offer(), world.now);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Prepare { .. })), "{effects:?}");
 }
 
 #[test]

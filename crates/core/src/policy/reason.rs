@@ -171,6 +171,29 @@ impl BlockReason {
         Self::DiskLow { free_mib: disk.free_mib, needed_mib, folder: disk.folder.clone() }
     }
 
+    /// The same for the market, to which it is nothing which game, program, session or folder it was.
+    #[must_use]
+    pub fn unnamed(self) -> Self {
+        let none = String::new;
+        match self {
+            Self::SettingsUnreadable { .. } => Self::SettingsUnreadable { detail: none() },
+            Self::PresenceUnknown { .. } => Self::PresenceUnknown { detail: none() },
+            Self::GameRunning { .. } => Self::GameRunning { name: none() },
+            Self::FullScreen { .. } => Self::FullScreen { name: none() },
+            Self::IdleInhibited { .. } => Self::IdleInhibited { by: none() },
+            Self::RemoteSession { .. } => Self::RemoteSession { name: none() },
+            Self::ControllerInUse { .. } => Self::ControllerInUse { name: none() },
+            Self::GpuBusy { .. } => Self::GpuBusy { process: none() },
+            Self::DiskLow { free_mib, needed_mib, .. } => {
+                Self::DiskLow { free_mib, needed_mib, folder: none() }
+            }
+            Self::NoDocker { .. } => Self::NoDocker { detail: none() },
+            // A kind that a market of an earlier version does not know, with details of this PC's line and disk.
+            Self::GatewayFailed { .. } => Self::GatewayComing,
+            other => other,
+        }
+    }
+
     /// What it means where the owner gives back in this way.
     #[must_use]
     pub fn impact(&self, give_back: GiveBack) -> Impact {
