@@ -642,7 +642,7 @@ mod tests {
                 runtime: runtime(toolkit, gateway),
                 driver: Some(nightjar_core::gpu::DriverInfo { version: "570.1".into(), cuda: Some(12_080) }),
                 presence: Presence::Active { since: Timestamp(0) },
-                disk_free_mib: Some(1_000_000),
+                disk: Some(DiskSpace { folder: "/".into(), free_mib: 1_000_000 }),
                 ..Snapshot::default()
             };
             let found = look(&ready, Language::English);

@@ -5,8 +5,8 @@ use ts_rs::TS;
 
 use super::BlockReason;
 use crate::gpu::{DriverInfo, GpuTrouble};
-use crate::money::Currency;
 use crate::images::ImageTrouble;
+use crate::money::Currency;
 use crate::schedule::ScheduleStanding;
 use crate::settings::Settings;
 use crate::signal::Signs;

@@ -5,8 +5,8 @@ use ts_rs::TS;
 
 use super::{DiskSpace, UnsafeVersion};
 use crate::gpu::GpuTrouble;
-use crate::money::{Currency, Money};
 use crate::images::ImageTrouble;
+use crate::money::{Currency, Money};
 use crate::parting::Cause;
 use crate::settings::GiveBack;
 use crate::thermal::Doubt;
