@@ -251,9 +251,10 @@ test("what renters keep is listed, and deleted at once after a question", async 
   const { backend } = await open("work");
   const rows = () => screen.getAllByTestId("volume");
   expect(rows().map((row) => row.textContent?.replaceAll(/\s+/g, " "))).toEqual([
-    expect.stringContaining("quiet-heron in use up to 50 GiB"),
-    expect.stringMatching(/grey-owl kept until .* up to 50 GiB/),
+    expect.stringContaining("quiet-heron in use · encrypted up to 50 GiB"),
+    expect.stringMatching(/grey-owl kept until .* · not encrypted up to 50 GiB/),
   ]);
+  expect(screen.getAllByTestId("volume-footing").map((note) => note.textContent)).toEqual(["encrypted", "not encrypted"]);
   const [held, free] = screen.getAllByTestId<HTMLButtonElement>("wipe-volume");
   expect([held, free].map((button) => button?.getAttribute("aria-disabled"))).toEqual(["true", null]);
   await fireEvent.click(held as HTMLElement);

@@ -6,7 +6,8 @@ use nightjar_core::lease::{LeaseState, LeaseTerms};
 use nightjar_core::time::Timestamp;
 use nightjar_core::volume::{Volume, VolumeTrouble};
 use nightjar_protocol::control::Refusal;
-use nightjar_protocol::doctor::{Check, Findings, Lending};
+use nightjar_protocol::doctor::{Check, Findings, Lending, kept_check};
+use nightjar_protocol::images::PulledImages;
 use nightjar_protocol::text::Texts;
 use nightjar_protocol::window::{ImageLine, Question, QuestionRefusal, Reply, StepLine};
 use tokio::sync::oneshot;
@@ -107,6 +108,8 @@ impl AgentHandle {
         let odd = self.workers.odd_containers().await.map_err(|error| error.to_string());
         self.messages.send(Message::Checks(odd, answer)).map_err(|_| ending())?;
         let mut checks = answered.await.map_err(|_| ending())?;
+        let footing = self.volumes.footing().await.map_err(unreadable)?;
+        checks.push(kept_check(footing, self.view.borrow().language));
         let can_repair = self.repairs.are_possible();
         for check in &mut checks {
             let by_hand = check.repair.and_then(|repair| self.repairs.by_hand(repair));

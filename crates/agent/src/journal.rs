@@ -101,14 +101,16 @@ impl Journal {
     /// # Errors
     /// When the journal cannot be read.
     pub(crate) async fn volume_uses(&self) -> anyhow::Result<Vec<Use>> {
-        let rows: Vec<(String, bool, i64)> =
-            sqlx::query_as("SELECT terms, is_over, updated_at FROM leases ORDER BY updated_at DESC LIMIT ?")
-                .bind(LOOK_BACK_LEASES)
-                .fetch_all(&self.pool)
-                .await?;
+        let rows: Vec<(String, bool, i64, Option<String>)> = sqlx::query_as(
+            "SELECT terms, is_over, updated_at, footing FROM leases ORDER BY updated_at DESC LIMIT ?",
+        )
+        .bind(LOOK_BACK_LEASES)
+        .fetch_all(&self.pool)
+        .await?;
         rows.into_iter()
-            .map(|(terms, is_over, at)| {
-                Ok(Use { terms: serde_json::from_str(&terms)?, is_over, at: Timestamp(at) })
+            .map(|(terms, is_over, at, footing)| {
+                let footing = footing.map(|text| serde_json::from_str(&text)).transpose()?;
+                Ok(Use { terms: serde_json::from_str(&terms)?, is_over, at: Timestamp(at), footing })
             })
             .collect()
     }
@@ -118,6 +120,14 @@ impl Journal {
     pub async fn write(&self, entry: &JournalEntry) -> anyhow::Result<()> {
         match entry {
             JournalEntry::Lease { terms, state, at } => self.write_lease(terms, state, *at).await?,
+            JournalEntry::Volume { lease, epoch, footing } => {
+                sqlx::query("UPDATE leases SET footing = ? WHERE lease = ? AND epoch = ?")
+                    .bind(serde_json::to_string(footing)?)
+                    .bind(&lease.0)
+                    .bind(i64::try_from(epoch.0)?)
+                    .execute(&self.pool)
+                    .await?;
+            }
             JournalEntry::Usage { record } => self.write_usage(record).await?,
             JournalEntry::Account { lease, epoch, at, account, bill } => {
                 self.write_account(lease, *epoch, *at, account, bill).await?;
@@ -368,6 +378,7 @@ mod tests {
     use nightjar_core::economics::account;
     use nightjar_core::gpu::GpuUuid;
     use nightjar_core::lease::EndReason;
+    use nightjar_core::volume::Footing;
 
     fn terms() -> LeaseTerms {
         LeaseTerms {
@@ -395,6 +406,10 @@ mod tests {
         let journal = Journal::open(folder.path()).await.unwrap();
         let lease = |state| JournalEntry::Lease { terms: terms(), state, at: Timestamp(5) };
         journal.write(&lease(LeaseState::Running)).await.unwrap();
+        assert_eq!(journal.volume_uses().await.unwrap()[0].footing, None);
+        let footing = Footing { has_quota: true, is_encrypted: false };
+        let stands = JournalEntry::Volume { lease: LeaseId("l".into()), epoch: Epoch(1), footing };
+        journal.write(&stands).await.unwrap();
         for sequence in 1..=3_u64 {
             let record = UsageRecord {
                 lease: LeaseId("l".into()),
@@ -412,6 +427,7 @@ mod tests {
         journal.close().await;
 
         let journal = Journal::open(folder.path()).await.unwrap();
+        assert_eq!(journal.volume_uses().await.unwrap()[0].footing, Some(footing));
         let open = journal.open_leases().await.unwrap();
         assert_eq!((open.len(), open[0].last_sequence, open[0].running_ms_total), (1, 3, 30_000));
         assert_eq!(open[0].bill, Bill::default());

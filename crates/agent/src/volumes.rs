@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nightjar_core::time::Timestamp;
-use nightjar_core::volume::{self, Volume, VolumeTrouble};
+use nightjar_core::volume::{Footing, Volume, VolumeTrouble, self};
 use nightjar_worker::{EngineError, Workers};
 use tokio::sync::Notify;
 
@@ -37,6 +37,12 @@ impl Volumes {
         let uses = uses.map_err(|error| VolumeTrouble::Journal { detail: format!("{error:#}") })?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(volume::volumes(&names, &uses, &mut seen, self.clock.now()))
+    }
+
+    /// What volumes stand on here, as far as a lease has shown it.
+    pub(crate) async fn footing(&self) -> anyhow::Result<Option<Footing>> {
+        let uses = self.journal.volume_uses().await.context("the journal cannot be read")?;
+        Ok(volume::footing_here(&uses))
     }
 
     /// At the owner's word.

@@ -31,6 +31,7 @@ async fn a_night_from_offer_to_books() {
     assert_eq!((&terms.lease, terms.image.as_str()), (&lease.lease, IMAGE));
     assert!(terms.renter.starts_with("renter-") && terms.renter != "alice");
     let running = alice.sees_state(&rig, &lease.lease, LeaseState::Running).await;
+    assert_eq!(running.footing, rig::access().volume);
     assert_eq!(running.access.unwrap(), WorkerAccess { proof: Some(rig::proof(&terms)), ..rig::access() });
     // The card is taken: nobody is offered it.
     let offers: Offers = alice.get(&rig, "/v1/offers").await.unwrap();
@@ -55,6 +56,10 @@ async fn a_night_from_offer_to_books() {
     let over = alice.sees_state(&rig, &lease, ended(EndReason::RenterStopped)).await;
     // 10 s at 3.60 an hour, and nothing more.
     assert_eq!((over.running_ms, over.charged.micros, over.access), (10_000, 10_000, None));
+    // What opened the worker is forgotten; what its renter's files lie on is not.
+    assert_eq!(over.footing, rig::access().volume);
+    let kept: RenterVolumes = alice.get(&rig, "/v1/volumes").await.unwrap();
+    assert_eq!(kept.volumes[0].footing, rig::access().volume);
     assert_eq!(alice.balance_micros(&rig).await, 20_000_000 - 10_000);
 
     let statement: Statement = alice.get(&rig, &format!("/v1/leases/{lease}/statement")).await.unwrap();

@@ -11,7 +11,7 @@ use crate::gpu::GpuUuid;
 use crate::money::Money;
 use crate::proof::{Nonce, Proof, ProofFault};
 use crate::time::Timestamp;
-use crate::volume::{VolumeKey, VolumeTerms};
+use crate::volume::{Footing, VolumeKey, VolumeTerms};
 
 /// A lease's name, made by the coordinator: a UUID in its hyphenated form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
@@ -217,6 +217,9 @@ pub struct WorkerAccess {
     /// What the card was seen to do.
     #[serde(default)]
     pub proof: Option<Proof>,
+    /// What the renter's volume stands on; `None` from a host that does not say.
+    #[serde(default)]
+    pub volume: Option<Footing>,
 }
 
 impl std::fmt::Debug for WorkerAccess {

@@ -81,6 +81,21 @@ impl std::fmt::Debug for VolumeKey {
     }
 }
 
+/// What a volume stands on, as its host found when it was brought up for a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[ts(rename = "VolumeFooting")]
+pub struct Footing {
+    /// It cannot become larger than was agreed.
+    pub has_quota: bool,
+    /// Names and contents are unreadable without the lease's key.
+    pub is_encrypted: bool,
+}
+
+impl Footing {
+    /// A folder of the Engine's: what is left where its machine has no loop devices.
+    pub const FOLDER: Self = Self { has_quota: false, is_encrypted: false };
+}
+
 /// The name of a renter's volume. Named by the key that opens the tunnel, so that nobody else's lease meets it. An
 /// ordinary user could do nothing with files of root's, so a renter who is root inside has another.
 #[must_use]
@@ -97,6 +112,8 @@ pub struct Use {
     pub is_over: bool,
     /// Its last step.
     pub at: Timestamp,
+    /// `None` where the volume was not brought up for it.
+    pub footing: Option<Footing>,
 }
 
 /// A volume that is on this host.
@@ -113,6 +130,17 @@ pub struct Volume {
     pub expires_at: Option<Timestamp>,
     #[ts(type = "number")]
     pub quota_mib: u64,
+    /// As of the last lease that brought it up; `None` where no journal tells.
+    #[serde(default)]
+    pub footing: Option<Footing>,
+}
+
+/// How the last volume stood that was brought up on this host; one that was encrypted counts before one that was not,
+/// since a lease without a key says nothing of the host. `None` before the first.
+#[must_use]
+pub fn footing_here(uses: &[Use]) -> Option<Footing> {
+    let known = uses.iter().filter_map(|used| used.footing.map(|footing| (footing.is_encrypted, used.at, footing)));
+    known.max_by_key(|(is_encrypted, at, _)| (*is_encrypted, *at)).map(|(_, _, footing)| footing)
 }
 
 /// The volumes of `names`, by what the journal knows of their leases. One that it knows nothing of (another journal's,
@@ -126,8 +154,15 @@ pub fn volumes(
     now: Timestamp,
 ) -> Vec<Volume> {
     let mut latest: BTreeMap<String, (&Use, bool)> = BTreeMap::new();
+    let mut footings: BTreeMap<String, (Timestamp, Footing)> = BTreeMap::new();
     for used in uses {
         let key = name(&used.terms.renter_key, used.terms.root_inside);
+        if let Some(footing) = used.footing {
+            let known = footings.entry(key.clone()).or_insert((used.at, footing));
+            if used.at >= known.0 {
+                *known = (used.at, footing);
+            }
+        }
         let (last, in_use) = latest.entry(key).or_insert((used, false));
         *in_use |= !used.is_over;
         if used.at >= last.at {
@@ -144,6 +179,7 @@ pub fn volumes(
             used_at: last.at,
             expires_at: (!in_use).then(|| last.terms.volume.expires_at(last.at)),
             quota_mib: last.terms.volume.quota_mib,
+            footing: footings.get(name).map(|(_, footing)| *footing),
         },
         None => {
             let used_at = *seen.entry(name.clone()).or_insert(now);
@@ -156,6 +192,7 @@ pub fn volumes(
                 used_at,
                 expires_at: Some(terms.expires_at(used_at)),
                 quota_mib: terms.quota_mib,
+                footing: None,
             }
         }
     };
@@ -214,7 +251,7 @@ mod tests {
             offered_at: Timestamp(0),
             nonce: Default::default(),
         };
-        Use { terms, is_over, at: Timestamp(at) }
+        Use { terms, is_over, at: Timestamp(at), footing: None }
     }
 
     #[test]
@@ -241,6 +278,30 @@ mod tests {
         assert_eq!(next_expiry(&found), Some(Timestamp(2_100)));
         let _ = volumes(&[], &[], &mut seen, Timestamp(900_000));
         assert!(seen.is_empty());
+    }
+
+    #[test]
+    fn a_volume_stands_as_the_last_lease_found_that_brought_it_up() {
+        let stands = |used: Use, has_quota, is_encrypted| Use {
+            footing: Some(Footing { has_quota, is_encrypted }),
+            ..used
+        };
+        let uses = [
+            used("a", true, 4_000, 50),
+            stands(used("a", true, 1_000, 50), true, true),
+            stands(used("a", true, 3_000, 50), true, false),
+            stands(used("b", true, 5_000, 50), false, false),
+        ];
+        let of = |letter: &str| {
+            let name = name(&letter.repeat(64), false);
+            volumes(&[name], &uses, &mut BTreeMap::new(), Timestamp(6_000)).remove(0).footing
+        };
+        assert_eq!(of("a"), Some(Footing { has_quota: true, is_encrypted: false }));
+        assert_eq!((of("b"), of("c")), (Some(Footing::FOLDER), None));
+        // What this host can do: it did encrypt once, and a lease without a key does not undo that.
+        assert_eq!(footing_here(&uses), Some(Footing { has_quota: true, is_encrypted: true }));
+        assert_eq!(footing_here(&uses[2..]), Some(Footing::FOLDER));
+        assert_eq!(footing_here(&uses[..1]), None);
     }
 
     #[test]

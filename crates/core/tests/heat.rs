@@ -94,6 +94,7 @@ impl Rented {
             jupyter_token: "token".into(),
             device_name: "card".into(),
             proof: None,
+            volume: None,
         };
         self.worker(WorkerEvent::Ready { access });
         self.put(Input::Market(MarketInput::Start { lease: self.lease.clone(), epoch: Epoch(1) }));

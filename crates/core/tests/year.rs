@@ -270,6 +270,7 @@ impl Life {
             jupyter_token: "t".into(),
             device_name: "d".into(),
             proof: None,
+            volume: None,
         };
         let (lease, event, runs) = match order {
             Order::Ready(lease) => (lease, WorkerEvent::Ready { access: access() }, true),

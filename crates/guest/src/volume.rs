@@ -8,7 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use nightjar_core::volume::VolumeKey;
-use nightjar_protocol::guest::{GuestEvent, VolumeBoot};
+use nightjar_protocol::guest::{GuestEvent, PLAIN_FOLDER, VolumeBoot};
 use rustix::io::Errno;
 
 use crate::kernel::{self, KEY_BYTES, KeyIdentifier};
@@ -19,8 +19,6 @@ use crate::report;
 const DISK: &str = "/volume";
 /// What the image has in its tenant's home.
 const HOME: &str = "/workspace";
-/// Folder of what is not encrypted.
-const PLAIN: &str = "plain";
 /// Process 1.
 pub fn run() -> End {
     serve().unwrap_or_else(|end| end)
@@ -43,7 +41,7 @@ fn prepare(disk: &Path, key: Option<VolumeKey>) -> Result<(String, bool), String
         Some(key) => add_key(&opened, key)?,
         None => None,
     };
-    let name = identifier.map_or_else(|| PLAIN.to_owned(), |identifier| spelled(&identifier));
+    let name = identifier.map_or_else(|| PLAIN_FOLDER.to_owned(), |identifier| spelled(&identifier));
     let folder = disk.join(&name);
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     let is_new = match fs::DirBuilder::new().mode(0o700).create(&folder) {
@@ -100,10 +98,10 @@ mod tests {
         fs::create_dir_all(&disk).unwrap();
         fs::create_dir_all(&home).unwrap();
         fs::write(home.join(".profile"), "first").unwrap();
-        assert_eq!(prepare(&disk, None), Ok((PLAIN.to_owned(), false)));
-        greet(&home, &disk.join(PLAIN)).unwrap();
+        assert_eq!(prepare(&disk, None), Ok((PLAIN_FOLDER.to_owned(), false)));
+        greet(&home, &disk.join(PLAIN_FOLDER)).unwrap();
         fs::write(disk.join("plain/.profile"), "mine").unwrap();
-        assert_eq!(prepare(&disk, None), Ok((PLAIN.to_owned(), false)));
+        assert_eq!(prepare(&disk, None), Ok((PLAIN_FOLDER.to_owned(), false)));
         assert_eq!(fs::read_to_string(disk.join("plain/.profile")).unwrap(), "mine");
         fs::remove_dir_all(&folder).unwrap();
     }

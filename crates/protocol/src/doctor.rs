@@ -1,5 +1,7 @@
 //! What the doctor says of this PC: each thing that lending needs, whether it is there, and how to mend it.
 
+mod kept;
+
 use nightjar_core::policy::{
     BlockReason, MIN_DRIVER_MAJOR, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit,
 };
@@ -9,6 +11,8 @@ use nightjar_core::signal::Standing;
 use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+
+pub use kept::kept_check;
 
 use crate::text::Texts;
 use crate::view::power_note;

@@ -33,6 +33,8 @@ pub const PROXY_PORT: u16 = 3128;
 pub const NOTICE_PORT: u16 = 8008;
 /// How often a gateway says what has passed it.
 pub const TRAFFIC_EVERY_MS: u64 = 200;
+/// Folder on a renter's disk of what is not encrypted.
+pub const PLAIN_FOLDER: &str = "plain";
 /// Version of the self-check's result.
 pub const SELF_CHECK_VERSION: u32 = 1;
 

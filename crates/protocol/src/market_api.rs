@@ -25,7 +25,7 @@ use nightjar_core::market::{AfterInterruption, CardOffer, Requirements};
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::parting::Cause;
 use nightjar_core::time::Timestamp;
-use nightjar_core::volume::VolumeTerms;
+use nightjar_core::volume::{Footing, VolumeTerms};
 use serde::{Deserialize, Serialize};
 
 use crate::relay::RelayInfo;
@@ -158,6 +158,9 @@ pub struct RenterVolume {
     /// `None` while a lease uses it.
     pub expires_at: Option<Timestamp>,
     pub quota_mib: u64,
+    /// What it stands on there, as the host said; `None` where it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footing: Option<Footing>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +221,9 @@ pub struct Lease {
     /// What may be kept on this host, and how long.
     #[serde(default)]
     pub volume: VolumeTerms,
+    /// What that stands on, once the host has brought it up; `None` where the host does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footing: Option<Footing>,
     /// Of the host's line, as the market measured it while the host waited for a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<LineFigures>,

@@ -21,7 +21,7 @@ use crate::own_networks;
 use crate::pull::Shelf;
 use crate::self_check::{self, LONGEST_CAUSE, judge};
 use crate::spec::{Surroundings, UnusableTerms, WorkerSpec, remapped_root};
-use crate::volumes::{Footing, Locks};
+use crate::volumes::Locks;
 
 /// Rules, shaping and proxy of the gateway stand in well under a second.
 const GATEWAY_WITHIN: Duration = Duration::from_secs(20);
@@ -117,7 +117,8 @@ impl Preparation<'_> {
             Ok(line)
         };
         let (gateway, volume) = tokio::try_join!(gateway, self.hold_volume(&spec))?;
-        if volume.footing == Footing::Folder {
+        let footing = volume.footing;
+        if !footing.has_quota {
             spec.use_volume_without_quota();
         }
         let names = &spec.names;
@@ -133,7 +134,8 @@ impl Preparation<'_> {
         let checked = self.check(&spec);
         // SSH and Jupyter start while the card is checked.
         let (ssh_host_key, (device_name, proof)) = tokio::try_join!(ready, checked)?;
-        let access = WorkerAccess { ssh_host_key, jupyter_token, device_name, proof };
+        let access =
+            WorkerAccess { ssh_host_key, jupyter_token, device_name, proof, volume: Some(footing) };
         Ok(Prepared { lines: Lines { gateway, worker }, ports, access, container })
     }
 

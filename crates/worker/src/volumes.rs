@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nightjar_protocol::guest::GuestEvent;
+use nightjar_core::volume::Footing;
+use nightjar_protocol::guest::{GuestEvent, PLAIN_FOLDER};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
@@ -37,15 +38,6 @@ impl Locks {
     }
 }
 
-/// How a worker's volume came up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Footing {
-    /// On a disk of its own.
-    Disk,
-    /// A folder of the Engine's, without a quota.
-    Folder,
-}
-
 /// A volume that stays mounted while this is held.
 pub(crate) struct Held {
     pub footing: Footing,
@@ -59,7 +51,8 @@ impl Preparation<'_> {
         let _lock = self.volumes.take(&names.store).await;
         let held = |footing, _lines| Held { footing, _lines, _lock };
         if is_running_on(self.engine, &names.home).await? {
-            return Ok(held(Footing::Disk, Vec::new()));
+            let device = self.engine.volume_device(&names.home).await?;
+            return Ok(held(on_disk(&device), Vec::new()));
         }
         forget_mounts(self.engine, names).await?;
         let (mut disk, _) =
@@ -73,7 +66,7 @@ impl Preparation<'_> {
             Ok(device) => device,
             Err(why) => {
                 tracing::warn!(lease = %self.terms.lease, "the renter's volume has no quota here: {why}");
-                return Ok(held(Footing::Folder, vec![disk]));
+                return Ok(held(Footing::FOLDER, vec![disk]));
             }
         };
         let labels = || spec.volume.mount_labels.clone();
@@ -89,7 +82,7 @@ impl Preparation<'_> {
         tracing::info!(lease = %self.terms.lease, device, encrypted, "the renter's volume is mounted");
         let path = self.engine.volume_path(&names.disk).await?;
         self.engine.create_volume(&names.home, VolumeSpec::home_options(&path, &folder), labels()).await?;
-        Ok(held(Footing::Disk, vec![disk, holder]))
+        Ok(held(Footing { has_quota: true, is_encrypted: encrypted }, vec![disk, holder]))
     }
 
     /// The worker has the volume: nothing else need hold it.
@@ -108,6 +101,12 @@ impl Preparation<'_> {
             });
         }
     }
+}
+
+/// The folder's name is its key's, where it has one.
+fn on_disk(folder: &str) -> Footing {
+    let is_plain = folder.rsplit('/').next().is_none_or(|name| name.is_empty() || name == PLAIN_FOLDER);
+    Footing { has_quota: true, is_encrypted: !is_plain }
 }
 
 async fn is_running_on(engine: &Engine, home: &str) -> Result<bool, EngineError> {
@@ -146,4 +145,18 @@ pub(crate) async fn wipe(engine: &Engine, locks: &Locks, name: &str) -> Result<b
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_that_another_lease_has_up_tells_by_its_folder_whether_it_is_encrypted() {
+        let is_encrypted = |folder: &str| on_disk(folder).is_encrypted;
+        assert!(is_encrypted("/var/lib/docker/volumes/nightjar-ab-disk/_data/69b2f6edeee720cce0577937eb8a6751"));
+        for plain in ["/var/lib/docker/volumes/nightjar-ab-disk/_data/plain", "", "/"] {
+            assert!(!is_encrypted(plain), "{plain}");
+        }
+    }
 }

@@ -84,6 +84,11 @@ impl Scene {
     }
 }
 
+/// A file system says what it can do.
+fn encrypts() -> bool {
+    Path::new("/sys/fs/ext4/features/encryption").exists()
+}
+
 fn contains(file: &Path, text: &str) -> bool {
     output(Command::new("grep").args(["--quiet", "--text", "--fixed-strings", text]).arg(file)).is_ok()
 }
@@ -107,15 +112,17 @@ fn what_a_renter_keeps_is_there_again_and_theirs_alone_and_ends() {
     inside(&first, "rm -rf many");
     let used = &scene.kept()[0];
     assert_eq!((&used["in_use"], &used["quota_mib"]), (&true.into(), &QUOTA_MIB.into()), "{used}");
+    let stands = serde_json::json!({ "has_quota": true, "is_encrypted": encrypts() });
+    assert_eq!((&used["footing"], &scene.renter.ask(&["show", &first]).unwrap()["footing"]), (&stands, &stands));
     let refused = scene.host.around.owner(&["tenants", "--wipe", used["name"].as_str().unwrap()]);
     assert!(refused.unwrap_err().to_string().contains("a lease uses"));
     let name = used["name"].as_str().unwrap().to_owned();
     scene.stop(&first);
     let stopped = Instant::now();
 
-    // At rest: nothing is mounted, and neither contents nor names can be read. A file system says what it can do.
+    // At rest: nothing is mounted, and neither contents nor names can be read.
     scene.nothing_is_mounted();
-    let (file, is_encrypted) = (scene.store(&name), Path::new("/sys/fs/ext4/features/encryption").exists());
+    let (file, is_encrypted) = (scene.store(&name), encrypts());
     if is_encrypted {
         assert!(!contains(&file, SECRET), "the disk shows what is on it");
     } else {
@@ -128,6 +135,7 @@ fn what_a_renter_keeps_is_there_again_and_theirs_alone_and_ends() {
     let (theirs, ours) =
         (kept.volumes[0].expires_at.unwrap().0, scene.kept()[0]["expires_at"].as_i64().unwrap());
     assert!((theirs - ours).abs() < 5_000, "{theirs} and {ours}");
+    assert_eq!(serde_json::to_value(kept.volumes[0].footing).unwrap(), stands);
 
     // Somebody else gets an empty home; the renter finds theirs again.
     let other = Renter::log_in_as("other", scene.stage.folder(), &scene.stage.market, "20.00");

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::moment::clock;
 use crate::output::{Output, Table, printable};
 use crate::quantity::{spell_mib, spell_ms};
+use crate::renter::show::{encrypted, most};
 
 use super::grip::Grip;
 use super::schedule::{keep, open};
@@ -63,12 +64,13 @@ async fn volumes(arguments: &Tenants, output: Output) -> Result<(), Failure> {
         ControlAnswer::Volumes(found) => found.map_err(Failure::failed)?,
         _ => return Err(Failure::failed("the host answered with something else")),
     };
-    let mut table = Table::new(&["VOLUME", "RENTER", "AT MOST", "ROOT", "KEPT UNTIL"]);
+    let mut table = Table::new(&["VOLUME", "RENTER", "AT MOST", "ENCRYPTED", "ROOT", "KEPT UNTIL"]);
     for volume in &found {
         let until = volume.expires_at.map_or_else(|| "in use".to_owned(), clock);
         let root = if volume.root_inside { "inside" } else { "no" };
         let row = [&volume.name, &volume.renter].map(|text| printable(text));
-        let row = row.into_iter().chain([spell_mib(volume.quota_mib), root.to_owned(), until]);
+        let (most, encrypted) = (most(volume.quota_mib, volume.footing), encrypted(volume.footing).to_owned());
+        let row = row.into_iter().chain([most, encrypted, root.to_owned(), until]);
         table.row(row.collect());
     }
     let words = if found.is_empty() { "renters keep nothing here".to_owned() } else { table.to_string() };
@@ -96,7 +98,7 @@ fn spelled(settings: &Settings) -> String {
     table.row(vec!["mine".to_owned(), miners.to_owned()]);
     let volume = &settings.volume;
     let kept = format!(
-        "up to {} for {} after each lease, encrypted",
+        "up to {} for {} after each lease, encrypted where this PC's Docker can (see --volumes)",
         spell_mib(volume.quota_mib),
         spell_ms(volume.keep_ms)
     );

@@ -9,7 +9,7 @@ mod port;
 mod rent;
 #[cfg(test)]
 mod sample;
-mod show;
+pub(crate) mod show;
 mod ssh;
 mod state;
 mod tunnel;

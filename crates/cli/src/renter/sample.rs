@@ -39,12 +39,14 @@ pub(crate) fn lease(name: &str, state: LeaseState) -> Lease {
         continued_by: None,
         waits: None,
         volume: Default::default(),
+        footing: None,
         line: Some(line(940_000, 20_000)),
         access: reachable.then(|| WorkerAccess {
             ssh_host_key: "ssh-ed25519 AAAAC3Nza".into(),
             jupyter_token: "secret".into(),
             device_name: "NVIDIA GeForce RTX 4090".into(),
             proof: None,
+            volume: None,
         }),
         relay: None,
     }

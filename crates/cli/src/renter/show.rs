@@ -7,6 +7,7 @@ use nightjar_core::line_check::LineFigures;
 use nightjar_core::money::Money;
 use nightjar_core::settings::EgressMode;
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::Footing;
 use nightjar_protocol::market_api::{Account, Lease, OfferedCard, RenterVolume, Statement};
 use nightjar_protocol::network::spell_kbit;
 use nightjar_protocol::text::Texts;
@@ -135,23 +136,41 @@ pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String, texts: &Texts) 
 #[must_use]
 pub fn volume(lease: &Lease, texts: &Texts) -> String {
     let days = lease.volume.keep_ms.div_ceil(86_400_000);
-    printable(&texts.kept(&spell_mib(lease.volume.quota_mib), days))
+    printable(&texts.kept(&spell_mib(lease.volume.quota_mib), days, lease.footing))
 }
 
 #[must_use]
 pub fn volumes(volumes: &[RenterVolume], clock: &dyn Fn(Timestamp) -> String) -> String {
-    let mut table = Table::new(&["HOST", "REGION", "AT MOST", "ROOT", "LAST LEASE", "KEPT UNTIL"]);
+    let mut table = Table::new(&["HOST", "REGION", "AT MOST", "ENCRYPTED", "ROOT", "LAST LEASE", "KEPT UNTIL"]);
     for volume in volumes {
         table.row(vec![
             volume.host_id.clone(),
             volume.region.clone(),
-            spell_mib(volume.quota_mib),
+            most(volume.quota_mib, volume.footing),
+            encrypted(volume.footing).to_owned(),
             if volume.root_inside { "inside" } else { "no" }.to_owned(),
             short(&volume.lease.0).to_owned(),
             volume.expires_at.map_or_else(|| "in use".to_owned(), clock),
         ]);
     }
     table.to_string()
+}
+
+/// How much may be kept.
+pub(crate) fn most(quota_mib: u64, footing: Option<Footing>) -> String {
+    match footing {
+        Some(Footing { has_quota: false, .. }) => "no limit".to_owned(),
+        _ => spell_mib(quota_mib),
+    }
+}
+
+/// `-` where nobody knows.
+pub(crate) const fn encrypted(footing: Option<Footing>) -> &'static str {
+    match footing {
+        None => "-",
+        Some(Footing { is_encrypted: true, .. }) => "yes",
+        Some(_) => "no",
+    }
 }
 
 #[must_use]
@@ -256,6 +275,37 @@ mod tests {
     fn both_rates_are_told_in_one_unit_where_they_have_the_same() {
         assert_eq!(both(&sample::line(94_000, 38_400), "/"), "94/38.4 Mbit/s");
         assert_eq!(both(&sample::line(1_000_000, 512), "/"), "1 Gbit/s/512 kbit/s");
+    }
+
+    #[test]
+    fn what_a_volume_stands_on_is_told_in_both_languages() {
+        let footings = [
+            None,
+            Some(Footing { has_quota: true, is_encrypted: true }),
+            Some(Footing { has_quota: true, is_encrypted: false }),
+            Some(Footing::FOLDER),
+        ];
+        let mut told: Vec<String> = Vec::new();
+        for texts in [Language::English, Language::SimplifiedChinese].map(Texts::of) {
+            for footing in footings {
+                let mut lease = sample::lease("3f2a91bc-0000", LeaseState::Running);
+                lease.footing = footing;
+                told.push(volume(&lease, texts));
+            }
+        }
+        let kept = footings.map(|footing| RenterVolume {
+            host_id: "h1".into(),
+            region: "cn-east".into(),
+            lease: LeaseId("3f2a91bc-0000".into()),
+            root_inside: false,
+            in_use: false,
+            used_at: Timestamp(0),
+            expires_at: Some(Timestamp(60_000)),
+            quota_mib: 51_200,
+            footing,
+        });
+        told.push(volumes(&kept, &clock));
+        insta::assert_snapshot!(told.join("\n\n"));
     }
 
     #[test]

@@ -166,6 +166,7 @@ fn take(terms: &LeaseTerms, worker: &Worker, key: &SecretKey) -> Vec<ToCoordinat
         jupyter_token: "ab".repeat(32),
         device_name: String::from("NVIDIA GeForce RTX 4090"),
         proof: Some(proof.clone()),
+        volume: None,
     };
     let report = Report::Ready { lease: terms.lease.clone(), epoch: terms.epoch, access };
     let signature = hex::encode(key.sign(&proof.signing_bytes()).to_bytes());

@@ -161,6 +161,7 @@ impl Market {
             nonce: Nonce::of(rand::random()),
             started_at: None,
             access: None,
+            volume: None,
             last_sequence: 0,
             running_ms_total: 0,
             metered_to: Timestamp::default(),

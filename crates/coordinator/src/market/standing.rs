@@ -95,6 +95,7 @@ impl Market {
                 tracing::info!(lease = %lease.id, host_id, ?proof, "the card was seen to work");
                 standing.pass(proof, CheckKind::Lease, now);
                 standings::save(db, &host_id, &gpu, &standing).await?;
+                lease.placement.volume = access.volume;
                 lease.placement.access = Some(access);
                 Ok(true)
             }

@@ -160,6 +160,7 @@ pub(super) mod tests {
                 nonce: Default::default(),
                 started_at: None,
                 access: None,
+                volume: None,
                 last_sequence: 0,
                 running_ms_total: 0,
                 metered_to: Timestamp(0),

@@ -158,6 +158,7 @@ impl Market {
                 any_host_from: any_host_from(record.after_interruption, since),
             }),
             volume: placement.card.volume,
+            footing: placement.volume,
             line: self.registry.line_of(&placement.host_id, self.clock.now()),
             access: placement.access.clone().filter(|_| record.state.is_reachable()),
             relay: self.relay.clone(),

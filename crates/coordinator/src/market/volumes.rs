@@ -46,6 +46,7 @@ fn latest(leases: &[LeaseRecord]) -> BTreeMap<(String, String), RenterVolume> {
             used_at,
             expires_at: (!in_use).then(|| terms.expires_at(used_at)),
             quota_mib: terms.quota_mib,
+            footing: lease.placement.volume,
         };
         let known = volumes.entry((found.host_id.clone(), name)).or_insert_with(|| found.clone());
         if (found.in_use, found.used_at) > (known.in_use, known.used_at) {

@@ -9,6 +9,7 @@ use nightjar_core::money::Money;
 use nightjar_core::parting::Cause;
 use nightjar_core::proof::{Nonce, Question};
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::Footing;
 use nightjar_protocol::host_session::SignedUsage;
 use nightjar_protocol::market_api::VolumeSecret;
 use serde::Serialize;
@@ -35,6 +36,8 @@ pub(crate) struct Placement {
     /// When the host was first told to start.
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) access: Option<WorkerAccess>,
+    /// What the renter's volume stands on there; is known longer than what opens the worker.
+    pub(crate) volume: Option<Footing>,
     pub(crate) last_sequence: u64,
     pub(crate) running_ms_total: u64,
     /// End of the last record that was booked.
@@ -154,6 +157,10 @@ fn waits(row: &SqliteRow) -> Result<Option<(Timestamp, Timestamp)>, StoreError> 
 
 fn read(row: &SqliteRow) -> Result<LeaseRecord, StoreError> {
     let access: Option<String> = row.try_get("access")?;
+    let footing: Option<String> = row.try_get("footing")?;
+    let volume = footing
+        .map(|text| serde_json::from_str(&text).map_err(|error| StoreError::corrupt("footing", error)))
+        .transpose()?;
     let access = access
         .map(|text| serde_json::from_str(&text).map_err(|error| StoreError::corrupt("access", error)))
         .transpose()?;
@@ -176,6 +183,7 @@ fn read(row: &SqliteRow) -> Result<LeaseRecord, StoreError> {
             nonce: Nonce(row.try_get("nonce")?),
             started_at: row.try_get::<Option<i64>, _>("started_at")?.map(Timestamp),
             access,
+            volume,
             last_sequence: count(row.try_get("last_sequence")?)?,
             running_ms_total: count(row.try_get("running_ms_total")?)?,
             metered_to: Timestamp(row.try_get("metered_to")?),
@@ -253,7 +261,7 @@ pub(crate) async fn save(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resu
         "UPDATE leases SET epoch = ?, host_id = ?, gpu = ?, region = ?, card = ?, fee_basis_points = ?,
             offered_at = ?, started_at = ?, access = ?, last_sequence = ?, running_ms_total = ?, metered_to = ?,
             state = ?, state_since = ?, closed_at = ?, over = ?, running_ms = ?, charged_micros = ?, cause = ?,
-            nonce = ?
+            nonce = ?, footing = ?
          WHERE id = ?",
     )
     .bind(number(placement.epoch.0)?)
@@ -276,6 +284,7 @@ pub(crate) async fn save(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resu
     .bind(lease.charged_micros)
     .bind(lease.cause.map(Cause::as_str))
     .bind(&placement.nonce.0)
+    .bind(placement.volume.map(|footing| json("footing", &footing)).transpose()?)
     .bind(&lease.id.0)
     .execute(db)
     .await?;

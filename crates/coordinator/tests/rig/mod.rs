@@ -20,6 +20,7 @@ use nightjar_core::money::{Currency, Money};
 use nightjar_core::parting::Cause;
 use nightjar_core::proof::{self, Nonce, Proof};
 use nightjar_core::settings::EgressMode;
+use nightjar_core::volume::Footing;
 use nightjar_protocol::error::{ErrorBody, ErrorCode};
 use nightjar_protocol::host_session::{
     HOST_SESSION_VERSION, SignedReport, SignedUsage, ToCoordinator, ToHost, enrol_signing_bytes,
@@ -168,6 +169,7 @@ pub fn access() -> WorkerAccess {
         jupyter_token: "abc123".into(),
         device_name: "NVIDIA GeForce RTX 3060 (simulated)".into(),
         proof: None,
+        volume: Some(Footing { has_quota: true, is_encrypted: true }),
     }
 }
 

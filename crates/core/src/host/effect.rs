@@ -17,6 +17,7 @@ use crate::proof::{Nonce, Proof};
 use crate::settings::{GiveBack, Settings, Sharing};
 use crate::sweep::{Curve, WorkKind};
 use crate::time::Timestamp;
+use crate::volume::Footing;
 
 use super::bill::Bill;
 
@@ -160,6 +161,12 @@ pub enum JournalEntry {
         terms: LeaseTerms,
         state: LeaseState,
         at: Timestamp,
+    },
+    /// What the renter's volume stands on, as it was brought up for a lease.
+    Volume {
+        lease: LeaseId,
+        epoch: Epoch,
+        footing: Footing,
     },
     /// Stored first, then sent until the coordinator has it.
     Usage {

@@ -327,6 +327,10 @@ impl Job {
         match (event, self.worker) {
             (WorkerEvent::Ready { access }, Worker::Starting) => {
                 self.worker = Worker::Up;
+                if let Some(footing) = access.volume {
+                    let (lease, epoch) = (self.terms.lease.clone(), self.terms.epoch);
+                    out.push(Effect::Journal(JournalEntry::Volume { lease, epoch, footing }));
+                }
                 self.access = Some(access);
                 out.push(Effect::OpenGate {
                     lease: self.terms.lease.clone(),

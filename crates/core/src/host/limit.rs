@@ -173,6 +173,7 @@ mod tests {
                 jupyter_token: "token".into(),
                 device_name: "card".into(),
                 proof: None,
+                volume: None,
             };
             assert_eq!(self.worker(WorkerEvent::Ready { access }), []);
             assert_eq!(

@@ -99,6 +99,7 @@ impl World {
             jupyter_token: "t".into(),
             device_name: "d".into(),
             proof: None,
+            volume: None,
         };
         let (lease, epoch) = (LeaseId("lease".into()), Epoch(1));
         self.put(Input::Worker { lease: lease.clone(), epoch, event: WorkerEvent::Ready { access } });

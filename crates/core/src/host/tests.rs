@@ -13,6 +13,7 @@ use super::sample::{card, disk, driver, terms};
 use super::*;
 use crate::demand::DemandFigures;
 use crate::lease::{LeaseEvent, WorkerAccess};
+use crate::volume::Footing;
 use crate::market::WaitReason;
 use crate::meter::UsageRecord;
 use crate::policy::{Impact, Presence};
@@ -139,6 +140,7 @@ impl World {
                     jupyter_token: "t".into(),
                     device_name: "d".into(),
                     proof: None,
+                    volume: None,
                 },
             },
             (Effect::Prepare { .. }, true) => WorkerEvent::SelfCheckFailed { cause },
@@ -330,6 +332,27 @@ fn running_world() -> World {
     world.put(Step::Start);
     assert_eq!(world.host.job(&LeaseId("lease-0".into())).unwrap().state(), &LeaseState::Running);
     world
+}
+
+#[test]
+fn what_a_volume_stands_on_is_written_down_once_the_worker_is_ready() {
+    let mut world = World::new();
+    world.put(Step::Offer { lease: 0, epoch: 1 });
+    let (lease, epoch) = (LeaseId("lease-0".into()), Epoch(1));
+    let footing = Footing { has_quota: true, is_encrypted: false };
+    let access = WorkerAccess {
+        ssh_host_key: "k".into(),
+        jupyter_token: "t".into(),
+        device_name: "d".into(),
+        proof: None,
+        volume: Some(footing),
+    };
+    let ready = Input::Worker { lease: lease.clone(), epoch, event: WorkerEvent::Ready { access } };
+    let effects = world.host.handle(ready, world.now);
+    let stands = Effect::Journal(JournalEntry::Volume { lease, epoch, footing });
+    assert!(effects.contains(&stands), "{effects:?}");
+    assert!(effects.iter().any(|effect| matches!(effect,
+        Effect::Tell(Report::Ready { access, .. }) if access.volume == Some(footing))));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use nightjar_core::lease::{EndReason, LeaseState};
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::Footing;
 
 use super::Texts;
 use crate::market_api::Lease;
@@ -48,8 +49,14 @@ impl Texts {
 
     /// What a lease may keep on its host in `/workspace`, and for how many days after its end.
     #[must_use]
-    pub fn kept(&self, size: &str, days: u64) -> String {
-        self.with("rented-kept", &[("size", size.to_owned()), ("days", days.to_string())])
+    pub fn kept(&self, size: &str, days: u64, footing: Option<Footing>) -> String {
+        let key = match footing {
+            None => "rented-kept",
+            Some(Footing { is_encrypted: true, .. }) => "rented-kept-encrypted",
+            Some(Footing { has_quota: true, .. }) => "rented-kept-readable",
+            Some(Footing::FOLDER) => "rented-kept-in-a-folder",
+        };
+        self.with(key, &[("size", size.to_owned()), ("days", days.to_string())])
     }
 
     /// How an interrupted lease goes on, and what a lease goes on for; none for most.

@@ -33,6 +33,13 @@ impl Engine {
         Ok(self.call("looking at a volume", QUICK, call).await?.mountpoint)
     }
 
+    /// What the Engine mounts for it; nothing for one that it made itself.
+    pub async fn volume_device(&self, name: &str) -> Result<String, EngineError> {
+        let call = self.client()?.inspect_volume(name);
+        let found = self.call("looking at a volume", QUICK, call).await?;
+        Ok(found.options.get("device").cloned().unwrap_or_default())
+    }
+
     /// `false` while a container refers to it; absent counts as removed.
     pub async fn remove_volume(&self, name: &str) -> Result<bool, EngineError> {
         let options = RemoveVolumeOptionsBuilder::default().build();
