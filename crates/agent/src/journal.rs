@@ -101,16 +101,17 @@ impl Journal {
     /// # Errors
     /// When the journal cannot be read.
     pub(crate) async fn volume_uses(&self) -> anyhow::Result<Vec<Use>> {
-        let rows: Vec<(String, bool, i64, Option<String>)> = sqlx::query_as(
-            "SELECT terms, is_over, updated_at, footing FROM leases ORDER BY updated_at DESC LIMIT ?",
+        let rows: Vec<(String, String, bool, i64, Option<String>)> = sqlx::query_as(
+            "SELECT terms, state, is_over, updated_at, footing FROM leases ORDER BY updated_at DESC LIMIT ?",
         )
         .bind(LOOK_BACK_LEASES)
         .fetch_all(&self.pool)
         .await?;
         rows.into_iter()
-            .map(|(terms, is_over, at, footing)| {
+            .map(|(terms, state, is_over, at, footing)| {
                 let footing = footing.map(|text| serde_json::from_str(&text)).transpose()?;
-                Ok(Use { terms: serde_json::from_str(&terms)?, is_over, at: Timestamp(at), footing })
+                let is_void = Use::is_void_in(&serde_json::from_str(&state)?);
+                Ok(Use { terms: serde_json::from_str(&terms)?, is_over, at: Timestamp(at), footing, is_void })
             })
             .collect()
     }
@@ -407,7 +408,7 @@ mod tests {
         let lease = |state| JournalEntry::Lease { terms: terms(), state, at: Timestamp(5) };
         journal.write(&lease(LeaseState::Running)).await.unwrap();
         assert_eq!(journal.volume_uses().await.unwrap()[0].footing, None);
-        let footing = Footing { has_quota: true, is_encrypted: false };
+        let footing = Footing { has_quota: true, ..Footing::FOLDER };
         let stands = JournalEntry::Volume { lease: LeaseId("l".into()), epoch: Epoch(1), footing };
         journal.write(&stands).await.unwrap();
         for sequence in 1..=3_u64 {

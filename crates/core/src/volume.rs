@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::lease::LeaseTerms;
+use crate::lease::{EndReason, LeaseState, LeaseTerms};
 use crate::time::Timestamp;
 
 /// Characters of the renter's key in a volume's name: public and random, a part of it is name enough.
@@ -89,11 +89,14 @@ pub struct Footing {
     pub has_quota: bool,
     /// Names and contents are unreadable without the lease's key.
     pub is_encrypted: bool,
+    /// Its file system was damaged and was mended, which may have cost files.
+    #[serde(default)]
+    pub was_mended: bool,
 }
 
 impl Footing {
     /// A folder of the Engine's: what is left where its machine has no loop devices.
-    pub const FOLDER: Self = Self { has_quota: false, is_encrypted: false };
+    pub const FOLDER: Self = Self { has_quota: false, is_encrypted: false, was_mended: false };
 }
 
 /// The name of a renter's volume. Named by the key that opens the tunnel, so that nobody else's lease meets it. An
@@ -114,6 +117,17 @@ pub struct Use {
     pub at: Timestamp,
     /// `None` where the volume was not brought up for it.
     pub footing: Option<Footing>,
+    /// It came to no worker, so that nothing was kept: a volume that cannot be brought up is not kept for longer by trying.
+    pub is_void: bool,
+}
+
+impl Use {
+    /// Whether that is how a lease in this state is.
+    #[must_use]
+    pub fn is_void_in(state: &LeaseState) -> bool {
+        let LeaseState::Ended { reason } = state else { return false };
+        matches!(reason, EndReason::PreparationFailed { .. } | EndReason::SelfCheckFailed { .. })
+    }
 }
 
 /// A volume that is on this host.
@@ -165,7 +179,8 @@ pub fn volumes(
         }
         let (last, in_use) = latest.entry(key).or_insert((used, false));
         *in_use |= !used.is_over;
-        if used.at >= last.at {
+        // One that brought nothing counts only where there is no other.
+        if (!used.is_void, used.at) >= (!last.is_void, last.at) {
             *last = used;
         }
     }
@@ -251,7 +266,7 @@ mod tests {
             offered_at: Timestamp(0),
             nonce: Default::default(),
         };
-        Use { terms, is_over, at: Timestamp(at), footing: None }
+        Use { terms, is_over, at: Timestamp(at), footing: None, is_void: false }
     }
 
     #[test]
@@ -283,7 +298,7 @@ mod tests {
     #[test]
     fn a_volume_stands_as_the_last_lease_found_that_brought_it_up() {
         let stands = |used: Use, has_quota, is_encrypted| Use {
-            footing: Some(Footing { has_quota, is_encrypted }),
+            footing: Some(Footing { has_quota, is_encrypted, was_mended: false }),
             ..used
         };
         let uses = [
@@ -296,12 +311,30 @@ mod tests {
             let name = name(&letter.repeat(64), false);
             volumes(&[name], &uses, &mut BTreeMap::new(), Timestamp(6_000)).remove(0).footing
         };
-        assert_eq!(of("a"), Some(Footing { has_quota: true, is_encrypted: false }));
+        assert_eq!(of("a"), Some(Footing { has_quota: true, ..Footing::FOLDER }));
         assert_eq!((of("b"), of("c")), (Some(Footing::FOLDER), None));
         // What this host can do: it did encrypt once, and a lease without a key does not undo that.
-        assert_eq!(footing_here(&uses), Some(Footing { has_quota: true, is_encrypted: true }));
+        assert_eq!(footing_here(&uses), Some(Footing { has_quota: true, is_encrypted: true, was_mended: false }));
         assert_eq!(footing_here(&uses[2..]), Some(Footing::FOLDER));
         assert_eq!(footing_here(&uses[..1]), None);
+    }
+
+    #[test]
+    fn trying_a_volume_that_does_not_come_up_keeps_it_no_longer() {
+        let failed = |at| Use { is_void: true, ..used("a", true, at, 50) };
+        let name = name(&"a".repeat(64), false);
+        let end = |uses: &[Use]| {
+            let names = [name.clone()];
+            volumes(&names, uses, &mut BTreeMap::new(), Timestamp(0)).remove(0).expires_at
+        };
+        assert_eq!(end(&[failed(9_000), used("a", true, 1_000, 50), failed(8_000)]), Some(Timestamp(1_050)));
+        assert_eq!(end(&[used("a", false, 1_000, 50), failed(9_000)]), None);
+        assert_eq!(end(&[failed(8_000), failed(9_000)]), Some(Timestamp(9_050)));
+        let cause = String::from("x");
+        let reason = EndReason::PreparationFailed { cause };
+        assert!(Use::is_void_in(&LeaseState::Ended { reason: reason.clone() }));
+        assert!(!Use::is_void_in(&LeaseState::Ending { reason }) && !Use::is_void_in(&LeaseState::Running));
+        assert!(!Use::is_void_in(&LeaseState::Ended { reason: EndReason::OwnerReturned }));
     }
 
     #[test]

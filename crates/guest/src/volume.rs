@@ -19,6 +19,9 @@ use crate::report;
 const DISK: &str = "/volume";
 /// What the image has in its tenant's home.
 const HOME: &str = "/workspace";
+/// A file of the home's beginning on its way.
+const UNFINISHED: &str = ".nightjar-unfinished";
+
 /// Process 1.
 pub fn run() -> End {
     serve().unwrap_or_else(|end| end)
@@ -27,7 +30,7 @@ pub fn run() -> End {
 fn serve() -> Result<End, End> {
     let (mut line, boot) = Line::open::<VolumeBoot>()?;
     let (folder, encrypted) =
-        prepare(Path::new(DISK), boot.key).map_err(|why| End::Failed { what: "volume", why })?;
+        prepare(Path::new(DISK), Path::new(HOME), boot.key).map_err(|why| End::Failed { what: "volume", why })?;
     report::event(&GuestEvent::VolumeReady { folder, encrypted });
     loop {
         line.next()?;
@@ -35,7 +38,7 @@ fn serve() -> Result<End, End> {
 }
 
 /// The folder's name, and whether it is encrypted. Each key has a folder of its own.
-fn prepare(disk: &Path, key: Option<VolumeKey>) -> Result<(String, bool), String> {
+fn prepare(disk: &Path, home: &Path, key: Option<VolumeKey>) -> Result<(String, bool), String> {
     let opened = File::open(disk).map_err(|error| format!("{}: {error}", disk.display()))?;
     let identifier = match &key {
         Some(key) => add_key(&opened, key)?,
@@ -44,18 +47,20 @@ fn prepare(disk: &Path, key: Option<VolumeKey>) -> Result<(String, bool), String
     let name = identifier.map_or_else(|| PLAIN_FOLDER.to_owned(), |identifier| spelled(&identifier));
     let folder = disk.join(&name);
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let is_new = match fs::DirBuilder::new().mode(0o700).create(&folder) {
-        Ok(()) => true,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(failed(error)),
-    };
+    match fs::DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
     if let Some(identifier) = identifier {
         let opened = File::open(&folder).map_err(failed)?;
         kernel::encrypt(&opened, identifier)
             .map_err(|error| format!("{} cannot be encrypted: {error}", folder.display()))?;
     }
-    if is_new {
-        greet(Path::new(HOME), &folder).map_err(failed)?;
+    // Beside the folder, where no tenant gets at it. Folders from before there were marks are greeted once more, which
+    // takes nothing from them.
+    let mark = disk.join(format!("{name}.greeted"));
+    if !mark.exists() {
+        greet(home, &folder).and_then(|()| File::create(&mark)?.sync_all()).map_err(failed)?;
     }
     Ok((name, identifier.is_some()))
 }
@@ -78,13 +83,23 @@ fn add_key(disk: &File, key: &VolumeKey) -> Result<Option<KeyIdentifier>, String
     }
 }
 
-/// A new home begins as the image's own.
+/// A new home begins as the image's own. What is there already stays, and each file is there whole or not at all: this
+/// may be cut off anywhere and is then done again.
 fn greet(home: &Path, folder: &Path) -> std::io::Result<()> {
     let Ok(entries) = fs::read_dir(home) else { return Ok(()) };
+    let part = folder.join(UNFINISHED);
     for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())) {
-        fs::copy(entry.path(), folder.join(entry.file_name()))?;
+        fs::copy(entry.path(), &part)?;
+        File::open(&part)?.sync_all()?;
+        match fs::hard_link(&part, folder.join(entry.file_name())) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => fs::remove_file(&part)?,
+        }
     }
-    Ok(())
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => File::open(folder)?.sync_all(),
+    }
 }
 
 #[cfg(test)]
@@ -98,11 +113,21 @@ mod tests {
         fs::create_dir_all(&disk).unwrap();
         fs::create_dir_all(&home).unwrap();
         fs::write(home.join(".profile"), "first").unwrap();
-        assert_eq!(prepare(&disk, None), Ok((PLAIN_FOLDER.to_owned(), false)));
-        greet(&home, &disk.join(PLAIN_FOLDER)).unwrap();
+        let plain = Ok((PLAIN_FOLDER.to_owned(), false));
+        assert_eq!(prepare(&disk, &home, None), plain);
+        assert_eq!(fs::read_to_string(disk.join("plain/.profile")).unwrap(), "first");
         fs::write(disk.join("plain/.profile"), "mine").unwrap();
-        assert_eq!(prepare(&disk, None), Ok((PLAIN_FOLDER.to_owned(), false)));
+        fs::write(home.join(".later"), "of a newer image").unwrap();
+        assert_eq!(prepare(&disk, &home, None), plain);
         assert_eq!(fs::read_to_string(disk.join("plain/.profile")).unwrap(), "mine");
+        assert!(!disk.join("plain/.later").exists(), "a home is greeted once");
+        // Cut off after the folder was made, in the middle of a copy.
+        fs::remove_file(disk.join("plain.greeted")).unwrap();
+        fs::write(disk.join("plain").join(UNFINISHED), "of a new").unwrap();
+        assert_eq!(prepare(&disk, &home, None), plain);
+        assert_eq!(fs::read_to_string(disk.join("plain/.profile")).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(disk.join("plain/.later")).unwrap(), "of a newer image");
+        assert!(!disk.join("plain").join(UNFINISHED).exists());
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -235,7 +235,12 @@ pub enum GuestEvent {
     /// Something of the tenant's speaks the language of mining pools; said once.
     PoolProtocol,
     /// The renter's disk is there as a block device of the Engine's machine, as long as it is held or mounted.
-    DiskReady { device: String },
+    DiskReady {
+        device: String,
+        /// It was damaged, and files of it may be gone.
+        #[serde(default)]
+        was_mended: bool,
+    },
     /// The Engine's machine has no such device. Not followed by an end.
     NoDisk { why: String },
     /// The renter's folder on its disk can be used.

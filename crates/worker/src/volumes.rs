@@ -58,12 +58,12 @@ impl Preparation<'_> {
         let (mut disk, _) =
             self.bring_up(&spec.names.disk, spec.volume.disk.clone(), &spec.volume.disk_boot).await?;
         let device = |event: &GuestEvent| match event {
-            GuestEvent::DiskReady { device } => Some(Ok(device.clone())),
+            GuestEvent::DiskReady { device, was_mended } => Some(Ok((device.clone(), *was_mended))),
             GuestEvent::NoDisk { why } => Some(Err(why.clone())),
             _ => None,
         };
-        let device = match self.hear(&mut disk, &spec.names.disk, "the disk", DISK_WITHIN, device).await? {
-            Ok(device) => device,
+        let (device, was_mended) = match self.hear(&mut disk, &spec.names.disk, "the disk", DISK_WITHIN, device).await? {
+            Ok(found) => found,
             Err(why) => {
                 tracing::warn!(lease = %self.terms.lease, "the renter's volume has no quota here: {why}");
                 return Ok(held(Footing::FOLDER, vec![disk]));
@@ -82,7 +82,7 @@ impl Preparation<'_> {
         tracing::info!(lease = %self.terms.lease, device, encrypted, "the renter's volume is mounted");
         let path = self.engine.volume_path(&names.disk).await?;
         self.engine.create_volume(&names.home, VolumeSpec::home_options(&path, &folder), labels()).await?;
-        Ok(held(Footing { has_quota: true, is_encrypted: encrypted }, vec![disk, holder]))
+        Ok(held(Footing { has_quota: true, is_encrypted: encrypted, was_mended }, vec![disk, holder]))
     }
 
     /// The worker has the volume: nothing else need hold it.
@@ -106,7 +106,7 @@ impl Preparation<'_> {
 /// The folder's name is its key's, where it has one.
 fn on_disk(folder: &str) -> Footing {
     let is_plain = folder.rsplit('/').next().is_none_or(|name| name.is_empty() || name == PLAIN_FOLDER);
-    Footing { has_quota: true, is_encrypted: !is_plain }
+    Footing { has_quota: true, is_encrypted: !is_plain, was_mended: false }
 }
 
 async fn is_running_on(engine: &Engine, home: &str) -> Result<bool, EngineError> {

@@ -281,9 +281,10 @@ mod tests {
     fn what_a_volume_stands_on_is_told_in_both_languages() {
         let footings = [
             None,
-            Some(Footing { has_quota: true, is_encrypted: true }),
-            Some(Footing { has_quota: true, is_encrypted: false }),
+            Some(Footing { has_quota: true, is_encrypted: true, was_mended: false }),
+            Some(Footing { has_quota: true, ..Footing::FOLDER }),
             Some(Footing::FOLDER),
+            Some(Footing { has_quota: true, is_encrypted: true, was_mended: true }),
         ];
         let mut told: Vec<String> = Vec::new();
         for texts in [Language::English, Language::SimplifiedChinese].map(Texts::of) {

@@ -169,7 +169,7 @@ pub fn access() -> WorkerAccess {
         jupyter_token: "abc123".into(),
         device_name: "NVIDIA GeForce RTX 3060 (simulated)".into(),
         proof: None,
-        volume: Some(Footing { has_quota: true, is_encrypted: true }),
+        volume: Some(Footing { has_quota: true, is_encrypted: true, was_mended: false }),
     }
 }
 

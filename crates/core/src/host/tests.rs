@@ -339,7 +339,7 @@ fn what_a_volume_stands_on_is_written_down_once_the_worker_is_ready() {
     let mut world = World::new();
     world.put(Step::Offer { lease: 0, epoch: 1 });
     let (lease, epoch) = (LeaseId("lease-0".into()), Epoch(1));
-    let footing = Footing { has_quota: true, is_encrypted: false };
+    let footing = Footing { has_quota: true, ..Footing::FOLDER };
     let access = WorkerAccess {
         ssh_host_key: "k".into(),
         jupyter_token: "t".into(),

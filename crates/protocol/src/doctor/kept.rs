@@ -11,8 +11,8 @@ use crate::text::Texts;
 pub fn kept_check(footing: Option<Footing>, language: Language) -> Check {
     let (standing, key) = match footing {
         None => (CheckStanding::Optional, "check-kept-not-yet"),
-        Some(Footing { has_quota: true, is_encrypted: true }) => (CheckStanding::Good, "check-kept-good"),
-        Some(Footing { has_quota: true, is_encrypted: false }) => {
+        Some(Footing { has_quota: true, is_encrypted: true, .. }) => (CheckStanding::Good, "check-kept-good"),
+        Some(Footing { has_quota: true, is_encrypted: false, .. }) => {
             (CheckStanding::Warning, "check-kept-readable")
         }
         Some(Footing { has_quota: false, .. }) => (CheckStanding::Warning, "check-kept-folder"),
@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn what_this_pc_cannot_promise_is_told_in_both_languages() {
-        let disk = |is_encrypted| Some(Footing { has_quota: true, is_encrypted });
+        let disk = |is_encrypted| Some(Footing { has_quota: true, is_encrypted, was_mended: false });
         for language in [Language::English, Language::SimplifiedChinese] {
             let found = [None, disk(true), disk(false), Some(Footing::FOLDER)];
             let found = found.map(|footing| kept_check(footing, language));

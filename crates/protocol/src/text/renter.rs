@@ -54,9 +54,13 @@ impl Texts {
             None => "rented-kept",
             Some(Footing { is_encrypted: true, .. }) => "rented-kept-encrypted",
             Some(Footing { has_quota: true, .. }) => "rented-kept-readable",
-            Some(Footing::FOLDER) => "rented-kept-in-a-folder",
+            Some(_) => "rented-kept-in-a-folder",
         };
-        self.with(key, &[("size", size.to_owned()), ("days", days.to_string())])
+        let kept = self.with(key, &[("size", size.to_owned()), ("days", days.to_string())]);
+        match footing {
+            Some(Footing { was_mended: true, .. }) => format!("{kept} {}", self.plain("rented-kept-mended")),
+            _ => kept,
+        }
     }
 
     /// How an interrupted lease goes on, and what a lease goes on for; none for most.

@@ -518,7 +518,7 @@ export function recordedReply(question: Question, view: ViewModel): Reply {
         used_at: view.at - days * DAY_MS,
         expires_at: in_use ? null : view.at + (14 - days) * DAY_MS,
         quota_mib: 51_200,
-        footing: { has_quota: true, is_encrypted: in_use },
+        footing: { has_quota: true, is_encrypted: in_use, was_mended: false },
       });
       const volumes = [volume("quiet-heron", 0, true), volume("grey-owl", 9, false)];
       const wiped = question.question === "wipe_volume" ? question.name : null;
