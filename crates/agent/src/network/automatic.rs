@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use nightjar_core::bandwidth::{Controller, Latency, Mood};
+use nightjar_core::bandwidth::{Controller, Latency, Mood, Vantage};
 use nightjar_core::network::Rates;
 
 use crate::clock::Clock;
@@ -21,13 +21,14 @@ pub struct Automatic {
 }
 
 impl Automatic {
-    /// `addresses` are asked for the line's latency: best the first hop and one behind it.
+    /// `addresses` are asked for the line's latency: best the first hop and one behind it. Without one behind the line it
+    /// stays blind, and careful.
     ///
     /// # Errors
     /// When none of them can be asked from this account.
-    pub fn start(addresses: &[IpAddr], limits: Rates) -> io::Result<Self> {
+    pub fn start(addresses: &[(IpAddr, Vantage)], limits: Rates) -> io::Result<Self> {
         let (probes, clock) = (Probes::start(addresses)?, Clock::start());
-        let controller = Controller::new(limits, probes.count(), clock.now());
+        let controller = Controller::new(limits, probes.vantages(), clock.now());
         Ok(Self { probes, controller, clock })
     }
 

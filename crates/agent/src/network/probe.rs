@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use nightjar_core::bandwidth::Vantage;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
@@ -37,23 +38,24 @@ pub(super) struct Answer {
 pub(super) struct Probes {
     answers: mpsc::UnboundedReceiver<Answer>,
     hurry: watch::Sender<bool>,
-    count: usize,
+    vantages: Vec<Vantage>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Probes {
     /// # Errors
     /// When no address can be asked: the last cause.
-    pub(super) fn start(addresses: &[IpAddr]) -> io::Result<Self> {
+    pub(super) fn start(addresses: &[(IpAddr, Vantage)]) -> io::Result<Self> {
         let (told, answers) = mpsc::unbounded_channel();
         let (hurry, hurried) = watch::channel(false);
-        let mut tasks = Vec::new();
+        let (mut tasks, mut vantages) = (Vec::new(), Vec::new());
         let mut fault = io::Error::other("there is no address to ask");
-        for address in addresses {
+        for (address, vantage) in addresses {
             match Reflector::open(*address, tasks.len()) {
                 Ok(reflector) => {
                     let run = reflector.run(hurried.clone(), told.clone());
                     tasks.push(AbortOnDropHandle::new(tokio::spawn(run)));
+                    vantages.push(*vantage);
                 }
                 Err(error) => fault = error,
             }
@@ -61,13 +63,13 @@ impl Probes {
         if tasks.is_empty() {
             Err(fault)
         } else {
-            Ok(Self { answers, hurry, count: tasks.len(), _tasks: tasks })
+            Ok(Self { answers, hurry, vantages, _tasks: tasks })
         }
     }
 
-    /// How many addresses are asked.
-    pub(super) fn count(&self) -> usize {
-        self.count
+    /// Where those are that are asked, by their numbers.
+    pub(super) fn vantages(&self) -> &[Vantage] {
+        &self.vantages
     }
 
     /// Ask often, because something is carried.
@@ -215,7 +217,7 @@ mod tests {
     /// Needs the right to ask, which a container may lack: then that is what is said.
     #[tokio::test]
     async fn this_pc_answers_itself_or_says_that_it_may_not_be_asked() {
-        match Probes::start(&[IpAddr::from([127, 0, 0, 1])]) {
+        match Probes::start(&[(IpAddr::from([127, 0, 0, 1]), Vantage::Near)]) {
             Ok(mut probes) => {
                 probes.hurry(true);
                 let answer =

@@ -15,6 +15,7 @@
 //! | grows by the same steps up to the maximum | remembers where bloat came, waits a tenth below that for 30 s, then feels its way by a quarter of a percent a second | at +4 % a step the line is full again in a second; this is a queue of some milliseconds for a blink of each minute, and a tenth is what the senders' bursts need |
 //! | both directions have their own delay, or are cut together | the directions that carry load are cut; where none does, both | only round trips are measured; a cut that costs nothing makes room for whoever fills the line |
 //! | the baseline rises by 0.001 a sample, always | it rises while the line is idle or our rates lie at the floor | under our own load a rising baseline would take our queue for the line |
+//! | each reflector says as much as another | rates grow only while one beyond the first hop answers | the router answers at once however long packets wait behind it, in front of the provider's line |
 //! | returns to a base rate that the user sets | rests at half of what the line last bore | nobody in a home knows that number |
 
 mod reflector;
@@ -72,8 +73,17 @@ const REST: f64 = 0.5;
 const STEP_REST: f64 = 0.98;
 /// At the floor for so long a latency is not of our making.
 const NOT_OURS_MS: u64 = 5_000;
-/// Nothing was heard of any reflector for so long.
+/// Nothing was heard of any reflector behind the line for so long.
 const BLIND_MS: u64 = 3_000;
+
+/// Where a reflector answers from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vantage {
+    /// In front of the line, the home's router say: it shows a full wireless network, and nothing of the line.
+    Near,
+    /// Behind the line.
+    Beyond,
+}
 
 /// Why the rates are what they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -89,7 +99,7 @@ pub enum Mood {
     BackingOff,
     /// The line bears all that the owner allows.
     AtLimit,
-    /// No probe is answered, so that nothing can be known.
+    /// No probe is answered from behind the line, so that nothing can be known.
     Blind,
 }
 
@@ -219,8 +229,10 @@ pub struct Latency {
 pub struct Controller {
     up: Way,
     down: Way,
-    reflectors: Vec<Reflector>,
-    heard_at: Timestamp,
+    reflectors: Vec<(Vantage, Reflector)>,
+    /// Of a reflector behind the line.
+    heard_at: Option<Timestamp>,
+    began_at: Timestamp,
     cut_at: Option<Timestamp>,
     /// How bad it was then.
     cut_us: f64,
@@ -230,14 +242,15 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// `reflectors` answer probes; they are told apart by their number.
+    /// `reflectors` answer probes; they are told apart by their place in the list.
     #[must_use]
-    pub fn new(limits: Rates, reflectors: usize, now: Timestamp) -> Self {
+    pub fn new(limits: Rates, reflectors: &[Vantage], now: Timestamp) -> Self {
         Self {
             up: Way::new(limits.up_kbit, now),
             down: Way::new(limits.down_kbit, now),
-            reflectors: vec![Reflector::default(); reflectors],
-            heard_at: now,
+            reflectors: reflectors.iter().map(|vantage| (*vantage, Reflector::default())).collect(),
+            heard_at: None,
+            began_at: now,
             cut_at: None,
             cut_us: 0.0,
             stepped_at: now,
@@ -265,15 +278,15 @@ impl Controller {
     pub fn probed(&mut self, reflector: usize, rtt_us: Option<u64>, now: Timestamp) {
         let is_quiet = !self.up.is_suspect() && !self.down.is_suspect();
         let is_not_ours = self.at_floor_since.is_some_and(|since| now.since_ms(since) >= NOT_OURS_MS);
-        let Some(seen) = self.reflectors.get_mut(reflector) else { return };
+        let Some((vantage, seen)) = self.reflectors.get_mut(reflector) else { return };
         seen.take(rtt_us, is_quiet, is_not_ours);
-        if rtt_us.is_some() {
-            self.heard_at = now;
+        if rtt_us.is_some() && *vantage == Vantage::Beyond {
+            self.heard_at = Some(now);
         }
         let bloat_us = self
             .reflectors
             .iter()
-            .filter_map(Reflector::bloat_us)
+            .filter_map(|(_, reflector)| reflector.bloat_us())
             .fold(None, |worst: Option<f64>, us| Some(worst.map_or(us, |worst| worst.max(us))));
         if let Some(bloat_us) = bloat_us {
             self.back_off(bloat_us, now);
@@ -299,7 +312,7 @@ impl Controller {
         }
         (self.cut_at, self.cut_us) = (Some(now), bloat_us);
         self.mood = Mood::BackingOff;
-        for reflector in &mut self.reflectors {
+        for (_, reflector) in &mut self.reflectors {
             reflector.forget_recent();
         }
     }
@@ -316,7 +329,7 @@ impl Controller {
             return;
         }
         self.stepped_at = now;
-        if now.since_ms(self.heard_at) >= BLIND_MS {
+        if now.since_ms(self.heard_at.unwrap_or(self.began_at)) >= BLIND_MS {
             self.mood = Mood::Blind;
             self.up.rest();
             self.down.rest();
@@ -325,7 +338,9 @@ impl Controller {
         if self.cut_at.is_some_and(|at| now.since_ms(at) < 2 * REFRACTORY_MS) {
             return;
         }
-        let is_clear = self.reflectors.iter().all(Reflector::is_clear);
+        // Before the first answer from behind the line nothing is known of it.
+        let is_clear =
+            self.heard_at.is_some() && self.reflectors.iter().all(|(_, reflector)| reflector.is_clear());
         let mut moods = [Mood::Resting; 2];
         for (way, mood) in [&mut self.up, &mut self.down].into_iter().zip(&mut moods) {
             *mood = if way.is_loaded() {
@@ -354,7 +369,7 @@ impl Controller {
     /// Of the reflector whose last answer shows the most; `None` before the first.
     #[must_use]
     pub fn latency(&self) -> Option<Latency> {
-        self.reflectors.iter().filter_map(Reflector::latency).max_by_key(|latency| latency.added_us)
+        self.reflectors.iter().filter_map(|(_, reflector)| reflector.latency()).max_by_key(|latency| latency.added_us)
     }
 }
 

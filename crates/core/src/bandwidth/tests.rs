@@ -42,7 +42,7 @@ struct Home {
 impl Home {
     fn new(line: Line, limits: Rates) -> Self {
         let now = Timestamp(1_000_000);
-        let controller = Controller::new(limits, 1, now);
+        let controller = Controller::new(limits, &[Vantage::Beyond], now);
         Self {
             line,
             queue_ms: [0.0; 2],
@@ -256,6 +256,42 @@ fn probes_that_cease_make_it_blind_and_small() {
     assert_eq!(home.controller.mood(), Mood::AtLimit);
 }
 
+/// A router that answers at once says nothing of the queue behind it.
+#[test]
+fn an_answer_from_in_front_of_the_line_alone_leaves_it_blind_and_small() {
+    let limit = limits(50_000);
+    let mut now = Timestamp(1_000_000);
+    let mut controller = Controller::new(limit, &[Vantage::Near, Vantage::Beyond], now);
+    for _ in 0..1_200 {
+        now = now.plus_ms(PROBE);
+        controller.carried(controller.rates(), now);
+        controller.probed(0, Some(600), now);
+        controller.probed(1, None, now);
+        controller.tick(now);
+        assert!(f64::from(controller.rates().down_kbit) <= START_KBIT, "{:?} at {now:?}", controller.rates());
+    }
+    assert_eq!(controller.mood(), Mood::Blind);
+    // The market answers: it sees again, and grows.
+    for _ in 0..1_200 {
+        now = now.plus_ms(PROBE);
+        controller.carried(controller.rates(), now);
+        controller.probed(0, Some(600), now);
+        controller.probed(1, Some(20_000), now);
+        controller.tick(now);
+    }
+    assert_eq!((controller.rates(), controller.mood()), (limit, Mood::AtLimit));
+    // And ceases to.
+    for _ in 0..1_200 {
+        now = now.plus_ms(PROBE);
+        controller.carried(controller.rates(), now);
+        controller.probed(0, Some(600), now);
+        controller.probed(1, None, now);
+        controller.tick(now);
+    }
+    assert_eq!(controller.mood(), Mood::Blind);
+    assert!(controller.rates().down_kbit <= 25_000, "{:?}", controller.rates());
+}
+
 #[test]
 fn one_late_answer_changes_nothing() {
     let mut home = Home::new(line(1e9, 1e9), limits(10_000));
@@ -308,6 +344,25 @@ proptest! {
         prop_assert!(mean > 0.75 * capacity, "{mean:.0} of {capacity:.0}");
     }
 
+    /// However the router answers, and whatever is carried, nothing is won by it.
+    #[test]
+    fn no_rate_grows_on_the_word_of_the_near_side(
+        limit in 64_u32..10_000_000,
+        told in prop::collection::vec((prop::option::of(0_u64..5_000_000), 0_u32..20_000_000, 0_u64..1_000), 1..200),
+    ) {
+        let mut now = Timestamp(0);
+        let mut controller = Controller::new(limits(limit), &[Vantage::Near, Vantage::Beyond, Vantage::Near], now);
+        for (index, (rtt_us, carried, ms)) in told.into_iter().enumerate() {
+            now = now.plus_ms(ms);
+            controller.carried(limits(carried), now);
+            controller.probed(if index % 2 == 0 { 0 } else { 2 }, rtt_us, now);
+            controller.probed(1, None, now);
+            controller.tick(now);
+            let rates = controller.rates();
+            prop_assert!(f64::from(rates.up_kbit.max(rates.down_kbit)) <= START_KBIT, "{rates:?}");
+        }
+    }
+
     /// Whatever it is told, the rates stay within the owner's limits and above the floor.
     #[test]
     fn rates_stay_in_bounds(
@@ -315,7 +370,7 @@ proptest! {
         told in prop::collection::vec((0_usize..3, prop::option::of(0_u64..5_000_000), 0_u32..20_000_000, 0_u64..5_000), 1..200),
     ) {
         let mut now = Timestamp(0);
-        let mut controller = Controller::new(limits(limit), 2, now);
+        let mut controller = Controller::new(limits(limit), &[Vantage::Near, Vantage::Beyond], now);
         for (reflector, rtt_us, carried, ms) in told {
             now = now.plus_ms(ms);
             controller.carried(limits(carried), now);

@@ -14,7 +14,7 @@ use ts_rs::TS;
 
 pub use data_use::{DataUse, Month, Traffic};
 pub use divide::divide;
-pub use route::{DefaultRoute, default_route};
+pub use route::{DefaultRoute, default_route, is_on_link};
 
 use crate::settings::OutOfBounds;
 use crate::time::Timestamp;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nightjar_agent::network::Automatic;
+use nightjar_core::bandwidth::Vantage;
 use nightjar_core::network::{Rates, Traffic};
 use nightjar_core::settings::EgressMode;
 use nightjar_protocol::guest::{GatewayBoot, GuestCommand, GuestEvent, Shaping};
@@ -163,7 +164,7 @@ async fn follow(
 ) -> anyhow::Result<()> {
     // As with a router in a home, what is asked first lies before the narrow place and sees nothing of it.
     let first_hop = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut automatic = Automatic::start(&[first_hop, SERVER.into()], limits)?;
+    let mut automatic = Automatic::start(&[(first_hop, Vantage::Near), (SERVER.into(), Vantage::Beyond)], limits)?;
     let mut told = Rates::default();
     let mut tick = tokio::time::interval(TICK);
     loop {
