@@ -192,11 +192,13 @@ impl Growing {
         self.flush().await.map(drop)
     }
 
-    /// Gives it its name if its digest is right; else nothing of it is left. Gives whether it was.
+    /// Gives it its name if its digest is right; else nothing of it is left. Gives whether it was. An earlier attempt that
+    /// was called off in the middle of a batch may have written that into the file after all, unseen by the digest.
     pub async fn finish(mut self, digest: &str) -> io::Result<bool> {
         let Writer { file, hasher } = self.flush().await?;
+        let (file, length) = blocking(move || file.metadata().map(|found| (file, found.len()))).await?;
         drop(file);
-        if digest_by(hasher) != digest {
+        if digest_by(hasher) != digest || length != self.have_bytes {
             fs::remove_file(&self.path).await?;
             return Ok(false);
         }
@@ -242,6 +244,20 @@ mod tests {
         blobs.clear().unwrap();
         assert_eq!(blobs.have_bytes(&other), 0);
     }
+
+    #[tokio::test]
+    async fn what_an_attempt_that_was_called_off_wrote_late_is_not_taken_for_the_blob() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path().to_owned()).unwrap();
+        let digest = digest_of(b"hello world");
+        let mut growing = blobs.go_on(&digest).await.unwrap();
+        let late = std::fs::OpenOptions::new().append(true).open(blobs.partial(&digest));
+        late.unwrap().write_all(b"of the attempt before").unwrap();
+        growing.add(b"hello world").await.unwrap();
+        assert!(!growing.finish(&digest).await.unwrap());
+        assert!(!blobs.whole(&digest).exists() && blobs.have_bytes(&digest) == 0);
+    }
+
     #[tokio::test]
     async fn a_whole_one_that_the_disk_lost_does_not_count_and_many_batches_make_one() {
         let folder = tempfile::tempdir().unwrap();

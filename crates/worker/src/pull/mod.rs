@@ -21,6 +21,7 @@ mod blobs;
 mod fetch;
 mod hold;
 mod layers;
+mod manifest;
 mod pace;
 mod registry;
 mod shelf;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol, linux_amd64_resolver};
+use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError as OciError, OciErrorCode};
 use oci_client::manifest::OciImageManifest;
 use oci_client::secrets::RegistryAuth;
@@ -15,11 +15,13 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 
+use super::manifest::Manifests;
 use crate::catalogue::Source;
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const USER_AGENT: &str = concat!("nightjar/", env!("CARGO_PKG_VERSION"));
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// Nothing at all for so long is a connection that broke without saying so.
-const STALLED_AFTER: Duration = Duration::from_secs(30);
+pub(super) const STALLED_AFTER: Duration = Duration::from_secs(30);
 /// The manifest and the configuration are small.
 const DESCRIBE_WITHIN: Duration = Duration::from_secs(60);
 const LARGEST_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
@@ -61,6 +63,7 @@ pub(super) struct Blob {
 
 pub(super) struct Registry {
     client: Client,
+    manifests: Manifests,
     image: Reference,
     /// As the catalogue tells it.
     digest: String,
@@ -81,32 +84,29 @@ impl Registry {
             .map_err(|error| Trouble::Refused(format!("{} cannot be asked for: {error}", image.reference)))?;
         let registry = reference.resolve_registry().to_owned();
         // As the Engine does: only on this PC itself is a registry without TLS taken.
-        let plain = if is_loopback(&registry) { vec![registry] } else { Vec::new() };
+        let is_plain = is_loopback(&registry);
+        let plain = if is_plain { vec![registry] } else { Vec::new() };
         let client = Client::try_from(ClientConfig {
             protocol: ClientProtocol::HttpsExcept(plain),
-            platform_resolver: Some(Box::new(linux_amd64_resolver)),
             read_timeout: Some(STALLED_AFTER),
             connect_timeout: Some(CONNECT_WITHIN),
-            user_agent: concat!("nightjar/", env!("CARGO_PKG_VERSION")),
+            user_agent: USER_AGENT,
             ..ClientConfig::default()
         })
         .map_err(|error| Trouble::Refused(format!("no client can be made: {error}")))?;
         let most_bytes = image.size_mib.saturating_mul(1 << 20);
-        Ok(Self { client, image: reference, digest, most_bytes })
+        let manifests = Manifests::new(is_plain)?;
+        Ok(Self { client, manifests, image: reference, digest, most_bytes })
     }
 
     pub async fn describe(&self) -> Result<Description, Trouble> {
         let described = async {
-            let anonymous = RegistryAuth::Anonymous;
-            self.client
-                .auth(&self.image, &anonymous, RegistryOperation::Pull)
-                .await
-                .map_err(|error| self.trouble(error, &self.digest))?;
-            let (manifest, _) = self
+            let token = self
                 .client
-                .pull_image_manifest(&self.image, &anonymous)
+                .auth(&self.image, &RegistryAuth::Anonymous, RegistryOperation::Pull)
                 .await
                 .map_err(|error| self.trouble(error, &self.digest))?;
+            let manifest = self.manifests.of(&self.image, &self.digest, token.as_deref()).await?;
             let config = self.config(&manifest).await?;
             self.describe_by(manifest, config)
         };
@@ -182,9 +182,6 @@ impl Registry {
             }
             OciError::UnauthorizedError { .. } | OciError::AuthenticationFailure(_) => {
                 Trouble::Refused(format!("{} lets nobody have it without an account", self.image.registry()))
-            }
-            OciError::ImageManifestNotFoundError(said) | OciError::UnsupportedMediaTypeError(said) => {
-                Trouble::Refused(format!("the registry has it not for this PC: {}", line_of(&said)))
             }
             other => Trouble::Cut(innermost(&other)),
         }
