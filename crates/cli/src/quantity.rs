@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use nightjar_core::host::PowerWish;
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::network::{CAP_MIB, LEAST_KBIT, MOST_KBIT};
+use nightjar_core::volume::Footing;
 
 /// More than any card has.
 const MOST_MIB: u64 = 16 * 1024 * 1024;
@@ -41,6 +42,14 @@ pub fn vram_mib(text: &str) -> Result<u64, String> {
         return Err(format!("\"{}\" is out of bounds: between 1 MiB and 16 TiB is wanted", quoted(text)));
     }
     Ok(mib)
+}
+
+/// Reads a size as [`vram_mib`] does, or `0`.
+///
+/// # Errors
+/// A sentence that shows how a size is written.
+pub fn reserve_mib(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { vram_mib(text) }
 }
 
 /// Reads `20M`, `512k`, `1G`, `20Mbit/s` or `1.5G` bits a second into kbit/s.
@@ -192,6 +201,25 @@ pub fn spell_mib(mib: u64) -> String {
     format!("{}.{} GiB", mib / 1_024, mib % 1_024 * 10 / 1_024)
 }
 
+/// How much a renter may keep.
+#[must_use]
+pub fn spell_quota(quota_mib: u64, footing: Option<Footing>) -> String {
+    match footing {
+        Some(Footing { has_quota: false, .. }) => "no limit".to_owned(),
+        _ => spell_mib(quota_mib),
+    }
+}
+
+/// Whether what is kept is encrypted; `-` where nobody knows.
+#[must_use]
+pub const fn spell_encrypted(footing: Option<Footing>) -> &'static str {
+    match footing {
+        None => "-",
+        Some(Footing { is_encrypted: true, .. }) => "yes",
+        Some(_) => "no",
+    }
+}
+
 /// Watts, or percent of the card's default: `250`, `250W`, `70%`.
 ///
 /// # Errors
@@ -222,6 +250,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
+        assert_eq!((reserve_mib("0"), reserve_mib("1GiB")), (Ok(0), Ok(1_024)));
+        assert!(reserve_mib("0GiB").is_err() && reserve_mib("").is_err());
         assert_eq!(vram_mib("24G"), Ok(22_888));
         assert_eq!(vram_mib("24gb"), Ok(22_888));
         assert_eq!(vram_mib("12GiB"), Ok(12_288));

@@ -153,7 +153,8 @@ pub struct Volume {
 /// since a lease without a key says nothing of the host. `None` before the first.
 #[must_use]
 pub fn footing_here(uses: &[Use]) -> Option<Footing> {
-    let known = uses.iter().filter_map(|used| used.footing.map(|footing| (footing.is_encrypted, used.at, footing)));
+    let known =
+        uses.iter().filter_map(|used| used.footing.map(|footing| (footing.is_encrypted, used.at, footing)));
     known.max_by_key(|(is_encrypted, at, _)| (*is_encrypted, *at)).map(|(_, _, footing)| footing)
 }
 
@@ -314,7 +315,10 @@ mod tests {
         assert_eq!(of("a"), Some(Footing { has_quota: true, ..Footing::FOLDER }));
         assert_eq!((of("b"), of("c")), (Some(Footing::FOLDER), None));
         // What this host can do: it did encrypt once, and a lease without a key does not undo that.
-        assert_eq!(footing_here(&uses), Some(Footing { has_quota: true, is_encrypted: true, was_mended: false }));
+        assert_eq!(
+            footing_here(&uses),
+            Some(Footing { has_quota: true, is_encrypted: true, was_mended: false })
+        );
         assert_eq!(footing_here(&uses[2..]), Some(Footing::FOLDER));
         assert_eq!(footing_here(&uses[..1]), None);
     }

@@ -29,8 +29,8 @@ pub fn run() -> End {
 
 fn serve() -> Result<End, End> {
     let (mut line, boot) = Line::open::<VolumeBoot>()?;
-    let (folder, encrypted) =
-        prepare(Path::new(DISK), Path::new(HOME), boot.key).map_err(|why| End::Failed { what: "volume", why })?;
+    let (folder, encrypted) = prepare(Path::new(DISK), Path::new(HOME), boot.key)
+        .map_err(|why| End::Failed { what: "volume", why })?;
     report::event(&GuestEvent::VolumeReady { folder, encrypted });
     loop {
         line.next()?;

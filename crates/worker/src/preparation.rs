@@ -134,8 +134,7 @@ impl Preparation<'_> {
         let checked = self.check(&spec);
         // SSH and Jupyter start while the card is checked.
         let (ssh_host_key, (device_name, proof)) = tokio::try_join!(ready, checked)?;
-        let access =
-            WorkerAccess { ssh_host_key, jupyter_token, device_name, proof, volume: Some(footing) };
+        let access = WorkerAccess { ssh_host_key, jupyter_token, device_name, proof, volume: Some(footing) };
         Ok(Prepared { lines: Lines { gateway, worker }, ports, access, container })
     }
 

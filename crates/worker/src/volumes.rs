@@ -62,13 +62,14 @@ impl Preparation<'_> {
             GuestEvent::NoDisk { why } => Some(Err(why.clone())),
             _ => None,
         };
-        let (device, was_mended) = match self.hear(&mut disk, &spec.names.disk, "the disk", DISK_WITHIN, device).await? {
-            Ok(found) => found,
-            Err(why) => {
-                tracing::warn!(lease = %self.terms.lease, "the renter's volume has no quota here: {why}");
-                return Ok(held(Footing::FOLDER, vec![disk]));
-            }
-        };
+        let (device, was_mended) =
+            match self.hear(&mut disk, &spec.names.disk, "the disk", DISK_WITHIN, device).await? {
+                Ok(found) => found,
+                Err(why) => {
+                    tracing::warn!(lease = %self.terms.lease, "the renter's volume has no quota here: {why}");
+                    return Ok(held(Footing::FOLDER, vec![disk]));
+                }
+            };
         let labels = || spec.volume.mount_labels.clone();
         self.engine.create_volume(&names.disk, VolumeSpec::disk_options(&device), labels()).await?;
         let (mut holder, _) =
@@ -154,7 +155,9 @@ mod tests {
     #[test]
     fn a_volume_that_another_lease_has_up_tells_by_its_folder_whether_it_is_encrypted() {
         let is_encrypted = |folder: &str| on_disk(folder).is_encrypted;
-        assert!(is_encrypted("/var/lib/docker/volumes/nightjar-ab-disk/_data/69b2f6edeee720cce0577937eb8a6751"));
+        assert!(is_encrypted(
+            "/var/lib/docker/volumes/nightjar-ab-disk/_data/69b2f6edeee720cce0577937eb8a6751"
+        ));
         for plain in ["/var/lib/docker/volumes/nightjar-ab-disk/_data/plain", "", "/"] {
             assert!(!is_encrypted(plain), "{plain}");
         }

@@ -113,7 +113,10 @@ fn what_a_renter_keeps_is_there_again_and_theirs_alone_and_ends() {
     let used = &scene.kept()[0];
     assert_eq!((&used["in_use"], &used["quota_mib"]), (&true.into(), &QUOTA_MIB.into()), "{used}");
     let stands = serde_json::json!({ "has_quota": true, "is_encrypted": encrypts(), "was_mended": false });
-    assert_eq!((&used["footing"], &scene.renter.ask(&["show", &first]).unwrap()["footing"]), (&stands, &stands));
+    assert_eq!(
+        (&used["footing"], &scene.renter.ask(&["show", &first]).unwrap()["footing"]),
+        (&stands, &stands)
+    );
     let refused = scene.host.around.owner(&["tenants", "--wipe", used["name"].as_str().unwrap()]);
     assert!(refused.unwrap_err().to_string().contains("a lease uses"));
     let name = used["name"].as_str().unwrap().to_owned();

@@ -19,15 +19,15 @@ pub(super) async fn addresses(coordinator: Option<&str>) -> Vec<(IpAddr, Vantage
         Some(url) => market(url).await,
         None => None,
     };
-    found.extend(market.filter(|market| first != Some(*market)).map(|market| (market, vantage(market, &table))));
+    found.extend(
+        market.filter(|market| first != Some(*market)).map(|market| (market, vantage(market, &table))),
+    );
     found
 }
 
 fn vantage(market: IpAddr, table: &str) -> Vantage {
     let is_near = match market {
-        IpAddr::V4(address) => {
-            address.is_loopback() || address.is_link_local() || is_on_link(table, address)
-        }
+        IpAddr::V4(address) => address.is_loopback() || address.is_link_local() || is_on_link(table, address),
         IpAddr::V6(address) => {
             address.is_loopback() || address.is_unicast_link_local() || address.is_unique_local()
         }
@@ -46,7 +46,11 @@ async fn market(url: &str) -> Option<IpAddr> {
 
 /// The kernel's table of routes; elsewhere there is none of the kind.
 fn routes() -> String {
-    if cfg!(target_os = "linux") { std::fs::read_to_string("/proc/net/route").unwrap_or_default() } else { String::new() }
+    if cfg!(target_os = "linux") {
+        std::fs::read_to_string("/proc/net/route").unwrap_or_default()
+    } else {
+        String::new()
+    }
 }
 
 #[cfg(test)]

@@ -60,11 +60,7 @@ impl Probes {
                 Err(error) => fault = error,
             }
         }
-        if tasks.is_empty() {
-            Err(fault)
-        } else {
-            Ok(Self { answers, hurry, vantages, _tasks: tasks })
-        }
+        if tasks.is_empty() { Err(fault) } else { Ok(Self { answers, hurry, vantages, _tasks: tasks }) }
     }
 
     /// Where those are that are asked, by their numbers.

@@ -9,8 +9,7 @@ use crate::arguments::OnOff;
 use crate::failure::Failure;
 use crate::moment::clock;
 use crate::output::{Output, Table, printable};
-use crate::quantity::{spell_mib, spell_ms};
-use crate::renter::show::{encrypted, most};
+use crate::quantity::{spell_encrypted, spell_mib, spell_ms, spell_quota};
 
 use super::grip::Grip;
 use super::schedule::{keep, open};
@@ -22,8 +21,22 @@ pub async fn tenants(arguments: &Tenants, output: Output) -> Result<(), Failure>
     if arguments.volumes || arguments.wipe.is_some() {
         return volumes(arguments, output).await;
     }
-    let (mut settings, keeper) = open(&arguments.place).await?;
-    let before = settings.clone();
+    let (before, keeper) = open(&arguments.place).await?;
+    let settings = changed(&before, arguments);
+    if settings != before {
+        keep(&settings, keeper).await?;
+    }
+    let found = json!({
+        "root_inside": settings.root_inside, "network": settings.egress, "volume": settings.volume, "miners": settings.miners,
+        "limits": settings.limits, "vram_reserve_mib": settings.vram_reserve_mib,
+        "disk_reserve_mib": settings.disk_reserve_mib, "warning_ms": settings.warning_ms,
+    });
+    output.print(&found, &spelled(&settings))
+}
+
+/// What was given replaces what was there; the rest stays.
+fn changed(before: &Settings, arguments: &Tenants) -> Settings {
+    let mut settings = before.clone();
     if let Some(root) = arguments.root_inside {
         settings.root_inside = root == OnOff::On;
     }
@@ -41,17 +54,18 @@ pub async fn tenants(arguments: &Tenants, output: Output) -> Result<(), Failure>
             Miners::Allow => MinerRule::Allow,
         };
     }
-    if let Some(quota_mib) = arguments.volume_size {
-        settings.volume.quota_mib = quota_mib;
-    }
-    if let Some(keep_ms) = arguments.keep_volumes {
-        settings.volume.keep_ms = keep_ms;
-    }
-    if settings != before {
-        keep(&settings, keeper).await?;
-    }
-    let found = json!({ "root_inside": settings.root_inside, "network": settings.egress, "volume": settings.volume, "miners": settings.miners });
-    output.print(&found, &spelled(&settings))
+    let limits = &mut settings.limits;
+    limits.cpu_cores = arguments.cores.unwrap_or(limits.cpu_cores);
+    limits.memory_mib = arguments.memory.unwrap_or(limits.memory_mib);
+    limits.shm_mib = arguments.shm.unwrap_or(limits.shm_mib);
+    limits.pids = arguments.processes.unwrap_or(limits.pids);
+    limits.disk_mib = arguments.disk.unwrap_or(limits.disk_mib);
+    settings.vram_reserve_mib = arguments.vram_reserve.unwrap_or(settings.vram_reserve_mib);
+    settings.disk_reserve_mib = arguments.disk_reserve.unwrap_or(settings.disk_reserve_mib);
+    settings.warning_ms = arguments.warning.unwrap_or(settings.warning_ms);
+    settings.volume.quota_mib = arguments.volume_size.unwrap_or(settings.volume.quota_mib);
+    settings.volume.keep_ms = arguments.keep_volumes.unwrap_or(settings.volume.keep_ms);
+    settings
 }
 
 /// What renters keep, and the end of one such at the owner's word. Only a host that runs knows.
@@ -69,7 +83,8 @@ async fn volumes(arguments: &Tenants, output: Output) -> Result<(), Failure> {
         let until = volume.expires_at.map_or_else(|| "in use".to_owned(), clock);
         let root = if volume.root_inside { "inside" } else { "no" };
         let row = [&volume.name, &volume.renter].map(|text| printable(text));
-        let (most, encrypted) = (most(volume.quota_mib, volume.footing), encrypted(volume.footing).to_owned());
+        let most = spell_quota(volume.quota_mib, volume.footing);
+        let encrypted = spell_encrypted(volume.footing).to_owned();
         let row = row.into_iter().chain([most, encrypted, root.to_owned(), until]);
         table.row(row.collect());
     }
@@ -103,5 +118,59 @@ fn spelled(settings: &Settings) -> String {
         spell_ms(volume.keep_ms)
     );
     table.row(vec!["keep".to_owned(), kept]);
+    let limits = &settings.limits;
+    let size = spell_mib;
+    let used = format!(
+        "{} cores, {} of memory ({} of it shared), {} processes, {} of files",
+        limits.cpu_cores,
+        size(limits.memory_mib),
+        size(limits.shm_mib),
+        limits.pids,
+        size(limits.disk_mib)
+    );
+    table.row(vec!["use".to_owned(), used]);
+    let (vram, disk) = (size(settings.vram_reserve_mib), size(settings.disk_reserve_mib));
+    table.row(vec!["leave".to_owned(), format!("{vram} of a desktop's card, {disk} of the disk")]);
+    let warned = format!("{} to go back within these, then it ends", spell_ms(settings.warning_ms));
+    table.row(vec!["take".to_owned(), warned]);
     table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use nightjar_core::settings::WorkerLimits;
+
+    use super::*;
+
+    #[test]
+    fn every_limit_of_a_job_can_be_set_and_what_is_not_given_stays() {
+        let before = Settings::default();
+        assert_eq!(changed(&before, &Tenants::default()), before);
+        let given = Tenants {
+            cores: Some(8),
+            memory: Some(24_576),
+            shm: Some(8_192),
+            processes: Some(4_096),
+            disk: Some(40_960),
+            vram_reserve: Some(0),
+            disk_reserve: Some(51_200),
+            warning: Some(120_000),
+            ..Tenants::default()
+        };
+        let after = changed(&before, &given);
+        let limits =
+            WorkerLimits { cpu_cores: 8, memory_mib: 24_576, shm_mib: 8_192, pids: 4_096, disk_mib: 40_960 };
+        assert_eq!(after.limits, limits);
+        assert_eq!((after.vram_reserve_mib, after.disk_reserve_mib, after.warning_ms), (0, 51_200, 120_000));
+        assert_eq!(after.check(), Ok(()));
+        let rest = Settings {
+            limits: before.limits,
+            vram_reserve_mib: before.vram_reserve_mib,
+            disk_reserve_mib: before.disk_reserve_mib,
+            warning_ms: before.warning_ms,
+            ..after.clone()
+        };
+        assert_eq!(rest, before);
+        insta::assert_snapshot!("tenants", spelled(&after));
+    }
 }

@@ -9,7 +9,7 @@ mod port;
 mod rent;
 #[cfg(test)]
 mod sample;
-pub(crate) mod show;
+mod show;
 mod ssh;
 mod state;
 mod tunnel;

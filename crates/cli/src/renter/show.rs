@@ -7,14 +7,13 @@ use nightjar_core::line_check::LineFigures;
 use nightjar_core::money::Money;
 use nightjar_core::settings::EgressMode;
 use nightjar_core::time::Timestamp;
-use nightjar_core::volume::Footing;
 use nightjar_protocol::market_api::{Account, Lease, OfferedCard, RenterVolume, Statement};
 use nightjar_protocol::network::spell_kbit;
 use nightjar_protocol::text::Texts;
 use serde_json::Value;
 
 use crate::output::{Table, printable};
-use crate::quantity::{spell_mib, spell_ms};
+use crate::quantity::{spell_encrypted, spell_mib, spell_ms, spell_quota};
 
 /// How much of a lease's name is shown in tables; enough to name it again.
 pub const SHORT_NAME: usize = 8;
@@ -141,36 +140,20 @@ pub fn volume(lease: &Lease, texts: &Texts) -> String {
 
 #[must_use]
 pub fn volumes(volumes: &[RenterVolume], clock: &dyn Fn(Timestamp) -> String) -> String {
-    let mut table = Table::new(&["HOST", "REGION", "AT MOST", "ENCRYPTED", "ROOT", "LAST LEASE", "KEPT UNTIL"]);
+    let mut table =
+        Table::new(&["HOST", "REGION", "AT MOST", "ENCRYPTED", "ROOT", "LAST LEASE", "KEPT UNTIL"]);
     for volume in volumes {
         table.row(vec![
             volume.host_id.clone(),
             volume.region.clone(),
-            most(volume.quota_mib, volume.footing),
-            encrypted(volume.footing).to_owned(),
+            spell_quota(volume.quota_mib, volume.footing),
+            spell_encrypted(volume.footing).to_owned(),
             if volume.root_inside { "inside" } else { "no" }.to_owned(),
             short(&volume.lease.0).to_owned(),
             volume.expires_at.map_or_else(|| "in use".to_owned(), clock),
         ]);
     }
     table.to_string()
-}
-
-/// How much may be kept.
-pub(crate) fn most(quota_mib: u64, footing: Option<Footing>) -> String {
-    match footing {
-        Some(Footing { has_quota: false, .. }) => "no limit".to_owned(),
-        _ => spell_mib(quota_mib),
-    }
-}
-
-/// `-` where nobody knows.
-pub(crate) const fn encrypted(footing: Option<Footing>) -> &'static str {
-    match footing {
-        None => "-",
-        Some(Footing { is_encrypted: true, .. }) => "yes",
-        Some(_) => "no",
-    }
 }
 
 #[must_use]
@@ -228,6 +211,7 @@ mod tests {
     use nightjar_core::money::Currency;
     use nightjar_core::parting::Cause;
     use nightjar_core::settings::Language;
+    use nightjar_core::volume::Footing;
     use nightjar_protocol::market_api::{Booking, Interruption, Waits};
 
     use super::*;

@@ -369,7 +369,10 @@ impl Controller {
     /// Of the reflector whose last answer shows the most; `None` before the first.
     #[must_use]
     pub fn latency(&self) -> Option<Latency> {
-        self.reflectors.iter().filter_map(|(_, reflector)| reflector.latency()).max_by_key(|latency| latency.added_us)
+        self.reflectors
+            .iter()
+            .filter_map(|(_, reflector)| reflector.latency())
+            .max_by_key(|latency| latency.added_us)
     }
 }
 

@@ -13,12 +13,12 @@ use super::sample::{card, disk, driver, terms};
 use super::*;
 use crate::demand::DemandFigures;
 use crate::lease::{LeaseEvent, WorkerAccess};
-use crate::volume::Footing;
 use crate::market::WaitReason;
 use crate::meter::UsageRecord;
 use crate::policy::{Impact, Presence};
 use crate::settings::GiveBack;
 use crate::signal::{Sign, Standing};
+use crate::volume::Footing;
 
 /// What the world may do next. The hands answer late, out of step with everything else, and sometimes fail.
 #[derive(Clone, Debug)]

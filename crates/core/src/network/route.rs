@@ -59,7 +59,8 @@ mod tests {
                      tun0\t0000000A\t0100C90A\t0003\t0\t0\t0\t000000FF\n\
                      eth0\t0000C90A\t00000000\t0001\t0\t0\t0\t00FFFFFF\n\
                      nonsense\n";
-        for (address, is_near) in [([10, 201, 0, 77], true), ([10, 201, 1, 1], false), ([1, 1, 1, 1], false)] {
+        for (address, is_near) in [([10, 201, 0, 77], true), ([10, 201, 1, 1], false), ([1, 1, 1, 1], false)]
+        {
             assert_eq!(is_on_link(table, Ipv4Addr::from(address)), is_near, "{address:?}");
         }
         assert!(!is_on_link("", Ipv4Addr::LOCALHOST));

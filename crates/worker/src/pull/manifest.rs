@@ -4,8 +4,8 @@
 use oci_client::Reference;
 use oci_client::client::linux_amd64_resolver;
 use oci_client::manifest::{
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
-    OciImageManifest, OciManifest,
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE, OciImageManifest, OciManifest,
 };
 use reqwest::StatusCode;
 use reqwest::header::ACCEPT;
@@ -57,7 +57,12 @@ impl Manifests {
         }
     }
 
-    async fn fetch(&self, image: &Reference, digest: &str, token: Option<&str>) -> Result<OciManifest, Trouble> {
+    async fn fetch(
+        &self,
+        image: &Reference,
+        digest: &str,
+        token: Option<&str>,
+    ) -> Result<OciManifest, Trouble> {
         let (registry, repository) = (image.resolve_registry(), image.repository());
         let url = format!("{}://{registry}/v2/{repository}/manifests/{digest}", self.scheme);
         let kinds = [
@@ -83,8 +88,9 @@ impl Manifests {
         if digest_of(&bytes) != digest {
             return Err(Trouble::Corrupt { digest: digest.to_owned() });
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Trouble::Refused(format!("the registry's image is unusable: its manifest: {error}")))
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Trouble::Refused(format!("the registry's image is unusable: its manifest: {error}"))
+        })
     }
 }
 
@@ -127,7 +133,8 @@ mod tests {
                     request.push(stream.read_u8().await.unwrap());
                 }
                 let length = answer.as_ref().map(|body| format!("content-length: {}\r\n", body.len()));
-                let head = format!("HTTP/1.1 200 OK\r\n{}connection: close\r\n\r\n", length.unwrap_or_default());
+                let head =
+                    format!("HTTP/1.1 200 OK\r\n{}connection: close\r\n\r\n", length.unwrap_or_default());
                 stream.write_all(head.as_bytes()).await.unwrap();
                 sent = 0;
                 match answer {

@@ -164,7 +164,8 @@ async fn follow(
 ) -> anyhow::Result<()> {
     // As with a router in a home, what is asked first lies before the narrow place and sees nothing of it.
     let first_hop = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut automatic = Automatic::start(&[(first_hop, Vantage::Near), (SERVER.into(), Vantage::Beyond)], limits)?;
+    let mut automatic =
+        Automatic::start(&[(first_hop, Vantage::Near), (SERVER.into(), Vantage::Beyond)], limits)?;
     let mut told = Rates::default();
     let mut tick = tokio::time::interval(TICK);
     loop {
