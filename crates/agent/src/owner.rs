@@ -1,13 +1,14 @@
 //! The one task that owns the host's state. Every cause comes in through one `select!`, every effect goes out through one
 //! `match`; nothing in here waits for a network, a disk or a window.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::{Effect, Host, Input, Notice, Report, UserCommand};
 use nightjar_core::images::ImageSettings;
 use nightjar_core::lease::LeaseId;
-use nightjar_core::network::NetworkSettings;
+use nightjar_core::network::{NetworkSettings, Teller};
 use nightjar_core::night::Account;
 use nightjar_core::policy::{BlockReason, GatewayImage, OddContainer, Runtime};
 use nightjar_core::settings::Settings;
@@ -51,6 +52,8 @@ pub(crate) enum Message {
     /// Images on their way here.
     Pulls(Arc<Vec<PullNow>>),
     Relay(Option<RelayInfo>),
+    /// Where the session with the market comes from, as that sees it.
+    SeenFrom(IpAddr),
     Earned(Earnings),
     /// What is shaped and carried at this moment.
     Network(Arc<NetworkNow>),
@@ -182,6 +185,9 @@ impl Owner {
             Message::Relay(relay) => {
                 let _ = self.hands.link.send(LinkOrder::Relay(relay));
                 return;
+            }
+            Message::SeenFrom(address) => {
+                return self.hands.workers.hear_own_address(Teller::Market, address);
             }
             Message::Earned(earnings) => self.around.earnings = earnings,
             Message::Pulls(pulls) => self.around.pulls.clone_from(&pulls),

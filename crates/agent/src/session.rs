@@ -139,8 +139,11 @@ impl Session {
         };
         say(&mut socket, &hello).await?;
         match hear(&mut socket).await? {
-            ToHost::Welcome { host_id, relay, terms } => {
+            ToHost::Welcome { host_id, relay, terms, seen_from } => {
                 tracing::info!(host_id, "connected to the market");
+                if let Some(address) = seen_from {
+                    let _ = self.owner.send(Message::SeenFrom(address));
+                }
                 let _ = self.owner.send(Message::Relay(relay));
                 if let Some(terms) = terms {
                     self.tell(MarketInput::Terms(terms));
@@ -254,7 +257,7 @@ mod tests {
             socket.send(frame).await.unwrap();
         };
         tell(&ToHost::Challenge { nonce: "nonce".into() }).await;
-        tell(&ToHost::Welcome { host_id: "host".into(), relay: None, terms: None }).await;
+        tell(&ToHost::Welcome { host_id: "host".into(), relay: None, terms: None, seen_from: None }).await;
         greeted.send(()).unwrap();
         let mut said = Vec::new();
         while let Some(Ok(Frame::Text(text))) = socket.next().await {

@@ -297,7 +297,7 @@ impl Parts {
         let watching = messages.clone();
         let outward = vec![
             tokio::spawn(session.run(coordinator_inbox, report_inbox)),
-            tokio::spawn(tunnel::run(self.key, gate, link_orders)),
+            tokio::spawn(tunnel::run(self.key, gate, link_orders, self.workers.clone())),
         ];
         let inward = vec![
             owning,

@@ -174,6 +174,7 @@ impl Running {
     ) -> Self {
         let sessions = TaskTracker::new();
         let app = router(Shared::new(Arc::clone(&market), sessions.clone()));
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let listener = listener.tap_io(|stream| {
             // Orders are small and must not wait for more.
             if let Err(error) = stream.set_nodelay(true) {

@@ -1,5 +1,6 @@
 //! One host's WebSocket: the greeting, then reports and usage in, orders out.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,8 +60,8 @@ struct Host {
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(mut socket: WebSocket, market: Arc<Market>) {
-    let host = match greet(&mut socket, &market).await {
+pub(crate) async fn serve(mut socket: WebSocket, market: Arc<Market>, seen_from: IpAddr) {
+    let host = match greet(&mut socket, &market, seen_from).await {
         Ok(host) => host,
         Err(ended) => {
             tracing::info!("a host's greeting failed: {ended}");
@@ -108,7 +109,7 @@ async fn hear(socket: &mut WebSocket) -> Result<ToCoordinator, Ended> {
 }
 
 /// The host signs a number that was never used before, so a greeting that was overheard is worth nothing.
-async fn greet(socket: &mut WebSocket, market: &Market) -> Result<Host, Ended> {
+async fn greet(socket: &mut WebSocket, market: &Market, seen_from: IpAddr) -> Result<Host, Ended> {
     let nonce = hex::encode(rand::random::<[u8; 32]>());
     say(socket, &ToHost::Challenge { nonce: nonce.clone() }).await?;
     let hello = timeout(GREETING_WITHIN, hear(socket)).await.map_err(|_| Ended::Silent)??;
@@ -140,9 +141,9 @@ async fn greet(socket: &mut WebSocket, market: &Market) -> Result<Host, Ended> {
     let mut tx = market.store.write().await?;
     hosts::greeted(tx.connection(), &id, &shown_version, market.clock.now()).await?;
     tx.commit().await?;
-    let terms = MarketTerms { currency: market.currency, fee_basis_points: market.fee_basis_points };
-    let welcome = ToHost::Welcome { host_id: id.clone(), relay: market.relay.clone(), terms: Some(terms) };
-    say(socket, &welcome).await?;
+    let terms = Some(MarketTerms { currency: market.currency, fee_basis_points: market.fee_basis_points });
+    let (host_id, relay) = (id.clone(), market.relay.clone());
+    say(socket, &ToHost::Welcome { host_id, relay, terms, seen_from: Some(seen_from) }).await?;
     Ok(Host { id, key })
 }
 

@@ -63,6 +63,11 @@ fn serve() -> Result<End, End> {
                     .map_err(|why| End::Failed { what: "shaping", why })?;
                 board.set_bandwidth(up_kbit, down_kbit);
             }
+            Heard::Command(GuestCommand::OwnAddresses { addresses }) => {
+                let more = rules::more_own(&addresses);
+                more.and_then(|more| more.map_or(Ok(()), |more| feed("nft", &["-f", "-"], &more)))
+                    .map_err(|why| End::Failed { what: "netfilter", why })?;
+            }
             Heard::Command(GuestCommand::Notice(notice)) => board.set_notice(Some(notice)),
             Heard::Command(GuestCommand::NoticeOver) => board.set_notice(None),
             Heard::Command(GuestCommand::Terminate) | Heard::Nothing => {}

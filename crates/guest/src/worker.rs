@@ -89,7 +89,8 @@ fn attend(line: &mut Line, services: &mut Services, ssh_host_key: &str) -> Resul
                 services.end_all();
                 line.hurry();
             }
-            Heard::Command(GuestCommand::SetBandwidth { .. }) | Heard::Nothing => {}
+            Heard::Command(GuestCommand::SetBandwidth { .. } | GuestCommand::OwnAddresses { .. })
+            | Heard::Nothing => {}
         }
         if services.tend()? {
             return Ok(End::Asked);

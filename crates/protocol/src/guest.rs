@@ -96,6 +96,9 @@ pub struct GatewayBoot {
     /// Networks that are out of reach beside those that always are, as `address/prefix`: the host's own public ones.
     #[serde(default)]
     pub blocked_networks: Vec<String>,
+    /// Addresses of this home as others see it; more may come by [`GuestCommand::OwnAddresses`].
+    #[serde(default)]
+    pub own_addresses: Vec<std::net::Ipv4Addr>,
 }
 
 fn worker_ports() -> Vec<u16> {
@@ -131,6 +134,8 @@ pub struct VolumeBoot {
 pub enum GuestCommand {
     /// Gateway: other limits from now on, in kbit/s.
     SetBandwidth { up_kbit: u32, down_kbit: u32 },
+    /// Gateway: these are the home's own too, and out of reach from now on, also for connections that stand.
+    OwnAddresses { addresses: Vec<std::net::Ipv4Addr> },
     /// The tenant is told that its time ends: a file in the worker, an address in the gateway.
     Notice(Notice),
     /// What the last notice said does not hold any more: the tenant goes on.

@@ -4,6 +4,8 @@
 //! ed25519 key over [`hello_signing_bytes`]. Anything else, or an unknown key, ends the session with
 //! [`ToHost::Refused`].
 
+use std::net::IpAddr;
+
 use nightjar_core::demand::DemandFigures;
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::Report;
@@ -59,6 +61,9 @@ pub enum ToHost {
         /// What it pays in, and its part; `None` where the coordinator is of a version that does not say.
         #[serde(default)]
         terms: Option<MarketTerms>,
+        /// Where this session comes from, as the market sees it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen_from: Option<IpAddr>,
     },
     Refused {
         code: ErrorCode,

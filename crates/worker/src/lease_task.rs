@@ -9,7 +9,7 @@ use std::time::Duration;
 use nightjar_core::conduct::MiningSign;
 use nightjar_core::host::WorkerEvent;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
-use nightjar_core::network::{Rates, Traffic};
+use nightjar_core::network::{OwnAddresses, Rates, Traffic};
 use nightjar_core::parting::Parting;
 use nightjar_core::settings::Settings;
 use nightjar_protocol::guest::{GuestCommand, GuestEvent, Notice};
@@ -97,6 +97,8 @@ pub(crate) struct LeaseTask {
     pub traffic: Arc<TrafficTable>,
     pub shelf: Arc<Shelf>,
     pub volumes: Arc<Locks>,
+    /// What this home is on the internet, as far as it is known.
+    pub own: watch::Receiver<OwnAddresses>,
     /// An earlier placement of the same lease, and a load of our own on the same card: what has to be over first.
     pub predecessors: Vec<watch::Receiver<bool>>,
 }
@@ -166,8 +168,10 @@ impl LeaseTask {
             let _ = predecessor.wait_for(|over| *over).await;
         }
         let (engine, config, volumes) = (&self.engine, &*self.config, &*self.volumes);
-        let shelf = &self.shelf;
-        let preparation = Preparation { engine, config, terms, settings, shelf, making, volumes };
+        let (shelf, own_addresses) = (&self.shelf, self.own.borrow().list());
+        let own_addresses = own_addresses.as_slice();
+        let preparation =
+            Preparation { engine, config, terms, settings, shelf, making, volumes, own_addresses };
         let prepared = preparation.run().await;
         match prepared {
             Ok(prepared) => {
@@ -213,6 +217,8 @@ impl LeaseTask {
         let _listed = self.traffic.list(&self.lease);
         let _watched = self.watch_conduct(&names);
         let mut told = Told::default();
+        // A gateway that was taken up again, or prepared a while ago, may not know the newest.
+        self.own.mark_changed();
         loop {
             let Some(lines) = &mut alive.lines else { return Over::Ended("it has no line".to_owned()) };
             tokio::select! {
@@ -234,6 +240,10 @@ impl LeaseTask {
                         }
                         how = stopped(&mut stop) => return Over::Stopped(how),
                     }
+                }
+                Ok(()) = self.own.changed() => {
+                    let addresses = self.own.borrow_and_update().list();
+                    lines.gateway.send(&GuestCommand::OwnAddresses { addresses });
                 }
                 () = alive.ice.settle() => {}
                 event = lines.worker.next() => match event {

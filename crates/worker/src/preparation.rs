@@ -82,6 +82,7 @@ pub(crate) struct Preparation<'a> {
     /// nothing appears after it was cleaned up.
     pub making: &'a TaskTracker,
     pub volumes: &'a Locks,
+    pub own_addresses: &'a [std::net::Ipv4Addr],
 }
 
 impl Preparation<'_> {
@@ -101,6 +102,7 @@ impl Preparation<'_> {
             name_servers: &name_servers,
             settings: self.settings,
             own_networks: &own_networks,
+            own_addresses: self.own_addresses,
             engine_cores: info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX),
             engine_root: remapped_root(&info),
         };

@@ -153,6 +153,8 @@ pub(crate) struct Surroundings<'a> {
     pub settings: &'a Settings,
     /// Networks that this PC is in and that are not out of reach in any case, as `address/prefix`.
     pub own_networks: &'a [String],
+    /// Addresses of this home as others see it.
+    pub own_addresses: &'a [std::net::Ipv4Addr],
     /// Cores of the machine that runs the Engine, which refuses to give more.
     pub engine_cores: u32,
     /// Whom root in a container is outside, where the Engine maps users.
@@ -189,7 +191,9 @@ impl WorkerSpec {
                 down_kbit: rates.down_kbit,
                 worker_ports: ports,
                 allow_proxy_domains: around.egress.domains().to_vec(),
-                blocked_networks: around.own_networks.to_vec(),
+                // Among the networks too: a gateway of an earlier build knows no other place for them.
+                blocked_networks: blocked(around),
+                own_addresses: around.own_addresses.to_vec(),
                 root_inside: terms.root_inside,
                 name_servers: around.name_servers.to_vec(),
             },
@@ -221,6 +225,11 @@ impl WorkerSpec {
             host_config.mounts = Some(vec![self.volume.plain_mount()]);
         }
     }
+}
+
+fn blocked(around: &Surroundings<'_>) -> Vec<String> {
+    let own = around.own_addresses.iter().map(|address| format!("{address}/32"));
+    around.own_networks.iter().cloned().chain(own).collect()
 }
 
 fn check(terms: &LeaseTerms) -> Result<(), UnusableTerms> {

@@ -1,7 +1,7 @@
 //! The way in: one task a lease, found by the lease's name.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::{LoadEvent, StopHow, WorkerEvent, WorkerFate};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
-use nightjar_core::network::Rates;
+use nightjar_core::network::{OwnAddresses, Rates, Teller};
 use nightjar_core::parting::Parting;
 use nightjar_core::policy::{OddContainer, Runtime};
 use nightjar_core::settings::Settings;
@@ -67,6 +67,7 @@ struct Inner {
     shelf: Arc<Shelf>,
     puller: Puller,
     volumes: Arc<Locks>,
+    own: watch::Sender<OwnAddresses>,
 }
 
 /// What is kept of a load's task.
@@ -116,6 +117,7 @@ impl Workers {
             shelf,
             puller,
             volumes: Arc::default(),
+            own: watch::channel(OwnAddresses::default()).0,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -185,6 +187,16 @@ impl Workers {
     pub fn set_bandwidth(&self, lease: &LeaseId, rates: Rates) {
         if let Some(handle) = self.inner.tasks().get(lease) {
             let _ = handle.orders.send(Order::Bandwidth(rates));
+        }
+    }
+
+    /// This home has that address on the internet, as somebody says: no tenant reaches it from now on.
+    pub fn hear_own_address(&self, teller: Teller, address: IpAddr) {
+        if self.inner.own.send_if_modified(|own| own.hear(teller, address)) {
+            tracing::info!(
+                ?teller,
+                "another address of this home's on the internet is out of tenants' reach"
+            );
         }
     }
 
@@ -329,6 +341,7 @@ impl Workers {
             traffic: inner.traffic.clone(),
             shelf: inner.shelf.clone(),
             volumes: inner.volumes.clone(),
+            own: inner.own.subscribe(),
             predecessors,
         };
         tokio::spawn(async move {

@@ -73,6 +73,7 @@ impl Guest {
             root_inside: false,
             name_servers: Vec::new(),
             blocked_networks: Vec::new(),
+            own_addresses: Vec::new(),
         };
         let ports = ["--publish", "127.0.0.1:0:22", "--publish", "127.0.0.1:0:8888"];
         let open = ["--sysctl", "net.ipv4.ip_unprivileged_port_start=0"];

@@ -3,6 +3,7 @@
 mod answer;
 mod caller;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use axum::Json;
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
+use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -215,6 +217,8 @@ fn admit(
 
 async fn open_session(
     State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let refusals = [
@@ -226,8 +230,20 @@ async fn open_session(
     let bounded = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
     Ok(bounded.on_upgrade(move |socket| async move {
         let _slot = slot;
-        sessions.track_future(session::serve(socket, market)).await;
+        let seen_from = seen_from(peer.ip(), &headers);
+        sessions.track_future(session::serve(socket, market, seen_from)).await;
     }))
+}
+
+/// Where who asks comes from: a proxy on this machine or in its network says it, the last of those that pass it on.
+fn seen_from(peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let is_near = match peer.to_canonical() {
+        IpAddr::V4(peer) => peer.is_loopback() || peer.is_private(),
+        IpAddr::V6(peer) => peer.is_loopback() || peer.is_unique_local(),
+    };
+    let said = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
+    let last = said.and_then(|list| list.rsplit(',').next()?.trim().parse().ok());
+    last.filter(|_| is_near).unwrap_or(peer)
 }
 
 async fn open_line(
@@ -247,4 +263,25 @@ async fn open_line(
         let measuring = closing.run_until_cancelled_owned(line::serve(socket, market));
         sessions.track_future(measuring).await;
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proxy_nearby_says_where_somebody_else_comes_from() {
+        let by = |peer: &str, said: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for list in said {
+                headers.append("x-forwarded-for", list.parse().unwrap());
+            }
+            seen_from(peer.parse().unwrap(), &headers).to_string()
+        };
+        assert_eq!(by("9.9.9.9", &[]), "9.9.9.9");
+        assert_eq!(by("9.9.9.9", &["8.8.8.8"]), "9.9.9.9");
+        assert_eq!(by("127.0.0.1", &["1.1.1.1", "2.2.2.2, 8.8.8.8"]), "8.8.8.8");
+        assert_eq!(by("10.0.0.7", &["nonsense"]), "10.0.0.7");
+        assert_eq!(by("::1", &["2606:4700::1"]), "2606:4700::1");
+    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a rig that fails is a test that fails")]
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -319,7 +320,10 @@ pub fn hello(key: &SecretKey, nonce: &str) -> ToCoordinator {
 impl Host {
     pub async fn connect(&mut self, rig: &Rig) {
         let (socket, first) = greet(rig, |nonce| hello(&self.key, &nonce)).await;
-        let ToHost::Welcome { host_id, terms: Some(terms), .. } = first else { panic!("{first:?}") };
+        let ToHost::Welcome { host_id, terms: Some(terms), seen_from, .. } = first else {
+            panic!("{first:?}")
+        };
+        assert_eq!(seen_from, Some(IpAddr::from([127, 0, 0, 1])));
         assert_eq!(host_id, self.id);
         assert_eq!((terms.currency, terms.fee_basis_points), (Currency::CNY, 500));
         self.socket = Some(socket);

@@ -4,6 +4,7 @@
 
 mod data_use;
 mod divide;
+mod own;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use ts_rs::TS;
 
 pub use data_use::{DataUse, Month, Traffic};
 pub use divide::divide;
+pub use own::{OwnAddresses, Teller};
 pub use route::{DefaultRoute, default_route, is_on_link};
 
 use crate::settings::OutOfBounds;

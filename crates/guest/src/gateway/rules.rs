@@ -36,6 +36,8 @@ const CONNECTION_LIMITS: [&str; 2] = [
     "ct state new limit rate over 100/second burst 4096 packets reject",
 ];
 const MOST_NETWORKS: usize = 64;
+/// At a time; see `core::network::OwnAddresses`.
+const MOST_OWN: usize = 64;
 const MOST_DOMAINS: usize = 2_000;
 const MOST_PORTS: usize = 16;
 
@@ -48,6 +50,7 @@ pub fn check(boot: &GatewayBoot) -> Result<(), String> {
     if boot.blocked_networks.len() > MOST_NETWORKS || boot.allow_proxy_domains.len() > MOST_DOMAINS {
         return Err(format!("more than {MOST_NETWORKS} networks or {MOST_DOMAINS} domains"));
     }
+    check_own(&boot.own_addresses)?;
     if boot.root_inside && boot.egress == EgressMode::Curated {
         return Err("a tenant who is root inside could pass for the proxy of curated egress".to_owned());
     }
@@ -69,6 +72,25 @@ pub fn check(boot: &GatewayBoot) -> Result<(), String> {
     Ok(())
 }
 
+fn check_own(addresses: &[Ipv4Addr]) -> Result<(), String> {
+    (addresses.len() <= MOST_OWN)
+        .then_some(())
+        .ok_or_else(|| format!("more than {MOST_OWN} addresses of this home's own"))
+}
+
+/// What puts more of them out of reach, as `nft -f -` reads it; nothing for none.
+pub fn more_own(addresses: &[Ipv4Addr]) -> Result<Option<String>, String> {
+    check_own(addresses)?;
+    if addresses.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(format!("add element inet nightjar own {{ {} }}\n", listed(addresses))))
+}
+
+fn listed(addresses: &[Ipv4Addr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// The rules for each way of limiting connections, the best first.
 pub fn rulesets(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr]) -> [String; 2] {
     CONNECTION_LIMITS.map(|limit| ruleset(boot, bridge, resolvers, limit))
@@ -83,12 +105,19 @@ pub fn rulesets(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr]) ->
 /// proxy. Else the tenant's container has neither root nor a way to become it. Process 1 connects to
 /// nothing, so what leaves as user 0 is the proxy, and the Engine's name server, which asks from within this network.
 ///
+/// The home's own address on the internet is refused before what is established: it may become known while a tenant is
+/// there, and what it has opened to it until then ends.
+///
 /// IPv6 goes nowhere, since the machines of a home have public addresses there, which no rule could tell from the
 /// internet's.
 fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr], connection_limit: &str) -> String {
     let ports = boot.worker_ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let own = boot.blocked_networks.iter().map(String::as_str);
     let blocked = BLOCKED.iter().copied().chain(own).collect::<Vec<_>>().join(", ");
+    let own = match boot.own_addresses.as_slice() {
+        [] => String::new(),
+        known => format!("\n        elements = {{ {} }}", listed(known)),
+    };
     let resolver = match boot.egress {
         EgressMode::Off => format!("ip daddr {ENGINE_RESOLVER} reject"),
         // A name that anybody may ask for carries data out as well as a connection does.
@@ -129,6 +158,9 @@ fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr], connect
         auto-merge
         elements = {{ {blocked} }}
     }}
+    set own {{
+        type ipv4_addr{own}
+    }}
     chain unfollowed {{
         type filter hook output priority raw; policy accept;
         oif lo ip saddr != {ENGINE_RESOLVER} ip daddr != {ENGINE_RESOLVER} notrack
@@ -147,6 +179,7 @@ fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr], connect
         type filter hook output priority 0; policy drop;
         {resolver}
         oif lo accept
+        ip daddr @own reject
         meta nfproto ipv6 reject
         ct state established,related accept
         {connection_limit}
@@ -177,6 +210,7 @@ mod tests {
             root_inside: false,
             name_servers: Vec::new(),
             blocked_networks: vec!["198.51.100.0/24".to_owned(), "8.8.4.0/22".to_owned()],
+            own_addresses: Vec::new(),
         }
     }
 
@@ -211,6 +245,28 @@ mod tests {
                 assert!(rules.find("dport 53 accept").is_none_or(|names| limit < names), "{rules}");
             }
         }
+    }
+
+    #[test]
+    fn the_homes_own_address_is_refused_before_what_stands() {
+        let own = Ipv4Addr::new(9, 1, 2, 3);
+        for egress in [EgressMode::Off, EgressMode::Curated, EgressMode::Open] {
+            let known = GatewayBoot { own_addresses: vec![own, Ipv4Addr::new(9, 1, 2, 4)], ..boot(egress) };
+            for rules in rulesets(&known, BRIDGE, &[own]) {
+                assert!(rules.contains("elements = { 9.1.2.3, 9.1.2.4 }"), "{rules}");
+                let output = rules.split("chain output").nth(1).unwrap();
+                let refused = output.find("ip daddr @own reject").unwrap();
+                assert!(refused < output.find("ct state established").unwrap(), "{rules}");
+                assert!(output.find("th dport 53 accept").is_none_or(|names| refused < names), "{rules}");
+            }
+            assert!(whole(egress, &[]).contains("set own {\n        type ipv4_addr\n    }"));
+        }
+        let more = more_own(&[own]).unwrap().unwrap();
+        assert_eq!(more, "add element inet nightjar own { 9.1.2.3 }\n");
+        assert_eq!(more_own(&[]), Ok(None));
+        assert!(more_own(&[own; MOST_OWN + 1]).is_err());
+        let many = GatewayBoot { own_addresses: vec![own; MOST_OWN + 1], ..boot(EgressMode::Open) };
+        assert!(check(&many).is_err());
     }
 
     #[test]

@@ -3,14 +3,14 @@
 mod leases;
 mod stream;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use iroh::endpoint::{Connection, Incoming, VarInt};
-use iroh::{Endpoint, SecretKey};
+use iroh::{Endpoint, SecretKey, Watcher};
 use nightjar_protocol::relay::RelayInfo;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -57,6 +57,7 @@ pub struct HostLink {
     endpoint: Endpoint,
     relay: Mutex<Relay>,
     leases: Arc<Leases>,
+    addresses: watch::Receiver<Vec<IpAddr>>,
     tasks: TaskTracker,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
@@ -96,14 +97,23 @@ impl HostLink {
         };
         let (leases, tasks) = (Arc::clone(&shared.leases), shared.tasks.clone());
         tasks.spawn(accept(endpoint.clone(), shared));
+        let (found, addresses) = watch::channel(Vec::new());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(find(endpoint.clone(), found)));
         let _stop_on_drop = stop.clone().drop_guard();
-        Ok(Self { endpoint, relay: Mutex::new(relay), leases, tasks, stop, _stop_on_drop })
+        Ok(Self { endpoint, relay: Mutex::new(relay), leases, addresses, tasks, stop, _stop_on_drop })
     }
 
     /// The host's identity.
     #[must_use]
     pub fn id(&self) -> [u8; 32] {
         *self.endpoint.id().as_bytes()
+    }
+
+    /// Addresses by which others could reach this PC, as they become known: those of its networks, and what relay and
+    /// router say of it.
+    #[must_use]
+    pub fn addresses(&self) -> watch::Receiver<Vec<IpAddr>> {
+        self.addresses.clone()
     }
 
     /// Waits until renters can reach this host through the relay.
@@ -177,6 +187,18 @@ impl HostLink {
         };
         if tokio::time::timeout(CLOSE_WAIT, orderly).await.is_err() {
             debug!("the tunnel was closed without waiting for the other sides any longer");
+        }
+    }
+}
+
+async fn find(endpoint: Endpoint, found: watch::Sender<Vec<IpAddr>>) {
+    let mut watcher = endpoint.watch_addr();
+    let mut known = watcher.get();
+    loop {
+        found.send_replace(known.ip_addrs().map(SocketAddr::ip).collect());
+        match watcher.updated().await {
+            Ok(next) => known = next,
+            Err(_) => return,
         }
     }
 }

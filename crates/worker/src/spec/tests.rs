@@ -39,6 +39,7 @@ fn spec(terms: &LeaseTerms, settings: &Settings) -> Result<WorkerSpec, UnusableT
         name_servers: &[std::net::Ipv4Addr::new(192, 168, 1, 1)],
         settings,
         own_networks: &["8.8.4.0/24".to_owned()],
+        own_addresses: &[std::net::Ipv4Addr::new(9, 9, 1, 1)],
         engine_cores: 16,
         engine_root: (0, 0),
     };

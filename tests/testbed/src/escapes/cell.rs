@@ -1,6 +1,7 @@
 //! Two tenants in their cages, as the product makes them; and the same cage with one bar less.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
@@ -13,6 +14,7 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, InspectContainerO
 use nightjar_core::host::{StopHow, WorkerEvent};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::money::{Currency, Money};
+use nightjar_core::network::Teller;
 use nightjar_core::parting::{Cause, Parting, Step};
 use nightjar_core::proof::Nonce;
 use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
@@ -97,6 +99,18 @@ impl<'a> Cell<'a> {
         let settings = Settings { egress, limits: limits(), ..Settings::default() };
         let _inside = self.runtime.enter();
         self.workers.prepare(terms, &settings);
+    }
+
+    /// The tenants are there already when it is told what this home is on the internet.
+    pub(super) fn hear_own_address(&self, address: Ipv4Addr) -> anyhow::Result<()> {
+        self.workers.hear_own_address(Teller::Market, address.into());
+        crate::process::wait_for("the home's address in every gateway", SAYS_WITHIN, || {
+            let mut known = Vec::new();
+            for from in [From::Open, From::Curated] {
+                known.push(self.rules(from)?.contains(&address.to_string()));
+            }
+            Ok((known == [true, true]).then_some(()))
+        })
     }
 
     pub(super) fn freeze(&mut self, from: From) -> anyhow::Result<WorkerEvent> {

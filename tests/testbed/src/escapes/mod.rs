@@ -71,6 +71,7 @@ pub fn run(part: Option<&str>, told: &mut dyn FnMut(&str)) -> anyhow::Result<Sum
     hostile_images(&engine, &world)?;
     let cell = Cell::lock(&engine)?;
     world.surround(&cell)?;
+    cell.hear_own_address(world::SEEN_FROM)?;
     let facts = world.describe(&cell, &engine)?;
     let words = words(&cell, &world, &engine)?;
     let mut trial = Trial { cell, facts, words };

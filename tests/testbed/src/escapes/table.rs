@@ -55,6 +55,7 @@ pub struct Attempt {
 }
 
 const BLOCKED: &[(From, &str, &str)] = &[(From::Open, "ip daddr @blocked reject", "")];
+const OWN: &[(From, &str, &str)] = &[(From::Open, "ip daddr @own reject", "")];
 const LAST_RULE: &[(From, &str, &str)] = &[(From::Curated, "\t\treject\n", "\t\taccept\n")];
 const UNCONFINED: &str = r#"{"HostConfig":{"SecurityOpt":["no-new-privileges","seccomp=unconfined"]}}"#;
 const HOSTILE: &str = r#"{"Image":"$HOSTILE"}"#;
@@ -145,6 +146,13 @@ pub const ATTEMPTS: &[Attempt] = &[
         "netfilter: the PC's own addresses, told to the gateway",
         "reach=own-public",
         Without::Rules(BLOCKED),
+    ),
+    open(
+        "home-by-its-public-address",
+        "what the home has open to the outside, by the router's NAT loopback",
+        "netfilter: the home's address as others see it, told to the gateway while it stands",
+        "reach=seen-from",
+        Without::Rules(OWN),
     ),
     open(
         "host-by-loopback",

@@ -35,6 +35,8 @@ const LAN_DEVICE: &str = "10.251.77.2";
 const OWN_PUBLIC: &str = "11.77.7.1";
 /// Stands for any address of the internet.
 const PUBLIC: &str = "11.77.8.8";
+/// What the home is on the internet: its router turns what is sent there back into the home.
+pub(super) const SEEN_FROM: Ipv4Addr = Ipv4Addr::new(11, 77, 9, 9);
 const CARRIER: &str = "100.64.7.7";
 const METADATA: &str = "169.254.169.254";
 const GROUP: &str = "239.255.255.250";
@@ -102,7 +104,7 @@ impl World {
         let bridges = [cell.bridge(From::Open)?.0, cell.bridge(From::Curated)?.0];
         let rules = format!(
             "table ip {TABLE} {{\n chain to_here {{\n  type nat hook prerouting priority -100;\n\
-             iifname {{ \"{}\", \"{}\" }} ip daddr {{ {PUBLIC}, {CARRIER}, {METADATA} }} meta l4proto tcp redirect to :{}\n\
+             iifname {{ \"{}\", \"{}\" }} ip daddr {{ {PUBLIC}, {SEEN_FROM}, {CARRIER}, {METADATA} }} meta l4proto tcp redirect to :{}\n\
              iifname {{ \"{}\", \"{}\" }} ip daddr {PUBLIC} meta l4proto udp redirect to :{}\n }}\n}}\n",
             bridges[0], bridges[1], self.tcp_port, bridges[0], bridges[1], self.udp_port
         );
@@ -144,6 +146,7 @@ impl World {
             "loopback": format!("127.0.0.1:{port}"),
             "coordinator": self.market.url().trim_start_matches("http://"),
             "own-public": format!("{OWN_PUBLIC}:{port}"),
+            "seen-from": format!("{SEEN_FROM}:443"),
             "metadata": format!("{METADATA}:80"),
             "carrier": format!("{CARRIER}:80"),
             "mail": format!("{PUBLIC}:25"),

@@ -74,6 +74,7 @@ impl Gateway {
             blocked_networks: Vec::new(),
             name_servers: Vec::new(),
             root_inside: false,
+            own_addresses: Vec::new(),
         };
         mouth.say(&serde_json::to_string(&boot)?)?;
         let seen = Arc::new(Mutex::new(Seen::default()));
