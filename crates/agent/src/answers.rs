@@ -7,7 +7,6 @@ use nightjar_core::time::Timestamp;
 use nightjar_core::volume::{Volume, VolumeTrouble};
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::doctor::{Check, Findings, Lending, kept_check};
-use nightjar_protocol::images::PulledImages;
 use nightjar_protocol::text::Texts;
 use nightjar_protocol::window::{ImageLine, Question, QuestionRefusal, Reply, StepLine};
 use tokio::sync::oneshot;

@@ -14,9 +14,10 @@ use nightjar_core::host::{Bill, JournalEntry, StoredLease};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseState, LeaseTerms};
 use nightjar_core::meter::{UsageRecord, owed};
 use nightjar_core::money::{Currency, Money};
+use nightjar_core::policy::Verdict;
 use nightjar_core::sweep::{Curve, Curves, WorkKind};
 use nightjar_core::time::Timestamp;
-use nightjar_core::volume::Use;
+use nightjar_core::volume::{Footing, Use};
 use sqlx::Row;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -122,25 +123,13 @@ impl Journal {
         match entry {
             JournalEntry::Lease { terms, state, at } => self.write_lease(terms, state, *at).await?,
             JournalEntry::Volume { lease, epoch, footing } => {
-                sqlx::query("UPDATE leases SET footing = ? WHERE lease = ? AND epoch = ?")
-                    .bind(serde_json::to_string(footing)?)
-                    .bind(&lease.0)
-                    .bind(i64::try_from(epoch.0)?)
-                    .execute(&self.pool)
-                    .await?;
+                self.write_footing(lease, *epoch, footing).await?;
             }
             JournalEntry::Usage { record } => self.write_usage(record).await?,
             JournalEntry::Account { lease, epoch, at, account, bill } => {
                 self.write_account(lease, *epoch, *at, account, bill).await?;
             }
-            JournalEntry::Verdict { gpu, at, verdict } => {
-                sqlx::query("INSERT INTO verdicts (gpu, at, verdict) VALUES (?, ?, ?)")
-                    .bind(&gpu.0)
-                    .bind(at.0)
-                    .bind(serde_json::to_string(verdict)?)
-                    .execute(&self.pool)
-                    .await?;
-            }
+            JournalEntry::Verdict { gpu, at, verdict } => self.write_verdict(gpu, *at, verdict).await?,
             JournalEntry::GiveBack { lease, at, took_us, input_ms } => {
                 sqlx::query("INSERT INTO give_backs (lease, at, took_us, input_ms) VALUES (?, ?, ?, ?)")
                     .bind(&lease.0)
@@ -192,6 +181,26 @@ impl Journal {
             }
             JournalEntry::Curve { gpu, kind, curve } => self.write_curve(gpu, *kind, curve).await?,
         }
+        Ok(())
+    }
+
+    async fn write_verdict(&self, gpu: &GpuUuid, at: Timestamp, verdict: &Verdict) -> anyhow::Result<()> {
+        sqlx::query("INSERT INTO verdicts (gpu, at, verdict) VALUES (?, ?, ?)")
+            .bind(&gpu.0)
+            .bind(at.0)
+            .bind(serde_json::to_string(verdict)?)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn write_footing(&self, lease: &LeaseId, epoch: Epoch, footing: &Footing) -> anyhow::Result<()> {
+        sqlx::query("UPDATE leases SET footing = ? WHERE lease = ? AND epoch = ?")
+            .bind(serde_json::to_string(footing)?)
+            .bind(&lease.0)
+            .bind(i64::try_from(epoch.0)?)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
@@ -379,7 +388,6 @@ mod tests {
     use nightjar_core::economics::account;
     use nightjar_core::gpu::GpuUuid;
     use nightjar_core::lease::EndReason;
-    use nightjar_core::volume::Footing;
 
     fn terms() -> LeaseTerms {
         LeaseTerms {

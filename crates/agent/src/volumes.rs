@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nightjar_core::time::Timestamp;
-use nightjar_core::volume::{Footing, Volume, VolumeTrouble, self};
+use nightjar_core::volume::{self, Footing, Volume, VolumeTrouble};
 use nightjar_worker::{EngineError, Workers};
 use tokio::sync::Notify;
 
@@ -41,7 +41,7 @@ impl Volumes {
 
     /// What volumes stand on here, as far as a lease has shown it.
     pub(crate) async fn footing(&self) -> anyhow::Result<Option<Footing>> {
-        let uses = self.journal.volume_uses().await.context("the journal cannot be read")?;
+        let uses = self.journal.volume_uses().await?;
         Ok(volume::footing_here(&uses))
     }
 

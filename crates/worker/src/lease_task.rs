@@ -262,7 +262,10 @@ impl LeaseTask {
                     }
                     Some(event) => note(&self.lease, &event),
                     None => match self.line_lost(&mut stop, &names.gateway, "the gateway", lines.gateway.last_beat()).await {
-                        Ok(line) => lines.gateway = told.again_to_gateway(line),
+                        Ok(line) => {
+                            lines.gateway = told.again_to_gateway(line);
+                            self.own.mark_changed();
+                        }
                         Err(over) => return over,
                     },
                 },

@@ -132,6 +132,7 @@ pub enum MarketInput {
 /// What the hands report of a worker. Commands for one lease are carried out in order, so reports come in order too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and the large one once a lease")]
 pub enum WorkerEvent {
     /// Up, and the self-check passed.
     Ready {

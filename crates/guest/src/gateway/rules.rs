@@ -96,6 +96,31 @@ pub fn rulesets(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr]) ->
     CONNECTION_LIMITS.map(|limit| ruleset(boot, bridge, resolvers, limit))
 }
 
+/// Who may ask which name server.
+fn name_rules(boot: &GatewayBoot, resolvers: &[Ipv4Addr]) -> String {
+    match boot.egress {
+        EgressMode::Off => String::new(),
+        EgressMode::Curated => "meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept".to_owned(),
+        EgressMode::Open => {
+            let told = resolvers.iter().chain(&boot.name_servers);
+            let listed = told.filter(|address| !address.is_loopback()).collect::<BTreeSet<_>>().into_iter();
+            let listed = listed.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let everybody = if listed.is_empty() {
+                String::new()
+            } else {
+                format!("\n        ip daddr {{ {listed} }} meta l4proto {{ tcp, udp }} th dport 53 accept")
+            };
+            // The Engine's name server may ask whom it knows and we do not, but not in the tenant's disguise.
+            let engine = if boot.root_inside {
+                ""
+            } else {
+                "meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept"
+            };
+            format!("{engine}{everybody}")
+        }
+    }
+}
+
 /// All rules, as `nft -f -` reads them.
 ///
 /// What a tenant's own programs say to each other is not followed: it would fill the table of connections, which is the
@@ -124,27 +149,7 @@ fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr], connect
         EgressMode::Curated => format!("ip daddr {ENGINE_RESOLVER} meta skuid != 0 reject"),
         EgressMode::Open => String::new(),
     };
-    let names = match boot.egress {
-        EgressMode::Off => String::new(),
-        EgressMode::Curated => "meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept".to_owned(),
-        EgressMode::Open => {
-            let told = resolvers.iter().chain(&boot.name_servers);
-            let listed = told.filter(|address| !address.is_loopback()).collect::<BTreeSet<_>>().into_iter();
-            let listed = listed.map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            let everybody = if listed.is_empty() {
-                String::new()
-            } else {
-                format!("\n        ip daddr {{ {listed} }} meta l4proto {{ tcp, udp }} th dport 53 accept")
-            };
-            // The Engine's name server may ask whom it knows and we do not, but not in the tenant's disguise.
-            let engine = if boot.root_inside {
-                ""
-            } else {
-                "meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept"
-            };
-            format!("{engine}{everybody}")
-        }
-    };
+    let names = name_rules(boot, resolvers);
     let last = match boot.egress {
         EgressMode::Off => "reject",
         EgressMode::Curated => "meta skuid 0 tcp dport { 80, 443 } accept\n        reject",

@@ -39,6 +39,7 @@ fn task(
         traffic: Arc::default(),
         shelf: Arc::new(Shelf::open(None)),
         volumes: Arc::default(),
+        own: watch::channel(OwnAddresses::default()).1,
         predecessors: Vec::new(),
     };
     (task, sender)
