@@ -1,0 +1,214 @@
+//! See the module.
+
+use super::*;
+use nightjar_core::gpu::GpuTrouble;
+use nightjar_core::policy::{DiskSpace, EngineFacts, GatewayImage};
+
+fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
+    let helper = HelperStanding::NotInstalled;
+    checks(snapshot, &Ok(Vec::new()), &helper, &Settings::default(), language, &|_| String::from("12:00"))
+}
+
+#[test]
+fn a_bare_pc_is_told_what_it_lacks_in_both_languages() {
+    let bare = Snapshot {
+        gpu_trouble: Some(GpuTrouble::LibraryMissing),
+        runtime: Runtime::Missing { detail: "no socket".into() },
+        disk: Some(DiskSpace { folder: "/var/lib/docker".into(), free_mib: 1_024 }),
+        ..Snapshot::default()
+    };
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let found = look(&bare, language);
+        let bad: Vec<&str> = found
+            .iter()
+            .filter(|check| check.standing == CheckStanding::Bad)
+            .map(|check| check.id.as_str())
+            .collect();
+        assert_eq!(bad, ["driver", "engine", "disk", "market"]);
+        for check in &found {
+            assert!(!check.title.starts_with("check-") && !check.sentence.starts_with("check-"), "{check:?}");
+        }
+        let helper = found.iter().find(|check| check.id == "helper").unwrap();
+        assert!(helper.standing == CheckStanding::Optional && helper.command.is_some());
+        let repairs: Vec<Repair> = found.iter().filter_map(|check| check.repair).collect();
+        assert_eq!(repairs, [Repair::Docker, Repair::HelperSocket]);
+    }
+}
+
+#[test]
+fn walls_that_lack_or_are_not_used_are_told_in_both_languages() {
+    let engine = EngineFacts {
+        is_open_to_network: true,
+        maps_users: false,
+        has_gvisor: true,
+        is_unfiltered: true,
+        has_other_runtime: true,
+        toolkit: Toolkit::Missing,
+        gateway: GatewayImage::Present,
+    };
+    let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
+    let snapshot = Snapshot { runtime, ..Snapshot::default() };
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let found = look(&snapshot, language);
+        assert_eq!(found.iter().filter(|check| check.id == "defaults").count(), 2);
+        use CheckStanding::{Optional, Warning};
+        let toolkit = found.iter().find(|check| check.id == "toolkit").unwrap();
+        assert!(toolkit.repair == Some(Repair::Toolkit) && toolkit.command.is_some(), "{toolkit:?}");
+        for (id, standing) in [
+            ("socket", Warning),
+            ("users", Optional),
+            ("gvisor", Optional),
+            ("defaults", Warning),
+            ("toolkit", Warning),
+        ] {
+            let check = found.iter().find(|check| check.id == id).unwrap();
+            assert_eq!(check.standing, standing, "{id}");
+            assert!(!check.title.starts_with("check-") && !check.sentence.starts_with("check-"), "{check:?}");
+        }
+    }
+}
+
+#[test]
+fn what_of_the_gateways_image_is_missing_is_told_before_anything_about_other_images() {
+    let said = |gateway, language| {
+        let engine = EngineFacts { gateway, ..EngineFacts::default() };
+        let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
+        let found = look(&Snapshot { runtime, ..Snapshot::default() }, language);
+        found.into_iter().find(|check| check.id == "images").unwrap()
+    };
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let missing = said(GatewayImage::Missing { reference: "nightjar/gateway:x".into() }, language);
+        assert_eq!(missing.standing, CheckStanding::Bad);
+        for named in ["nightjar/gateway:x", "images/README.md", "NIGHTJAR_CATALOGUE"] {
+            assert!(missing.sentence.contains(named), "{missing:?}");
+        }
+        let coming = said(GatewayImage::Coming, language);
+        assert_eq!(coming.standing, CheckStanding::Warning, "{coming:?}");
+        let none = said(GatewayImage::Present, language);
+        assert_eq!(none.standing, CheckStanding::Bad);
+        assert!(none.sentence.contains("nightjar images pull"), "{none:?}");
+    }
+}
+
+#[test]
+fn containers_that_are_not_as_ours_are_told_by_their_names_in_both_languages() {
+    let odd = Ok(vec![
+        OddContainer::Privileged { name: "by-hand".into() },
+        OddContainer::UnknownImage { name: "stranger".into(), image: "debian:12".into() },
+    ]);
+    let (snapshot, helper) = (Snapshot::default(), HelperStanding::NotInstalled);
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let found = checks(&snapshot, &odd, &helper, &Settings::default(), language, &|_| String::new());
+        let told: Vec<&Check> = found.iter().filter(|check| check.id == "containers").collect();
+        assert_eq!(told.len(), 2);
+        assert!(told[0].sentence.contains("by-hand") && told[0].sentence.contains("--privileged"));
+        assert!(told[1].sentence.contains("stranger") && told[1].sentence.contains("debian:12"));
+        assert_eq!(told[1].command.as_deref(), Some("docker stop stranger"));
+        assert!(told.iter().all(|check| check.standing == CheckStanding::Warning), "{told:?}");
+        assert!(!told[0].title.starts_with("check-"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_look_at_the_containers_that_failed_is_told_with_its_reason_in_both_languages() {
+    let failed = Err(String::from("the Engine did not answer within 5 s"));
+    let (snapshot, helper) = (Snapshot::default(), HelperStanding::NotInstalled);
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let clock = |_| String::new();
+        let found = checks(&snapshot, &failed, &helper, &Settings::default(), language, &clock);
+        let told: Vec<&Check> = found.iter().filter(|check| check.id == "containers").collect();
+        assert_eq!(told.len(), 1, "{found:?}");
+        assert!(told[0].sentence.contains("did not answer within 5 s"), "{told:?}");
+        assert!(!told[0].standing.is_well() && !told[0].sentence.starts_with("check-"), "{told:?}");
+    }
+}
+
+#[test]
+fn the_worst_is_what_one_sentence_says() {
+    use CheckStanding::{Bad, Good, Optional, Unknown, Warning};
+    let clock = |_| String::new();
+    let driver = Doctor { texts: Texts::of(Language::English), clock: &clock };
+    let of = |standings: &[CheckStanding], language| {
+        let one = |standing: &CheckStanding| driver.check("driver", *standing, String::new());
+        summary(&standings.iter().map(one).collect::<Vec<_>>(), language)
+    };
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let said = [&[Good, Optional][..], &[Good, Unknown], &[Unknown, Warning], &[Warning, Bad, Unknown]]
+            .map(|standings| of(standings, language));
+        let told: std::collections::BTreeSet<&String> = said.iter().collect();
+        assert_eq!(told.len(), 4, "{said:?}");
+        assert!(said.iter().all(|sentence| !sentence.starts_with("doctor-")), "{said:?}");
+    }
+}
+
+#[test]
+fn lending_is_promised_only_where_all_was_seen_to_be_there() {
+    use CheckStanding::{Bad, Good, Optional, Unknown, Warning};
+    let clock = |_| String::new();
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let doctor = Doctor { texts: Texts::of(language), clock: &clock };
+        let said = |found: &[(&str, CheckStanding)]| {
+            let one = |(id, standing): &(&str, CheckStanding)| doctor.check(id, *standing, String::new());
+            Lending::of(&found.iter().map(one).collect::<Vec<_>>(), language)
+        };
+        let title = |id: &str| doctor.texts.plain(&format!("check-{id}"));
+        let all = said(&[("driver", Good), ("helper", Optional), ("market", Bad)]);
+        assert_eq!(all.standing, Good);
+        let unseen = said(&[("driver", Unknown), ("toolkit", Warning), ("market", Unknown)]);
+        assert_eq!(unseen.standing, Unknown);
+        assert!(unseen.sentence.contains(&title("driver")) && !unseen.sentence.contains(&title("market")));
+        let odd =
+            said(&[("driver", Good), ("containers", Warning), ("toolkit", Warning), ("containers", Warning)]);
+        assert_eq!(odd.standing, Warning);
+        let list = doctor.texts.list(&[title("containers"), title("toolkit")]);
+        assert!(odd.sentence.contains(&list), "{odd:?}");
+        let bad = said(&[("driver", Unknown), ("engine", Bad), ("toolkit", Warning)]);
+        assert!(bad.standing == Bad && bad.sentence.contains(&title("engine")), "{bad:?}");
+        let kinds: std::collections::BTreeSet<String> =
+            [all, unseen, odd, bad].map(|lending| lending.sentence).into();
+        assert!(
+            kinds.len() == 4 && kinds.iter().all(|sentence| !sentence.starts_with("lending-")),
+            "{kinds:?}"
+        );
+    }
+    // The toolkit and the gateway: with either of them missing no job starts.
+    let runtime = |toolkit, gateway| Runtime::Ready {
+        unsafe_versions: Vec::new(),
+        images: vec!["pytorch-cuda:lite".into()],
+        engine: EngineFacts { toolkit, gateway, ..EngineFacts::default() },
+    };
+    for (toolkit, gateway) in
+        [(Toolkit::Missing, GatewayImage::Present), (Toolkit::Present, GatewayImage::Coming)]
+    {
+        let ready = Snapshot {
+            runtime: runtime(toolkit, gateway),
+            driver: Some(nightjar_core::gpu::DriverInfo { version: "570.1".into(), cuda: Some(12_080) }),
+            presence: Presence::Active { since: Timestamp(0) },
+            disk: Some(DiskSpace { folder: "/".into(), free_mib: 1_000_000 }),
+            ..Snapshot::default()
+        };
+        let found = look(&ready, Language::English);
+        assert_eq!(Lending::of(&found, Language::English).standing, CheckStanding::Warning, "{found:?}");
+    }
+}
+
+#[test]
+fn what_works_is_good() {
+    let runtime = Runtime::Ready {
+        unsafe_versions: Vec::new(),
+        images: vec!["pytorch-cuda:lite".into()],
+        engine: EngineFacts { toolkit: Toolkit::Present, ..EngineFacts::default() },
+    };
+    let ready = Snapshot {
+        runtime,
+        market: Market::Connected,
+        presence: Presence::Active { since: Timestamp(0) },
+        disk: Some(DiskSpace { folder: "/".into(), free_mib: 1_000_000 }),
+        ..Snapshot::default()
+    };
+    let found = look(&ready, Language::English);
+    assert!(found.iter().all(|check| check.standing != CheckStanding::Bad), "{found:?}");
+    assert!(found.iter().any(|check| check.id == "toolkit" && check.standing.is_good()), "{found:?}");
+    assert!(!found.iter().any(|check| check.id == "socket" || check.id == "gvisor"), "{found:?}");
+    assert!(found.iter().any(|check| check.id == "images" && check.sentence.contains("pytorch-cuda:lite")));
+}
