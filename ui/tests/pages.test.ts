@@ -349,14 +349,16 @@ test("what the market says of demand is shown, and nothing where it says nothing
   expect(said).toHaveLength(4);
   // 1.131 an hour, 40 % of it.
   expect(screen.getByTestId("estimate-share").textContent).toContain("CN¥0.4524");
+  expect(screen.getByTestId("estimate-usual").textContent).toContain("CN¥1.08");
   shown.unmount();
   const [tile] = recordedView().cards;
   if (!tile) throw new Error("no card is recorded");
-  const silent = { ...tile, demand: [], card: { ...tile.card, demand: null } };
+  const silent = { ...tile, demand: [], card: { ...tile.card, demand: null, usual: null } };
   await open("market", { ...recordedView(), cards: [silent] });
   expect(screen.queryByTestId("market-says")).toBeNull();
   expect(screen.getByTestId("estimate")).not.toBeNull();
   expect(screen.queryByTestId("estimate-share")).toBeNull();
+  expect(screen.queryByTestId("estimate-usual")).toBeNull();
 });
 
 test("what opens at login and what links open is switched, each only where it is for the app to say", async () => {

@@ -964,6 +964,10 @@ demand-leases-day = Leases of this model in your region in the last 24 hours: { 
 demand-rented = Of such cards on the market, { $percent } % are rented now.
 demand-price = The median price of the last 7 days' leases is { $price } an hour.
 market-demand = Demand for { $name }
+estimate-usual = Jobs on such cards paid { $price } an hour in the market's last week, in the middle. At that price about { $net } would be left in { $hours ->
+    [one] an hour
+   *[other] { $hours } hours
+   }.
 estimate-share = Of such cards on the market, { $percent } % are rented now. Rented for that part of the time, about { $net } would be left in { $hours ->
     [one] an hour
    *[other] { $hours } hours

@@ -949,4 +949,5 @@ demand-leases-day = 你所在地区的同型号显卡：最近 24 小时租出 {
 demand-rented = 市场上的这些显卡，现在有 { $percent }% 已租出。
 demand-price = 最近 7 天成交价的中位数是每小时 { $price }。
 market-demand = { $name } 的需求
+estimate-usual = 市场上这样的显卡过去一周的成交中位价是每小时 { $price }；按这个价格工作 { $hours } 小时，约净赚 { $net }。
 estimate-share = 市场上这样的显卡现在有 { $percent }% 已租出。{ $hours } 小时里按这个比例工作，约净赚 { $net }。

@@ -32,6 +32,27 @@ pub fn marked(mark: &str) -> Vec<u32> {
     .collect()
 }
 
+/// How many device files of graphics cards the window's processes with `mark` hold open: each may keep a card awake, or
+/// memory of it.
+///
+/// # Errors
+/// When there is no such process, so that nothing was looked at.
+pub fn cards_opened_by_the_window(mark: &str) -> anyhow::Result<usize> {
+    let is_the_windows = |id: &u32| {
+        let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+        ["nightjar-window", "WebKit"].iter().any(|beginning| name.starts_with(beginning))
+    };
+    let processes: Vec<u32> = marked(mark).into_iter().filter(is_the_windows).collect();
+    anyhow::ensure!(processes.len() >= 2, "a window and its page are at least two processes: {processes:?}");
+    let open = processes.iter().filter_map(|id| std::fs::read_dir(format!("/proc/{id}/fd")).ok()).flatten();
+    let targets = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    Ok(targets.filter(|path| path.starts_with("/dev/dri") || is_nvidias(path)).count())
+}
+
+fn is_nvidias(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.starts_with("/dev/nvidia"))
+}
+
 /// Measures over `stretch`.
 ///
 /// # Errors

@@ -20,7 +20,11 @@ asking: Money,
 /**
  * What an hour at that price would bring at this hour's tariff.
  */
-hour: HourEstimate, job: JobView | null, 
+hour: HourEstimate, 
+/**
+ * The same at the price that such cards had in the market's last week; `None` where the market does not tell it.
+ */
+usual: HourEstimate | null, job: JobView | null, 
 /**
  * Why no job comes, while nothing stands against one and the market says so.
  */

@@ -140,6 +140,7 @@ mod tests {
                 verdict: Verdict::Earn,
                 asking: Money::new(0, Currency::CNY),
                 hour: hour_estimate(nothing, nothing, None, 0, 0, 0),
+                usual: None,
                 job,
                 waiting: None,
                 demand: None,

@@ -4,7 +4,8 @@ use jiff::tz::TimeZone;
 
 use super::sample::{card, driver, terms};
 use super::*;
-use crate::gpu::PowerLimits;
+use crate::demand::DemandFigures;
+use crate::gpu::{GpuUuid, PowerLimits};
 use crate::lease::{LeaseTerms, WorkerAccess};
 use crate::market::MarketTerms;
 use crate::money::{Currency, Money};
@@ -282,4 +283,21 @@ fn the_markets_part_is_known_before_the_first_offer() {
     world.put(Input::Market(MarketInput::Connected));
     // 200 W at 0.60 and a fee of a twentieth.
     assert_eq!(world.asked(), Some(126_316));
+}
+
+#[test]
+fn the_estimate_at_the_markets_own_price_says_a_loss_where_there_is_one() {
+    let mut world = World::new(500_000);
+    assert_eq!(world.host.view(world.now).cards[0].usual, None, "the market says nothing");
+    let tell = |world: &mut World, micros, currency| {
+        let median_price_per_hour = Some(Money::new(micros, currency));
+        let figures = DemandFigures { median_price_per_hour, ..DemandFigures::default() };
+        world.put(Input::Market(MarketInput::Demand { cards: vec![(GpuUuid("GPU-0".into()), figures)] }));
+        world.host.view(world.now).cards[0].usual
+    };
+    // 200 W for an hour at 0.60 are 0.12, and the market keeps a tenth.
+    let usual = tell(&mut world, 400_000, Currency::CNY).unwrap();
+    assert_eq!((usual.gross.micros, usual.net.micros), (400_000, 240_000));
+    assert_eq!(tell(&mut world, 100_000, Currency::CNY).unwrap().net.micros, -30_000);
+    assert_eq!(tell(&mut world, 100_000, Currency::new("EUR").unwrap()), None, "another money");
 }

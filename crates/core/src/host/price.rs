@@ -40,9 +40,19 @@ impl Host {
 
     /// What an hour of a job would bring `card` now, at what it asks for and at the most that it may draw.
     pub(super) fn hour_estimate(&self, card: &Card) -> HourEstimate {
+        self.hour_at(self.least_price(card, self.fee_basis_points), card)
+    }
+
+    /// The same at the price that such cards had in the market's last week, where the market tells it.
+    pub(super) fn usual_hour(&self, card: &Card) -> Option<HourEstimate> {
+        let price = card.demand?.median_price_per_hour?;
+        let is_ours = price.currency == self.settings.price_per_hour.currency;
+        is_ours.then(|| self.hour_at(price, card))
+    }
+
+    fn hour_at(&self, price: Money, card: &Card) -> HourEstimate {
         let watts = draw_watts(&card.reading, card.peak_watts);
         let total = watts.unwrap_or(0).saturating_add(self.settings.tariff.overhead_watts);
-        let price = self.least_price(card, self.fee_basis_points);
         let floor = self.floor(card, self.fee_basis_points);
         hour_estimate(price, floor, watts, total, self.hours.per_kwh_micros(), self.fee_basis_points)
     }

@@ -68,6 +68,8 @@ pub struct CardView {
     pub asking: Money,
     /// What an hour at that price would bring at this hour's tariff.
     pub hour: HourEstimate,
+    /// The same at the price that such cards had in the market's last week; `None` where the market does not tell it.
+    pub usual: Option<HourEstimate>,
     pub job: Option<JobView>,
     /// Why no job comes, while nothing stands against one and the market says so.
     pub waiting: Option<WaitReason>,
@@ -145,6 +147,7 @@ impl Host {
                 verdict: card.verdict.clone(),
                 asking: self.least_price(card, self.fee_basis_points),
                 hour: self.hour_estimate(card),
+                usual: self.usual_hour(card),
                 waiting: card.waiting.filter(|_| card.verdict == Verdict::Earn && card.job.is_none()),
                 demand: card.demand,
                 job: card.job.as_ref().map(|job| JobView {

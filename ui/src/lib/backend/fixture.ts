@@ -87,6 +87,17 @@ export function recordedCard(): CardTile {
         electricity: cny(294_000),
         net: cny(1_131_000),
       },
+      usual: {
+        watts: 450,
+        total_watts: 490,
+        per_kwh_micros: 600_000,
+        fee_basis_points: 500,
+        floor: cny(309_474),
+        gross: cny(1_450_000),
+        fee: cny(72_500),
+        electricity: cny(294_000),
+        net: cny(1_083_500),
+      },
       job: recordedJob(),
       waiting: null,
       demand: {

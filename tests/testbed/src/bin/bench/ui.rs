@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use nightjar_core::notify::NoticeRules;
 use nightjar_core::settings::Settings;
 use nightjar_testbed::figures::{Figures, percentile_ms};
+use nightjar_testbed::footprint::cards_opened_by_the_window;
 use nightjar_testbed::host::{Host, quick_settings};
 use nightjar_testbed::place::{checkout, program};
 use nightjar_testbed::process::wait_for;
@@ -34,8 +35,9 @@ const KIB: f64 = 1_024.0;
 
 pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
     let times = if quick { 5 } else { 20 };
+    let mut opened = 0;
     for (way, name) in [(Way::Menu, "tray_click"), (Way::Icon, "tray_icon_click")] {
-        let clicks = clicks(way, times)?;
+        let (clicks, cards) = clicks(way, times)?;
         let (first, later) = clicks.split_first().context("no window was opened")?;
         let mut figure = |kind: &str, value, aim| {
             figures.lower(&format!("{name}_to_drawn{kind}_ms"), "ms", value, aim);
@@ -43,7 +45,9 @@ pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
         figure("", percentile_ms(later, 0.5), Some(300.0));
         figure("_p95", percentile_ms(later, 0.95), None);
         figure("_first", percentile_ms(&[*first], 1.0), Some(600.0));
+        opened = opened.max(cards);
     }
+    figures.lower("window_cards_opened", "device files", opened as f64, Some(0.0));
     let (all, start) = script_gzip_kib()?;
     figures.lower("script_gzip_kib", "KiB", all, Some(250.0));
     figures.lower("script_at_start_gzip_kib", "KiB", start, None);
@@ -67,8 +71,9 @@ enum Way {
     Icon,
 }
 
-/// From the click to a drawn page, the first one after a start and those after it.
-fn clicks(way: Way, times: usize) -> anyhow::Result<Vec<Duration>> {
+/// From the click to a drawn page, the first one after a start and those after it; and the most device files of cards that
+/// a window held open.
+fn clicks(way: Way, times: usize) -> anyhow::Result<(Vec<Duration>, usize)> {
     let room = Room::set()?;
     let tray = Tray::watch(&room.desktop)?;
     let around = room.place()?;
@@ -76,10 +81,11 @@ fn clicks(way: Way, times: usize) -> anyhow::Result<Vec<Duration>> {
     let notices = NoticeRules { trouble: false, ..NoticeRules::default() };
     let settings = Settings { introduced: 3, notices, ..quick_settings() };
     around.write_settings(&settings)?;
-    let _app = Host::start_app(around, &["--hidden"])?;
+    let app = Host::start_app(around, &["--hidden"])?;
     let item = tray.item(SOON)?;
     let screen = Screen::connect(room.desktop.display())?;
-    let mut taken = Vec::new();
+    let mark = format!("NIGHTJAR_DATA_DIR={}", app.around.folder.join("data").display());
+    let (mut taken, mut cards) = (Vec::new(), 0);
     for number in 0..=times {
         std::thread::sleep(Duration::from_secs(2));
         let before = screen.edges()?;
@@ -101,11 +107,12 @@ fn clicks(way: Way, times: usize) -> anyhow::Result<Vec<Duration>> {
         let drawn = wait_until_drawn(&screen)? - clicked;
         eprintln!("{way:?}, click {number}: drawn after {:.0} ms", drawn.as_secs_f64() * 1_000.0);
         taken.push(drawn);
+        cards = cards.max(cards_opened_by_the_window(&mark)?);
         let window = room.desktop.windows("Nightjar").into_iter().next().context("there is no window")?;
         room.desktop.close(&window)?;
         wait_for("the window's end", SOON, || Ok(room.desktop.windows("Nightjar").is_empty().then_some(())))?;
     }
-    Ok(taken)
+    Ok((taken, cards))
 }
 
 /// When the page first was what it is at rest. Looks on until nothing is added any more.
