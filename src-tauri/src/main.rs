@@ -15,6 +15,8 @@ mod autostart;
 mod command_line;
 mod engine;
 mod links;
+#[cfg(target_os = "linux")]
+mod markup;
 mod notifications;
 mod options;
 mod shell;

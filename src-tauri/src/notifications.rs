@@ -20,7 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::App;
 #[cfg(target_os = "linux")]
-use crate::window;
+use crate::{markup::literal, window};
 
 #[cfg(target_os = "linux")]
 const SNOOZE_MS: u64 = 3_600_000;
@@ -170,12 +170,6 @@ pub async fn window_failed(error: &anyhow::Error, language: Language) {
     let texts = Texts::of(language);
     let body = texts.with("window-failed", &[("detail", format!("{error:#}"))]);
     show(texts.plain("ui-title"), body).await;
-}
-
-/// A body is markup on Linux, and names and causes in it are the words of others.
-#[cfg(target_os = "linux")]
-fn literal(body: &str) -> String {
-    body.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -107,8 +107,11 @@ impl AgentHandle {
         let odd = self.workers.odd_containers().await.map_err(|error| error.to_string());
         self.messages.send(Message::Checks(odd, answer)).map_err(|_| ending())?;
         let mut checks = answered.await.map_err(|_| ending())?;
-        let footing = self.volumes.footing().await.map_err(unreadable)?;
-        checks.push(kept_check(footing, self.view.borrow().language));
+        match self.volumes.footing().await {
+            Ok(footing) => checks.push(kept_check(footing, self.view.borrow().language)),
+            // Whatever is broken, the rest is told.
+            Err(error) => tracing::warn!("what renters' volumes stand on is not known: {error:#}"),
+        }
         let can_repair = self.repairs.are_possible();
         for check in &mut checks {
             let by_hand = check.repair.and_then(|repair| self.repairs.by_hand(repair));

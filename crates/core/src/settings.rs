@@ -363,6 +363,12 @@ impl Settings {
         numbers
     }
 
+    /// Takes over another currency, for every price there is. The figures stay: their owner looks at them.
+    pub fn reckon_in(&mut self, currency: Currency) {
+        self.price_per_hour.currency = currency;
+        self.tariff.currency = currency;
+    }
+
     /// # Errors
     /// The first field that is out of its bounds.
     pub fn check(&self) -> Result<(), SettingsError> {

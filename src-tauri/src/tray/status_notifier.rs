@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::picture::pictures;
 use super::{Line, Look, Shown, clicked, lines};
 use crate::app::App;
+use crate::markup::literal;
 use crate::window;
 
 /// The tray icon; it is gone when the app is.
@@ -96,7 +97,7 @@ impl ksni::Tray for Item {
 
     fn tool_tip(&self) -> ToolTip {
         let (title, description) = self.shown.menu.tooltip.split_once('\n').unwrap_or_default();
-        ToolTip { title: title.to_owned(), description: escaped(description), ..ToolTip::default() }
+        ToolTip { title: title.to_owned(), description: literal(description), ..ToolTip::default() }
     }
 
     fn activate(&mut self, _x: i32, _y: i32) {
@@ -170,11 +171,6 @@ fn entry(look: Look<'_>, inner: Vec<MenuItem<Item>>) -> MenuItem<Item> {
         }
         None => StandardItem { label, enabled, activate, ..StandardItem::default() }.into(),
     }
-}
-
-/// Tooltips take markup.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn argb(mut rgba: Vec<u8>) -> Vec<u8> {

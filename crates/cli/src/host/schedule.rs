@@ -78,7 +78,7 @@ fn changed(before: &Schedule, arguments: &ScheduleSet) -> Schedule {
 async fn price(arguments: &PriceSet, output: Output) -> Result<(), Failure> {
     let (mut settings, keeper) = open(&arguments.place).await?;
     if let Some(currency) = arguments.currency {
-        (settings.price_per_hour.currency, settings.tariff.currency) = (currency, currency);
+        settings.reckon_in(currency);
     }
     settings.price_per_hour.micros = arguments.least.unwrap_or(settings.price_per_hour.micros);
     keep(&settings, keeper).await?;

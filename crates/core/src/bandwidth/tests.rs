@@ -262,31 +262,26 @@ fn an_answer_from_in_front_of_the_line_alone_leaves_it_blind_and_small() {
     let limit = limits(50_000);
     let mut now = Timestamp(1_000_000);
     let mut controller = Controller::new(limit, &[Vantage::Near, Vantage::Beyond], now);
+    let step = |controller: &mut Controller, now: &mut Timestamp, market| {
+        *now = now.plus_ms(PROBE);
+        controller.carried(controller.rates(), *now);
+        controller.probed(0, Some(600), *now);
+        controller.probed(1, market, *now);
+        controller.tick(*now);
+    };
     for _ in 0..1_200 {
-        now = now.plus_ms(PROBE);
-        controller.carried(controller.rates(), now);
-        controller.probed(0, Some(600), now);
-        controller.probed(1, None, now);
-        controller.tick(now);
+        step(&mut controller, &mut now, None);
         assert!(f64::from(controller.rates().down_kbit) <= START_KBIT, "{:?} at {now:?}", controller.rates());
     }
     assert_eq!(controller.mood(), Mood::Blind);
     // The market answers: it sees again, and grows.
     for _ in 0..1_200 {
-        now = now.plus_ms(PROBE);
-        controller.carried(controller.rates(), now);
-        controller.probed(0, Some(600), now);
-        controller.probed(1, Some(20_000), now);
-        controller.tick(now);
+        step(&mut controller, &mut now, Some(20_000));
     }
     assert_eq!((controller.rates(), controller.mood()), (limit, Mood::AtLimit));
     // And ceases to.
     for _ in 0..1_200 {
-        now = now.plus_ms(PROBE);
-        controller.carried(controller.rates(), now);
-        controller.probed(0, Some(600), now);
-        controller.probed(1, None, now);
-        controller.tick(now);
+        step(&mut controller, &mut now, None);
     }
     assert_eq!(controller.mood(), Mood::Blind);
     assert!(controller.rates().down_kbit <= 25_000, "{:?}", controller.rates());

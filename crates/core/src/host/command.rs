@@ -41,7 +41,9 @@ impl Host {
             {
                 Err(CommandError::NoSuchCard { gpu: gpu.clone() })
             }
-            UserCommand::ApplyPreset { .. } if self.snapshot.settings_trouble.is_some() => {
+            UserCommand::ApplyPreset { .. } | UserCommand::ReckonIn { .. }
+                if self.snapshot.settings_trouble.is_some() =>
+            {
                 Err(CommandError::SettingsUnreadable)
             }
             UserCommand::StopJob { lease } if self.job(lease).is_none() => {
@@ -87,6 +89,12 @@ impl Host {
             }
             UserCommand::ApplyPreset { preset } => {
                 preset.apply(&mut self.settings);
+                out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
+            }
+            UserCommand::ReckonIn { currency } => {
+                self.settings.reckon_in(currency);
+                self.hours.forget();
+                self.told_offers = None;
                 out.push(Effect::SaveSettings(Box::new(self.settings.clone())));
             }
             UserCommand::SetPowerLimit { gpu, limit } => {

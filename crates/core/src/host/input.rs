@@ -10,6 +10,7 @@ use crate::images::TaskKind;
 use crate::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
 use crate::line_check::LineFigures;
 use crate::market::{HostAccount, MarketTerms, WaitReason};
+use crate::money::Currency;
 use crate::policy::{DiskSpace, GatewayFailure, Presence, Runtime};
 use crate::power::HelperStanding;
 use crate::preset::Preset;
@@ -235,6 +236,10 @@ pub enum UserCommand {
     /// Write a preset's values into the settings.
     ApplyPreset {
         preset: Preset,
+    },
+    /// Price and tariff in another currency, their figures as they are.
+    ReckonIn {
+        currency: Currency,
     },
     Save {
         settings: Box<Settings>,

@@ -263,10 +263,8 @@ fn a_market_in_another_currency_is_named_and_left_until_the_owner_takes_it_over(
     assert_eq!((view.reason, view.other_currency), (Some(reason), Some(euro)));
     assert_eq!(world.asked(), None, "a card in another currency would be refused");
 
-    let mut settings = world.host.settings().clone();
-    settings.price_per_hour.currency = euro;
-    settings.tariff.currency = euro;
-    world.put(Input::User(UserCommand::Save { settings: Box::new(settings) }));
+    world.put(Input::User(UserCommand::ReckonIn { currency: euro }));
+    assert_eq!(world.host.settings().check(), Ok(()), "one currency everywhere");
     assert_eq!(world.host.view(world.now).other_currency, None);
     let offered = world.effects.iter().rev().find_map(|effect| match effect {
         Effect::Tell(Report::Offers { offers, .. }) => offers.first().map(|offer| offer.price_per_hour),

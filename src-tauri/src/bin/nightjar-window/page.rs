@@ -30,7 +30,8 @@ pub struct HostLine {
     shown: watch::Sender<Option<Result<Box<ViewModel>, StartFailure>>>,
     next_number: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
-    /// Somebody wants to see the window.
+    /// Somebody wants to see the window. Who sets this or the other reads the other after that, each on a thread of its own,
+    /// and at least one of them must see both.
     wanted: AtomicBool,
     /// There is something to see.
     drawn: AtomicBool,
@@ -42,7 +43,7 @@ impl Default for HostLine {
             shown: watch::Sender::new(None),
             next_number: AtomicU64::new(1),
             waiting: Mutex::new(HashMap::new()),
-            wanted: AtomicBool::new(false),
+            wanted: AtomicBool::new(true),
             drawn: AtomicBool::new(false),
         }
     }
@@ -119,7 +120,6 @@ pub fn run() -> anyhow::Result<ExitCode> {
 /// Hears the app until it has said its last.
 async fn listen(app: &AppHandle) -> anyhow::Result<()> {
     let host = app.state::<HostLine>();
-    let mut is_wanted = true;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         match serde_json::from_str(&line).context("the app says what this window does not know")? {
@@ -127,21 +127,21 @@ async fn listen(app: &AppHandle) -> anyhow::Result<()> {
                 let first = host.shown.borrow().is_none();
                 host.shown.send_replace(Some(Ok(view.clone())));
                 if first {
-                    build(app, Some(&view), is_wanted)?;
+                    build(app, Some(&view))?;
                 } else if let Err(error) = app.emit_to(LABEL, "view", &*view) {
                     tracing::warn!("the page was not told of a change: {error}");
                 }
             }
             ToWindow::Failed(failure) => {
                 host.shown.send_replace(Some(Err(failure)));
-                build(app, None, true)?;
+                host.wanted.store(true, Ordering::SeqCst);
+                build(app, None)?;
             }
-            ToWindow::Prepare => is_wanted = false,
+            ToWindow::Prepare => host.wanted.store(false, Ordering::SeqCst),
             ToWindow::Show => {
-                is_wanted = true;
-                host.wanted.store(true, Ordering::Relaxed);
+                host.wanted.store(true, Ordering::SeqCst);
                 if let Some(window) =
-                    app.get_webview_window(LABEL).filter(|_| host.drawn.load(Ordering::Relaxed))
+                    app.get_webview_window(LABEL).filter(|_| host.drawn.load(Ordering::SeqCst))
                 {
                     window.unminimize()?;
                     window.show()?;
@@ -156,12 +156,10 @@ async fn listen(app: &AppHandle) -> anyhow::Result<()> {
 }
 
 /// The page gets its first view with its scripts, since to ask for it is a way there and back before anything is drawn.
-fn build(app: &AppHandle, first: Option<&ViewModel>, is_wanted: bool) -> anyhow::Result<()> {
+fn build(app: &AppHandle, first: Option<&ViewModel>) -> anyhow::Result<()> {
     let language = first.map_or(Language::English, |view| view.language);
     let title = Texts::of(language).plain("ui-title");
     let script = format!("window.nightjarFirstView = {};", serde_json::to_string(&first)?);
-    let host = app.state::<HostLine>();
-    host.wanted.store(is_wanted, Ordering::Relaxed);
     WebviewWindowBuilder::new(app, LABEL, WebviewUrl::default())
         .initialization_script(script)
         .title(title)
@@ -193,9 +191,9 @@ fn build(app: &AppHandle, first: Option<&ViewModel>, is_wanted: bool) -> anyhow:
 /// There is a page, or none will come: from here on the window is shown to who asks for it.
 fn drawn(window: &WebviewWindow) {
     let host = window.state::<HostLine>();
-    let first = !host.drawn.swap(true, Ordering::Relaxed);
+    let first = !host.drawn.swap(true, Ordering::SeqCst);
     if first
-        && host.wanted.load(Ordering::Relaxed)
+        && host.wanted.load(Ordering::SeqCst)
         && let Err(error) = window.show().and_then(|()| window.set_focus())
     {
         tracing::warn!("the window cannot be shown: {error}");
