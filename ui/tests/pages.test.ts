@@ -175,6 +175,15 @@ test("a sweep is asked for, and what it found can be used", async () => {
   tile.sweet_spots = ["For work that waits for memory, 300 W earns most."];
   const { backend } = await open("card", view);
   expect(screen.getByTestId("sweet-spot").textContent).toContain("300 W earns most");
+  const slider = screen.getByTestId("power-slider");
+  const says = async (watts: string) => {
+    await fireEvent.input(slider, { target: { value: watts } });
+    return screen.getByTestId("net-at-limit").textContent;
+  };
+  expect(await says("300")).toContain("CN¥1.10 net an hour at this limit, at 67% of full speed");
+  expect(await says("400")).toContain("between CN¥1.10 net an hour at 300 W and CN¥0.90 at 450 W");
+  expect(await says("500")).toContain("CN¥0.90 net an hour at 450 W, the nearest");
+  expect(await says("200")).toContain("CN¥1.10 net an hour at 300 W, the nearest");
   await fireEvent.click(screen.getByTestId("sweep-use"));
   await settled();
   await fireEvent.click(screen.getByTestId("sweep-start"));
