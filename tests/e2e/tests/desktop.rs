@@ -2,12 +2,14 @@
 //! in a real keyring.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nightjar_core::host::HostState;
 use nightjar_core::lease::{EndReason, LeaseState};
+use nightjar_core::settings::Settings;
 use nightjar_protocol::view::ViewModel;
 use nightjar_sim::wire::{Reply, Request};
 use nightjar_testbed::footprint::marked;
@@ -181,6 +183,42 @@ fn an_update_under_the_running_app_leaves_it_its_own_window() {
     }
     item.activate().unwrap();
     wait_until("the window is open", || windows(&room).len() == 1);
+    item.click(&item.line("Quit").unwrap()).unwrap();
+    wait_until("it has ended", || !app.is_running());
+}
+
+#[test]
+fn after_an_update_the_app_begins_anew_once_its_window_is_closed() {
+    let room = Room::set().unwrap();
+    let folder = installed(&room);
+    let around = room.place().unwrap();
+    around.write_settings(&Settings { introduced: 3, ..quick_settings() }).unwrap();
+    let program = folder.join("nightjar-desktop");
+    let file = |path: &Path| std::fs::metadata(path).map(|found| found.ino()).ok();
+    let mut start = Command::new(&program);
+    around.enter(start.arg("--hidden"));
+    let tray = Tray::watch(&room.desktop).unwrap();
+    let mut app = Process::start(&around.folder, "app", &mut start).unwrap();
+    let runs = PathBuf::from(format!("/proc/{}/exe", app.id()));
+    let old = file(&runs).unwrap();
+    tray.item(SOON).unwrap().activate().unwrap();
+    wait_until("the window is open", || windows(&room).len() == 1);
+    // As a package manager does it: the new file takes the old one's name.
+    std::fs::copy(&program, folder.join("new")).unwrap();
+    std::fs::rename(folder.join("new"), &program).unwrap();
+    let new = file(&program).unwrap();
+    assert_ne!(new, old, "the file was not replaced");
+    wait_until("the update is noticed", || around.view().is_ok_and(|view| view.restart_due));
+    // It looks again each two seconds; while somebody has the window open, it waits.
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!((file(&runs), windows(&room).len()), (Some(old), 1), "it began anew under its owner's hands");
+    room.desktop.close(&windows(&room)[0]).unwrap();
+    wait_until("the same process runs the new file", || file(&runs) == Some(new));
+    wait_until("its host is there again", || around.view().is_ok_and(|view| !view.restart_due));
+    assert!(windows(&room).is_empty(), "nobody asked for a window");
+    let item = tray.item(SOON).unwrap();
+    item.activate().unwrap();
+    wait_until("the new one opens its window", || windows(&room).len() == 1);
     item.click(&item.line("Quit").unwrap()).unwrap();
     wait_until("it has ended", || !app.is_running());
 }
