@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use nightjar_core::gpu::{GpuReading, GpuUuid, PowerLimits};
 use nightjar_core::time::Timestamp;
 use nightjar_history::History;
 use nightjar_sim::model::CardModel;
@@ -12,11 +11,8 @@ use nightjar_testbed::stage::{Cards, Wish};
 use nightjar_testbed::{energy, heat};
 
 use crate::gpu_sample::{self, Looks};
+use crate::past::{self, DAY, HOUR, MINUTE};
 
-const SECOND: u64 = 1_000;
-const MINUTE: u64 = 60 * SECOND;
-const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
 const YEARS: u64 = 5 * 365 * DAY;
 /// A midnight, UTC, five years after which is now.
 const START: Timestamp = Timestamp(1_609_459_200_000);
@@ -77,7 +73,8 @@ fn history(figures: &mut Figures) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (worst, size_mib) = runtime.block_on(async {
         let began = Instant::now();
-        let (mut history, now) = five_years(folder.path()).await?;
+        let now = START.plus_ms(YEARS);
+        let mut history = past::written(folder.path(), &CARDS, START, now).await?;
         eprintln!("five years of {} cards written in {:.1} s", CARDS.len(), began.elapsed().as_secs_f64());
         let worst = slowest(&mut history, now).await?;
         history.close(now).await;
@@ -87,47 +84,6 @@ fn history(figures: &mut Figures) -> anyhow::Result<()> {
     figures.lower("history_query_5y_ms", "ms", worst.as_secs_f64() * 1_000.0, Some(20.0));
     figures.lower("history_size_5y_mib", "MiB", size_mib, None);
     Ok(())
-}
-
-/// As dense as what is kept of each age: the store folds a reading into all its steps, so fewer readings of the old
-/// years leave the same rows behind.
-async fn five_years(folder: &std::path::Path) -> anyhow::Result<(History, Timestamp)> {
-    let mut history = History::open(folder).await?;
-    let now = START.plus_ms(YEARS);
-    let mut at = START;
-    let mut written = START;
-    while at < now {
-        for (number, card) in CARDS.iter().enumerate() {
-            history.take(&reading(card, number, at), at);
-        }
-        if at.since_ms(written) >= 6 * HOUR {
-            history.write(at).await?;
-            written = at;
-        }
-        let age = now.since_ms(at);
-        at = at.plus_ms(match age {
-            age if age > 32 * DAY => 20 * MINUTE,
-            age if age > 2 * HOUR => 30 * SECOND,
-            _ => SECOND,
-        });
-    }
-    history.write(now).await?;
-    Ok((history, now))
-}
-
-fn reading(card: &str, number: usize, at: Timestamp) -> GpuReading {
-    let wave = ((at.since_ms(START) / MINUTE) % 97) as f64 / 97.0;
-    let limits =
-        PowerLimits { enforced_watts: 450.0, default_watts: 450.0, min_watts: 150.0, max_watts: 600.0 };
-    GpuReading {
-        name: format!("card {number}"),
-        temperature_celsius: Some(35.0 + 40.0 * wave),
-        power_watts: Some(20.0 + 400.0 * wave),
-        utilisation_percent: Some(u32::from(wave > 0.5) * 100),
-        vram_used_bytes: 3 << 30,
-        power_limits: Some(limits),
-        ..GpuReading::unread(GpuUuid(card.to_owned()))
-    }
 }
 
 async fn slowest(history: &mut History, now: Timestamp) -> anyhow::Result<Duration> {

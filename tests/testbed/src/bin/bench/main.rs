@@ -7,6 +7,8 @@ mod gpu;
 mod gpu_sample;
 mod idle;
 mod memory;
+mod page;
+mod past;
 mod pull;
 mod ui;
 mod worker;

@@ -1,7 +1,7 @@
-//! `bench ui`: how long the owner waits for the window after a click in the tray, how large its script is, and how many
-//! frames it loses while it is scrolled and its figures change.
+//! `bench ui`: how long the owner waits for the window after a click in the tray, how large its script is, and what its
+//! pages cost once they are there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use nightjar_core::settings::Settings;
 use nightjar_testbed::figures::{Figures, percentile_ms};
 use nightjar_testbed::footprint::cards_opened_by_the_window;
 use nightjar_testbed::host::{Host, quick_settings};
-use nightjar_testbed::place::{checkout, program};
-use nightjar_testbed::process::wait_for;
+use nightjar_testbed::place::checkout;
+use nightjar_testbed::process::{Process, wait_for};
 use nightjar_testbed::screen::Screen;
 use nightjar_testbed::stage::Room;
 use nightjar_testbed::tray::Tray;
-use nightjar_testbed::webdriver::Window;
 
 use crate::common::SOON;
+use crate::page;
 
 /// Edges on a screen without a window: next to none.
 const EMPTY_EDGES: usize = 50;
@@ -31,16 +31,23 @@ const REST: Duration = Duration::from_secs(1);
 /// From the menu's opening to a click in it: as fast as a hand that knows the way.
 const IN_THE_MENU: Duration = Duration::from_millis(400);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Part of Debian's WebKit library.
+const MINI_BROWSER: &str = "/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser";
 const KIB: f64 = 1_024.0;
 
 pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
     let times = if quick { 5 } else { 20 };
+    let bare = bare_windows(times)?;
     let mut opened = 0;
     for (way, name) in [(Way::Menu, "tray_click"), (Way::Icon, "tray_icon_click")] {
         let (clicks, cards) = clicks(way, times)?;
         let (first, later) = clicks.split_first().context("no window was opened")?;
         let mut figure = |kind: &str, value, aim| {
-            figures.lower(&format!("{name}_to_drawn{kind}_ms"), "ms", value, aim);
+            let figure = figures.lower(&format!("{name}_to_drawn{kind}_ms"), "ms", value, aim);
+            // The floor of one middle value is another.
+            if let (true, Some(bare)) = (kind.is_empty(), bare) {
+                figure.beside("minibrowser", bare);
+            }
         };
         figure("", percentile_ms(later, 0.5), Some(300.0));
         figure("_p95", percentile_ms(later, 0.95), None);
@@ -54,8 +61,7 @@ pub(crate) fn run(figures: &mut Figures, quick: bool) -> anyhow::Result<()> {
     match std::env::var_os("NIGHTJAR_TAURI_DRIVER").map(PathBuf::from).filter(|driver| driver.exists()) {
         Some(driver) => {
             let seconds = if quick { 3 } else { 10 };
-            let dropped = dropped_frames_percent(&driver, seconds)?;
-            figures.lower("dropped_frames_percent", "%", dropped, Some(5.0));
+            page::frames(figures, &driver, seconds)?;
         }
         None => eprintln!("dropped_frames_percent is left out: NIGHTJAR_TAURI_DRIVER names no tauri-driver"),
     }
@@ -115,6 +121,37 @@ fn clicks(way: Way, times: usize) -> anyhow::Result<(Vec<Duration>, usize)> {
     Ok((taken, cards))
 }
 
+/// Of the system's own WebKit around a page that has nothing but text, in milliseconds: what a window costs before ours
+/// has done anything. `None` where the system has no such program.
+fn bare_windows(times: usize) -> anyhow::Result<Option<f64>> {
+    let browser = Path::new(MINI_BROWSER);
+    if !browser.exists() {
+        eprintln!("minibrowser is left out: {MINI_BROWSER} is not installed");
+        return Ok(None);
+    }
+    let room = Room::set()?;
+    let page = room.folder().join("bare.html");
+    let line = "<p>The quick brown fox jumps over the lazy dog and gives its card to somebody who waits.</p>";
+    std::fs::write(&page, format!("<!doctype html><title>bare</title>{}", line.repeat(60)))?;
+    let screen = Screen::connect(room.desktop.display())?;
+    let mut taken = Vec::new();
+    for number in 0..=times {
+        std::thread::sleep(Duration::from_secs(2));
+        wait_for("an empty screen", SOON, || Ok((screen.edges()? <= EMPTY_EDGES).then_some(())))?;
+        let mut command = Command::new(browser);
+        room.desktop.enter(command.arg(&page));
+        let started = Instant::now();
+        let _browser = Process::start(room.folder(), "minibrowser", &mut command)?;
+        let drawn = wait_until_drawn(&screen)? - started;
+        eprintln!("bare WebKit, start {number}: drawn after {:.0} ms", drawn.as_secs_f64() * 1_000.0);
+        // As with ours, the first start reads what the later ones find in memory.
+        if number > 0 {
+            taken.push(drawn);
+        }
+    }
+    Ok(Some(percentile_ms(&taken, 0.5)))
+}
+
 /// When the page first was what it is at rest. Looks on until nothing is added any more.
 fn wait_until_drawn(screen: &Screen) -> anyhow::Result<Instant> {
     let begun = Instant::now();
@@ -156,39 +193,4 @@ fn script_gzip_kib() -> anyhow::Result<(f64, f64)> {
     }
     ensure!(start > 0.0, "the page has no script: run `cargo xtask ui`");
     Ok((all, start))
-}
-
-/// Scrolls page after page and counts the frames that did not come, of sixty a second.
-fn dropped_frames_percent(driver: &std::path::Path, seconds: u32) -> anyhow::Result<f64> {
-    let room = Room::set()?;
-    let around = room.place()?;
-    let app = program("nightjar-desktop")?;
-    let window = Window::open(room.folder(), &room.desktop, driver, &app, |command| around.enter(command))?;
-    wait_for("the first run", SOON, || Ok(window.text("first-run").ok()))?;
-    window.click("first-skip")?;
-    wait_for("the first page", SOON, || Ok(window.text("sentence").ok()))?;
-    let (mut came, mut wanted) = (0.0, 0.0);
-    for page in ["now", "card", "when", "network"] {
-        window.click(&format!("nav-{page}"))?;
-        std::thread::sleep(Duration::from_millis(700));
-        let found = window.run_later(&format!(
-            "const done = arguments[0], main = document.querySelector('main'); \
-             let frames = 0, begun = null, way = 4; \
-             const frame = at => {{ \
-               begun ??= at; \
-               if (at - begun >= {seconds}000) return done([frames, at - begun]); \
-               frames += 1; \
-               const before = main.scrollTop; \
-               main.scrollBy(0, way); \
-               if (main.scrollTop === before) way = -way; \
-               requestAnimationFrame(frame); \
-             }}; \
-             requestAnimationFrame(frame);"
-        ))?;
-        let (frames, ms): (f64, f64) = serde_json::from_value(found)?;
-        eprintln!("{page}: {frames} frames in {ms:.0} ms");
-        came += frames;
-        wanted += ms * 60.0 / 1_000.0;
-    }
-    Ok((100.0 * (1.0 - came / wanted)).max(0.0))
 }
