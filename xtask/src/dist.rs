@@ -41,18 +41,8 @@ pub(crate) fn dist(flags: &[&str]) -> Done {
             packages::build()?;
             packages::dist()?;
             steps::ui()?;
-            let args = [
-                "build",
-                "--locked",
-                "--release",
-                "-p",
-                "nightjar-cli",
-                "-p",
-                "nightjar-desktop",
-                "-p",
-                "nightjar-helper",
-            ];
-            step("build", &mut cargo(&args))?;
+            // As for the benches, so that what was measured is what is shipped.
+            step("build", &mut cargo(&["build", "--locked", "--release", "--workspace"]))?;
             deb("release")?;
             lintian()
         }
