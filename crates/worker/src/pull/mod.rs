@@ -18,6 +18,7 @@
 
 mod archive;
 mod blobs;
+mod door;
 mod fetch;
 mod hold;
 mod layers;

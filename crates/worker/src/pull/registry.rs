@@ -4,18 +4,17 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
-use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError as OciError, OciErrorCode};
+use futures_util::stream::{self, BoxStream};
+use oci_client::Reference;
 use oci_client::manifest::OciImageManifest;
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference, RegistryOperation};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 
-use super::manifest::Manifests;
+use super::door::Door;
+use super::manifest::manifest;
 use crate::catalogue::Source;
 
 pub(super) const USER_AGENT: &str = concat!("nightjar/", env!("CARGO_PKG_VERSION"));
@@ -62,9 +61,7 @@ pub(super) struct Blob {
 }
 
 pub(super) struct Registry {
-    client: Client,
-    manifests: Manifests,
-    image: Reference,
+    door: Door,
     /// As the catalogue tells it.
     digest: String,
     /// What the layers together may take.
@@ -82,31 +79,15 @@ impl Registry {
             .pinned_reference()
             .parse()
             .map_err(|error| Trouble::Refused(format!("{} cannot be asked for: {error}", image.reference)))?;
-        let registry = reference.resolve_registry().to_owned();
         // As the Engine does: only on this PC itself is a registry without TLS taken.
-        let is_plain = is_loopback(&registry);
-        let plain = if is_plain { vec![registry] } else { Vec::new() };
-        let client = Client::try_from(ClientConfig {
-            protocol: ClientProtocol::HttpsExcept(plain),
-            read_timeout: Some(STALLED_AFTER),
-            connect_timeout: Some(CONNECT_WITHIN),
-            user_agent: USER_AGENT,
-            ..ClientConfig::default()
-        })
-        .map_err(|error| Trouble::Refused(format!("no client can be made: {error}")))?;
+        let is_plain = is_loopback(reference.resolve_registry());
         let most_bytes = image.size_mib.saturating_mul(1 << 20);
-        let manifests = Manifests::new(is_plain)?;
-        Ok(Self { client, manifests, image: reference, digest, most_bytes })
+        Ok(Self { door: Door::new(reference, is_plain)?, digest, most_bytes })
     }
 
     pub async fn describe(&self) -> Result<Description, Trouble> {
         let described = async {
-            let token = self
-                .client
-                .auth(&self.image, &RegistryAuth::Anonymous, RegistryOperation::Pull)
-                .await
-                .map_err(|error| self.trouble(error, &self.digest))?;
-            let manifest = self.manifests.of(&self.image, &self.digest, token.as_deref()).await?;
+            let manifest = manifest(&self.door, &self.digest).await?;
             let config = self.config(&manifest).await?;
             self.describe_by(manifest, config)
         };
@@ -161,30 +142,13 @@ impl Registry {
 
     /// A blob from that byte on, as it comes.
     pub async fn blob(&self, digest: &str, from_byte: u64) -> Result<Blob, Trouble> {
-        let asked = self.client.pull_blob_stream_partial(&self.image, digest, from_byte, None).await;
-        Ok(match asked.map_err(|error| self.trouble(error, digest))? {
-            BlobResponse::Full(sized) => Blob { bytes: sized.stream, is_from_there: from_byte == 0 },
-            BlobResponse::Partial(sized) => Blob { bytes: sized.stream, is_from_there: true },
-        })
-    }
-
-    fn trouble(&self, error: OciError, digest: &str) -> Trouble {
-        match error {
-            OciError::DigestError(_) => Trouble::Corrupt { digest: digest.to_owned() },
-            OciError::ServerError { code: 400..=499, message, .. } if !message.contains("toomany") => {
-                Trouble::Refused(format!("the registry refuses it: {}", line_of(&message)))
-            }
-            OciError::RegistryError { envelope, .. }
-                if envelope.errors.iter().all(|one| one.code != OciErrorCode::Toomanyrequests) =>
-            {
-                let said = envelope.errors.first().map(|one| one.message.clone()).unwrap_or_default();
-                Trouble::Refused(format!("the registry refuses it: {}", line_of(&said)))
-            }
-            OciError::UnauthorizedError { .. } | OciError::AuthenticationFailure(_) => {
-                Trouble::Refused(format!("{} lets nobody have it without an account", self.image.registry()))
-            }
-            other => Trouble::Cut(innermost(&other)),
-        }
+        let answer = self.door.get(&format!("blobs/{digest}"), "*/*", from_byte).await?;
+        let is_from_there = from_byte == 0 || answer.status() == StatusCode::PARTIAL_CONTENT;
+        let pieces = stream::try_unfold(answer, async |mut answer| {
+            let piece = answer.chunk().await.map_err(io::Error::other)?;
+            Ok(piece.map(|piece| (piece, answer)))
+        });
+        Ok(Blob { bytes: pieces.boxed(), is_from_there })
     }
 }
 
