@@ -592,6 +592,12 @@ def fill(folder, bound_mib):
     return f"{got} MiB"
 
 
+def disk_bomb(world, _):
+    if not world["disk_has_quota"]:
+        raise Lacks("loop devices, by which what renters keep has a size")
+    return fill("/workspace", world["disk_mib"])
+
+
 def inode_bomb(world, _):
     folder, got = "/tmp/escape-inodes", 0
     os.makedirs(folder, exist_ok=True)
@@ -680,7 +686,7 @@ ATTEMPTS = {
     "memory-bomb": memory_bomb,
     "shm-bomb": lambda world, _: fill("/dev/shm", world["shm_mib"]),
     "tmp-bomb": lambda world, _: fill("/tmp", world["tmp_mib"]),
-    "disk-bomb": lambda world, _: fill("/workspace", world["disk_mib"]),
+    "disk-bomb": disk_bomb,
     "inode-bomb": inode_bomb,
     "file-flood": file_flood,
 }

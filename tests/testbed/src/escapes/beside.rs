@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nightjar_core::host::WorkerEvent;
-use nightjar_core::lease::LeaseId;
+use nightjar_core::lease::{LeaseId, LeaseTerms};
 use nightjar_core::settings::EgressMode;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -38,16 +38,7 @@ pub(super) fn without(trial: &mut Trial<'_>, attempt: &Attempt) -> anyhow::Resul
     match (attempt.how, attempt.without) {
         (How::WakeWhileFrozen, _) => wake(trial, false),
         (How::StrangeImage, _) => {
-            let said = trial.cell.engine.ask([
-                "run",
-                "--rm",
-                "--entrypoint",
-                "/opt/mine",
-                HOSTILE,
-                "-c",
-                "echo ran",
-            ]);
-            Ok(Outcome::of(said.is_ok(), said.unwrap_or_else(|error| error.to_string())))
+            trial.cell.listed(strange_terms(), &["/opt/mine", "-c", "echo a program of mine"])
         }
         (How::DeviceFolderLeadsOut, _) => device_folder(trial, true),
         (How::FloodTheLog, Without::Container(patch)) => flood(trial, Some(patch)),
@@ -98,10 +89,18 @@ fn ticks(process: i32) -> anyhow::Result<u64> {
     Ok(field(11).context("user time")? + field(12).context("system time")?)
 }
 
+/// Of a renter of its own, so that nobody's volume is shared.
+fn strange_terms() -> LeaseTerms {
+    LeaseTerms {
+        lease: LeaseId("e5ca9e00-0000-4000-8000-000000000003".to_owned()),
+        renter_key: "c".repeat(64),
+        ..terms(From::Open, HOSTILE.to_owned())
+    }
+}
+
 fn strange_image(trial: &mut Trial<'_>) -> anyhow::Result<Outcome> {
-    let lease = LeaseId("e5ca9e00-0000-4000-8000-000000000003".to_owned());
-    let mut terms = terms(From::Open, HOSTILE.to_owned());
-    terms.lease = lease.clone();
+    let terms = strange_terms();
+    let lease = terms.lease.clone();
     trial.cell.prepare(terms, EgressMode::Open);
     let event = trial.cell.hear_of(&lease, SOON)?;
     let gone = trial.cell.hear_of(&lease, SOON)?;

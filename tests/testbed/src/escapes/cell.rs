@@ -19,16 +19,19 @@ use nightjar_core::parting::{Cause, Parting, Step};
 use nightjar_core::proof::Nonce;
 use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::VolumeTerms;
 use nightjar_protocol::guest::PROXY_PORT;
+use nightjar_worker::catalogue::Catalogue;
 use nightjar_worker::{EngineAddress, WorkerReport, Workers, WorkersConfig};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::table::From;
 use crate::engine::Engine;
 use crate::images::Flavour;
+use crate::place;
 use crate::process::output;
 
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -41,6 +44,9 @@ const CARD: &str = "GPU-51ade1ca-7a2d-4e57-9a00-000000000001";
 const ATTEMPTS: &str = include_str!("attempts.py");
 const TABLE: &str = "nightjar";
 pub(super) const OTHER_PROXY_PORT: u16 = 3_129;
+
+/// What one renter may keep.
+pub(super) const VOLUME_MIB: u64 = 192;
 
 /// Narrow, so that what runs into a bound does so soon.
 #[must_use]
@@ -69,7 +75,10 @@ pub struct Cell<'a> {
     pub engine: &'a Engine,
     runtime: Runtime,
     workers: Workers,
+    words: UnboundedSender<WorkerReport>,
     reports: UnboundedReceiver<WorkerReport>,
+    /// What renters keep has a size here, as a machine with loop devices gives it.
+    pub(super) has_quota: bool,
     made: u32,
 }
 
@@ -80,15 +89,15 @@ impl<'a> Cell<'a> {
     /// When a worker is not ready in time; why is in the error.
     pub fn lock(engine: &'a Engine) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let mut config = WorkersConfig::shipped(EngineAddress::Unix(engine.socket()))?;
-        config.host = "escapes".to_owned();
-        let (sender, reports) = tokio::sync::mpsc::unbounded_channel();
-        let workers = Workers::new(config, None, sender)?;
-        let mut cell = Self { engine, runtime, workers, reports, made: 0 };
+        let (words, reports) = tokio::sync::mpsc::unbounded_channel();
+        let workers = Workers::new(config(engine)?, None, words.clone())?;
+        let mut cell = Self { engine, runtime, workers, words, reports, has_quota: true, made: 0 };
         for from in [From::Open, From::Curated] {
             cell.prepare(terms(from, Flavour::Lite.catalogue_name()), egress(from));
             match cell.hear(from, READY_WITHIN)? {
-                WorkerEvent::Ready { .. } => {}
+                WorkerEvent::Ready { access } => {
+                    cell.has_quota &= access.volume.is_some_and(|footing| footing.has_quota);
+                }
                 other => bail!("the tenant's worker is not ready: {other:?}"),
             }
         }
@@ -96,9 +105,53 @@ impl<'a> Cell<'a> {
     }
 
     pub(super) fn prepare(&self, terms: LeaseTerms, egress: EgressMode) {
-        let settings = Settings { egress, limits: limits(), ..Settings::default() };
         let _inside = self.runtime.enter();
-        self.workers.prepare(terms, &settings);
+        self.workers.prepare(terms, &settings(egress));
+    }
+
+    /// The same lease where the catalogue has this image too: what it comes to, and what a program of the image's says.
+    pub(super) fn listed(&mut self, terms: LeaseTerms, program: &[&str]) -> anyhow::Result<Outcome> {
+        let own = std::fs::read_to_string(place::checkout().join("images/catalog.toml"))?;
+        let (name, flavour) = terms.image.split_once(':').context("an image's name and flavour")?;
+        let entry = format!(
+            r#"
+[[image]]
+name = "{name}"
+flavour = "{flavour}"
+reference = "{}"
+built_here = true
+title = "A stranger's"
+description = "Whatever its tenant likes."
+size_mib = 1000
+min_driver = "525"
+min_compute_capability = "5.0"
+min_vram_mib = 1
+ports = [22]
+licence = "none"
+task_kinds = ["interactive"]
+self_check = ["nightjar-guest", "self-check", "--json"]
+"#,
+            terms.image
+        );
+        let catalogue = Catalogue::parse(&(own + &entry))?;
+        let workers =
+            Workers::new(WorkersConfig { catalogue, ..config(self.engine)? }, None, self.words.clone())?;
+        let lease = terms.lease.clone();
+        let container = format!("nightjar-{lease}-{}-worker", terms.epoch.0);
+        let _inside = self.runtime.enter();
+        workers.prepare(terms, &settings(EgressMode::Open));
+        drop(_inside);
+        let event = self.hear_of(&lease, READY_WITHIN)?;
+        if !matches!(event, WorkerEvent::Ready { .. }) {
+            return Ok(Outcome::of(false, format!("{event:?}")));
+        }
+        let said = self.engine.ask(["exec", container.as_str()].iter().chain(program));
+        let _inside = self.runtime.enter();
+        workers.stop(&lease, StopHow::Kill, parting(Step::End));
+        drop(_inside);
+        let gone = self.hear_of(&lease, READY_WITHIN)?;
+        anyhow::ensure!(matches!(gone, WorkerEvent::Gone { .. }), "{gone:?}");
+        Ok(Outcome::of(said.is_ok(), said.unwrap_or_else(|error| error.to_string())))
     }
 
     /// The tenants are there already when it is told what this home is on the internet.
@@ -411,6 +464,17 @@ pub(super) fn lease(from: From) -> LeaseId {
         From::Curated => 2,
     };
     LeaseId(format!("e5ca9e00-0000-4000-8000-{last:012}"))
+}
+
+fn config(engine: &Engine) -> anyhow::Result<WorkersConfig> {
+    let mut config = WorkersConfig::shipped(EngineAddress::Unix(engine.socket()))?;
+    config.host = "escapes".to_owned();
+    Ok(config)
+}
+
+fn settings(egress: EgressMode) -> Settings {
+    let volume = VolumeTerms { quota_mib: VOLUME_MIB, ..VolumeTerms::default() };
+    Settings { egress, limits: limits(), volume, ..Settings::default() }
 }
 
 fn parting(step: Step) -> Parting {

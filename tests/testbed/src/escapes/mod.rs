@@ -140,6 +140,9 @@ fn hostile_images(engine: &Engine, world: &World) -> anyhow::Result<()> {
         std::fs::create_dir_all(root.join(folder))?;
     }
     std::os::unix::fs::symlink(world.folder().join("dev"), root.join("dev"))?;
+    let wide = world.folder().join("wide");
+    std::fs::create_dir_all(&wide)?;
+    std::fs::set_permissions(&wide, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
     let packed = world.folder().join("linked.tar");
     output(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&packed).arg("."))?;
     engine.ask(["import", &packed.to_string_lossy(), LINKED])?;

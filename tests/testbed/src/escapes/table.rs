@@ -575,7 +575,13 @@ pub const ATTEMPTS: &[Attempt] = &[
     },
     Attempt {
         how: How::StrangeImage,
-        ..open("strange-image", "a lease with an image of its own", "the catalogue", "", Without::OtherWay)
+        ..open(
+            "strange-image",
+            "a lease with an image of its own, which is in the Engine already",
+            "the catalogue: what it does not list is not run, whatever the lease says",
+            "",
+            Without::OtherWay,
+        )
     },
     Attempt {
         how: How::DeviceFolderLeadsOut,
@@ -627,6 +633,13 @@ pub const ATTEMPTS: &[Attempt] = &[
         "the size of /tmp",
         "tmp-bomb",
         r#"{"HostConfig":{"Tmpfs":{"/tmp":"rw,nosuid,nodev,exec,size=$MORE_TMP,mode=1777"}}}"#,
+    ),
+    root(
+        "disk-bomb",
+        "all of the PC's disk, by what it keeps",
+        "the size of the renter's disk, which is a file of the host's",
+        "disk-bomb",
+        r#"{"HostConfig":{"Mounts":null,"Binds":["$FOLDER/wide:/workspace:rw"]}}"#,
     ),
     root(
         "inode-bomb",

@@ -18,7 +18,7 @@ use anyhow::{Context, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 
-use super::cell::{Cell, limits, secret_in};
+use super::cell::{Cell, VOLUME_MIB, limits, secret_in};
 use super::table::From;
 use crate::engine::{Engine, as_root};
 use crate::market::Market;
@@ -166,6 +166,8 @@ impl World {
             "memory_mib": limits.memory_mib,
             "shm_mib": limits.shm_mib,
             "tmp_mib": limits.memory_mib / 4,
+            "disk_mib": VOLUME_MIB,
+            "disk_has_quota": cell.has_quota,
             "files": FILES,
             "inodes": INODES,
             "connections": CONNECTIONS,
