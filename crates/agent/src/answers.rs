@@ -104,7 +104,9 @@ impl AgentHandle {
     pub async fn checks(&self) -> Result<Vec<Check>, Refusal> {
         let ending = || Refusal::Unreadable { detail: String::from("the host is ending") };
         let (answer, answered) = oneshot::channel();
-        let odd = self.workers.odd_containers().await.map_err(|error| error.to_string());
+        let texts = Texts::of(self.view.borrow().language);
+        let odd = self.workers.odd_containers().await;
+        let odd = odd.map_err(|error| texts.engine_trouble(&error.trouble()));
         self.messages.send(Message::Checks(odd, answer)).map_err(|_| ending())?;
         let mut checks = answered.await.map_err(|_| ending())?;
         match self.volumes.footing().await {

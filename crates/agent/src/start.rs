@@ -191,7 +191,8 @@ impl Parts {
         let (power, power_orders) = mpsc::unbounded_channel();
         let usage_waits = Arc::new(Notify::new());
         let leases_changed = Arc::new(Notify::new());
-        let volumes = Volumes::new(self.workers.clone(), self.journal.clone(), self.clock.clone());
+        let volumes =
+            Volumes::new(self.workers.clone(), self.journal.clone(), self.clock.clone(), messages.clone());
         let gate = Gate::new(self.workers.clone());
         let owner = Owner {
             host,
@@ -413,6 +414,8 @@ async fn first_inputs(parts: &Parts, programs: &mut GpuPrograms) -> anyhow::Resu
         tracing::error!("nothing is lent, the settings cannot be read: {detail}");
         inputs.push(Input::SettingsUnreadable { detail });
     }
+    let are_told = nightjar_gpu::PowerStates::below(&parts.config.sysfs).are_told();
+    inputs.push(Input::PowerStates { are_told });
     let sysfs = parts.config.sysfs.clone();
     let reading = tokio::task::spawn_blocking(move || sensors::first_sample(&sysfs));
     let (reading, runtime, survivors) = tokio::join!(reading, workers.probe(), workers.survivors());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState, WorkerAccess};
 use nightjar_core::ledger::Account;
+use nightjar_core::volume::NoRoom;
 use nightjar_protocol::error::ErrorCode;
 use nightjar_protocol::host_session::ToHost;
 use nightjar_protocol::market_api::{
@@ -119,6 +120,26 @@ async fn a_declined_offer_goes_to_the_next_best_card() {
     dear.decline(&again).await;
     let over = alice.sees_state(&rig, &lease, ended(EndReason::Declined)).await;
     assert_eq!((over.charged.micros, over.epoch), (0, Epoch(2)));
+}
+
+#[tokio::test]
+async fn who_is_refused_for_want_of_room_reads_so_unless_another_host_has_some() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut full = rig.host("full", 600_000).await;
+    let no_room = NoRoom { promised_mib: 204_800, most_mib: 204_800, asked_mib: 51_200 };
+    let lease = alice.rent(&rig).await.lease;
+    let terms = full.hears_offer().await;
+    full.decline_for_room(&terms, no_room).await;
+    let reason = EndReason::PreparationFailed { cause: no_room.to_string() };
+    let over = alice.sees_state(&rig, &lease, ended(reason)).await;
+    assert_eq!(over.charged.micros, 0);
+
+    let mut roomy = rig.host("roomy", 900_000).await;
+    let lease = alice.rent(&rig).await.lease;
+    let terms = full.hears_offer().await;
+    full.decline_for_room(&terms, no_room).await;
+    assert_eq!(roomy.hears_offer().await.lease, lease);
 }
 
 #[tokio::test]

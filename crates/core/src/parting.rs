@@ -87,6 +87,8 @@ impl Cause {
             | R::GatewayComing
             | R::GatewayFailed { .. }
             | R::NoGateway { .. }
+            | R::KernelAsked
+            | R::KernelLacks { .. }
             | R::UnsafeVersion { .. }
             | R::DriverTooOld { .. }
             | R::NoGpu { .. }

@@ -217,6 +217,9 @@ pub struct Settings {
     pub warning_ms: u64,
     /// What a renter may keep on this PC between leases, and how long.
     pub volume: VolumeTerms,
+    /// What all renters together may keep; never less than one may.
+    #[ts(type = "number")]
+    pub volumes_most_mib: u64,
     /// Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
     pub accepted_versions: Vec<String>,
     pub region: String,
@@ -267,6 +270,7 @@ impl Default for Settings {
             miners: MinerRule::default(),
             warning_ms: 60_000,
             volume: VolumeTerms::default(),
+            volumes_most_mib: 204_800,
             accepted_versions: Vec::new(),
             region: String::from("unknown"),
             schedule: Schedule::default(),
@@ -349,6 +353,7 @@ impl Settings {
             ("warning_ms", self.warning_ms, 1_000, 3_600_000),
             ("volume.quota_mib", self.volume.quota_mib, 64, 16_777_216),
             ("volume.keep_ms", self.volume.keep_ms, 1_000, 31_536_000_000),
+            ("volumes_most_mib", self.volumes_most_mib, 64, 268_435_456),
             ("introduced", u64::from(self.introduced), 0, u64::from(INTRODUCTION_SCREENS)),
         ];
         numbers.extend(
@@ -361,6 +366,12 @@ impl Settings {
             numbers.extend([rule.grace_ms, rule.linger_ms].map(|given| (field, given, 0, LONGEST_WAIT_MS)));
         }
         numbers
+    }
+
+    /// What all renters together may keep here, at the most.
+    #[must_use]
+    pub fn volumes_at_most_mib(&self) -> u64 {
+        self.volumes_most_mib.max(self.volume.quota_mib)
     }
 
     /// Takes over another currency, for every price there is. The figures stay: their owner looks at them.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::lease::{EndReason, LeaseState, LeaseTerms};
+use crate::policy::EngineTrouble;
 use crate::time::Timestamp;
 
 /// Characters of the renter's key in a volume's name: public and random, a part of it is name enough.
@@ -34,6 +35,65 @@ impl VolumeTerms {
     #[must_use]
     pub fn expires_at(&self, used_at: Timestamp) -> Timestamp {
         used_at.plus_ms(self.keep_ms)
+    }
+}
+
+/// What renters were promised that they may keep here, by their volumes' names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Promises(BTreeMap<String, u64>);
+
+/// Another promise would be more than the owner gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error(
+    "what renters may keep on this host is given out: {} of {} GiB, and a new renter would need {} GiB; rent another \
+     host, or ask again later", gib(*.promised_mib), gib(*.most_mib), gib(*.asked_mib)
+)]
+pub struct NoRoom {
+    pub promised_mib: u64,
+    pub most_mib: u64,
+    pub asked_mib: u64,
+}
+
+fn gib(mib: u64) -> String {
+    format!("{}.{}", mib / 1_024, mib % 1_024 * 10 / 1_024)
+}
+
+impl Promises {
+    pub fn new(kept: impl IntoIterator<Item = (String, u64)>) -> Self {
+        let mut all = Self::default();
+        kept.into_iter().for_each(|(name, quota_mib)| all.add(name, quota_mib));
+        all
+    }
+
+    #[must_use]
+    pub fn of(volumes: &[Volume]) -> Self {
+        Self::new(volumes.iter().map(|volume| (volume.name.clone(), volume.quota_mib)))
+    }
+
+    /// A volume never becomes smaller.
+    pub fn add(&mut self, name: String, quota_mib: u64) {
+        let known = self.0.entry(name).or_default();
+        *known = (*known).max(quota_mib);
+    }
+
+    #[must_use]
+    pub fn total_mib(&self) -> u64 {
+        self.0.values().fold(0, |sum, quota_mib| sum.saturating_add(*quota_mib))
+    }
+
+    /// How much the volume of that name may have. Who keeps something here already is never turned away: where there is no
+    /// room for more, it stays as it is.
+    ///
+    /// # Errors
+    /// When there is no room for a new one.
+    pub fn grant(&self, name: &str, asked_mib: u64, most_mib: u64) -> Result<u64, NoRoom> {
+        let (known, promised_mib) = (self.0.get(name).copied(), self.total_mib());
+        let others_mib = promised_mib - known.unwrap_or_default();
+        match known {
+            _ if others_mib.saturating_add(asked_mib) <= most_mib => Ok(asked_mib),
+            Some(known) => Ok(known.min(asked_mib)),
+            None => Err(NoRoom { promised_mib, most_mib, asked_mib }),
+        }
     }
 }
 
@@ -224,8 +284,8 @@ pub enum VolumeTrouble {
     Unknown { name: String },
     #[error("a lease uses {name} now")]
     InUse { name: String },
-    #[error("the volumes cannot be listed or wiped: {detail}")]
-    Engine { detail: String },
+    #[error("the volumes cannot be listed or wiped: {why}")]
+    Engine { why: EngineTrouble },
     #[error("the journal cannot be read: {detail}")]
     Journal { detail: String },
 }
@@ -268,6 +328,46 @@ mod tests {
             nonce: Default::default(),
         };
         Use { terms, is_over, at: Timestamp(at), footing: None, is_void: false }
+    }
+
+    #[test]
+    fn a_new_volume_that_there_is_no_room_for_is_refused_with_the_figures() {
+        let promises = Promises::new([("a".to_owned(), 60), ("b".to_owned(), 30)]);
+        assert_eq!(promises.grant("c", 10, 100), Ok(10));
+        let refused = promises.grant("c", 11, 100).unwrap_err();
+        assert_eq!(refused, NoRoom { promised_mib: 90, most_mib: 100, asked_mib: 11 });
+        // Whoever has one comes back, and gets more only where there is more.
+        assert_eq!((promises.grant("a", 70, 100), promises.grant("a", 71, 100)), (Ok(70), Ok(60)));
+        assert_eq!((promises.grant("a", 60, 10), promises.grant("a", 20, 10)), (Ok(60), Ok(20)));
+        let said = NoRoom { promised_mib: 204_800, most_mib: 204_800, asked_mib: 1_536 }.to_string();
+        assert!(said.contains("200.0 of 200.0 GiB") && said.contains("1.5 GiB"), "{said}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_promised_stays_within_what_the_owner_gives(
+            kept in proptest::collection::vec((0_u8..6, 1_u64..100), 0..6),
+            asked in proptest::collection::vec((0_u8..9, 1_u64..100), 0..40),
+            most_mib in 0_u64..400,
+        ) {
+            let mut promises = Promises::new(kept.into_iter().map(|(name, quota)| (name.to_string(), quota)));
+            let bound = most_mib.max(promises.total_mib());
+            for (name, quota_mib) in asked {
+                let name = name.to_string();
+                let is_known = promises.0.contains_key(&name);
+                match promises.grant(&name, quota_mib, most_mib) {
+                    Ok(granted) => {
+                        proptest::prop_assert!(granted <= quota_mib);
+                        promises.add(name, granted);
+                    }
+                    Err(no_room) => {
+                        proptest::prop_assert!(!is_known, "who keeps something here was turned away");
+                        proptest::prop_assert!(no_room.promised_mib + quota_mib > most_mib);
+                    }
+                }
+                proptest::prop_assert!(promises.total_mib() <= bound);
+            }
+        }
     }
 
     #[test]

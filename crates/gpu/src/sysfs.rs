@@ -48,11 +48,23 @@ impl PowerStates {
     /// All of NVIDIA's cards, by bus id. Empty where there is no such folder, as on Windows: then the driver is asked.
     #[must_use]
     pub fn read(&self) -> Vec<CardPower> {
-        let Ok(devices) = std::fs::read_dir(self.root.join("bus/pci/devices")) else { return Vec::new() };
-        let mut cards: Vec<CardPower> =
-            devices.flatten().filter_map(|device| card(&device.path())).take(MOST_CARDS).collect();
+        let mut cards: Vec<CardPower> = self.cards().into_iter().map(|(_, card)| card).collect();
         cards.sort_by(|a, b| a.bus_id.cmp(&b.bus_id));
         cards
+    }
+
+    /// Whether the system tells it of every card that it shows. Where it does not, as on Windows and in its subsystem for
+    /// Linux, a card has to be asked, which may wake it.
+    #[must_use]
+    pub fn are_told(&self) -> bool {
+        let cards = self.cards();
+        !cards.is_empty() && cards.iter().all(|(device, _)| device.join("power/runtime_status").exists())
+    }
+
+    fn cards(&self) -> Vec<(PathBuf, CardPower)> {
+        let Ok(devices) = std::fs::read_dir(self.root.join("bus/pci/devices")) else { return Vec::new() };
+        let paths = devices.flatten().map(|device| device.path());
+        paths.filter_map(|path| card(&path).map(|card| (path, card))).take(MOST_CARDS).collect()
     }
 
     /// The version of the loaded kernel driver, which needs no card to be awake.
@@ -133,6 +145,7 @@ pub(crate) mod tests {
         sys.card("0000:0a:00.0", "active");
         sys.card("0000:01:00.0", "suspended");
         sys.write("bus/pci/devices/0000:01:00.0/power/control", "auto");
+        assert!(sys.power_states().are_told());
         let (first, second) = ("00000000:01:00.0".to_owned(), "00000000:0A:00.0".to_owned());
         assert_eq!(
             sys.power_states().read(),
@@ -147,10 +160,12 @@ pub(crate) mod tests {
     fn what_the_kernel_does_not_show_is_awake_and_stays_so() {
         let sys = FakeSys::new();
         assert_eq!(sys.power_states().read(), []);
+        assert!(!sys.power_states().are_told(), "as on Windows");
         assert_eq!(sys.power_states().driver_version(), None);
         sys.device("10000:01:00.0", "0x10de", "0x030200");
         sys.write("module/nvidia/version", "550.54.14");
         let found = sys.power_states().read();
+        assert!(!sys.power_states().are_told());
         assert_eq!((found[0].bus_id.as_str(), found[0].asleep), ("00010000:01:00.0", false));
         assert_eq!(sys.power_states().driver_version().as_deref(), Some("550.54.14"));
     }

@@ -2,6 +2,7 @@
 
 mod board;
 mod pools;
+pub mod probe;
 mod proxy;
 mod rules;
 mod shaping;

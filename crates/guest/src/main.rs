@@ -49,6 +49,7 @@ Process 1 of Nightjar's containers, and the self-check of a card.
 
   nightjar-guest worker                     process 1 of a tenant's container
   nightjar-guest gateway                    process 1 of its gateway
+  nightjar-guest probe                      what of a gateway's fence this kernel lacks
   nightjar-guest self-check [--json] [--min-driver 525] [--devices 1] [--uuid GPU-...] [--nonce HEX]
                                             does the card compute? Exit code 0: yes, 1: no; with the market's
                                             question it is measured too
@@ -68,6 +69,7 @@ fn main() -> std::process::ExitCode {
     match arguments.first().map(String::as_str) {
         Some("worker") => line::exit_code(worker::run()),
         Some("gateway") => line::exit_code(gateway::run()),
+        Some("probe") => line::exit_code(gateway::probe::run()),
         Some("disk") => line::exit_code(disk::run()),
         Some("volume") => line::exit_code(volume::run()),
         Some("load") => line::exit_code(load::run()),

@@ -3,7 +3,8 @@
 mod kept;
 
 use nightjar_core::policy::{
-    BlockReason, MIN_DRIVER_MAJOR, Market, OddContainer, Presence, Runtime, Snapshot, Toolkit,
+    BlockReason, GatewayImage, KernelFacts, KernelHome, KernelPart, MIN_DRIVER_MAJOR, Market, OddContainer,
+    Presence, Runtime, Snapshot, Toolkit,
 };
 use nightjar_core::power::HelperStanding;
 use nightjar_core::settings::{Language, Settings};
@@ -14,7 +15,7 @@ use ts_rs::TS;
 
 pub use kept::kept_check;
 
-use crate::text::Texts;
+use crate::text::{Texts, modprobe};
 use crate::view::power_note;
 
 /// How one thing stands.
@@ -183,8 +184,10 @@ pub fn checks(
     let doctor = Doctor { texts, clock };
     let mut checks = vec![doctor.driver(snapshot), doctor.engine(&snapshot.runtime)];
     checks.extend(doctor.toolkit(&snapshot.runtime));
+    checks.extend(doctor.sleep(snapshot));
     checks.extend(doctor.versions(&snapshot.runtime, settings));
     checks.extend(doctor.walls(&snapshot.runtime));
+    checks.extend(doctor.kernel(snapshot));
     match odd {
         Ok(odd) => checks.extend(odd.iter().map(|container| doctor.odd(container))),
         Err(detail) => checks.push(doctor.unlooked(detail)),
@@ -247,13 +250,19 @@ impl Doctor<'_> {
         self.check("driver", CheckStanding::Good, sentence)
     }
 
+    /// Where the system does not tell that a card sleeps, a question to the card may keep it awake.
+    fn sleep(&self, snapshot: &Snapshot) -> Option<Check> {
+        let is_blind = snapshot.power_states_told == Some(false) && snapshot.driver.is_some();
+        is_blind.then(|| self.check("sleep", CheckStanding::Optional, self.texts.plain("check-sleep-untold")))
+    }
+
     fn engine(&self, runtime: &Runtime) -> Check {
         match runtime {
             Runtime::Unknown => {
                 self.check("engine", CheckStanding::Unknown, self.texts.plain("check-not-yet"))
             }
-            Runtime::Missing { detail } => {
-                let check = self.blocked("engine", &BlockReason::NoDocker { detail: detail.clone() });
+            Runtime::Missing { why } => {
+                let check = self.blocked("engine", &BlockReason::no_docker(why));
                 let command =
                     cfg!(target_os = "linux").then(|| "sudo systemctl enable --now docker".to_owned());
                 Check { command, repair: Some(Repair::Docker), ..check }
@@ -329,6 +338,40 @@ impl Doctor<'_> {
             found.push(Check { command, ..check });
         }
         found
+    }
+
+    /// Nothing is said of it while there is no gateway that could ask.
+    fn kernel(&self, snapshot: &Snapshot) -> Option<Check> {
+        let Runtime::Ready { engine, .. } = &snapshot.runtime else { return None };
+        if engine.gateway != GatewayImage::Present {
+            return None;
+        }
+        let (standing, sentence) = match (&engine.kernel, snapshot.kernel_reason()) {
+            (KernelFacts::Told { home, .. }, Some(reason)) => {
+                let command = match home {
+                    KernelHome::Linux => Some(modprobe(&engine.kernel.in_the_way())),
+                    KernelHome::Wsl => Some("wsl --update; wsl --shutdown".to_owned()),
+                    KernelHome::DockerDesktop => None,
+                };
+                return Some(Check { command, ..self.blocked("kernel", &reason) });
+            }
+            (_, Some(asking)) => (CheckStanding::Unknown, self.texts.reason(&asking, self.clock)),
+            (KernelFacts::Told { .. }, None) => self.reduced(&engine.kernel.made_up_for()),
+            (_, None) => (CheckStanding::Optional, self.texts.plain("check-kernel-unasked")),
+        };
+        Some(self.check("kernel", standing, sentence))
+    }
+
+    fn reduced(&self, parts: &[KernelPart]) -> (CheckStanding, String) {
+        if parts.is_empty() {
+            return (CheckStanding::Good, self.texts.plain("check-kernel-good"));
+        }
+        let listed = |name: fn(KernelPart) -> &'static str| {
+            let names: Vec<&str> = parts.iter().map(|part| name(*part)).collect();
+            self.texts.list(&names)
+        };
+        let values = [("modules", listed(KernelPart::module)), ("options", listed(KernelPart::option))];
+        (CheckStanding::Optional, self.texts.with("check-kernel-reduced", &values))
     }
 
     /// A container that we did not make so.

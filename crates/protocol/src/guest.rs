@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use nightjar_core::parting::{Cause, Parting, Step};
+use nightjar_core::policy::KernelPart;
 use nightjar_core::proof::Proof;
 use nightjar_core::settings::{EgressMode, Language};
 use nightjar_core::sweep::WorkKind;
@@ -215,6 +216,14 @@ pub enum Shaping {
     Police,
 }
 
+/// Something that the kernel did not do when it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelLack {
+    pub part: KernelPart,
+    /// What the tool said.
+    pub why: String,
+}
+
 /// Lines from a process 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -250,6 +259,8 @@ pub enum GuestEvent {
     NoDisk { why: String },
     /// The renter's folder on its disk can be used.
     VolumeReady { folder: String, encrypted: bool },
+    /// What of a gateway's fence the kernel lacks, each in its own words.
+    Kernel { lacks: Vec<KernelLack> },
     /// A service ended and is started again, unless the tenant is being ended.
     Exited { service: Service, code: i32 },
     /// The container cannot do its work; process 1 ends after this.

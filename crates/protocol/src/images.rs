@@ -145,7 +145,7 @@ impl Texts {
                 let values = [("needed", needed_mib), ("quota", quota_mib), ("used", used_mib)];
                 self.with("image-trouble-over-quota", &values.map(|(name, mib)| (name, mib.to_string())))
             }
-            T::Engine { detail } => of("image-trouble-engine", "detail", detail),
+            T::Engine { why } => of("image-trouble-engine", "detail", &self.engine_trouble(why)),
             T::Disk { folder, detail } => {
                 let values = [("folder", folder.clone()), ("detail", detail.clone())];
                 self.with("image-trouble-disk", &values)

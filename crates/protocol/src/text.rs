@@ -11,7 +11,7 @@ use fluent_bundle::{FluentArgs, FluentResource};
 use nightjar_core::gpu::GpuTrouble;
 use nightjar_core::lease::{EndReason, LeaseState};
 use nightjar_core::parting::{Cause, Step};
-use nightjar_core::policy::BlockReason;
+use nightjar_core::policy::{BlockReason, EngineTrouble, KernelHome, KernelPart};
 use nightjar_core::proof::ProofFault;
 use nightjar_core::settings::Language;
 use nightjar_core::signal::{SignalKind, Standing};
@@ -179,13 +179,15 @@ impl Texts {
                 let key = if *stops { "reason-data-cap-stops" } else { "reason-data-cap" };
                 self.with(key, &[("cap", traffic_gb(*cap_mib))])
             }
-            R::NoDocker { detail } => self.with("reason-no-docker", &[("detail", detail.clone())]),
+            R::NoDocker { detail, why } => self.no_docker(detail, why.as_ref()),
             R::GatewayComing => self.plain("reason-gateway-coming"),
             R::GatewayFailed { why, again_at } => {
                 let values = [("why", self.image_trouble(why)), ("time", clock(*again_at))];
                 self.with("reason-gateway-failed", &values)
             }
             R::NoGateway { reference } => self.with("reason-no-gateway", &[("reference", reference.clone())]),
+            R::KernelAsked => self.plain("reason-kernel-asked"),
+            R::KernelLacks { parts, home } => self.kernel_lacks(parts, *home),
             R::UnsafeVersion { version } => self.with(
                 "reason-unsafe-version",
                 &[
@@ -225,6 +227,52 @@ impl Texts {
         }
     }
 
+    fn no_docker(&self, detail: &str, why: Option<&EngineTrouble>) -> String {
+        match why {
+            Some(why) => self.engine_trouble(why),
+            None if detail.is_empty() => self.plain("reason-docker-looked-for"),
+            None => self.with("reason-no-docker", &[("detail", detail.to_owned())]),
+        }
+    }
+
+    /// Why Docker does not do what it is asked to, and what mends it.
+    #[must_use]
+    pub fn engine_trouble(&self, trouble: &EngineTrouble) -> String {
+        use EngineTrouble as T;
+        match trouble {
+            T::Silent { address, detail } => {
+                let values = [("address", address.clone()), ("detail", detail.clone())];
+                self.with("engine-silent", &values)
+            }
+            T::NotAllowed { address } => self.with("engine-not-allowed", &[("address", address.clone())]),
+            T::Slow { within_ms } => {
+                let seconds = format!("{:.1}", *within_ms as f64 / 1_000.0);
+                self.with("engine-slow", &[("seconds", seconds)])
+            }
+            T::DiskFull { detail } => self.with("engine-disk-full", &[("detail", detail.clone())]),
+            T::Refused { detail } => self.with("engine-refused", &[("detail", detail.clone())]),
+        }
+    }
+
+    /// What the kernel lacks, what that means, and where another comes from.
+    fn kernel_lacks(&self, parts: &[KernelPart], home: KernelHome) -> String {
+        let key = match home {
+            KernelHome::Linux => "reason-kernel-lacks-linux",
+            KernelHome::Wsl => "reason-kernel-lacks-wsl",
+            KernelHome::DockerDesktop => "reason-kernel-lacks-desktop",
+        };
+        let listed = |name: fn(KernelPart) -> &'static str| {
+            let names: Vec<&str> = parts.iter().map(|part| name(*part)).collect();
+            self.list(&names)
+        };
+        let values = [
+            ("modules", listed(KernelPart::module)),
+            ("options", listed(KernelPart::option)),
+            ("command", modprobe(parts)),
+        ];
+        self.with(key, &values)
+    }
+
     /// Why volumes cannot be told of, or one is not wiped.
     #[must_use]
     pub fn volume_trouble(&self, trouble: &VolumeTrouble) -> String {
@@ -233,7 +281,7 @@ impl Texts {
         match trouble {
             T::Unknown { name } => of("volume-trouble-unknown", "name", name),
             T::InUse { name } => of("volume-trouble-in-use", "name", name),
-            T::Engine { detail } => of("volume-trouble-engine", "detail", detail),
+            T::Engine { why } => of("volume-trouble-engine", "detail", &self.engine_trouble(why)),
             T::Journal { detail } => of("volume-trouble-journal", "detail", detail),
         }
     }
@@ -394,6 +442,12 @@ impl Texts {
             EndReason::Superseded => self.plain("end-superseded"),
         }
     }
+}
+
+/// What loads these parts of the kernel, for a terminal.
+pub(crate) fn modprobe(parts: &[KernelPart]) -> String {
+    let modules: Vec<&str> = parts.iter().map(|part| part.module()).collect();
+    format!("sudo modprobe -a {}", modules.join(" "))
 }
 
 #[cfg(test)]

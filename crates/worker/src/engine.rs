@@ -28,6 +28,7 @@ use bollard::query_parameters::{
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt};
+use nightjar_core::policy::EngineTrouble;
 
 use crate::config::EngineAddress;
 pub(crate) use images::{ImageFacts, LOAD_WITHIN};
@@ -78,6 +79,26 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// What the owner is told.
+    #[must_use]
+    pub fn trouble(&self) -> EngineTrouble {
+        match self {
+            Self::Unreachable { address, detail } => {
+                EngineTrouble::Silent { address: address.clone(), detail: detail.clone() }
+            }
+            Self::NotAllowed { address } => EngineTrouble::NotAllowed { address: address.clone() },
+            Self::Slow { secs, .. } => EngineTrouble::Slow { within_ms: secs * 1_000 },
+            Self::Late { ms, .. } => EngineTrouble::Slow { within_ms: *ms },
+            Self::DiskFull { detail, .. } => EngineTrouble::DiskFull { detail: detail.clone() },
+            Self::NoImage { .. } | Self::NoGpuSupport { .. } => {
+                EngineTrouble::Refused { detail: self.to_string() }
+            }
+            Self::GpuHook { detail } | Self::NotFound { detail, .. } | Self::Refused { detail, .. } => {
+                EngineTrouble::Refused { detail: detail.clone() }
+            }
+        }
+    }
+
     /// Nothing can be asked of the Engine now.
     #[must_use]
     pub fn is_silence(&self) -> bool {

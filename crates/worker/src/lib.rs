@@ -6,6 +6,7 @@
 //! | [`workers`] | [`Workers`], the way in: one task a lease, commands in order, reports in order |
 //! | `lease_task` | one lease's life: serve, lose the Engine, end |
 //! | `preparation` | from an offer's terms to a worker that passed its check |
+//! | `kernel` | has the kernel under the Engine what a gateway is made of? |
 //! | `line` | heartbeats to process 1 of a container and its events |
 //! | `load` | a load of our own on an idle card: a steady one, by which power limits are compared, or a check |
 //! | `self_check` | what is asked of a card, and how its answer is read |
@@ -26,6 +27,7 @@ mod conduct;
 pub mod config;
 mod engine;
 pub mod floors;
+mod kernel;
 mod lease_task;
 mod line;
 mod load;

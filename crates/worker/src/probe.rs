@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bollard::models::{SystemInfo, SystemVersion};
 use futures_util::StreamExt;
-use nightjar_core::policy::{EngineFacts, Runtime, Toolkit};
+use nightjar_core::policy::{EngineFacts, GatewayImage, KernelFacts, Runtime, Toolkit};
 use tokio::time::sleep;
 
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, QUICK};
 use crate::floors::{Backend, Component, Found};
+use crate::kernel::{Kernel, Question};
 use crate::pull::{Shelf, takes_layers_apart};
 use crate::workers::Busy;
 
@@ -37,17 +38,19 @@ pub(crate) struct Probe<'a> {
     pub engine: &'a Engine,
     pub config: &'a WorkersConfig,
     pub shelf: &'a Shelf,
+    pub kernel: &'a Kernel,
 }
 
 impl Probe<'_> {
     pub async fn runtime(&self) -> Runtime {
-        match self.ready().await {
+        // At the start no job is held yet.
+        match self.ready(Busy::Idle).await {
             Ok(runtime) => runtime,
-            Err(error) => Runtime::Missing { detail: error.to_string() },
+            Err(error) => Runtime::Missing { why: error.trouble() },
         }
     }
 
-    async fn ready(&self) -> Result<Runtime, EngineError> {
+    async fn ready(&self, busy: Busy) -> Result<Runtime, EngineError> {
         let (version, names, info, tools) = tokio::join!(
             self.engine.version(ANSWER_WITHIN),
             self.engine.image_names(ANSWER_WITHIN),
@@ -61,11 +64,33 @@ impl Probe<'_> {
             tools.into_iter().filter(|tool| tool.component != Component::Wsl || backend == Backend::Wsl2),
         );
         let (images, gateway) = self.config.catalogue.present_among(&names, &self.shelf.ids());
+        let kernel = self.kernel_facts(&version, &info, &gateway, busy).await?;
         Ok(Runtime::Ready {
             unsafe_versions: self.config.floors.findings(&found, backend),
             images,
-            engine: EngineFacts { toolkit: toolkit(&info, &search_path()), gateway, ..facts(&info) },
+            engine: EngineFacts { toolkit: toolkit(&info, &search_path()), gateway, kernel, ..facts(&info) },
         })
+    }
+
+    async fn kernel_facts(
+        &self,
+        version: &SystemVersion,
+        info: &SystemInfo,
+        gateway: &GatewayImage,
+        busy: Busy,
+    ) -> Result<KernelFacts, EngineError> {
+        let image = match gateway {
+            GatewayImage::Present => {
+                let reference = self.shelf.reference_of(&self.config.catalogue.gateway().source);
+                self.engine.image(&reference).await?
+            }
+            _ => None,
+        };
+        let Some(image) = image else {
+            self.kernel.forget();
+            return Ok(KernelFacts::Unasked);
+        };
+        Ok(self.kernel.facts(Question::new(version, info, image.id), busy))
     }
 
     /// Asked anew each time: a restart may have opened the Engine to the network, or made it map users. It is the slowest of
@@ -83,7 +108,7 @@ impl Probe<'_> {
         let mut last = Runtime::Unknown;
         let mut slow = 0;
         loop {
-            let now = match self.ready().await {
+            let now = match self.ready(busy()).await {
                 Err(EngineError::Slow { .. })
                     if matches!(last, Runtime::Ready { .. }) && slow + 1 < SLOW_AT_MOST =>
                 {
@@ -91,7 +116,7 @@ impl Probe<'_> {
                     continue;
                 }
                 Ok(runtime) => runtime,
-                Err(error) => Runtime::Missing { detail: error.to_string() },
+                Err(error) => Runtime::Missing { why: error.trouble() },
             };
             slow = 0;
             if now != last {
@@ -99,6 +124,9 @@ impl Probe<'_> {
                 last = now;
             }
             match last {
+                Runtime::Ready { .. } if self.kernel.is_due(busy()) => {
+                    self.kernel.ask(self.engine, &self.config.host, &busy).await;
+                }
                 Runtime::Ready { .. } => self.until_something_happens(&busy).await,
                 _ => sleep(LOOK_FOR_ENGINE).await,
             }
@@ -123,7 +151,7 @@ impl Probe<'_> {
                 }
                 () = self.shelf.changed() => return,
                 () = sleep(ping_in) => {
-                    if self.engine.ping(ANSWER_WITHIN).await.is_err() {
+                    if self.engine.ping(ANSWER_WITHIN).await.is_err() || self.kernel.is_due(busy()) {
                         return;
                     }
                 }
@@ -321,7 +349,8 @@ mod tests {
         });
         let config = WorkersConfig::shipped(fake.address()).unwrap();
         let (engine, shelf) = (Engine::new(fake.address()), Shelf::open(None));
-        let probe = Probe { engine: &engine, config: &config, shelf: &shelf };
+        let kernel = Kernel::default();
+        let probe = Probe { engine: &engine, config: &config, shelf: &shelf, kernel: &kernel };
         let maps_users = |runtime| match runtime {
             Runtime::Ready { engine, .. } => engine.maps_users,
             other => panic!("{other:?}"),

@@ -25,6 +25,7 @@ pub(crate) const LABEL_ROLE: &str = "nightjar.role";
 pub(crate) const ROLE_WORKER: &str = "worker";
 pub(crate) const ROLE_GATEWAY: &str = "gateway";
 const ROLE_LOAD: &str = "load";
+const ROLE_PROBE: &str = "probe";
 const ROLE_NETWORK: &str = "network";
 /// A renter's volume; what mounts it for a lease; the containers that see to that.
 pub(crate) const ROLE_VOLUME: &str = "volume";
@@ -297,6 +298,37 @@ fn gateway(
     let host_config = HostConfig {
         network_mode: Some(names.network.clone()),
         port_bindings: Some(bindings),
+        ..gateway_cell()
+    };
+    let endpoints = HashMap::from([(names.network.clone(), EndpointSettings::default())]);
+    ContainerCreateBody {
+        image: Some(around.gateway.to_owned()),
+        // The worker shares it, and it is what the tenant's prompt shows.
+        hostname: Some("nightjar".to_owned()),
+        cmd: Some(vec!["gateway".to_owned()]),
+        exposed_ports: Some(ports),
+        labels: Some(labels),
+        networking_config: Some(NetworkingConfig { endpoints_config: Some(endpoints) }),
+        host_config: Some(host_config),
+        ..with_line()
+    }
+}
+
+/// What asks the kernel, as a gateway would, in a namespace without a network.
+pub(crate) fn kernel_probe(host: &str, image: String) -> ContainerCreateBody {
+    let labels = [(LABEL_HOST, host), (LABEL_ROLE, ROLE_PROBE)];
+    ContainerCreateBody {
+        image: Some(image),
+        cmd: Some(vec!["probe".to_owned()]),
+        labels: Some(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+        host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..gateway_cell() }),
+        ..with_line()
+    }
+}
+
+/// A gateway's rights and limits.
+fn gateway_cell() -> HostConfig {
+    HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(GATEWAY_CAPABILITIES.map(str::to_owned).to_vec()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
@@ -312,18 +344,6 @@ fn gateway(
         pids_limit: Some(GATEWAY_PIDS),
         log_config: Some(log_config()),
         ..HostConfig::default()
-    };
-    let endpoints = HashMap::from([(names.network.clone(), EndpointSettings::default())]);
-    ContainerCreateBody {
-        image: Some(around.gateway.to_owned()),
-        // The worker shares it, and it is what the tenant's prompt shows.
-        hostname: Some("nightjar".to_owned()),
-        cmd: Some(vec!["gateway".to_owned()]),
-        exposed_ports: Some(ports),
-        labels: Some(labels),
-        networking_config: Some(NetworkingConfig { endpoints_config: Some(endpoints) }),
-        host_config: Some(host_config),
-        ..with_line()
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::catalogue::Catalogue;
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, Ours, Standing};
+use crate::kernel::Kernel;
 use crate::lease_task::{Begin, Ending, LeaseTask, Order, Ports};
 use crate::load::{LoadTask, LoadWish};
 use crate::odd_containers::odd_containers;
@@ -67,6 +68,7 @@ struct Inner {
     shelf: Arc<Shelf>,
     puller: Puller,
     volumes: Arc<Locks>,
+    kernel: Kernel,
     own: watch::Sender<OwnAddresses>,
 }
 
@@ -117,6 +119,7 @@ impl Workers {
             shelf,
             puller,
             volumes: Arc::default(),
+            kernel: Kernel::default(),
             own: watch::channel(OwnAddresses::default()).0,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -140,8 +143,7 @@ impl Workers {
     pub fn watch(&self, on_change: impl FnMut(Runtime) + Send + 'static) -> JoinHandle<()> {
         let inner = self.inner.clone();
         tokio::spawn(async move {
-            let busy = || if inner.tasks().is_empty() { Busy::Idle } else { Busy::WithJobs };
-            inner.probe().watch(busy, on_change).await;
+            inner.probe().watch(|| inner.busy(), on_change).await;
         })
     }
 
@@ -399,6 +401,7 @@ impl Workers {
 
     async fn try_sweep(&self, keep: &[LeaseId]) -> Result<(), EngineError> {
         let engine = &self.inner.engine;
+        self.inner.kernel.sweep(engine, &self.inner.config.host).await;
         let labels = [format!("{LABEL_HOST}={}", self.inner.config.host), LABEL_LEASE.to_owned()];
         let unwanted = |lease: Option<&LeaseId>| {
             lease.is_some_and(|lease| !keep.contains(lease) && !self.inner.tasks().contains_key(lease))
@@ -449,7 +452,11 @@ impl Workers {
 
 impl Inner {
     fn probe(&self) -> Probe<'_> {
-        Probe { engine: &self.engine, config: &self.config, shelf: &self.shelf }
+        Probe { engine: &self.engine, config: &self.config, shelf: &self.shelf, kernel: &self.kernel }
+    }
+
+    fn busy(&self) -> Busy {
+        if self.tasks().is_empty() && lock(&self.loads).is_empty() { Busy::Idle } else { Busy::WithJobs }
     }
 
     fn tasks(&self) -> MutexGuard<'_, HashMap<LeaseId, Handle>> {

@@ -116,13 +116,13 @@ fn containers_that_are_not_as_ours_are_named_and_the_exit_code_tells() {
     let (code, said) = doctor(&host, &[]);
     assert!(code == 1 && said.contains("WARN  容器:") && said.contains("这台电脑可以出租"), "{said}");
 
-    // Not being able to look is not the same as nothing to see.
+    // Not being able to look is not the same as nothing to see; why is said in that language too.
     stage.engine.hang().unwrap();
     let (code, said) = in_json(&host);
     stage.engine.go_on();
     assert_eq!(code, 1, "{said:#}");
     assert!(
-        matches!(&of_containers(&said)[..], [one] if one["sentence"].as_str().unwrap().contains("did not answer")),
+        matches!(&of_containers(&said)[..], [one] if one["sentence"].as_str().unwrap().contains("秒内没有响应")),
         "{said:#}"
     );
 

@@ -31,9 +31,13 @@ struct Scene {
 }
 
 fn scene() -> Scene {
+    scene_with(Settings::default().volumes_most_mib)
+}
+
+fn scene_with(volumes_most_mib: u64) -> Scene {
     let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
     let volume = VolumeTerms { quota_mib: QUOTA_MIB, keep_ms: KEEP.as_millis().try_into().unwrap() };
-    let settings = Settings { volume, ..quick_settings() };
+    let settings = Settings { volume, volumes_most_mib, ..quick_settings() };
     let (host, _) = stage.host("host", &settings).unwrap();
     let watch = host.watch().unwrap();
     watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
@@ -159,6 +163,34 @@ fn what_a_renter_keeps_is_there_again_and_theirs_alone_and_ends() {
     assert!(!file.exists(), "the file is still there");
     assert_eq!(scene.renter.ask(&["volumes"]).unwrap()["volumes"], serde_json::json!([]));
     scene.nothing_is_mounted();
+}
+
+#[test]
+fn a_renter_who_is_new_is_refused_before_anything_is_charged_once_the_room_is_given_out() {
+    let scene = scene_with(QUOTA_MIB * 3 / 2);
+    let first = scene.rent();
+    scene.renter.ssh(&first, &["echo kept > kept && sync"]).unwrap();
+    scene.stop(&first);
+    let told = scene.host.around.owner(&["tenants", "--volumes"]).unwrap();
+    assert!(told.contains("new renters are refused"), "{told}");
+
+    let other = Renter::log_in_as("other", scene.stage.folder(), &scene.stage.market, "20.00").unwrap();
+    wait_for("an offer", SOON, || Ok(other.run(&["offers"]).ok())).unwrap();
+    let refused = other.rent(IMAGE).unwrap_err().to_string();
+    assert!(refused.contains("is given out") && refused.contains("rent another host"), "{refused}");
+    assert!(refused.contains("nothing was charged"), "{refused}");
+    let balance = other.run(&["account"]).unwrap();
+    assert!(balance.contains("20.00"), "{balance}");
+    assert_eq!(scene.kept().len(), 1, "a volume was made for who was refused");
+
+    // Who keeps something here comes back, and the owner's word makes room for others.
+    let again = scene.rent();
+    assert_eq!(scene.renter.ssh(&again, &["cat", "kept"]).unwrap().trim(), "kept");
+    scene.stop(&again);
+    scene.host.around.owner(&["tenants", "--volumes-most", "1GiB"]).unwrap();
+    wait_for("an offer", SOON, || Ok(other.run(&["offers"]).ok())).unwrap();
+    let taken = other.rent(IMAGE).unwrap();
+    other.run(&["stop", &taken, "--wait"]).unwrap();
 }
 
 #[test]

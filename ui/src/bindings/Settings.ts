@@ -114,6 +114,10 @@ warning_ms: number,
  */
 volume: VolumeTerms, 
 /**
+ * What all renters together may keep; never less than one may.
+ */
+volumes_most_mib: number, 
+/**
  * Components whose unsafe version the owner knowingly accepts, e.g. `runc 1.1.5`.
  */
 accepted_versions: Array<string>, region: string, 

@@ -137,6 +137,7 @@ export const DEFAULTS: Settings = {
     "keep_ms": 1209600000,
     "quota_mib": 51200
   },
+  "volumes_most_mib": 204800,
   "vram_reserve_mib": 512,
   "warning_ms": 60000,
   "without_presence": false
@@ -330,6 +331,10 @@ export const BOUNDS: Record<string, [number, number]> = {
   "volume.quota_mib": [
     64,
     16777216
+  ],
+  "volumes_most_mib": [
+    64,
+    268435456
   ],
   "vram_reserve_mib": [
     0,

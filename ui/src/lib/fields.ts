@@ -25,6 +25,7 @@ const NAMES: Record<string, string> = {
   "images.quota_gib": "set-image-room",
   warning_ms: "set-warning",
   "volume.quota_mib": "set-volume-size",
+  volumes_most_mib: "set-volumes-most",
   "volume.keep_ms": "set-volume-keep",
   "network.day.up_kbit": "set-upload",
   "network.day.down_kbit": "set-download",

@@ -2,6 +2,7 @@
 
 use nightjar_core::conduct::MinerRule;
 use nightjar_core::settings::{EgressMode, Settings};
+use nightjar_core::volume::Promises;
 use nightjar_protocol::control::{ControlAnswer, ControlRequest};
 use serde_json::json;
 
@@ -27,7 +28,8 @@ pub async fn tenants(arguments: &Tenants, output: Output) -> Result<(), Failure>
         keep(&settings, keeper).await?;
     }
     let found = json!({
-        "root_inside": settings.root_inside, "network": settings.egress, "volume": settings.volume, "miners": settings.miners,
+        "root_inside": settings.root_inside, "network": settings.egress, "volume": settings.volume,
+        "volumes_most_mib": settings.volumes_at_most_mib(), "miners": settings.miners,
         "limits": settings.limits, "vram_reserve_mib": settings.vram_reserve_mib,
         "disk_reserve_mib": settings.disk_reserve_mib, "warning_ms": settings.warning_ms,
     });
@@ -64,6 +66,7 @@ fn changed(before: &Settings, arguments: &Tenants) -> Settings {
     settings.disk_reserve_mib = arguments.disk_reserve.unwrap_or(settings.disk_reserve_mib);
     settings.warning_ms = arguments.warning.unwrap_or(settings.warning_ms);
     settings.volume.quota_mib = arguments.volume_size.unwrap_or(settings.volume.quota_mib);
+    settings.volumes_most_mib = arguments.volumes_most.unwrap_or(settings.volumes_most_mib);
     settings.volume.keep_ms = arguments.keep_volumes.unwrap_or(settings.volume.keep_ms);
     settings
 }
@@ -88,8 +91,28 @@ async fn volumes(arguments: &Tenants, output: Output) -> Result<(), Failure> {
         let row = row.into_iter().chain([most, encrypted, root.to_owned(), until]);
         table.row(row.collect());
     }
-    let words = if found.is_empty() { "renters keep nothing here".to_owned() } else { table.to_string() };
-    output.print(&serde_json::json!({ "volumes": found }), &words)
+    let (settings, _) = open(&arguments.place).await?;
+    let (promises, most_mib) = (Promises::of(&found), settings.volumes_at_most_mib());
+    let promised_mib = promises.total_mib();
+    let given = given_out(promised_mib, most_mib, settings.volume.quota_mib);
+    let words = match found.is_empty() {
+        true => "renters keep nothing here".to_owned(),
+        false => format!("{table}\n{given}"),
+    };
+    let said = json!({ "volumes": found, "promised_mib": promised_mib, "most_mib": most_mib });
+    output.print(&said, &words)
+}
+
+/// What of the room is promised, and whether somebody new gets any.
+fn given_out(promised_mib: u64, most_mib: u64, quota_mib: u64) -> String {
+    let (promised, most) = (spell_mib(promised_mib), spell_mib(most_mib));
+    if promised_mib.saturating_add(quota_mib) <= most_mib {
+        return format!("{promised} of {most} are given out");
+    }
+    format!(
+        "{promised} of {most} are given out: new renters are refused until one of these ends, or you give more \
+         (nightjar tenants --volumes-most)"
+    )
 }
 
 fn spelled(settings: &Settings) -> String {
@@ -113,9 +136,10 @@ fn spelled(settings: &Settings) -> String {
     table.row(vec!["mine".to_owned(), miners.to_owned()]);
     let volume = &settings.volume;
     let kept = format!(
-        "up to {} for {} after each lease, encrypted where this PC's Docker can (see --volumes)",
+        "up to {} for {} after each lease, {} for all together, encrypted where this PC's Docker can (see --volumes)",
         spell_mib(volume.quota_mib),
-        spell_ms(volume.keep_ms)
+        spell_ms(volume.keep_ms),
+        spell_mib(settings.volumes_at_most_mib())
     );
     table.row(vec!["keep".to_owned(), kept]);
     let limits = &settings.limits;
@@ -155,6 +179,7 @@ mod tests {
             vram_reserve: Some(0),
             disk_reserve: Some(51_200),
             warning: Some(120_000),
+            volumes_most: Some(1_048_576),
             ..Tenants::default()
         };
         let after = changed(&before, &given);
@@ -162,12 +187,14 @@ mod tests {
             WorkerLimits { cpu_cores: 8, memory_mib: 24_576, shm_mib: 8_192, pids: 4_096, disk_mib: 40_960 };
         assert_eq!(after.limits, limits);
         assert_eq!((after.vram_reserve_mib, after.disk_reserve_mib, after.warning_ms), (0, 51_200, 120_000));
+        assert_eq!(after.volumes_most_mib, 1_048_576);
         assert_eq!(after.check(), Ok(()));
         let rest = Settings {
             limits: before.limits,
             vram_reserve_mib: before.vram_reserve_mib,
             disk_reserve_mib: before.disk_reserve_mib,
             warning_ms: before.warning_ms,
+            volumes_most_mib: before.volumes_most_mib,
             ..after.clone()
         };
         assert_eq!(rest, before);

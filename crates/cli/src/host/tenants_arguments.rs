@@ -13,7 +13,7 @@ Examples:
   nightjar tenants --root-inside off --network curated
   nightjar tenants --cores 8 --memory 24GiB --shm 8GiB --processes 4096 --disk 40GiB
   nightjar tenants --vram-reserve 1GiB --disk-reserve 50GiB --warning 2m
-  nightjar tenants --volume-size 20GiB --keep-volumes 7d
+  nightjar tenants --volume-size 20GiB --volumes-most 100GiB --keep-volumes 7d
   nightjar tenants --volumes
 
 Ends with 2 when a value is out of its bounds.")]
@@ -55,6 +55,9 @@ pub struct Tenants {
     /// How much a renter may keep on this PC between leases, e.g. 50GiB
     #[arg(long, value_name = "SIZE", value_parser = quantity::vram_mib)]
     pub volume_size: Option<u64>,
+    /// How much all renters together may keep on this PC, e.g. 200GiB; who is new is refused beyond it
+    #[arg(long, value_name = "SIZE", value_parser = quantity::vram_mib)]
+    pub volumes_most: Option<u64>,
     /// How long that is kept after the last use, e.g. 14d; then it is wiped
     #[arg(long, value_name = "DURATION", value_parser = quantity::duration_ms)]
     pub keep_volumes: Option<u64>,

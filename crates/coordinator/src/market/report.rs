@@ -7,6 +7,7 @@ use nightjar_core::lease::{EndReason, Epoch, LeaseEvent, LeaseId, LeaseState, Wo
 use nightjar_core::ledger::Account;
 use nightjar_core::parting::Cause;
 use nightjar_core::time::Timestamp;
+use nightjar_core::volume::NoRoom;
 use nightjar_protocol::host_session::ToHost;
 use sqlx::sqlite::SqliteConnection;
 
@@ -72,9 +73,9 @@ impl Market {
             Report::Ready { lease, epoch, access } => {
                 self.take_one(teller, told(lease, epoch, LeaseState::Ready, Some(access), None)).await
             }
-            Report::Declined { lease, epoch, reasons } => {
-                tracing::info!(%lease, epoch = epoch.0, ?reasons, "declined");
-                self.take_declined(teller, &lease, epoch).await
+            Report::Declined { lease, epoch, reasons, no_room } => {
+                tracing::info!(%lease, epoch = epoch.0, ?reasons, ?no_room, "declined");
+                self.take_declined(teller, &lease, epoch, no_room).await
             }
             Report::Checked { gpu, answer } => self.take_checked(teller, &gpu, answer, signed).await,
             Report::CheckWanted { gpu } => self.take_retry(teller.host_id, gpu.as_ref()).await,
@@ -91,7 +92,13 @@ impl Market {
         Ok(())
     }
 
-    async fn take_declined(&self, teller: Teller<'_>, id: &LeaseId, epoch: Epoch) -> Result<(), Failure> {
+    async fn take_declined(
+        &self,
+        teller: Teller<'_>,
+        id: &LeaseId,
+        epoch: Epoch,
+        no_room: Option<NoRoom>,
+    ) -> Result<(), Failure> {
         let now = self.clock.now();
         let mut out = Consequences::default();
         let mut tx = self.store.write().await?;
@@ -102,7 +109,11 @@ impl Market {
                 && lease.state == LeaseState::Offered
         });
         if let Some(mut lease) = in_force {
-            self.place_again(tx.connection(), &mut lease, EndReason::Declined, now, &mut out).await?;
+            // Where no other host takes it, the renter reads why this one did not.
+            let reason = no_room.map_or(EndReason::Declined, |no_room| EndReason::PreparationFailed {
+                cause: no_room.to_string(),
+            });
+            self.place_again(tx.connection(), &mut lease, reason, now, &mut out).await?;
         }
         tx.commit().await?;
         self.publish(out);

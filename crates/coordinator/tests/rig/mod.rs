@@ -21,7 +21,7 @@ use nightjar_core::money::{Currency, Money};
 use nightjar_core::parting::Cause;
 use nightjar_core::proof::{self, Nonce, Proof};
 use nightjar_core::settings::EgressMode;
-use nightjar_core::volume::Footing;
+use nightjar_core::volume::{Footing, NoRoom};
 use nightjar_protocol::error::{ErrorBody, ErrorCode};
 use nightjar_protocol::host_session::{
     HOST_SESSION_VERSION, SignedReport, SignedUsage, ToCoordinator, ToHost, enrol_signing_bytes,
@@ -515,7 +515,14 @@ impl Host {
 
     pub async fn decline(&mut self, terms: &LeaseTerms) {
         let (lease, epoch) = (terms.lease.clone(), terms.epoch);
-        self.say(ToCoordinator::Report(Report::Declined { lease, epoch, reasons: vec![] })).await;
+        self.say(ToCoordinator::Report(Report::Declined { lease, epoch, reasons: vec![], no_room: None }))
+            .await;
+    }
+
+    pub async fn decline_for_room(&mut self, terms: &LeaseTerms, no_room: NoRoom) {
+        let (lease, epoch) = (terms.lease.clone(), terms.epoch);
+        let report = Report::Declined { lease, epoch, reasons: vec![], no_room: Some(no_room) };
+        self.say(ToCoordinator::Report(report)).await;
     }
 
     pub async fn ready(&mut self, terms: &LeaseTerms) {

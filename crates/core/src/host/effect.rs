@@ -17,7 +17,7 @@ use crate::proof::{Nonce, Proof};
 use crate::settings::{GiveBack, Settings, Sharing};
 use crate::sweep::{Curve, WorkKind};
 use crate::time::Timestamp;
-use crate::volume::Footing;
+use crate::volume::{Footing, NoRoom};
 
 use super::bill::Bill;
 
@@ -257,6 +257,9 @@ pub enum Report {
         lease: LeaseId,
         epoch: Epoch,
         reasons: Vec<BlockReason>,
+        /// This renter would keep more here than the owner gives.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        no_room: Option<NoRoom>,
     },
     /// The owner says that a card which failed the market's check, or every one, is put right.
     CheckWanted {

@@ -39,6 +39,10 @@ pub enum Input {
     /// Whether power limits can be set here.
     Helper(HelperStanding),
     Gpus(GpuReport),
+    /// At the start: whether the system tells that a card sleeps without anybody asking the card.
+    PowerStates {
+        are_told: bool,
+    },
     Runtime(Runtime),
     /// At the start: what each image of the catalogue is good for. One that is not listed is offered in any case.
     TaskKinds(Vec<(String, Vec<TaskKind>)>),
@@ -46,6 +50,8 @@ pub enum Input {
     GatewayPull(Option<GatewayFailure>),
     /// What is free wherever images, containers and volumes lie, and where we write ourselves.
     Disks(Vec<DiskSpace>),
+    /// What renters keep here, each with the size that it was promised.
+    Volumes(Vec<(String, u64)>),
     /// What Nightjar carried in this calendar month, and when the next one begins.
     DataUsed {
         bytes: u64,

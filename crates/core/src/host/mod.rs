@@ -21,6 +21,8 @@ mod money_tests;
 mod offers;
 mod price;
 #[cfg(test)]
+mod room_tests;
+#[cfg(test)]
 pub(crate) mod sample;
 mod sweeping;
 #[cfg(test)]
@@ -55,6 +57,7 @@ use crate::settings::Settings;
 use crate::signal::SignalKind;
 use crate::sweep::Curves;
 use crate::time::Timestamp;
+use crate::volume::Promises;
 use card::Card;
 use effect::Outbox;
 use hours::Hours;
@@ -72,6 +75,8 @@ pub struct Host {
     snapshot: Snapshot,
     overrides: Overrides,
     cards: BTreeMap<GpuUuid, Card>,
+    /// What renters may keep here, beside the jobs that are held.
+    promises: Promises,
     told_offers: Option<Vec<CardOffer>>,
     /// Leases that ended while the market was away: their true ends are told with the next list.
     untold: Vec<(LeaseId, Epoch, LeaseState)>,
@@ -104,6 +109,7 @@ impl Host {
             snapshot: Snapshot::default(),
             overrides: Overrides::default(),
             cards: BTreeMap::new(),
+            promises: Promises::default(),
             told_offers: None,
             untold: Vec::new(),
             recovered: false,
@@ -159,6 +165,7 @@ impl Host {
                     self.take_check_readings(now, &mut out);
                 }
             }
+            Input::PowerStates { are_told } => self.snapshot.power_states_told = Some(are_told),
             Input::Runtime(runtime) => self.take_runtime(runtime, &mut out),
             Input::TaskKinds(kinds) => self.task_kinds = kinds.into_iter().collect(),
             Input::GatewayPull(failure) => self.snapshot.gateway_failure = failure,
@@ -166,6 +173,7 @@ impl Host {
                 let least = spaces.into_iter().min_by_key(|space| space.free_mib);
                 self.snapshot.disk = least.or_else(|| self.snapshot.disk.take());
             }
+            Input::Volumes(kept) => self.promises = Promises::new(kept),
             Input::DataUsed { bytes, resets_at } => self.take_data(bytes, resets_at, &mut out),
             Input::SettingsUnreadable { detail } => self.snapshot.settings_trouble = Some(detail),
             Input::Market(market) => self.take_market(market, now, &mut out),

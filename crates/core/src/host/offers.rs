@@ -9,6 +9,7 @@ use crate::lease::{EndReason, LeaseState, LeaseTerms};
 use crate::market::CardOffer;
 use crate::policy::{self, Job as JobPresence, Market, Runtime, Verdict};
 use crate::time::Timestamp;
+use crate::volume::{self, NoRoom};
 
 impl Host {
     pub(super) fn take_market(&mut self, input: MarketInput, now: Timestamp, out: &mut Outbox) {
@@ -77,7 +78,7 @@ impl Host {
         }
     }
 
-    fn take_offer(&mut self, terms: LeaseTerms, now: Timestamp, out: &mut Outbox) {
+    fn take_offer(&mut self, mut terms: LeaseTerms, now: Timestamp, out: &mut Outbox) {
         if let Some(job) = self.job(&terms.lease) {
             let held = job.terms().epoch;
             if held == terms.epoch {
@@ -93,19 +94,38 @@ impl Host {
                 lease: terms.lease,
                 epoch: terms.epoch,
                 reasons: vec![],
+                no_room: None,
             }));
             return;
         }
         self.fee_basis_points = terms.fee_basis_points;
         let reasons = self.objections(&terms, now);
-        match (reasons, self.cards.get_mut(&terms.gpu)) {
-            (None, Some(card)) => card.job = Some(Job::accept(terms, now, out)),
-            (reasons, _) => {
+        let granted = match &reasons {
+            None => self.room_for(&terms),
+            Some(_) => Ok(0),
+        };
+        match (reasons, granted, self.cards.get_mut(&terms.gpu)) {
+            (None, Ok(granted_mib), Some(card)) => {
+                terms.volume.quota_mib = granted_mib;
+                card.job = Some(Job::accept(terms, now, out));
+            }
+            (reasons, granted, _) => {
                 let reasons = reasons.into_iter().flatten().map(policy::BlockReason::unnamed).collect();
-                let (lease, epoch) = (terms.lease, terms.epoch);
-                out.push(Effect::Tell(Report::Declined { lease, epoch, reasons }));
+                let (lease, epoch, no_room) = (terms.lease, terms.epoch, granted.err());
+                out.push(Effect::Tell(Report::Declined { lease, epoch, reasons, no_room }));
             }
         }
+    }
+
+    /// How much this renter may keep, beside what others were promised, those of the jobs that are held among them.
+    fn room_for(&self, terms: &LeaseTerms) -> Result<u64, NoRoom> {
+        let named = |terms: &LeaseTerms| volume::name(&terms.renter_key, terms.root_inside);
+        let mut promises = self.promises.clone();
+        for held in self.cards.values().filter_map(|card| card.job.as_ref()).map(Job::terms) {
+            promises.add(named(held), held.volume.quota_mib);
+        }
+        let asked_mib = terms.volume.quota_mib.min(self.settings.volume.quota_mib);
+        promises.grant(&named(terms), asked_mib, self.settings.volumes_at_most_mib())
     }
 
     /// Why an offer is not taken; `None` when it is.

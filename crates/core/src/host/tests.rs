@@ -169,7 +169,9 @@ impl World {
                 images: vec!["pytorch-cuda:lite".into()],
                 engine: Default::default(),
             })),
-            Step::Docker(false) => self.input(Input::Runtime(Runtime::Missing { detail: "gone".into() })),
+            Step::Docker(false) => self.input(Input::Runtime(Runtime::Missing {
+                why: crate::policy::EngineTrouble::Slow { within_ms: 1 },
+            })),
             Step::Cards(present) => {
                 let cards = if present { vec![card("GPU-0"), card("GPU-1")] } else { vec![] };
                 self.input(Input::Gpus(GpuReport::Readings { driver: driver(), cards }));

@@ -265,6 +265,7 @@ impl BlockReason {
                 | Self::NoDocker { .. }
                 | Self::GatewayFailed { .. }
                 | Self::NoGateway { .. }
+                | Self::KernelLacks { .. }
                 | Self::UnsafeVersion { .. }
                 | Self::DriverTooOld { .. }
                 | Self::NoGpu { .. }

@@ -34,6 +34,8 @@ pub fn holds_pulls(reason: &BlockReason) -> bool {
         | R::GatewayComing
         | R::GatewayFailed { .. }
         | R::NoGateway { .. }
+        | R::KernelAsked
+        | R::KernelLacks { .. }
         | R::UnsafeVersion { .. }
         | R::DriverTooOld { .. }
         | R::NoGpu { .. }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use super::{GiveUp, OverQuota};
+use crate::policy::EngineTrouble;
 
 /// What lies outside of the image is tried again after this.
 const AGAIN_MS: u64 = 900_000;
@@ -56,7 +57,7 @@ pub enum ImageTrouble {
         used_mib: u64,
     },
     Engine {
-        detail: String,
+        why: EngineTrouble,
     },
     /// What is fetched cannot be kept.
     Disk {

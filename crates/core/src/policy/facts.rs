@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use super::BlockReason;
+use super::{BlockReason, KernelFacts};
 use crate::gpu::{DriverInfo, GpuTrouble};
 use crate::images::ImageTrouble;
 use crate::money::Currency;
@@ -35,7 +35,7 @@ pub enum Presence {
 pub enum Runtime {
     Unknown,
     Missing {
-        detail: String,
+        why: EngineTrouble,
     },
     Ready {
         /// Components older than the version that is known to be safe.
@@ -45,6 +45,44 @@ pub enum Runtime {
         #[serde(default)]
         engine: EngineFacts,
     },
+}
+
+/// Why nothing can be asked of an Engine, or it does not do what it is asked to. A closed set, so that each has its sentence
+/// in every language; a detail is the system's word, or Docker's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "trouble", rename_all = "snake_case")]
+pub enum EngineTrouble {
+    /// Nothing is there, or it does not listen.
+    Silent {
+        address: String,
+        detail: String,
+    },
+    NotAllowed {
+        address: String,
+    },
+    Slow {
+        #[ts(type = "number")]
+        within_ms: u64,
+    },
+    DiskFull {
+        detail: String,
+    },
+    Refused {
+        detail: String,
+    },
+}
+
+impl std::fmt::Display for EngineTrouble {
+    /// For a log, and for who is not asked for a language.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Silent { address, detail } => write!(f, "it does not answer at {address} ({detail})"),
+            Self::NotAllowed { address } => write!(f, "this account may not use it at {address}"),
+            Self::Slow { within_ms } => write!(f, "it did not answer within {within_ms} ms"),
+            Self::DiskFull { detail } => write!(f, "its disk is full ({detail})"),
+            Self::Refused { detail } => f.write_str(detail),
+        }
+    }
 }
 
 /// What of an Engine is worth a word, and stands in nobody's way.
@@ -65,6 +103,8 @@ pub struct EngineFacts {
     /// What hands a card to a container.
     pub toolkit: Toolkit,
     pub gateway: GatewayImage,
+    /// What its kernel has of what a gateway is made of.
+    pub kernel: KernelFacts,
 }
 
 /// The image that every job runs behind.
@@ -160,6 +200,8 @@ pub struct Snapshot {
     pub market_currency: Option<Currency>,
     pub driver: Option<DriverInfo>,
     pub gpu_trouble: Option<GpuTrouble>,
+    /// Whether the system tells that a card sleeps; `None` until somebody looked.
+    pub power_states_told: Option<bool>,
     /// The file system of those that we write to which has the least room left.
     pub disk: Option<DiskSpace>,
     /// Bytes of this calendar month, and when the next one begins.
@@ -194,6 +236,21 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// What the kernel under the Engine is to blame for; `None` where it has all that a gateway needs or nothing is known.
+    #[must_use]
+    pub fn kernel_reason(&self) -> Option<BlockReason> {
+        let Runtime::Ready { engine, .. } = &self.runtime else { return None };
+        let home = match &engine.kernel {
+            KernelFacts::Unasked => return None,
+            KernelFacts::Asking => return Some(BlockReason::KernelAsked),
+            KernelFacts::Told { home, .. } => *home,
+        };
+        let parts = engine.kernel.in_the_way();
+        (!parts.is_empty()).then_some(BlockReason::KernelLacks { parts, home })
+    }
+}
+
 impl Default for Snapshot {
     fn default() -> Self {
         Self {
@@ -206,6 +263,7 @@ impl Default for Snapshot {
             market_currency: None,
             driver: None,
             gpu_trouble: None,
+            power_states_told: None,
             disk: None,
             data_used: None,
             settings_trouble: None,

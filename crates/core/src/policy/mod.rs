@@ -1,15 +1,17 @@
 //! May this card earn now? [`decide`] lists every reason against it, the most useful first.
 
 mod facts;
+mod kernel;
 mod overrides;
 mod reason;
 #[cfg(test)]
 mod tests;
 
 pub use facts::{
-    DiskSpace, EngineFacts, GatewayFailure, GatewayImage, Market, OddContainer, Presence, Runtime, Snapshot,
-    Toolkit, UnsafeVersion,
+    DiskSpace, EngineFacts, EngineTrouble, GatewayFailure, GatewayImage, Market, OddContainer, Presence,
+    Runtime, Snapshot, Toolkit, UnsafeVersion,
 };
+pub use kernel::{KernelFacts, KernelHome, KernelPart};
 pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};
 
@@ -210,10 +212,11 @@ fn fitness(snapshot: &Snapshot, settings: &Settings, card: Option<&GpuReading>, 
         found.add(BlockReason::DriverTooOld { found: driver.version.clone(), needed: MIN_DRIVER_MAJOR });
     }
     match &snapshot.runtime {
-        Runtime::Unknown => found.add(BlockReason::NoDocker { detail: String::new() }),
-        Runtime::Missing { detail } => found.add(BlockReason::NoDocker { detail: detail.clone() }),
+        Runtime::Unknown => found.add(BlockReason::NoDocker { detail: String::new(), why: None }),
+        Runtime::Missing { why } => found.add(BlockReason::no_docker(why)),
         Runtime::Ready { unsafe_versions, .. } => {
             found.reasons.extend(snapshot.gateway_reason());
+            found.reasons.extend(snapshot.kernel_reason());
             for version in unsafe_versions.iter().filter(|v| !settings.accepted_versions.contains(&v.key())) {
                 found.add(BlockReason::UnsafeVersion { version: version.clone() });
             }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use super::{DiskSpace, UnsafeVersion};
+use super::{DiskSpace, EngineTrouble, KernelHome, KernelPart, UnsafeVersion};
 use crate::gpu::GpuTrouble;
 use crate::images::ImageTrouble;
 use crate::money::{Currency, Money};
@@ -96,6 +96,9 @@ pub enum BlockReason {
     },
     NoDocker {
         detail: String,
+        /// `None` where nobody has looked yet, and in what was written down before it was known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<EngineTrouble>,
     },
     /// The image that every job runs behind is being fetched.
     GatewayComing,
@@ -107,6 +110,13 @@ pub enum BlockReason {
     /// It is not here, and lies in no registry.
     NoGateway {
         reference: String,
+    },
+    /// Whether the kernel under the Engine has what a gateway is made of is being found out.
+    KernelAsked,
+    /// It has not: every job would end before it began.
+    KernelLacks {
+        parts: Vec<KernelPart>,
+        home: KernelHome,
     },
     UnsafeVersion {
         version: UnsafeVersion,
@@ -171,6 +181,11 @@ impl BlockReason {
         Self::DiskLow { free_mib: disk.free_mib, needed_mib, folder: disk.folder.clone() }
     }
 
+    #[must_use]
+    pub fn no_docker(why: &EngineTrouble) -> Self {
+        Self::NoDocker { detail: why.to_string(), why: Some(why.clone()) }
+    }
+
     /// The same for the market, to which it is nothing which game, program, session or folder it was.
     #[must_use]
     pub fn unnamed(self) -> Self {
@@ -187,9 +202,10 @@ impl BlockReason {
             Self::DiskLow { free_mib, needed_mib, .. } => {
                 Self::DiskLow { free_mib, needed_mib, folder: none() }
             }
-            Self::NoDocker { .. } => Self::NoDocker { detail: none() },
+            Self::NoDocker { .. } => Self::NoDocker { detail: none(), why: None },
             // A kind that a market of an earlier version does not know, with details of this PC's line and disk.
             Self::GatewayFailed { .. } => Self::GatewayComing,
+            Self::KernelAsked | Self::KernelLacks { .. } => Self::NoDocker { detail: none(), why: None },
             other => other,
         }
     }
@@ -213,6 +229,8 @@ impl BlockReason {
             | Self::GatewayComing
             | Self::GatewayFailed { .. }
             | Self::NoGateway { .. }
+            | Self::KernelAsked
+            | Self::KernelLacks { .. }
             | Self::UnsafeVersion { .. } => Impact::HoldNew,
             Self::UserHere { .. }
             | Self::PresenceUnknown { .. }

@@ -79,6 +79,35 @@ fn without_the_gateways_image_no_job_begins_and_none_ends() {
 }
 
 #[test]
+fn a_kernel_that_has_no_fence_lends_nothing_and_ends_nothing_and_one_that_was_not_asked_is_trusted() {
+    let (mut snapshot, card) = idle_pc();
+    let told = |lacks: &[KernelPart]| KernelFacts::Told { lacks: lacks.to_vec(), home: KernelHome::Wsl };
+    let lacks_htb = BlockReason::KernelLacks { parts: vec![KernelPart::Htb], home: KernelHome::Wsl };
+    for (kernel, wanted) in [
+        (KernelFacts::Unasked, None),
+        (KernelFacts::Asking, Some(BlockReason::KernelAsked)),
+        (told(&[KernelPart::Ifb, KernelPart::FqCodel]), None),
+        (told(&[KernelPart::Htb, KernelPart::Ifb]), Some(lacks_htb)),
+    ] {
+        let engine = EngineFacts { kernel, ..EngineFacts::default() };
+        snapshot.runtime = Runtime::Ready { unsafe_versions: vec![], images: vec![], engine };
+        let said = verdict(&snapshot, Some(&card));
+        let Some(wanted) = wanted else {
+            assert_eq!(said, Verdict::Earn);
+            continue;
+        };
+        assert_eq!(said, Verdict::Blocked { reasons: vec![wanted.clone()], next_change: None });
+        assert_eq!(said.impact(GiveBack::Instant), Some(Impact::HoldNew), "one that runs has what it needs");
+        assert!(!crate::images::holds_pulls(&wanted), "another gateway may know better");
+        assert_eq!(wanted.is_trouble(), wanted != BlockReason::KernelAsked);
+        assert!(
+            matches!(wanted.unnamed(), BlockReason::NoDocker { .. }),
+            "earlier markets know no such word"
+        );
+    }
+}
+
+#[test]
 fn the_disk_with_the_least_room_counts_and_is_named() {
     let mut host = crate::host::Host::new(Settings::default());
     let disk = crate::host::sample::disk;

@@ -7,7 +7,7 @@ use super::feed;
 /// Below this a login is no longer usable.
 const LEAST_KBIT: u32 = 64;
 const MOST_KBIT: u32 = 100_000_000;
-const INCOMING: &str = "nightjar-in";
+pub(super) const INCOMING: &str = "nightjar-in";
 /// A bucket holds what its rate gives in this time. It leaves all at once, and waits in front of a line that is as wide as
 /// the rate for just this long, with a game's packets behind it: ten milliseconds made the automatic stop at two fifths of
 /// a line.
@@ -72,10 +72,10 @@ impl Shaper {
         // A system's tools may be too old to know the word; then bursts are as long as the sender makes them.
         let _ = feed("ip", &["link", "set", "dev", device, "gso_max_segs", MOST_AT_ONCE], "");
         tc(&limit(device, up_kbit))?;
-        let fair = tc(&format!("qdisc add dev {device} parent 1:{FIRST_LEAF:x} fq_codel\n")).is_ok();
+        let fair = tc(&fair(device)).is_ok();
         let waiting = if fair { Waiting::Fair } else { Waiting::Groups };
         waiting.set_up(device, up_kbit, Tenant::Sends)?;
-        tc(&format!("qdisc add dev {device} handle ffff: ingress\n"))?;
+        tc(&ingress(device))?;
         // A kernel may be built without intermediate devices, as those inside desktop Engines are.
         let kind = if incoming_queue(device, down_kbit, waiting).is_ok() {
             Shaping::Queue
@@ -144,22 +144,40 @@ impl Waiting {
     }
 }
 
-fn tc(batch: &str) -> Result<(), String> {
+pub(super) fn tc(batch: &str) -> Result<(), String> {
     feed("tc", &["-batch", "-"], batch)
 }
 
 fn incoming_queue(device: &str, kbit: u32, waiting: Waiting) -> Result<(), String> {
-    feed("ip", &["-batch", "-"], &format!("link add {INCOMING} type ifb\nlink set {INCOMING} up\n"))?;
+    incoming_device()?;
     tc(&limit(INCOMING, kbit))?;
     waiting.set_up(INCOMING, kbit, Tenant::Receives)?;
     tc(&format!(
-        "filter add dev {device} parent ffff: protocol all prio 1 u32 match u32 0 0 \
-         action mirred egress redirect dev {INCOMING}\n"
+        "filter add dev {device} parent ffff: protocol all prio 1 u32 match u32 0 0 {}\n",
+        redirection(INCOMING)
     ))
 }
 
+pub(super) fn incoming_device() -> Result<(), String> {
+    feed("ip", &["-batch", "-"], &format!("link add {INCOMING} type ifb\nlink set {INCOMING} up\n"))
+}
+
+/// A queue that keeps each connection's short, where everything waits that no filter puts elsewhere.
+pub(super) fn fair(device: &str) -> String {
+    format!("qdisc add dev {device} parent 1:{FIRST_LEAF:x} fq_codel\n")
+}
+
+/// What gets hold of what comes in.
+pub(super) fn ingress(device: &str) -> String {
+    format!("qdisc add dev {device} handle ffff: ingress\n")
+}
+
+pub(super) fn redirection(to: &str) -> String {
+    format!("action mirred egress redirect dev {to}")
+}
+
 /// The limit, and the first leaf below it, which gets all that no filter puts elsewhere.
-fn limit(device: &str, kbit: u32) -> String {
+pub(super) fn limit(device: &str, kbit: u32) -> String {
     format!("qdisc replace dev {device} root handle 1: htb default {FIRST_LEAF:x} r2q 100\n")
         + &class("replace", device, kbit)
         + &leaf(device, 0)
@@ -206,12 +224,13 @@ fn queue_bytes(kbit: u32) -> u64 {
 }
 
 fn police(device: &str, kbit: u32) -> String {
+    format!("filter add dev {device} parent ffff: protocol all prio 1 u32 match u32 0 0 {}\n", policer(kbit))
+}
+
+pub(super) fn policer(kbit: u32) -> String {
     // kbit/s is bit/ms.
     let burst = (u64::from(kbit) * u64::from(POLICE_MS) / 8).max(LEAST_POLICE_BYTES);
-    format!(
-        "filter add dev {device} parent ffff: protocol all prio 1 u32 match u32 0 0 \
-         police rate {kbit}kbit burst {burst} drop flowid :1\n"
-    )
+    format!("police rate {kbit}kbit burst {burst} drop flowid :1")
 }
 
 fn burst_bytes(kbit: u32) -> u64 {

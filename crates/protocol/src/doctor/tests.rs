@@ -2,7 +2,9 @@
 
 use super::*;
 use nightjar_core::gpu::GpuTrouble;
-use nightjar_core::policy::{DiskSpace, EngineFacts, GatewayImage};
+use nightjar_core::policy::{
+    DiskSpace, EngineFacts, EngineTrouble, GatewayImage, KernelFacts, KernelHome, KernelPart,
+};
 
 fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
     let helper = HelperStanding::NotInstalled;
@@ -13,7 +15,7 @@ fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
 fn a_bare_pc_is_told_what_it_lacks_in_both_languages() {
     let bare = Snapshot {
         gpu_trouble: Some(GpuTrouble::LibraryMissing),
-        runtime: Runtime::Missing { detail: "no socket".into() },
+        runtime: Runtime::Missing { why: EngineTrouble::NotAllowed { address: "local".into() } },
         disk: Some(DiskSpace { folder: "/var/lib/docker".into(), free_mib: 1_024 }),
         ..Snapshot::default()
     };
@@ -45,6 +47,7 @@ fn walls_that_lack_or_are_not_used_are_told_in_both_languages() {
         has_other_runtime: true,
         toolkit: Toolkit::Missing,
         gateway: GatewayImage::Present,
+        kernel: KernelFacts::Unasked,
     };
     let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
     let snapshot = Snapshot { runtime, ..Snapshot::default() };
@@ -87,6 +90,63 @@ fn what_of_the_gateways_image_is_missing_is_told_before_anything_about_other_ima
         let none = said(GatewayImage::Present, language);
         assert_eq!(none.standing, CheckStanding::Bad);
         assert!(none.sentence.contains("nightjar images pull"), "{none:?}");
+    }
+}
+
+#[test]
+fn a_system_that_tells_of_no_cards_sleep_is_said_once_there_is_a_card() {
+    let driver = nightjar_core::gpu::DriverInfo { version: "550.54.14".into(), cuda: None };
+    for language in [Language::English, Language::SimplifiedChinese] {
+        for (told, driver, is_said) in [
+            (None, Some(driver.clone()), false),
+            (Some(true), Some(driver.clone()), false),
+            (Some(false), None, false),
+            (Some(false), Some(driver.clone()), true),
+        ] {
+            let found = look(&Snapshot { power_states_told: told, driver, ..Snapshot::default() }, language);
+            let said = found.iter().find(|check| check.id == "sleep");
+            assert_eq!(said.is_some(), is_said, "{said:?}");
+            assert!(said.is_none_or(
+                |check| check.standing == CheckStanding::Optional && check.sentence.contains("30")
+            ));
+        }
+    }
+}
+
+#[test]
+fn what_the_kernel_lacks_is_told_with_what_mends_it_in_both_languages() {
+    let said = |kernel, language| {
+        let engine = EngineFacts { kernel, ..EngineFacts::default() };
+        let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
+        let found = look(&Snapshot { runtime, ..Snapshot::default() }, language);
+        found.into_iter().find(|check| check.id == "kernel").unwrap()
+    };
+    let told = |lacks: &[KernelPart], home| KernelFacts::Told { lacks: lacks.to_vec(), home };
+    for language in [Language::English, Language::SimplifiedChinese] {
+        for (home, named, command) in [
+            (KernelHome::Linux, "modprobe -a sch_htb", Some("sudo modprobe -a sch_htb")),
+            (KernelHome::Wsl, "wsl --update", Some("wsl --update; wsl --shutdown")),
+            (KernelHome::DockerDesktop, "Docker Desktop", None),
+        ] {
+            let check = said(told(&[KernelPart::Htb], home), language);
+            assert_eq!((check.standing, check.command.as_deref()), (CheckStanding::Bad, command));
+            for word in [named, "CONFIG_NET_SCH_HTB", "sch_htb"] {
+                assert!(check.sentence.contains(word), "{word}: {check:?}");
+            }
+        }
+        let reduced = said(told(&[KernelPart::Ifb], KernelHome::Linux), language);
+        assert_eq!(reduced.standing, CheckStanding::Optional);
+        assert!(reduced.sentence.contains("CONFIG_IFB"), "{reduced:?}");
+        let standings = [
+            (told(&[], KernelHome::Linux), CheckStanding::Good),
+            (KernelFacts::Asking, CheckStanding::Unknown),
+            (KernelFacts::Unasked, CheckStanding::Optional),
+        ];
+        for (kernel, standing) in standings {
+            let check = said(kernel, language);
+            assert_eq!(check.standing, standing, "{check:?}");
+            assert!(!check.sentence.starts_with("check-") && !check.title.starts_with("check-"), "{check:?}");
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use nightjar_core::images::ImageTrouble;
 use nightjar_core::money::{Currency, Money};
-use nightjar_core::policy::UnsafeVersion;
+use nightjar_core::policy::{EngineTrouble, KernelHome, KernelPart, UnsafeVersion};
 
 fn keys(source: &str) -> BTreeSet<String> {
     source
@@ -63,10 +63,20 @@ fn reasons() -> Vec<BlockReason> {
         BlockReason::DiskLow { free_mib: 1, needed_mib: 2, folder: text.clone() },
         BlockReason::DataCapReached { cap_mib: 512_000, stops: false, until: at },
         BlockReason::DataCapReached { cap_mib: 512_000, stops: true, until: at },
-        BlockReason::NoDocker { detail: text.clone() },
+        BlockReason::NoDocker { detail: String::new(), why: None },
+        BlockReason::NoDocker { detail: text.clone(), why: None },
+        BlockReason::no_docker(&EngineTrouble::Silent { address: text.clone(), detail: text.clone() }),
+        BlockReason::no_docker(&EngineTrouble::NotAllowed { address: text.clone() }),
+        BlockReason::no_docker(&EngineTrouble::Slow { within_ms: 2_000 }),
+        BlockReason::no_docker(&EngineTrouble::DiskFull { detail: text.clone() }),
+        BlockReason::no_docker(&EngineTrouble::Refused { detail: text.clone() }),
         BlockReason::GatewayComing,
         BlockReason::GatewayFailed { why: ImageTrouble::NoFolder, again_at: at },
         BlockReason::NoGateway { reference: text.clone() },
+        BlockReason::KernelAsked,
+        BlockReason::KernelLacks { parts: vec![KernelPart::Htb], home: KernelHome::Linux },
+        BlockReason::KernelLacks { parts: vec![KernelPart::Htb], home: KernelHome::Wsl },
+        BlockReason::KernelLacks { parts: vec![KernelPart::Htb], home: KernelHome::DockerDesktop },
         BlockReason::UnsafeVersion {
             version: UnsafeVersion {
                 component: "runc".into(),
@@ -121,7 +131,7 @@ fn every_trouble_with_an_image_has_its_own_sentence_in_both_languages() {
         T::Unreachable { detail: text() },
         T::Refused { detail: text() },
         T::OverQuota { needed_mib: 1, quota_mib: 2, used_mib: 3 },
-        T::Engine { detail: text() },
+        T::Engine { why: EngineTrouble::Refused { detail: text() } },
         T::Disk { folder: text(), detail: text() },
         T::NoFolder,
         T::HostEnding,
@@ -141,7 +151,7 @@ fn every_trouble_with_a_volume_has_its_own_sentence_in_both_languages() {
     let troubles = [
         T::Unknown { name: text() },
         T::InUse { name: text() },
-        T::Engine { detail: text() },
+        T::Engine { why: EngineTrouble::Refused { detail: text() } },
         T::Journal { detail: text() },
     ];
     for language in [Language::English, Language::SimplifiedChinese] {

@@ -104,7 +104,7 @@ impl PullError {
             Self::InUse { name } => ImageTrouble::InUse { name: name.clone() },
             Self::GiveUp(why) => why.into(),
             Self::OverQuota(over) => over.into(),
-            Self::Engine(error) => ImageTrouble::Engine { detail: error.to_string() },
+            Self::Engine(error) => ImageTrouble::Engine { why: error.trouble() },
             Self::Disk { folder, detail } => {
                 ImageTrouble::Disk { folder: folder.display().to_string(), detail: detail.clone() }
             }

@@ -54,6 +54,7 @@ fn both_containers_and_their_network_are_as_they_were() {
         insta::assert_json_snapshot!("gateway", spec.gateway);
         insta::assert_json_snapshot!("gateway_boot", spec.gateway_boot);
         insta::assert_json_snapshot!("worker", spec.worker);
+        insta::assert_json_snapshot!("kernel_probe", kernel_probe("default", "nightjar/gateway:dev".into()));
     });
 }
 

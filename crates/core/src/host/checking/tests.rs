@@ -186,7 +186,11 @@ fn a_card_on_which_nothing_may_run_says_so_and_starts_nothing() {
     let busy: [fn(&mut Bench); 6] = [
         |bench| drop(bench.put(Input::Presence(Presence::Active { since: bench.now }))),
         |bench| drop(bench.put(game())),
-        |bench| drop(bench.put(Input::Runtime(Runtime::Missing { detail: "gone".into() }))),
+        |bench| {
+            drop(bench.put(Input::Runtime(Runtime::Missing {
+                why: crate::policy::EngineTrouble::Slow { within_ms: 1 },
+            })))
+        },
         |bench| drop(bench.put(Input::Market(MarketInput::Offer(Box::new(terms("lease", 1, GPU)))))),
         |bench| drop(bench.ask()),
         |bench| drop(bench.put(Input::Closing)),
