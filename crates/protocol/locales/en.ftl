@@ -389,7 +389,8 @@ check-containers-privileged = The container { $name } bears Nightjar's label and
 check-containers-unknown = The container { $name } bears Nightjar's label, but its image { $image } is not in the catalogue. Nightjar makes none like it. Stop it, unless you know whose it is.
 check-containers-unlooked = Nobody could look for containers that are not as Nightjar's are. { $detail } Ask again once Docker answers.
 check-gvisor = gVisor
-check-gvisor-unused = gVisor is installed and not used: its own network stack would go around the rules that keep a tenant out of your network.
+check-gvisor-own-network = gVisor is installed and not used: its own network stack would go around the rules that keep a tenant out of your network. Registering it with --network=host would not help: those rules could no longer tell a tenant from the proxy that watches over it.
+check-gvisor-host-network = gVisor is installed with --network=host and not used: to the rules that keep a tenant in, all of its traffic would come from root, so they could not tell it from the proxy that watches over it. And to end a frozen tenant would take Docker ten seconds, in which you would wait for your card.
 check-wsl = Memory and disk of WSL
 check-wsl-reclaim = WSL keeps memory and disk that containers have used. The command ends it, gives the memory back and lets its disk shrink from then on; Docker Desktop starts it again.
 check-versions = Versions

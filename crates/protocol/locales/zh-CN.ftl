@@ -389,7 +389,8 @@ check-containers-privileged = 容器 { $name } 带有夜鹰的标签，却以 --
 check-containers-unknown = 容器 { $name } 带有夜鹰的标签，但它的镜像 { $image } 不在目录中。夜鹰不会创建这样的容器。除非你清楚它的来历，否则请停掉它。
 check-containers-unlooked = 没能检查是否有不符合夜鹰规格的容器。{ $detail }请等 Docker 恢复响应后再看一次。
 check-gvisor = gVisor
-check-gvisor-unused = 已安装 gVisor，但没有使用：它自带的网络栈会绕过把租用者挡在你网络之外的规则。
+check-gvisor-own-network = 已安装 gVisor，但没有使用：它自带的网络栈会绕过把租用者挡在你网络之外的规则。改用 --network=host 登记也不行：规则会分不清流量来自租用者，还是来自看管租用者的代理。
+check-gvisor-host-network = 已安装 gVisor（以 --network=host 登记），但没有使用：在看守租用者的规则眼里，它的流量全都出自 root，分不清是租用者还是看管它的代理。而且 Docker 要花十秒才能结束一个被冻结的租用者，这段时间你只能干等显卡。
 check-wsl = WSL 的内存和磁盘
 check-wsl-reclaim = WSL 会一直占着容器用过的内存和磁盘。此命令会结束 WSL、归还内存，并让它的磁盘此后可以缩小；Docker Desktop 会再次启动它。
 check-versions = 版本

@@ -3,8 +3,8 @@
 mod kept;
 
 use nightjar_core::policy::{
-    BlockReason, GatewayImage, KernelFacts, KernelHome, KernelPart, MIN_DRIVER_MAJOR, Market, OddContainer,
-    Presence, Runtime, Snapshot, Toolkit,
+    BlockReason, GatewayImage, Gvisor, KernelFacts, KernelHome, KernelPart, MIN_DRIVER_MAJOR, Market,
+    OddContainer, Presence, Runtime, Snapshot, Toolkit,
 };
 use nightjar_core::power::HelperStanding;
 use nightjar_core::settings::{Language, Settings};
@@ -329,8 +329,14 @@ impl Doctor<'_> {
         if engine.has_other_runtime {
             found.push(say("defaults", CheckStanding::Warning, "check-defaults-runtime"));
         }
-        if engine.has_gvisor {
-            found.push(say("gvisor", CheckStanding::Optional, "check-gvisor-unused"));
+        match engine.gvisor {
+            Gvisor::Absent => {}
+            Gvisor::OwnNetwork => {
+                found.push(say("gvisor", CheckStanding::Optional, "check-gvisor-own-network"));
+            }
+            Gvisor::HostNetwork => {
+                found.push(say("gvisor", CheckStanding::Optional, "check-gvisor-host-network"));
+            }
         }
         if cfg!(windows) {
             let command = Some("wsl --shutdown; wsl --manage docker-desktop --set-sparse true".to_owned());

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bollard::models::{SystemInfo, SystemVersion};
 use futures_util::StreamExt;
-use nightjar_core::policy::{EngineFacts, GatewayImage, KernelFacts, Runtime, Toolkit};
+use nightjar_core::policy::{
+    EngineFacts, GatewayImage, Gvisor, KernelFacts, RegisteredRuntime, Runtime, Toolkit,
+};
 use tokio::time::sleep;
 
 use crate::config::WorkersConfig;
@@ -171,7 +173,7 @@ fn facts(info: &SystemInfo) -> EngineFacts {
     EngineFacts {
         is_open_to_network: says(&info.warnings, "API is accessible on http://"),
         maps_users: says(&info.security_options, "name=userns"),
-        has_gvisor: info.runtimes.iter().flatten().any(|(name, _)| name.contains("runsc")),
+        gvisor: gvisor(info),
         is_unfiltered: says(&info.security_options, "profile=unconfined"),
         has_other_runtime: info
             .default_runtime
@@ -179,6 +181,14 @@ fn facts(info: &SystemInfo) -> EngineFacts {
             .is_some_and(|name| !USUAL_RUNTIMES.contains(&name)),
         ..EngineFacts::default()
     }
+}
+
+fn gvisor(info: &SystemInfo) -> Gvisor {
+    Gvisor::among(info.runtimes.iter().flatten().map(|(name, runtime)| RegisteredRuntime {
+        name,
+        path: runtime.path.as_deref().unwrap_or_default(),
+        arguments: runtime.runtime_args.as_deref().unwrap_or_default(),
+    }))
 }
 
 /// As the Engine finds it when it starts: by a hook of this name on its PATH, or by a runtime in its settings. Docker
@@ -317,6 +327,18 @@ mod tests {
             ..SystemInfo::default()
         };
         assert_eq!(facts(&usual), EngineFacts::default());
+    }
+
+    #[test]
+    fn gvisor_is_known_by_what_an_engine_says_of_its_runtimes() {
+        let told = r#"{"Runtimes":{"runc":{"path":"runc"},
+            "gvisor":{"path":"/usr/bin/runsc","runtimeArgs":["--network=host","--nvproxy"]}}}"#;
+        let info: SystemInfo = serde_json::from_str(told).unwrap();
+        assert_eq!(facts(&info).gvisor, Gvisor::HostNetwork);
+        let info: SystemInfo = serde_json::from_str(&told.replace("--network=host", "--debug")).unwrap();
+        assert_eq!(facts(&info).gvisor, Gvisor::OwnNetwork);
+        let info: SystemInfo = serde_json::from_str(&told.replace("runsc", "runc")).unwrap();
+        assert_eq!(facts(&info), EngineFacts::default());
     }
 
     #[test]

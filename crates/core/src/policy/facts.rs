@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use super::{BlockReason, KernelFacts};
+use super::{BlockReason, Gvisor, KernelFacts};
 use crate::gpu::{DriverInfo, GpuTrouble};
 use crate::images::ImageTrouble;
 use crate::money::Currency;
@@ -93,8 +93,8 @@ pub struct EngineFacts {
     pub is_open_to_network: bool,
     /// Root in a container is nobody on this PC.
     pub maps_users: bool,
-    /// gVisor is installed.
-    pub has_gvisor: bool,
+    /// One more wall, which is not used.
+    pub gvisor: Gvisor,
     /// Its settings take the system-call filter off every container that brings none.
     pub is_unfiltered: bool,
     /// Its settings start every container by something else than runc, e.g. NVIDIA's runtime, which hands out cards that

@@ -1,6 +1,7 @@
 //! May this card earn now? [`decide`] lists every reason against it, the most useful first.
 
 mod facts;
+mod gvisor;
 mod kernel;
 mod overrides;
 mod reason;
@@ -11,6 +12,7 @@ pub use facts::{
     DiskSpace, EngineFacts, EngineTrouble, GatewayFailure, GatewayImage, Market, OddContainer, Presence,
     Runtime, Snapshot, Toolkit, UnsafeVersion,
 };
+pub use gvisor::{Gvisor, RegisteredRuntime};
 pub use kernel::{KernelFacts, KernelHome, KernelPart};
 pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};

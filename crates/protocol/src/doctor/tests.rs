@@ -42,7 +42,7 @@ fn walls_that_lack_or_are_not_used_are_told_in_both_languages() {
     let engine = EngineFacts {
         is_open_to_network: true,
         maps_users: false,
-        has_gvisor: true,
+        gvisor: Gvisor::OwnNetwork,
         is_unfiltered: true,
         has_other_runtime: true,
         toolkit: Toolkit::Missing,
@@ -68,6 +68,22 @@ fn walls_that_lack_or_are_not_used_are_told_in_both_languages() {
             assert_eq!(check.standing, standing, "{id}");
             assert!(!check.title.starts_with("check-") && !check.sentence.starts_with("check-"), "{check:?}");
         }
+    }
+}
+
+#[test]
+fn why_gvisor_is_not_used_follows_from_how_it_is_registered() {
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let said = |gvisor| {
+            let engine = EngineFacts { gvisor, ..EngineFacts::default() };
+            let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
+            let found = look(&Snapshot { runtime, ..Snapshot::default() }, language);
+            found.into_iter().find(|check| check.id == "gvisor")
+        };
+        assert_eq!(said(Gvisor::Absent), None);
+        let [own, host] = [Gvisor::OwnNetwork, Gvisor::HostNetwork].map(|gvisor| said(gvisor).unwrap());
+        assert_eq!((own.standing, host.standing), (CheckStanding::Optional, CheckStanding::Optional));
+        assert!(host.sentence.contains("root") && !own.sentence.contains("root"), "{own:?} {host:?}");
     }
 }
 
