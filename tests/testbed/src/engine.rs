@@ -42,6 +42,8 @@ pub struct EngineOptions {
     /// Whoever is root in a container is nobody outside. Needs a folder to which everybody finds the way, and has images
     /// of its own.
     pub maps_users: bool,
+    /// Ways to start containers beside runc, as the daemon's settings name them.
+    pub runtimes: serde_json::Map<String, serde_json::Value>,
 }
 
 impl EngineOptions {
@@ -53,6 +55,7 @@ impl EngineOptions {
             path_first: None,
             env: Vec::new(),
             maps_users: false,
+            runtimes: serde_json::Map::new(),
         }
     }
 }
@@ -211,8 +214,8 @@ impl Engine {
     fn start_dockerd(&mut self) -> anyhow::Result<()> {
         let run = self.folder("run");
         let config = run.join("daemon.json");
-        // An empty file of our own, since the owner's may contradict the flags.
-        fs::write(&config, "{}")?;
+        // A file of our own, since the owner's may contradict the flags.
+        fs::write(&config, serde_json::json!({ "runtimes": self.options.runtimes }).to_string())?;
         let path = self.search_path()?;
         let mut command = match (&self.containerd, self.options.maps_users) {
             (Some(containerd), true) => mapping::beside(containerd.id(), "env"),
