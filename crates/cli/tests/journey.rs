@@ -62,7 +62,7 @@ async fn from_offers_to_the_statement() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         offers = stage.run(&["offers", "--model", "rtx 4090"]).await;
     }
-    assert!(offers.stdout.contains("1.50 CNY") && offers.stdout.contains("curated"), "{offers:?}");
+    assert!(offers.stdout.contains("CN¥1.50") && offers.stdout.contains("curated"), "{offers:?}");
 
     let too_dear = stage.run(&["rent", "--max-price", "1", "--image", "pytorch-cuda:lite"]).await;
     assert_eq!(too_dear.code, 3, "{too_dear:?}");

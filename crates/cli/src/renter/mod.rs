@@ -47,7 +47,7 @@ pub async fn login(state: &RenterState, arguments: &Login, output: Output) -> Re
     let account = Market::of(&membership)?.account().await?;
     state.log_in(&membership)?;
     let object = json!({ "coordinator": membership.coordinator, "account": account });
-    output.print(&object, &show::account(&account, &membership.coordinator))
+    output.print(&object, &show::account(&account, &membership.coordinator, show::texts()))
 }
 
 /// From the terminal without showing it, or the first line of standard input.
@@ -87,7 +87,7 @@ pub fn logout(state: &RenterState, output: Output) -> Result<(), Failure> {
 pub async fn account(state: &RenterState, output: Output) -> Result<(), Failure> {
     let membership = state.membership()?;
     let account = Market::of(&membership)?.account().await?;
-    output.print(&account, &show::account(&account, &membership.coordinator))
+    output.print(&account, &show::account(&account, &membership.coordinator, show::texts()))
 }
 
 /// # Errors
@@ -97,7 +97,7 @@ pub async fn offers(state: &RenterState, filters: &Filters, output: Output) -> R
     let market = Market::of(&state.membership()?)?;
     let found = market.offers(&rent::query(filters)).await?;
     if !found.offers.is_empty() || output.json {
-        output.print(&found, &show::offers(&found.offers))?;
+        output.print(&found, &show::offers(&found.offers, show::texts()))?;
     }
     if !found.offers.is_empty() {
         return Ok(0);
@@ -161,7 +161,7 @@ pub async fn stop(state: &RenterState, arguments: &Stop, output: Output) -> Resu
         show::short(&lease.lease.0),
         show::state(&lease, show::texts()),
         crate::quantity::spell_ms(lease.running_ms),
-        lease.charged
+        show::texts().money(lease.charged)
     );
     output.print(&show::lease_object(&lease), &words)
 }
@@ -172,5 +172,5 @@ pub async fn statement(state: &RenterState, arguments: &OneLease, output: Output
     let market = Market::of(&state.membership()?)?;
     let lease = choice::find(&market, arguments.lease.as_deref()).await?;
     let (account, statement) = tokio::try_join!(market.account(), market.statement(&lease.lease))?;
-    output.print(&statement, &show::statement(&statement, &account.renter, &clock))
+    output.print(&statement, &show::statement(&statement, &account.renter, &clock, show::texts()))
 }

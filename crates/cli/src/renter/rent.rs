@@ -153,7 +153,8 @@ fn progress(lease: &Lease) -> String {
     match lease.state {
         LeaseState::Offered => {
             let (model, region) = (printable(&lease.model), printable(&lease.region));
-            format!("offered to a host in {region}: {model} for {} an hour", lease.price_per_hour)
+            let price = show::texts().money(lease.price_per_hour);
+            format!("offered to a host in {region}: {model} for {price} an hour")
         }
         LeaseState::Ready | LeaseState::Running => {
             let card = lease.access.as_ref().map_or(&lease.model, |access| &access.device_name);
@@ -188,7 +189,7 @@ mod tests {
         let line = |state| progress(&sample::lease("3f2a", state));
         assert_eq!(
             line(LeaseState::Offered),
-            "offered to a host in cn-east: NVIDIA GeForce RTX 4090 for 1.50 CNY an hour"
+            "offered to a host in cn-east: NVIDIA GeForce RTX 4090 for CN¥1.50 an hour"
         );
         assert_eq!(line(LeaseState::Ready), line(LeaseState::Running));
         assert_eq!(line(LeaseState::Ready), "ready: NVIDIA GeForce RTX 4090 passed its self-check");

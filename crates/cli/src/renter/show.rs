@@ -36,7 +36,7 @@ pub fn state(lease: &Lease, texts: &Texts) -> String {
 }
 
 #[must_use]
-pub fn offers(offers: &[OfferedCard]) -> String {
+pub fn offers(offers: &[OfferedCard], texts: &Texts) -> String {
     let mut table =
         Table::new(&["CARD", "VRAM", "PRICE/H", "REGION", "DRIVER", "DOWN/UP", "NETWORK", "ROOT", "IMAGES"]);
     for offer in offers {
@@ -44,7 +44,7 @@ pub fn offers(offers: &[OfferedCard]) -> String {
         table.row(vec![
             card.model.clone(),
             spell_mib(card.vram_mib),
-            card.price_per_hour.to_string(),
+            texts.money(card.price_per_hour),
             offer.region.clone(),
             card.driver.clone(),
             offer.line.map_or_else(|| "-".to_owned(), |line| both(&line, "/")),
@@ -81,9 +81,9 @@ pub fn leases(leases: &[Lease], texts: &Texts) -> String {
         table.row(vec![
             short(&lease.lease.0).to_owned(),
             lease.model.clone(),
-            lease.price_per_hour.to_string(),
+            texts.money(lease.price_per_hour),
             spell_ms(lease.running_ms),
-            lease.charged.to_string(),
+            texts.money(lease.charged),
             state(lease, texts),
         ]);
     }
@@ -114,9 +114,9 @@ pub fn lease(lease: &Lease, clock: &dyn Fn(Timestamp) -> String, texts: &Texts) 
         add("Serves", model.clone());
     }
     add("Host", format!("{} in {}", lease.host_id, lease.region));
-    add("Price", format!("{} an hour", lease.price_per_hour));
+    add("Price", format!("{} an hour", texts.money(lease.price_per_hour)));
     add("Ran", spell_ms(lease.running_ms));
-    add("Charged", lease.charged.to_string());
+    add("Charged", texts.money(lease.charged));
     add("Rented", clock(lease.created_at));
     let mut text = table.to_string();
     let _ = write!(text, "\n{}", volume(lease, texts));
@@ -157,15 +157,21 @@ pub fn volumes(volumes: &[RenterVolume], clock: &dyn Fn(Timestamp) -> String) ->
 }
 
 #[must_use]
-pub fn account(account: &Account, coordinator: &str) -> String {
+pub fn account(account: &Account, coordinator: &str, texts: &Texts) -> String {
     let mut table = Table::new(&["Market", &printable(coordinator)]);
     table.row(vec!["Renter".into(), account.renter.clone()]);
-    table.row(vec!["Balance".into(), account.balance.to_string()]);
+    table.row(vec!["Balance".into(), texts.money(account.balance)]);
     table.to_string()
 }
 
 #[must_use]
-pub fn statement(statement: &Statement, renter: &str, clock: &dyn Fn(Timestamp) -> String) -> String {
+pub fn statement(
+    statement: &Statement,
+    renter: &str,
+    clock: &dyn Fn(Timestamp) -> String,
+    texts: &Texts,
+) -> String {
+    let money = |micros: i64| texts.exact_money(Money::new(micros, statement.currency));
     let mut table = Table::new(&["AT", "RECORD", "RAN IN ALL", "YOU", "HOST", "FEE"]);
     let mut sums = [0_i64; 3];
     for booking in &statement.bookings {
@@ -183,11 +189,11 @@ pub fn statement(statement: &Statement, renter: &str, clock: &dyn Fn(Timestamp) 
             *sum = sum.saturating_add(part);
         }
         let mut row = vec![clock(booking.at), booking.sequence.to_string(), spell_ms(booking.running_ms)];
-        row.extend(parts.map(|micros| Money::new(micros, statement.currency).to_string()));
+        row.extend(parts.map(money));
         table.row(row);
     }
     let mut row = vec![String::from("Sum"), String::new(), String::new()];
-    row.extend(sums.map(|micros| Money::new(micros, statement.currency).to_string()));
+    row.extend(sums.map(money));
     table.row(row);
     format!("Lease {}, renter {}\n{table}", printable(&statement.lease.0), printable(renter))
 }
@@ -241,7 +247,7 @@ mod tests {
         };
         let all =
             [card("NVIDIA GeForce RTX 3060", 12_288, 600_000), card("RTX\u{1b}[31m", 24_564, 12_345_678)];
-        insta::assert_snapshot!(offers(&all));
+        insta::assert_snapshot!(offers(&all, Texts::of(Language::English)));
     }
 
     #[test]
@@ -323,7 +329,7 @@ mod tests {
             currency: Currency::CNY,
             bookings: vec![booking(1, 0, 10_000), booking(2, 10_000, 20_000)],
         };
-        insta::assert_snapshot!(statement(&whole, "r1", &clock));
+        insta::assert_snapshot!(statement(&whole, "r1", &clock, Texts::of(Language::English)));
     }
 
     #[test]

@@ -28,7 +28,17 @@ impl Texts {
     #[must_use]
     pub fn money(&self, amount: Money) -> String {
         let absolute = amount.micros.unsigned_abs();
-        let smallest = if absolute < 1_000_000 { 100 } else { 10_000 };
+        self.amount(amount, if absolute < 1_000_000 { 100 } else { 10_000 })
+    }
+
+    /// To the last micro-unit, for books that are added up by whoever reads them.
+    #[must_use]
+    pub fn exact_money(&self, amount: Money) -> String {
+        self.amount(amount, 1)
+    }
+
+    fn amount(&self, amount: Money, smallest: u64) -> String {
+        let absolute = amount.micros.unsigned_abs();
         let rounded = (absolute + smallest / 2) / smallest * smallest;
         let fraction = format!("{:06}", rounded % 1_000_000);
         let kept = fraction.trim_end_matches('0').len().max(2);
@@ -75,6 +85,15 @@ mod tests {
         en: String,
         #[serde(rename = "zh-CN")]
         chinese: String,
+    }
+
+    #[test]
+    fn in_books_no_micro_unit_is_rounded_away() {
+        let said = |micros| Texts::of(Language::English).exact_money(Money::new(micros, Currency::CNY));
+        assert_eq!(
+            [said(-1_234_567_891), said(527), said(1_500_000)],
+            ["-CN¥1,234.567891", "CN¥0.000527", "CN¥1.50"]
+        );
     }
 
     #[test]
