@@ -4,6 +4,7 @@ mod bench;
 mod catalogue;
 mod demo;
 mod dist;
+mod licences;
 mod packages;
 mod shell;
 mod steps;
@@ -30,6 +31,7 @@ Usage: cargo xtask COMMAND
   catalogue                    signs images/catalog.toml, with the key in the file that NIGHTJAR_CATALOGUE_SECRET names, or
                                one of your own that is made for it
   bindings                     writes the TypeScript types of ui/src/bindings
+  licences                     writes the list of what is built in, with licences, from the lock files
   ui                           builds the window's page
   setup                        installs what the other commands need, and nothing else
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         ["dist", flags @ ..] => dist::dist(flags),
         ["catalogue"] => catalogue::sign(),
         ["bindings"] => steps::bindings(),
+        ["licences"] => licences::write(),
         ["ui"] => steps::ui(),
         ["setup"] => packages::everything(),
         [] | ["help" | "--help" | "-h"] => {
