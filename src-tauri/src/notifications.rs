@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightjar_agent::AgentHandle;
-#[cfg(target_os = "linux")]
-use nightjar_core::host::UserCommand;
-use nightjar_core::host::{CommandError, Notice};
+use nightjar_core::host::{CommandError, Notice, UserCommand};
 use nightjar_core::notify::{Gate, NoticeKind, NoticeRules, TroubleWatch, screen_is_taken};
 use nightjar_core::settings::Language;
 use nightjar_core::signal::Sign;
@@ -16,16 +14,18 @@ use nightjar_protocol::control::Refusal;
 use nightjar_protocol::text::Texts;
 use nightjar_protocol::view::{ViewModel, notification};
 use nightjar_protocol::window::StartFailure;
+use notify_rust::{Notification, NotificationHandle, NotificationResponse};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::App;
 #[cfg(target_os = "linux")]
-use crate::{markup::literal, window};
+use crate::markup::literal;
+use crate::window;
 
-#[cfg(target_os = "linux")]
+const OPEN: &str = "open";
+const SNOOZE: &str = "snooze";
 const SNOOZE_MS: u64 = 3_600_000;
 /// How long a notification's buttons are listened to.
-#[cfg(target_os = "linux")]
 const BUTTONS_FOR: Duration = Duration::from_secs(600);
 
 /// Shows what is worth it until the host ends.
@@ -85,49 +85,60 @@ fn kind_of(notice: &Notice) -> NoticeKind {
     }
 }
 
-/// With buttons to open the window and to snooze.
-#[cfg(target_os = "linux")]
+/// With buttons to open the window and to snooze. On Windows they count as long as the toast stands on the screen.
 fn offer(app: &Arc<App>, host: &AgentHandle, view: &Arc<ViewModel>, title: String, body: String) {
     let texts = Texts::of(view.language);
     let (open, snooze) = (texts.plain("tray-open"), texts.plain("tray-snooze"));
     let (app, host) = (app.clone(), host.clone());
     tokio::spawn(async move {
-        let shown = notify_rust::Notification::new()
-            .appname("Nightjar")
-            .icon("nightjar")
-            .summary(&title)
-            .body(&literal(&body))
-            .action("default", &open)
-            .action("open", &open)
-            .action("snooze", &snooze)
-            .show_async()
-            .await;
-        let handle = match shown {
+        let mut notice = written(&title, &body);
+        // A click beside the buttons; Windows tells it unasked, and would make a third button of this.
+        #[cfg(target_os = "linux")]
+        notice.action("default", &open);
+        notice.action(OPEN, &open).action(SNOOZE, &snooze);
+        let handle = match raised(notice).await {
             Ok(handle) => handle,
             Err(error) => return tracing::warn!("a notification was not shown: {error}"),
         };
         // The library waits on a thread of its own; one that nobody answers is left after a while.
         let (chosen, answer) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
-            handle.wait_for_action(|action| drop(chosen.send(action.to_owned())));
+            let heard = |response: &NotificationResponse| drop(chosen.send(response.clone()));
+            if let Err(error) = handle.wait_for_response(heard) {
+                tracing::warn!("the buttons of a notification were not heard: {error}");
+            }
         });
-        let Ok(Ok(action)) = tokio::time::timeout(BUTTONS_FOR, answer).await else { return };
-        match action.as_str() {
-            "default" | "open" => window::open(&app),
-            "snooze" => {
+        let Ok(Ok(response)) = tokio::time::timeout(BUTTONS_FOR, answer).await else { return };
+        match response {
+            NotificationResponse::Default => window::open(&app),
+            NotificationResponse::Action(button) if button == OPEN => window::open(&app),
+            NotificationResponse::Action(button) if button == SNOOZE => {
                 if let Err(refusal) = host.command(UserCommand::Snooze { for_ms: SNOOZE_MS }).await {
                     tracing::warn!(?refusal, "the snooze from a notification was refused");
                 }
             }
-            _ => {}
+            NotificationResponse::Action(_)
+            | NotificationResponse::Reply(_)
+            | NotificationResponse::Closed(_) => {}
         }
     });
 }
 
-/// Windows' own toasts take no buttons from a program without an installer's registration.
+fn written(title: &str, body: &str) -> Notification {
+    let mut notice = Notification::new();
+    notice.appname("Nightjar").icon("nightjar").summary(title).body(&literal(body));
+    notice
+}
+
+#[cfg(target_os = "linux")]
+async fn raised(notice: Notification) -> anyhow::Result<NotificationHandle> {
+    Ok(notice.show_async().await?)
+}
+
+/// The system answers at once, and with a toast of the thread that asks.
 #[cfg(not(target_os = "linux"))]
-fn offer(_app: &Arc<App>, _host: &AgentHandle, _view: &Arc<ViewModel>, title: String, body: String) {
-    tokio::spawn(show(title, body));
+async fn raised(notice: Notification) -> anyhow::Result<NotificationHandle> {
+    Ok(tokio::task::spawn_blocking(move || notice.show()).await??)
 }
 
 /// A command from the tray was not carried out, and there may be no window to say so.
@@ -144,6 +155,7 @@ pub async fn refused(refusal: &Refusal, language: Language) {
         Refusal::Command(CommandError::NoPowerLimit) => texts.plain("refusal-no-power-limit"),
         Refusal::Command(CommandError::NoHelper) => texts.plain("refusal-no-helper"),
         Refusal::Command(CommandError::SweepRuns) => texts.plain("refusal-sweep-runs"),
+        Refusal::Command(CommandError::Overtaken) => texts.plain("refusal-overtaken"),
         Refusal::Command(CommandError::PowerLimit { least, most }) => {
             let values = [("least", least.to_string()), ("most", most.to_string())];
             texts.with("refusal-power-limit", &values)
@@ -179,15 +191,7 @@ fn literal(body: &str) -> &str {
 
 async fn show(title: String, body: String) {
     // A desktop without a notification service answers only after a while, which must not hold the runtime up.
-    let shown = tokio::task::spawn_blocking(move || {
-        notify_rust::Notification::new()
-            .appname("Nightjar")
-            .icon("nightjar")
-            .summary(&title)
-            .body(&literal(&body))
-            .show()
-            .map(drop)
-    });
+    let shown = tokio::task::spawn_blocking(move || written(&title, &body).show().map(drop));
     match shown.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("a notification was not shown: {error}"),

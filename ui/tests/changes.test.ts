@@ -215,6 +215,30 @@ test("a change that is refused is told, and what is drawn is what holds", async 
   expect(screen.queryByTestId("saved")).toBeNull();
 });
 
+test("a region that the host does not take stays to be corrected, and what is wrong with it is said", async () => {
+  const backend = new BrowserBackend();
+  const command = backend.command.bind(backend);
+  backend.command = async (wanted) => {
+    if (wanted.command === "save" && wanted.settings.region === "中国") {
+      const fault = { fault: "text", field: "region" } as const;
+      throw new Refused({ kind: "command", data: { kind: "settings", detail: "", fault } });
+    }
+    await command(wanted);
+  };
+  await open("market", backend);
+  const field = screen.getByTestId<HTMLInputElement>("set-region");
+  const put = async (value: string) => {
+    await fireEvent.input(field, { target: { value } });
+    await fireEvent.change(field);
+    await settled();
+  };
+  await put("中国");
+  expect([field.value, field.getAttribute("aria-invalid")]).toEqual(["中国", "true"]);
+  expect(screen.getByTestId("alert").textContent).toContain("Region");
+  await put(" cn-east ");
+  expect([field.value, field.getAttribute("aria-invalid"), saved(backend).region]).toEqual(["cn-east", "false", "cn-east"]);
+});
+
 test("while something is mended the switch, the snooze and the stop work", async () => {
   const backend = new BrowserBackend();
   const ask = backend.ask.bind(backend);

@@ -256,6 +256,42 @@ test("what the card is lent for is agreed to one by one", async () => {
   expect(backend.asked.length).toBe(before);
 });
 
+test("one image of a kind that is lent is refused, and that is taken back", async () => {
+  const view = recordedView();
+  const { backend } = await open("work", view);
+  const listed = screen.getByTestId("images-of-interactive").textContent ?? "";
+  expect(listed).toContain("2 images are good for it");
+  expect(listed).toContain("pytorch-cuda:full · 7.5 GiB · BSD-3-Clause");
+  const lent = screen.getByTestId("lend-pytorch-cuda:full");
+  expect([lent.getAttribute("aria-checked"), lent.getAttribute("aria-label")]).toEqual(["true", "Lend for pytorch-cuda:full"]);
+  await fireEvent.click(lent);
+  await settled();
+  expect(saved(backend).images).toMatchObject({ refused: ["pytorch-cuda:full"], consents: ["interactive"] });
+  expect(lent.getAttribute("aria-checked")).toBe("false");
+  await fireEvent.click(screen.getByTestId("undo"));
+  await settled();
+  expect(saved(backend).images.refused).toEqual([]);
+  expect(screen.queryByTestId("not-lent")).toBeNull();
+  // The host says what is offered; the page only shows it.
+  backend.show({ ...(await backend.view()), lent_images: [] });
+  await settled();
+  expect(screen.getAllByTestId("not-lent")).toHaveLength(2);
+});
+
+test("what Nightjar is built of is asked for when it is opened, and versions are shown", async () => {
+  const { backend } = await open("help");
+  expect(screen.getByTestId("about-engine").textContent).toBe("28.3.2");
+  expect(screen.getByTestId("about-kernel").textContent).toBe("6.1.0-18-amd64");
+  const asked = () => backend.asked.filter((question) => question.question === "components").length;
+  const parts = screen.getByTestId<HTMLDetailsElement>("components");
+  expect([asked(), parts.querySelectorAll("li").length]).toEqual([0, 0]);
+  parts.open = true;
+  await fireEvent(parts, new Event("toggle"));
+  await settled();
+  expect(parts.textContent).toContain("svelte 5.57.3 · MIT");
+  expect(asked()).toBe(1);
+});
+
 test("what renters keep is listed, and deleted at once after a question", async () => {
   const { backend } = await open("work");
   const rows = () => screen.getAllByTestId("volume");

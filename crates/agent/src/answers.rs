@@ -5,6 +5,7 @@ use nightjar_core::images::ImageTrouble;
 use nightjar_core::lease::{LeaseState, LeaseTerms};
 use nightjar_core::time::Timestamp;
 use nightjar_core::volume::{Volume, VolumeTrouble};
+use nightjar_protocol::components::components;
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::doctor::{Check, Findings, Lending, kept_check};
 use nightjar_protocol::text::Texts;
@@ -53,6 +54,7 @@ impl AgentHandle {
                 self.wipe_volume(&name).await.map_err(anyhow::Error::msg)?;
                 Reply::Volumes(self.volumes().await.map_err(anyhow::Error::msg)?)
             }
+            Question::Components => Reply::Components(components()),
             Question::Report => self.write_report(log).await?,
             Question::SaveReport => self.save_report()?,
             Question::Invitation => Reply::Invitation(None),

@@ -10,7 +10,10 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nightjar_protocol::control::{ControlAnswer, ControlRequest};
+use nightjar_core::host::{CommandError, UserCommand};
+use nightjar_core::settings::{EgressMode, Settings};
+use nightjar_core::settings_fault::SettingsFault;
+use nightjar_protocol::control::{ControlAnswer, ControlRequest, Refusal};
 use nightjar_protocol::doctor::{Repair, RepairOutcome};
 use nightjar_protocol::window::{Question, Reply};
 use stage::{Run, Stage, command, finish};
@@ -70,9 +73,84 @@ impl<'a> Host<'a> {
         }
     }
 
+    /// A front end's connection, which stays.
+    async fn front_end(&self) -> FrontEnd {
+        let stream = UnixStream::connect(self.ready["control"].as_str().unwrap()).await.unwrap();
+        FrontEnd { stream: BufReader::new(stream) }
+    }
+
     async fn ended(mut self) -> Option<i32> {
         timeout(WITHIN, self.child.wait()).await.unwrap().unwrap().code()
     }
+}
+
+struct FrontEnd {
+    stream: BufReader<UnixStream>,
+}
+
+impl FrontEnd {
+    async fn ask(&mut self, request: &ControlRequest) -> ControlAnswer {
+        let line = serde_json::to_string(request).unwrap() + "\n";
+        self.stream.write_all(line.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(WITHIN, self.stream.read_line(&mut answer)).await.unwrap().unwrap();
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    async fn settings(&mut self) -> Box<Settings> {
+        match self.ask(&ControlRequest::Settings).await {
+            ControlAnswer::Settings(settings) => settings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Changes what this front end saw.
+    async fn save(&mut self, seen: &Settings, change: impl FnOnce(&mut Settings)) -> ControlAnswer {
+        let mut settings = Box::new(seen.clone());
+        change(&mut settings);
+        let base = Some(Box::new(seen.clone()));
+        self.ask(&ControlRequest::Do(UserCommand::Save { settings, base })).await
+    }
+}
+
+/// The window and a terminal, say, each with what it saw before the other changed it.
+#[tokio::test]
+async fn two_front_ends_change_the_settings_at_once_and_neither_undoes_the_other() {
+    let stage = Stage::start().await;
+    let host = Host::start(&stage, &[], "").await;
+    let (mut window, mut terminal) = (host.front_end().await, host.front_end().await);
+    let seen = window.settings().await;
+    assert_eq!(terminal.settings().await, seen);
+    let taken = |answer: ControlAnswer| match answer {
+        ControlAnswer::View(view) => view.settings.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    taken(window.save(&seen, |settings| settings.temperature_ceiling_celsius = 75).await);
+    taken(terminal.save(&seen, |settings| settings.games.push("mine.exe".into())).await);
+    let both = taken(window.save(&seen, |settings| settings.games.push("yours.exe".into())).await);
+    assert_eq!((both.temperature_ceiling_celsius, both.games.len()), (75, 2));
+    assert_eq!(terminal.settings().await, both);
+
+    // Taken back as the window does, from what it sees now; the terminal's is not part of that.
+    let now = window.settings().await;
+    let back = taken(window.save(&now, |settings| settings.temperature_ceiling_celsius = 83).await);
+    assert_eq!((back.temperature_ceiling_celsius, &back.games), (83, &both.games));
+
+    // Two changes of which each is right, and both together are not: the later is refused, and says why.
+    taken(window.save(&back, |settings| settings.egress = EgressMode::Off).await);
+    let off = window.settings().await;
+    taken(terminal.save(&off, |settings| settings.root_inside = true).await);
+    let refused = window.save(&off, |settings| settings.egress = EgressMode::Curated).await;
+    let fault = match &refused {
+        ControlAnswer::Refused(Refusal::Command(CommandError::Settings { fault, .. })) => fault,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(*fault, SettingsFault::RootPastTheProxy);
+    let kept = terminal.settings().await;
+    assert_eq!((kept.egress, kept.root_inside), (EgressMode::Off, true));
+    assert_eq!(host.ask(&["quit"]).await.code, 0);
+    assert_eq!(host.ended().await, Some(0));
+    stage.market.shutdown().await;
 }
 
 #[tokio::test]

@@ -159,6 +159,42 @@ pub fn hour_estimate(
     }
 }
 
+/// The night that an outlook is made for.
+pub const NIGHT_HOURS: u32 = 8;
+
+/// What some hours of work would leave: sums, as they are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Outlook {
+    pub hours: u32,
+    pub net: Money,
+    /// Of those hours only as many as such cards are rented; `None` where the market does not tell it.
+    pub net_when_rented: Option<Money>,
+    /// At the price that such cards had in the market's last week; `None` where the market does not tell it.
+    pub net_at_usual: Option<Money>,
+}
+
+/// See [`Outlook`].
+#[must_use]
+pub fn outlook(
+    hours: u32,
+    hour: &HourEstimate,
+    usual: Option<&HourEstimate>,
+    rented_percent: Option<u32>,
+) -> Outlook {
+    let money = |micros: i128, of: Money| {
+        Money::new(i64::try_from(micros).unwrap_or(if micros < 0 { i64::MIN } else { i64::MAX }), of.currency)
+    };
+    let sum = |of: Money| i128::from(of.micros) * i128::from(hours);
+    // To the nearest; the half of a micro-unit goes up.
+    let share = |percent: u32| (sum(hour.net) * i128::from(percent) + 50).div_euclid(100);
+    Outlook {
+        hours,
+        net: money(sum(hour.net), hour.net),
+        net_when_rented: rented_percent.map(|percent| money(share(percent), hour.net)),
+        net_at_usual: usual.map(|usual| money(sum(usual.net), usual.net)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +218,20 @@ mod tests {
         let hour = hour_estimate(floor, floor, Some(170), 210, 600_000, 500);
         assert_eq!((hour.electricity.micros, hour.net.micros), (126_000, 1));
         assert_eq!(hour.gross.micros, hour.fee.micros + hour.electricity.micros + hour.net.micros);
+    }
+
+    #[test]
+    fn an_outlook_is_the_hours_sum_and_says_nothing_that_the_market_does_not_say() {
+        let price = Money::new(1_500_000, Currency::CNY);
+        let hour = hour_estimate(price, price, Some(450), 490, 600_000, 500);
+        let usual = hour_estimate(Money::new(100_000, Currency::CNY), price, Some(450), 490, 600_000, 500);
+        let night = outlook(NIGHT_HOURS, &hour, Some(&usual), Some(35));
+        let micros = |money: Money| money.micros;
+        assert_eq!(micros(night.net), 8 * 1_131_000);
+        assert_eq!(night.net_when_rented.map(micros), Some(3_166_800));
+        assert_eq!(night.net_at_usual.map(micros), Some(8 * (95_000 - 294_000)));
+        let alone = outlook(1, &hour, None, None);
+        assert_eq!((alone.net, alone.net_when_rented, alone.net_at_usual), (hour.net, None, None));
     }
 
     fn any_tariff() -> impl Strategy<Value = Tariff> {

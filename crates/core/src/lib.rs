@@ -30,6 +30,7 @@ pub mod preset;
 pub mod proof;
 pub mod schedule;
 pub mod settings;
+pub mod settings_change;
 pub mod settings_fault;
 pub mod signal;
 pub mod standing;

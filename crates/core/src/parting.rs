@@ -75,6 +75,7 @@ impl Cause {
             R::TurnedOff
             | R::Snoozed { .. }
             | R::CardNotLent
+            | R::ImageNotLent
             | R::AfterLastJob { .. }
             | R::DataCapReached { .. } => Self::OwnerStopped,
             R::Suspending => Self::HostClosing,

@@ -402,7 +402,12 @@ impl Settings {
                     .iter()
                     .all(|name| (1..=120).contains(&name.len()) && !name.chars().any(char::is_control))
         };
-        for (field, list) in [("games", &self.games), ("ignored_controllers", &self.ignored_controllers)] {
+        let refused: Vec<String> = self.images.refused.iter().cloned().collect();
+        for (field, list) in [
+            ("games", &self.games),
+            ("ignored_controllers", &self.ignored_controllers),
+            ("images.refused", &refused),
+        ] {
             if !names(list) {
                 return Err(SettingsError::Names { field });
             }

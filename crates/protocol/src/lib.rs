@@ -17,6 +17,7 @@
 //! | [`relay`] | where the tunnel's relay is |
 
 pub mod bindings;
+pub mod components;
 pub mod control;
 pub mod doctor;
 pub mod error;

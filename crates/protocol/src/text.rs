@@ -11,7 +11,7 @@ use fluent_bundle::{FluentArgs, FluentResource};
 use nightjar_core::gpu::GpuTrouble;
 use nightjar_core::lease::{EndReason, LeaseState};
 use nightjar_core::parting::{Cause, Step};
-use nightjar_core::policy::{BlockReason, EngineTrouble, KernelHome, KernelPart};
+use nightjar_core::policy::{BlockReason, EngineTrouble, KernelHome, KernelPart, UnsafeVersion};
 use nightjar_core::proof::ProofFault;
 use nightjar_core::settings::Language;
 use nightjar_core::signal::{SignalKind, Standing};
@@ -188,15 +188,7 @@ impl Texts {
             R::NoGateway { reference } => self.with("reason-no-gateway", &[("reference", reference.clone())]),
             R::KernelAsked => self.plain("reason-kernel-asked"),
             R::KernelLacks { parts, home } => self.kernel_lacks(parts, *home),
-            R::UnsafeVersion { version } => self.with(
-                "reason-unsafe-version",
-                &[
-                    ("component", version.component.clone()),
-                    ("found", format!("v{}", version.found)),
-                    ("floor", format!("v{}", version.floor)),
-                    ("advisory", version.advisory.clone()),
-                ],
-            ),
+            R::UnsafeVersion { version } => self.unsafe_version(version),
             R::DriverTooOld { found, needed } => {
                 self.with("reason-driver-old", &[("found", found.clone()), ("needed", needed.to_string())])
             }
@@ -217,6 +209,7 @@ impl Texts {
             R::UpdateWaiting => self.plain("reason-update"),
             R::Suspending => self.plain("reason-suspending"),
             R::CardNotLent => self.plain("reason-card-not-lent"),
+            R::ImageNotLent => self.plain("reason-image-not-lent"),
             R::VramScarce { free_mib, needed_mib } => {
                 let values = [("free", free_mib.to_string()), ("needed", needed_mib.to_string())];
                 self.with("reason-vram-scarce", &values)
@@ -225,6 +218,16 @@ impl Texts {
             // `reason` has said the others.
             _ => self.plain("state-yours"),
         }
+    }
+
+    fn unsafe_version(&self, version: &UnsafeVersion) -> String {
+        let values = [
+            ("component", version.component.clone()),
+            ("found", format!("v{}", version.found)),
+            ("floor", format!("v{}", version.floor)),
+            ("advisory", version.advisory.clone()),
+        ];
+        self.with("reason-unsafe-version", &values)
     }
 
     fn no_docker(&self, detail: &str, why: Option<&EngineTrouble>) -> String {

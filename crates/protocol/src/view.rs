@@ -5,7 +5,7 @@
 use nightjar_core::conduct::{Breach, MiningSign};
 use nightjar_core::gpu::DriverInfo;
 use nightjar_core::host::{
-    CardView, HostState, HostView, Notice, SweepEnd, SweepPhase, SweepView, SweetSpot,
+    CardView, HostState, HostView, Notice, SweepEnd, SweepPhase, SweepView, SweetSpot, Versions,
 };
 use nightjar_core::market::{HostAccount, Payout, WaitReason};
 use nightjar_core::money::{Currency, Money};
@@ -142,9 +142,12 @@ pub struct ViewModel {
     pub power: PowerNote,
     /// `None` until the driver has answered.
     pub driver: Option<DriverInfo>,
+    pub versions: Versions,
     pub network: NetworkNote,
     /// Images on their way here, in their order.
     pub pulls: Vec<PullLine>,
+    /// The images that lie here and are offered to renters when a card is free.
+    pub lent_images: Vec<String>,
     pub tray: TrayMenu,
     /// What the owner has chosen, as it is in force; `None` where the file cannot be read and nothing can be changed.
     pub settings: Option<Box<Settings>>,
@@ -196,8 +199,10 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
         cards,
         power: power_note(&host.helper, &host.settings, texts),
         driver: host.driver.clone(),
+        versions: host.versions.clone(),
         network: network_note(host, &around.network, texts, &clock),
         pulls: around.pulls.iter().map(|pull| PullLine::new(pull, texts, &clock)).collect(),
+        lent_images: host.lent_images.clone(),
         tray,
         settings: host.settings_readable.then(|| Box::new(host.settings.clone())),
         identity: around.identity.clone(),

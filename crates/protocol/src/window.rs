@@ -10,6 +10,7 @@ use nightjar_core::volume::Volume;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::components::Component;
 use crate::doctor::{Findings, Repair, RepairOutcome};
 use crate::error::ErrorCode;
 use crate::images::PulledImages;
@@ -65,6 +66,8 @@ pub enum Question {
     WipeVolume {
         name: String,
     },
+    /// What Nightjar is built of, with licences.
+    Components,
     /// What a report of a problem would hold. It goes nowhere by itself.
     Report,
     /// Writes the report that was shown last into the folder for downloads.
@@ -96,6 +99,7 @@ pub enum Reply {
     Images(Vec<ImageLine>),
     /// The newest first.
     Steps(Vec<StepLine>),
+    Components(Vec<Component>),
     Report {
         text: String,
     },

@@ -18,6 +18,8 @@ use crate::pull::{Shelf, takes_layers_apart};
 use crate::workers::Busy;
 
 /// Longer than any Engine that could freeze a worker in time.
+/// Characters of a version that is shown.
+const LONGEST_VERSION: usize = 64;
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// A busy PC is slow to answer once; an Engine that is slow three times in a row is of no use.
 const SLOW_AT_MOST: u32 = 3;
@@ -70,7 +72,14 @@ impl Probe<'_> {
         Ok(Runtime::Ready {
             unsafe_versions: self.config.floors.findings(&found, backend),
             images,
-            engine: EngineFacts { toolkit: toolkit(&info, &search_path()), gateway, kernel, ..facts(&info) },
+            engine: EngineFacts {
+                toolkit: toolkit(&info, &search_path()),
+                version: shown(version.version.as_deref()),
+                kernel_version: shown(version.kernel_version.as_deref()),
+                gateway,
+                kernel,
+                ..facts(&info)
+            },
         })
     }
 
@@ -165,6 +174,11 @@ impl Probe<'_> {
 fn backend(version: &SystemVersion) -> Backend {
     let kernel = version.kernel_version.as_deref().unwrap_or_default().to_ascii_lowercase();
     if kernel.contains("wsl2") || kernel.contains("microsoft") { Backend::Wsl2 } else { Backend::Other }
+}
+
+/// A version as it is put on a page, however long the Engine's word is.
+fn shown(said: Option<&str>) -> String {
+    said.unwrap_or_default().chars().filter(|c| !c.is_control()).take(LONGEST_VERSION).collect()
 }
 
 /// Engines warn of a socket without encryption in so many words.
@@ -339,6 +353,13 @@ mod tests {
         assert_eq!(facts(&info).gvisor, Gvisor::OwnNetwork);
         let info: SystemInfo = serde_json::from_str(&told.replace("runsc", "runc")).unwrap();
         assert_eq!(facts(&info), EngineFacts::default());
+    }
+
+    #[test]
+    fn a_version_is_shown_as_it_is_within_bounds() {
+        assert_eq!(shown(Some("6.1.0-18-amd64")), "6.1.0-18-amd64");
+        assert_eq!(shown(None), "");
+        assert_eq!(shown(Some(&format!("28\n{}", "x".repeat(1_000)))).len(), LONGEST_VERSION);
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn containers_that_are_not_as_ours_are_named_and_the_exit_code_tells() {
         accepted_versions: accepted,
         ..quick_settings()
     };
-    host.around.command(UserCommand::Save { settings: Box::new(chinese) }).unwrap();
+    host.around.command(UserCommand::Save { settings: Box::new(chinese), base: None }).unwrap();
     let (code, said) = doctor(&host, &[]);
     assert!(code == 1 && said.contains("WARN  容器:") && said.contains("这台电脑可以出租"), "{said}");
 

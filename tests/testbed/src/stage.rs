@@ -157,7 +157,7 @@ impl Stage {
         let accepted = unsafe_versions(&view);
         if !accepted.is_empty() {
             let settings = Settings { accepted_versions: accepted.clone(), ..settings.clone() };
-            around.command(UserCommand::Save { settings: Box::new(settings) })?;
+            around.command(UserCommand::Save { settings: Box::new(settings), base: None })?;
         }
         Ok(accepted)
     }

@@ -4,6 +4,7 @@ import type { GpuReading } from "./GpuReading";
 import type { HourEstimate } from "./HourEstimate";
 import type { JobView } from "./JobView";
 import type { Money } from "./Money";
+import type { Outlook } from "./Outlook";
 import type { SweepView } from "./SweepView";
 import type { SweetSpot } from "./SweetSpot";
 import type { Verdict } from "./Verdict";
@@ -17,6 +18,14 @@ export type CardView = { reading: GpuReading, verdict: Verdict,
  * What it takes a job for now: the owner's price, and never less than a job would cost.
  */
 asking: Money, 
+/**
+ * What an hour and a night of work would leave.
+ */
+for_hour: Outlook, for_night: Outlook, 
+/**
+ * What the owner chose that it may draw while it is rented, within what it takes; `None` leaves it as it is.
+ */
+chosen_limit_watts: number | null, 
 /**
  * What an hour at that price would bring at this hour's tariff.
  */

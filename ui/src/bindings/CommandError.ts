@@ -6,7 +6,7 @@ import type { SettingsFault } from "./SettingsFault";
 /**
  * Why a command was not taken.
  */
-export type CommandError = { "kind": "settings_unreadable" } | { "kind": "duration", most_ms: number, } | { "kind": "no_game" } | { "kind": "no_such_job", lease: LeaseId, } | { "kind": "no_such_card", gpu: GpuUuid, } | { "kind": "no_power_limit" } | { "kind": "no_helper" } | { "kind": "sweep_runs" } | { "kind": "power_limit", least: number, most: number, } | { "kind": "settings", 
+export type CommandError = { "kind": "settings_unreadable" } | { "kind": "duration", most_ms: number, } | { "kind": "no_game" } | { "kind": "no_such_job", lease: LeaseId, } | { "kind": "no_such_card", gpu: GpuUuid, } | { "kind": "no_power_limit" } | { "kind": "no_helper" } | { "kind": "sweep_runs" } | { "kind": "power_limit", least: number, most: number, } | { "kind": "overtaken" } | { "kind": "settings", 
 /**
  * In English, as a terminal has it.
  */

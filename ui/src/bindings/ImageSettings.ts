@@ -13,4 +13,10 @@ quota_gib: number,
  * An image is offered when it is good for one of these. Who turns earning on lends the card to somebody who works on
  * it; everything else is asked for.
  */
-consents: Array<TaskKind>, };
+consents: Array<TaskKind>, 
+/**
+ * Images that are not offered whatever they are good for, as the catalogue names them. An image that a later catalogue
+ * brings is not among them and is not offered by itself either: only what lies on this PC is, and nothing that can be
+ * rented is fetched without the owner's word.
+ */
+refused: Array<string>, };

@@ -18,6 +18,7 @@ import type { Settings } from "./Settings";
 import type { Summary } from "./Summary";
 import type { Timestamp } from "./Timestamp";
 import type { TrayMenu } from "./TrayMenu";
+import type { Versions } from "./Versions";
 
 /**
  * All that is shown.
@@ -62,11 +63,15 @@ today: Summary | null, cards: Array<CardTile>, power: PowerNote,
 /**
  * `None` until the driver has answered.
  */
-driver: DriverInfo | null, network: NetworkNote, 
+driver: DriverInfo | null, versions: Versions, network: NetworkNote, 
 /**
  * Images on their way here, in their order.
  */
-pulls: Array<PullLine>, tray: TrayMenu, 
+pulls: Array<PullLine>, 
+/**
+ * The images that lie here and are offered to renters when a card is free.
+ */
+lent_images: Array<string>, tray: TrayMenu, 
 /**
  * What the owner has chosen, as it is in force; `None` where the file cannot be read and nothing can be changed.
  */

@@ -27,7 +27,8 @@ export const DEFAULTS: Settings = {
     "consents": [
       "interactive"
     ],
-    "quota_gib": 60
+    "quota_gib": 60,
+    "refused": []
   },
   "introduced": 0,
   "language": null,

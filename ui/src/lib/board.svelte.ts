@@ -200,10 +200,13 @@ export class Board {
     return answer;
   }
 
-  /** Changes the settings at once; what was changed can be taken back. */
-  async change(mutate: (settings: Settings) => void): Promise<void> {
+  /** Changes the settings at once; what was changed can be taken back. Whether what was wanted holds now. */
+  async change(mutate: (settings: Settings) => void): Promise<boolean> {
     const move = this.#moveBy(mutate);
-    if (move && (await this.#save(move))) this.#remember(move);
+    if (!move || isSame(move.before, move.after)) return move !== null;
+    const done = await this.#save(move);
+    if (done) this.#remember(move);
+    return done;
   }
 
   /** Notes how far the first run has come. That is no choice to take back. */
@@ -231,9 +234,8 @@ export class Board {
     this.#unsaved = [...this.#unsaved, move];
     this.#draw();
     const done = await this.#inTurn(async () => {
-      // Only what was changed here: what came from elsewhere in the meantime stays.
-      const settings = moved(this.#known ?? move.before, move);
-      await this.backend.command({ command: "save", settings });
+      // The host takes over what differs: what came from elsewhere in the meantime stays.
+      await this.backend.command({ command: "save", settings: move.after, base: move.before });
       if (this.#known) this.#known = moved(this.#known, move);
     });
     this.#unsaved = this.#unsaved.filter((other) => other !== move);
@@ -311,11 +313,7 @@ export class Board {
   }
 
   async send(command: UserCommand): Promise<void> {
-    const done = await this.#attempt(() => this.backend.command(command));
-    // What is saved next must not bring the old switch back, should it come before the view.
-    if (done && command.command === "set_earning" && this.#known) {
-      this.#known = { ...this.#known, earn_while_idle: command.on };
-    }
+    await this.#attempt(() => this.backend.command(command));
   }
 
   async enrol(coordinatorUrl: string, pairingCode: string): Promise<boolean> {

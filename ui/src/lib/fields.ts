@@ -22,6 +22,7 @@ const NAMES: Record<string, string> = {
   "limits.shm_mib": "set-shared-memory",
   "limits.pids": "set-processes",
   "limits.disk_mib": "set-container-files",
+  "images.refused": "work-images",
   "images.quota_gib": "set-image-room",
   warning_ms: "set-warning",
   "volume.quota_mib": "set-volume-size",

@@ -31,6 +31,8 @@ function commandDetail(error: Extract<Refusal, { kind: "command" }>["data"], tex
       return texts.say("refusal-sweep-runs");
     case "power_limit":
       return texts.say("refusal-power-limit", { least: error.least, most: error.most });
+    case "overtaken":
+      return texts.say("refusal-overtaken");
     case "settings":
       return faultSentence(error.fault, texts);
   }

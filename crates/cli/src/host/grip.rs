@@ -81,7 +81,9 @@ pub(super) fn refused(refusal: &Refusal) -> Failure {
     let exit = match refusal {
         Refusal::Command(C::NoSuchJob { .. } | C::NoSuchCard { .. } | C::NoGame) => Exit::NothingMatched,
         Refusal::Command(C::PowerLimit { .. } | C::Duration { .. } | C::Settings { .. }) => Exit::Usage,
-        Refusal::Command(C::NoPowerLimit | C::NoHelper | C::SweepRuns | C::SettingsUnreadable)
+        Refusal::Command(
+            C::NoPowerLimit | C::NoHelper | C::SweepRuns | C::Overtaken | C::SettingsUnreadable,
+        )
         | Refusal::Unreadable { .. }
         | Refusal::Journal { .. } => Exit::Failed,
     };

@@ -11,12 +11,12 @@ use nightjar_protocol::window::{ImageLine, Question, QuestionRefusal, Reply};
 use serde_json::json;
 
 use crate::arguments::HostPlace;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::{Output, Table, printable};
 use crate::quantity::spell_mib;
 
 use super::grip::{Grip, view};
-use super::images_arguments::{ImagesCommand, Kinds, Quota};
+use super::images_arguments::{ImagesCommand, Kinds, Lend, Quota};
 use super::schedule::{keep, open, spelled};
 
 /// The Engine takes some GiB away in seconds, on a slow disk in a minute.
@@ -35,6 +35,7 @@ pub async fn images(command: &ImagesCommand, output: Output) -> Result<(), Failu
         }
         ImagesCommand::Quota(quota) => set_quota(quota, output).await,
         ImagesCommand::Kinds(kinds) => set_kinds(kinds, output).await,
+        ImagesCommand::Lend(lend) => set_lent(lend, output).await,
     }
 }
 
@@ -129,6 +130,53 @@ fn changed(before: &ImageSettings, kinds: &Kinds) -> ImageSettings {
     images
 }
 
+async fn set_lent(lend: &Lend, output: Output) -> Result<(), Failure> {
+    // Which names there are is for the host to say: it may have a catalogue of its own.
+    let mut grip = Grip::connect(&lend.place).await?;
+    let known = known(&mut grip).await?;
+    let lendable: Vec<&ImageLine> = known.iter().filter(|image| !image.is_needed).collect();
+    for name in lend.allow.iter().chain(&lend.refuse) {
+        if !lendable.iter().any(|image| image.name == *name) {
+            let why = format!("the catalogue has no image {} that could be lent", printable(name));
+            return Err(Failure::new(Exit::NothingMatched, why)
+                .advise("`nightjar images lend` shows those that it has"));
+        }
+    }
+    let (mut settings, keeper) = open(&lend.place).await?;
+    let before = settings.images.refused.clone();
+    settings.images.refused.extend(lend.refuse.iter().cloned());
+    settings.images.refused.retain(|name| !lend.allow.contains(name));
+    if settings.images.refused != before {
+        keep(&settings, keeper).await?;
+    }
+    let view: Box<ViewModel> = view(grip.ask(ControlRequest::Status).await?)?;
+    let refused = &settings.images.refused;
+    let object = json!({ "refused": refused, "lent": view.lent_images, "images": lendable });
+    output.print(&object, &lent_words(&lendable, &settings.images, &view.lent_images))
+}
+
+fn lent_words(known: &[&ImageLine], chosen: &ImageSettings, lent: &[String]) -> String {
+    let mut table = Table::new(&["IMAGE", "LENT", "SIZE", "WHAT IT IS", "KINDS", "LICENCE"]);
+    for image in known {
+        let is_lent = match (chosen.refused.contains(&image.name), lent.contains(&image.name)) {
+            (true, _) => "no: refused",
+            (false, true) => "yes",
+            (false, false) if !image.is_present => "no: not on this PC",
+            (false, false) => "no: none of its kinds is lent to",
+        };
+        let kinds: Vec<&str> = image.task_kinds.iter().map(|kind| named(*kind).0).collect();
+        table.row(vec![
+            printable(&image.name),
+            is_lent.to_owned(),
+            spell_mib(image.size_mib),
+            printable(&image.title),
+            kinds.join(", "),
+            printable(&image.licence),
+        ]);
+    }
+    table.to_string()
+}
+
 fn named(kind: TaskKind) -> (&'static str, &'static str) {
     match kind {
         TaskKind::Interactive => ("interactive", "somebody works on the card by SSH or in JupyterLab"),
@@ -190,5 +238,24 @@ mod tests {
             is_needed: false,
         };
         insta::assert_snapshot!("images", words(&pulled, &[line], &[], &TimeZone::UTC));
+    }
+
+    #[test]
+    fn why_an_image_is_not_lent_is_said() {
+        let line = |name: &str, is_present: bool| ImageLine {
+            name: name.into(),
+            title: "PyTorch".into(),
+            size_mib: 7_700,
+            licence: "BSD-3-Clause".into(),
+            task_kinds: vec![TaskKind::Training, TaskKind::FineTuning],
+            is_present,
+            can_be_pulled: true,
+            is_needed: false,
+        };
+        let lines =
+            [line("a:lent", true), line("b:refused", true), line("c:away", false), line("d:kinds", true)];
+        let chosen = ImageSettings { refused: ["b:refused".to_owned()].into(), ..ImageSettings::default() };
+        let lines: Vec<&ImageLine> = lines.iter().collect();
+        insta::assert_snapshot!("lent", lent_words(&lines, &chosen, &["a:lent".to_owned()]));
     }
 }

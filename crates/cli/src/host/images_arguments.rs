@@ -28,6 +28,17 @@ Examples:
   nightjar images kinds --allow inference --allow training
   nightjar images kinds --refuse interactive")]
     Kinds(Kinds),
+    /// Show or choose which images you lend your card to
+    ///
+    /// An image is offered when it lies on this PC, is good for a kind of work that you lend your card to (see `kinds`), and
+    /// you have not refused it. A new image of the catalogue is offered only once you have fetched it. A job that runs goes
+    /// on.
+    #[command(after_help = "\
+Examples:
+  nightjar images lend
+  nightjar images lend --refuse tensorflow-cuda:full
+  nightjar images lend --allow tensorflow-cuda:full")]
+    Lend(Lend),
 }
 
 #[derive(Debug, Args)]
@@ -56,6 +67,18 @@ pub struct Kinds {
     /// No longer lend to it; may be given several times
     #[arg(long, value_name = "KIND")]
     pub refuse: Vec<Kind>,
+}
+
+#[derive(Debug, Args)]
+pub struct Lend {
+    #[command(flatten)]
+    pub place: HostPlace,
+    /// Lend to this image again; may be given several times
+    #[arg(long, value_name = "IMAGE")]
+    pub allow: Vec<String>,
+    /// No longer lend to it, whatever it is good for; may be given several times
+    #[arg(long, value_name = "IMAGE")]
+    pub refuse: Vec<String>,
 }
 
 /// As it is typed.

@@ -32,7 +32,7 @@ pub async fn network(command: &NetworkCommand, output: Output) -> Result<(), Fai
     };
     let (settings, keeper) = open(place).await?;
     let note = match keeper {
-        Keeper::Host(mut host) => Some(grip::view(host.ask(ControlRequest::Status).await?)?.network),
+        Keeper::Host(mut host, _) => Some(grip::view(host.ask(ControlRequest::Status).await?)?.network),
         Keeper::File(_) => None,
     };
     let now = Timestamp(jiff::Timestamp::now().as_millisecond());

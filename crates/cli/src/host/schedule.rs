@@ -223,7 +223,8 @@ pub(super) fn spelled(at: Timestamp, zone: &TimeZone) -> String {
 
 /// Where changes go.
 pub(super) enum Keeper {
-    Host(Grip),
+    /// With the settings as it told them.
+    Host(Grip, Box<Settings>),
     File(std::path::PathBuf),
 }
 
@@ -231,7 +232,7 @@ pub(super) enum Keeper {
 pub(super) async fn open(place: &HostPlace) -> Result<(Settings, Keeper), Failure> {
     if let Ok(mut grip) = Grip::connect(place).await {
         return match grip.ask(ControlRequest::Settings).await? {
-            ControlAnswer::Settings(settings) => Ok((*settings, Keeper::Host(grip))),
+            ControlAnswer::Settings(settings) => Ok(((*settings).clone(), Keeper::Host(grip, settings))),
             ControlAnswer::Refused(refusal) => Err(refused(&refusal)),
             _ => {
                 Err(Failure::new(Exit::NotRunning, "the host answered with something else than its settings"))
@@ -253,8 +254,9 @@ pub(super) async fn open(place: &HostPlace) -> Result<(Settings, Keeper), Failur
 pub(super) async fn keep(settings: &Settings, keeper: Keeper) -> Result<(), Failure> {
     settings.check().map_err(|error| Failure::usage(error.to_string()))?;
     match keeper {
-        Keeper::Host(mut grip) => {
-            grip.command(UserCommand::Save { settings: Box::new(settings.clone()) }).await.map(drop)
+        Keeper::Host(mut grip, base) => {
+            let save = UserCommand::Save { settings: Box::new(settings.clone()), base: Some(base) };
+            grip.command(save).await.map(drop)
         }
         Keeper::File(path) => settings_file::save(&path, settings)
             .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", path.display()))),

@@ -106,7 +106,7 @@ fn card(card: &CardView) -> String {
 
 #[cfg(test)]
 mod tests {
-    use nightjar_core::economics::{Consumption, account, hour_estimate};
+    use nightjar_core::economics::{Consumption, account, hour_estimate, outlook};
     use nightjar_core::gpu::{GpuReading, GpuUuid};
     use nightjar_core::host::{HostState, JobView};
     use nightjar_core::lease::{LeaseId, LeaseState};
@@ -124,6 +124,7 @@ mod tests {
 
     fn tile(asleep: bool, job: Option<JobView>) -> CardTile {
         let nothing = Money::new(0, Currency::CNY);
+        let free = hour_estimate(nothing, nothing, None, 0, 0, 0);
         let reading = GpuReading {
             name: "NVIDIA GeForce RTX 4090".into(),
             pci_bus_id: "00000000:01:00.0".into(),
@@ -139,7 +140,10 @@ mod tests {
                 reading,
                 verdict: Verdict::Earn,
                 asking: Money::new(0, Currency::CNY),
-                hour: hour_estimate(nothing, nothing, None, 0, 0, 0),
+                for_hour: outlook(1, &free, None, None),
+                for_night: outlook(8, &free, None, None),
+                chosen_limit_watts: None,
+                hour: free,
                 usual: None,
                 job,
                 waiting: None,
@@ -243,7 +247,9 @@ mod tests {
                 chosen: PowerSettings::default(),
             },
             driver: None,
+            versions: nightjar_core::host::Versions::default(),
             pulls: Vec::new(),
+            lent_images: Vec::new(),
             network: nightjar_protocol::network::NetworkNote::default(),
             tray: tray(),
             settings: None,

@@ -5,6 +5,7 @@ use super::effect::{Effect, Outbox, Report};
 use super::input::{CommandError, UserCommand};
 use crate::lease::EndReason;
 use crate::policy::{EarnNow, Overrides};
+use crate::settings::Settings;
 use crate::time::Timestamp;
 
 /// Longest snooze that is taken: a week.
@@ -49,10 +50,7 @@ impl Host {
             UserCommand::StopJob { lease } if self.job(lease).is_none() => {
                 Err(CommandError::NoSuchJob { lease: lease.clone() })
             }
-            UserCommand::Save { settings } => settings.check().map_err(|error| CommandError::Settings {
-                detail: error.to_string(),
-                fault: (&error).into(),
-            }),
+            UserCommand::Save { settings, base } => self.after_save(settings, base.as_deref()).map(drop),
             _ => Ok(()),
         }
     }
@@ -116,15 +114,31 @@ impl Host {
                     job.end(EndReason::OwnerStopped, how, reading.energy_millijoules, now, out);
                 }
             }
-            UserCommand::Save { settings } => {
+            UserCommand::Save { settings, base } => {
+                let Ok(settings) = self.after_save(&settings, base.as_deref()) else { return };
                 // Settings that were chosen in full replace a file that could not be read.
                 self.snapshot.settings_trouble = None;
-                self.settings = (*settings).clone();
+                self.settings = settings.clone();
                 self.hours.forget();
                 self.note_cap();
                 self.told_offers = None;
-                out.push(Effect::SaveSettings(settings));
+                out.push(Effect::SaveSettings(Box::new(settings)));
             }
+        }
+    }
+
+    /// The settings that a save would leave.
+    fn after_save(&self, settings: &Settings, base: Option<&Settings>) -> Result<Settings, CommandError> {
+        let wanted = match base {
+            Some(_) if self.snapshot.settings_trouble.is_some() => {
+                return Err(CommandError::SettingsUnreadable);
+            }
+            Some(base) => self.settings.changed(base, settings).map_err(|_| CommandError::Overtaken)?,
+            None => settings.clone(),
+        };
+        match wanted.check() {
+            Ok(()) => Ok(wanted),
+            Err(error) => Err(CommandError::Settings { detail: error.to_string(), fault: (&error).into() }),
         }
     }
 }

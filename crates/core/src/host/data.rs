@@ -91,7 +91,7 @@ mod tests {
         let mut host = Host::new(Settings::default());
         assert!(told(&mut host, 5_000).is_empty());
         let settings = Box::new(capped(AtCap::Finish));
-        host.handle(Input::User(UserCommand::Save { settings }), Timestamp(2_000));
+        host.handle(Input::User(UserCommand::Save { settings, base: None }), Timestamp(2_000));
         assert!(told(&mut host, 5_001).is_empty());
     }
 }

@@ -247,8 +247,12 @@ pub enum UserCommand {
     ReckonIn {
         currency: Currency,
     },
+    /// What was changed from `base`, the settings as the front end had them, to `settings`; what others changed meanwhile
+    /// stays. Without `base` all of it, also in place of a file that cannot be read.
     Save {
         settings: Box<Settings>,
+        #[serde(default)]
+        base: Option<Box<Settings>>,
     },
 }
 
@@ -292,6 +296,8 @@ pub enum CommandError {
     SweepRuns,
     #[error("this card takes a power limit between {least} and {most} W")]
     PowerLimit { least: u32, most: u32 },
+    #[error("somebody else changed the same setting at this moment; look at it again")]
+    Overtaken,
     #[error("these settings are not taken: {detail}")]
     Settings {
         /// In English, as a terminal has it.

@@ -113,6 +113,9 @@ mod tests {
     use crate::settings::{GiveBack, Settings};
     use crate::time::Timestamp;
 
+    /// Nothing is asked of the helper.
+    const NONE: [u32; 0] = [];
+
     struct Bench {
         host: Host,
         now: Timestamp,
@@ -175,13 +178,13 @@ mod tests {
                 proof: None,
                 volume: None,
             };
-            assert_eq!(self.worker(WorkerEvent::Ready { access }), []);
+            assert_eq!(self.worker(WorkerEvent::Ready { access }), NONE);
             assert_eq!(
                 self.put(Input::Market(MarketInput::Start {
                     lease: LeaseId("lease".into()),
                     epoch: Epoch(1)
                 })),
-                []
+                NONE
             );
             said
         }
@@ -190,12 +193,12 @@ mod tests {
     #[test]
     fn the_limit_is_for_the_tenant_and_never_for_the_owner() {
         let mut bench = Bench::new(GiveBack::Instant);
-        assert_eq!(bench.helper(), []);
+        assert_eq!(bench.helper(), NONE);
         assert_eq!(bench.rent(), [270]);
         assert_eq!(bench.put(Input::Presence(Presence::Active { since: bench.now })), [0]);
-        assert_eq!(bench.worker(WorkerEvent::Frozen { took_us: 9 }), []);
+        assert_eq!(bench.worker(WorkerEvent::Frozen { took_us: 9 }), NONE);
         bench.now = bench.now.plus_ms(400_000);
-        assert_eq!(bench.put(Input::Presence(Presence::Idle { since: Timestamp(10_000_000) })), []);
+        assert_eq!(bench.put(Input::Presence(Presence::Idle { since: Timestamp(10_000_000) })), NONE);
         assert_eq!(bench.worker(WorkerEvent::Thawed), [270]);
         assert_eq!(bench.put(Input::User(UserCommand::SetPowerLimit { gpu: None, limit: None })), [0]);
         let wish = crate::host::PowerWish::Watts { watts: 300 };
@@ -236,7 +239,7 @@ mod tests {
         let mut bench = Bench::new(GiveBack::Instant);
         bench.helper();
         assert_eq!(bench.rent(), [270]);
-        assert_eq!(read(&mut bench, 70.0), []);
+        assert_eq!(read(&mut bench, 70.0), NONE);
         let mut said: Vec<u32> = Vec::new();
         for celsius in [76.0, 78.0, 80.0, 81.0, 82.0, 82.0] {
             said.extend(read(&mut bench, celsius));
@@ -265,9 +268,9 @@ mod tests {
     #[test]
     fn without_a_helper_renting_works_and_one_that_comes_again_is_told_again() {
         let mut bench = Bench::new(GiveBack::Instant);
-        assert_eq!(bench.rent(), []);
+        assert_eq!(bench.rent(), NONE);
         assert_eq!(bench.helper(), [270]);
-        assert_eq!(bench.put(Input::Helper(HelperStanding::NotInstalled)), []);
+        assert_eq!(bench.put(Input::Helper(HelperStanding::NotInstalled)), NONE);
         assert_eq!(bench.helper(), [270]);
     }
 }

@@ -41,7 +41,7 @@ pub use input::{
     WorkerFate,
 };
 pub use sweeping::{SweepEnd, SweepPhase, SweepView, SweepWish, SweetSpot};
-pub use view::{CardView, HostState, HostView, JobView, NetworkView};
+pub use view::{CardView, HostState, HostView, JobView, NetworkView, Versions};
 
 use crate::energy::EnergySample;
 use crate::gpu::{GpuReading, GpuUuid};
@@ -253,9 +253,15 @@ impl Host {
         }
     }
 
-    /// Whether the owner agreed to some of what an image is good for.
+    /// Whether the owner agreed to some of what an image is good for, and has not refused that image.
     fn may_offer(&self, image: &str) -> bool {
-        self.task_kinds.get(image).is_none_or(|kinds| self.settings.images.allows(kinds))
+        self.settings.images.allows_image(image, self.task_kinds.get(image).map(Vec::as_slice))
+    }
+
+    /// The images that are here and may be offered.
+    fn lent_images(&self) -> Vec<String> {
+        let Runtime::Ready { images, .. } = &self.snapshot.runtime else { return Vec::new() };
+        images.iter().filter(|image| self.may_offer(image)).cloned().collect()
     }
 
     /// The game that counts now.

@@ -140,10 +140,10 @@ impl Host {
         let image_is_here = matches!(&self.snapshot.runtime,
             Runtime::Ready { images, .. } if images.contains(&terms.image));
         // The owner's choice may have changed since the market was told.
-        if !image_is_here
-            || !self.may_offer(&terms.image)
-            || (terms.root_inside && !self.settings.root_inside)
-        {
+        if image_is_here && !self.may_offer(&terms.image) {
+            return Some(vec![policy::BlockReason::ImageNotLent]);
+        }
+        if !image_is_here || (terms.root_inside && !self.settings.root_inside) {
             return Some(vec![]);
         }
         let verdict = self.verdict_for(card, JobPresence::None, now);
@@ -157,8 +157,7 @@ impl Host {
         if self.snapshot.market != Market::Connected {
             return;
         }
-        let (Runtime::Ready { images, .. }, Some(driver)) = (&self.snapshot.runtime, &self.snapshot.driver)
-        else {
+        let (Runtime::Ready { .. }, Some(driver)) = (&self.snapshot.runtime, &self.snapshot.driver) else {
             return;
         };
         let free = self
@@ -166,7 +165,7 @@ impl Host {
             .values()
             .filter(|card| !self.closing && card.job.is_none() && !card.is_swept())
             .filter(|card| card.verdict == Verdict::Earn);
-        let images: Vec<String> = images.iter().filter(|image| self.may_offer(image)).cloned().collect();
+        let images = self.lent_images();
         let offers: Vec<CardOffer> = free
             .map(|card| CardOffer {
                 gpu: card.reading.uuid.clone(),

@@ -1,6 +1,6 @@
 //! Never out of pocket: what a card asks for at least, and when a job has used up what it brought.
 
-use crate::economics::{HourEstimate, draw_watts, hour_estimate, price_floor};
+use crate::economics::{HourEstimate, Outlook, draw_watts, hour_estimate, outlook, price_floor};
 use crate::money::Money;
 use crate::power::HelperStanding;
 
@@ -28,8 +28,7 @@ impl Host {
     /// The limit that the helper will set for a tenant; `None` where it stays as it is.
     fn tenant_watts(&self, card: &Card) -> Option<u32> {
         let has_helper = matches!(self.helper, HelperStanding::Available { .. });
-        let limits = card.reading.power_limits.as_ref().filter(|_| has_helper)?;
-        self.settings.power.renting(&card.reading.uuid, limits)
+        self.chosen_limit_watts(card).filter(|_| has_helper)
     }
 
     /// What `card` takes a job for: the owner's price, and never less than it costs.
@@ -48,6 +47,18 @@ impl Host {
         let price = card.demand?.median_price_per_hour?;
         let is_ours = price.currency == self.settings.price_per_hour.currency;
         is_ours.then(|| self.hour_at(price, card))
+    }
+
+    /// What so many hours of work would leave.
+    pub(super) fn outlook(&self, card: &Card, hours: u32) -> Outlook {
+        let rented_percent = card.demand.and_then(|demand| demand.rented_percent);
+        outlook(hours, &self.hour_estimate(card), self.usual_hour(card).as_ref(), rented_percent)
+    }
+
+    /// What the owner chose that a tenant may draw, whether it can be set here or not.
+    pub(super) fn chosen_limit_watts(&self, card: &Card) -> Option<u32> {
+        let limits = card.reading.power_limits.as_ref()?;
+        self.settings.power.renting(&card.reading.uuid, limits)
     }
 
     fn hour_at(&self, price: Money, card: &Card) -> HourEstimate {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::demand::DemandFigures;
-use crate::economics::{Account, HourEstimate};
+use crate::economics::{Account, HourEstimate, NIGHT_HOURS, Outlook};
 use crate::gpu::{DriverInfo, GpuReading};
 use crate::lease::{LeaseId, LeaseState};
 use crate::line_check::LineFigures;
@@ -12,7 +12,7 @@ use crate::market::{HostAccount, WaitReason};
 use crate::meter::owed;
 use crate::money::{Currency, Money};
 use crate::network::Standing;
-use crate::policy::{BlockReason, Overrides, Verdict};
+use crate::policy::{BlockReason, Overrides, Runtime, Verdict};
 use crate::power::HelperStanding;
 use crate::preset::Preset;
 use crate::settings::Settings;
@@ -66,6 +66,11 @@ pub struct CardView {
     pub verdict: Verdict,
     /// What it takes a job for now: the owner's price, and never less than a job would cost.
     pub asking: Money,
+    /// What an hour and a night of work would leave.
+    pub for_hour: Outlook,
+    pub for_night: Outlook,
+    /// What the owner chose that it may draw while it is rented, within what it takes; `None` leaves it as it is.
+    pub chosen_limit_watts: Option<u32>,
     /// What an hour at that price would bring at this hour's tariff.
     pub hour: HourEstimate,
     /// The same at the price that such cards had in the market's last week; `None` where the market does not tell it.
@@ -113,6 +118,17 @@ pub struct HostView {
     pub other_currency: Option<Currency>,
     /// A newer version waits, and nothing runs here that a new start would disturb.
     pub restart_due: bool,
+    /// The images that lie here and are offered to renters when a card is free.
+    pub lent_images: Vec<String>,
+    pub versions: Versions,
+}
+
+/// Of what a job stands on, as the Docker Engine says; `None` until it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Versions {
+    pub engine: Option<String>,
+    /// Of the kernel that containers run on: on Windows that is not the PC's own.
+    pub kernel: Option<String>,
 }
 
 /// The line, as far as the host itself knows it.
@@ -133,6 +149,12 @@ impl Host {
         self.snapshot.update_waiting && !self.closing && self.cards.values().all(is_free)
     }
 
+    fn versions(&self) -> Versions {
+        let Runtime::Ready { engine, .. } = &self.snapshot.runtime else { return Versions::default() };
+        let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        Versions { engine: said(&engine.version), kernel: said(&engine.kernel_version) }
+    }
+
     #[must_use]
     pub fn view(&self, now: Timestamp) -> HostView {
         let cards: Vec<CardView> = self
@@ -146,6 +168,9 @@ impl Host {
                 reading: card.reading.clone(),
                 verdict: card.verdict.clone(),
                 asking: self.least_price(card, self.fee_basis_points),
+                for_hour: self.outlook(card, 1),
+                for_night: self.outlook(card, NIGHT_HOURS),
+                chosen_limit_watts: self.chosen_limit_watts(card),
                 hour: self.hour_estimate(card),
                 usual: self.usual_hour(card),
                 waiting: card.waiting.filter(|_| card.verdict == Verdict::Earn && card.job.is_none()),
@@ -191,6 +216,8 @@ impl Host {
             account: self.account.clone(),
             other_currency: self.snapshot.other_currency(&self.settings),
             restart_due: self.restart_due(),
+            lent_images: self.lent_images(),
+            versions: self.versions(),
         }
     }
 

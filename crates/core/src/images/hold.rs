@@ -46,6 +46,7 @@ pub fn holds_pulls(reason: &BlockReason) -> bool {
         | R::BelowMinimumPrice { .. }
         | R::UpdateWaiting
         | R::CardNotLent
+        | R::ImageNotLent
         | R::VramScarce { .. }
         | R::AfterLastJob { .. } => false,
     }

@@ -46,11 +46,15 @@ pub struct ImageSettings {
     /// An image is offered when it is good for one of these. Who turns earning on lends the card to somebody who works on
     /// it; everything else is asked for.
     pub consents: BTreeSet<TaskKind>,
+    /// Images that are not offered whatever they are good for, as the catalogue names them. An image that a later catalogue
+    /// brings is not among them and is not offered by itself either: only what lies on this PC is, and nothing that can be
+    /// rented is fetched without the owner's word.
+    pub refused: BTreeSet<String>,
 }
 
 impl Default for ImageSettings {
     fn default() -> Self {
-        Self { quota_gib: 60, consents: BTreeSet::from([TaskKind::Interactive]) }
+        Self { quota_gib: 60, consents: BTreeSet::from([TaskKind::Interactive]), refused: BTreeSet::new() }
     }
 }
 
@@ -71,6 +75,12 @@ impl ImageSettings {
     pub fn allows(&self, kinds: &[TaskKind]) -> bool {
         kinds.iter().any(|kind| self.consents.contains(kind))
     }
+
+    /// Whether this image may be offered; `None` where nothing is known of what it is good for.
+    #[must_use]
+    pub fn allows_image(&self, name: &str, kinds: Option<&[TaskKind]>) -> bool {
+        !self.refused.contains(name) && kinds.is_none_or(|kinds| self.allows(kinds))
+    }
 }
 
 #[cfg(test)]
@@ -85,5 +95,17 @@ mod tests {
         }
         assert!(settings.allows(&[TaskKind::Training, TaskKind::Interactive]));
         assert!(!settings.allows(&[]));
+    }
+
+    #[test]
+    fn one_image_is_refused_and_the_others_of_its_kind_are_not() {
+        let refused = BTreeSet::from(["a:full".to_owned()]);
+        let settings = ImageSettings { refused, ..ImageSettings::default() };
+        let interactive = [TaskKind::Interactive];
+        assert!(!settings.allows_image("a:full", Some(&interactive)));
+        assert!(!settings.allows_image("a:full", None));
+        assert!(settings.allows_image("a:lite", Some(&interactive)));
+        assert!(!settings.allows_image("a:lite", Some(&[TaskKind::Training])), "that kind is not agreed to");
+        assert!(settings.lends(), "other images are lent");
     }
 }

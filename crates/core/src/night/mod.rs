@@ -137,7 +137,8 @@ impl From<&BlockReason> for Block {
             R::BelowMinimumPrice { .. } | R::OtherCurrency { .. } => Self::Price,
             R::UpdateWaiting => Self::UpdateWaiting,
             R::Suspending => Self::Suspending,
-            R::CardNotLent => Self::CardNotLent,
+            // An answer to one lease; of a card nothing like it is ever written down.
+            R::CardNotLent | R::ImageNotLent => Self::CardNotLent,
             R::VramScarce { .. } => Self::VramScarce,
             R::AfterLastJob { .. } => Self::AfterLastJob,
         }

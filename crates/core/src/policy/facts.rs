@@ -102,6 +102,9 @@ pub struct EngineFacts {
     pub has_other_runtime: bool,
     /// What hands a card to a container.
     pub toolkit: Toolkit,
+    /// Its own version, and that of the kernel which containers run on; empty where it does not say.
+    pub version: String,
+    pub kernel_version: String,
     pub gateway: GatewayImage,
     /// What its kernel has of what a gateway is made of.
     pub kernel: KernelFacts,

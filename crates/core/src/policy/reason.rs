@@ -148,6 +148,8 @@ pub enum BlockReason {
     Suspending,
     /// The owner does not lend this card.
     CardNotLent,
+    /// The owner does not lend the card to the image that a lease wants.
+    ImageNotLent,
     /// The owner is back, and the tenant's memory leaves the desktop too little.
     VramScarce {
         #[ts(type = "number")]
@@ -223,6 +225,7 @@ impl BlockReason {
             | Self::OtherCurrency { .. }
             | Self::BelowMinimumPrice { .. }
             | Self::UpdateWaiting
+            | Self::ImageNotLent
             | Self::AfterLastJob { .. }
             | Self::DiskLow { .. }
             | Self::DataCapReached { stops: false, .. }

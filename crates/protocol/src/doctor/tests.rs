@@ -48,6 +48,7 @@ fn walls_that_lack_or_are_not_used_are_told_in_both_languages() {
         toolkit: Toolkit::Missing,
         gateway: GatewayImage::Present,
         kernel: KernelFacts::Unasked,
+        ..EngineFacts::default()
     };
     let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
     let snapshot = Snapshot { runtime, ..Snapshot::default() };

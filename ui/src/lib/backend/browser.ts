@@ -1,9 +1,12 @@
 import type { Question } from "../../bindings/Question";
 import type { Reply } from "../../bindings/Reply";
+import type { Settings } from "../../bindings/Settings";
 import type { UserCommand } from "../../bindings/UserCommand";
 import type { ViewModel } from "../../bindings/ViewModel";
 import type { Backend } from "./backend";
-import { recordedReply, recordedView } from "./fixture";
+import { moved } from "../moves";
+import { recordedView } from "./fixture";
+import { recordedReply } from "./replies";
 
 /** A backend without an app around it: for development in a browser and for component tests. */
 export class BrowserBackend implements Backend {
@@ -21,7 +24,13 @@ export class BrowserBackend implements Backend {
   async command(command: UserCommand): Promise<void> {
     this.sent.push(command);
     if (command.command === "set_earning") this.show({ ...this.current, earn_while_idle: command.on });
-    if (command.command === "save") this.show({ ...this.current, settings: command.settings });
+    if (command.command === "save") this.show({ ...this.current, settings: this.#after(command) });
+  }
+
+  /** As the host takes a save: what came from elsewhere stays. */
+  #after({ settings, base }: Extract<UserCommand, { command: "save" }>): Settings {
+    const now = this.current.settings;
+    return base && now ? moved(now, { before: base, after: settings }) : settings;
   }
 
   async enrol(coordinatorUrl: string, pairingCode: string): Promise<void> {

@@ -8,7 +8,7 @@ use crate::settings::{CardRule, Sharing};
 /// A host with these settings, idle for long, with its market.
 fn waiting_host(settings: Settings) -> World {
     let mut world = World::new();
-    world.input(Input::User(UserCommand::Save { settings: Box::new(settings) }));
+    world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
     world
 }
 
@@ -124,10 +124,69 @@ fn a_card_that_is_not_lent_says_so_and_its_job_ends() {
     let rule = CardRule { lend: false, ..CardRule::default() };
     let cards = [(GpuUuid("GPU-0".into()), rule)].into();
     let settings = Settings { cards, ..Settings::default() };
-    world.input(Input::User(UserCommand::Save { settings: Box::new(settings) }));
+    world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
     let Verdict::Blocked { reasons, .. } = verdict_of(&world, "GPU-0") else { panic!("it is lent") };
     assert_eq!(reasons, [BlockReason::CardNotLent]);
     assert_eq!(verdict_of(&world, "GPU-1"), Verdict::Earn);
+}
+
+/// Its jobs may use two images, and both are good for what the owner agrees to.
+fn host_with_two_images() -> World {
+    let mut world = World::new();
+    let images = vec!["pytorch-cuda:lite".to_owned(), "pytorch-cuda:full".to_owned()];
+    let kinds = images.iter().map(|image| (image.clone(), vec![TaskKind::Interactive])).collect();
+    world.input(Input::TaskKinds(kinds));
+    let (unsafe_versions, engine) = (Vec::new(), Default::default());
+    world.input(Input::Runtime(Runtime::Ready { unsafe_versions, images, engine }));
+    world
+}
+
+fn refuse(world: &mut World, names: &[&str]) {
+    let mut settings = world.host.settings.clone();
+    settings.images.refused = names.iter().map(|name| (*name).to_owned()).collect();
+    world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
+}
+
+fn offered_images(world: &World) -> Vec<String> {
+    world.host.told_offers.as_ref().unwrap()[0].images.clone()
+}
+
+#[test]
+fn an_image_that_the_owner_refuses_is_neither_offered_nor_leased_and_its_job_goes_on() {
+    let mut world = host_with_two_images();
+    assert_eq!(offered_images(&world), ["pytorch-cuda:lite", "pytorch-cuda:full"]);
+    run_on(&mut world, "first", "GPU-0");
+    refuse(&mut world, &["pytorch-cuda:lite"]);
+    assert_eq!(offered_images(&world), ["pytorch-cuda:full"]);
+    assert_eq!(world.host.view(world.now).lent_images, ["pytorch-cuda:full"]);
+    // Who rented it in good faith keeps it.
+    let state = world.host.job(&LeaseId("first".into())).map(|job| job.state().clone());
+    assert_eq!(state, Some(LeaseState::Running));
+    // A lease that was on its way when the owner said so.
+    let late = Input::Market(MarketInput::Offer(Box::new(terms("late", 1, "GPU-1"))));
+    let effects = effects_of(&mut world, late.clone());
+    let told = Report::Declined {
+        lease: LeaseId("late".into()),
+        epoch: Epoch(1),
+        reasons: vec![BlockReason::ImageNotLent],
+        no_room: Default::default(),
+    };
+    assert!(effects.contains(&Effect::Tell(told)), "{effects:?}");
+    refuse(&mut world, &[]);
+    assert_eq!(offered_images(&world), ["pytorch-cuda:lite", "pytorch-cuda:full"]);
+    assert!(effects_of(&mut world, late).iter().any(|effect| matches!(effect, Effect::Prepare { .. })));
+}
+
+/// Only what lies here is offered, and nothing but the gateway comes here by itself.
+#[test]
+fn an_image_that_is_new_in_the_catalogue_is_not_offered_before_the_owner_has_it_here() {
+    let mut world = host_with_two_images();
+    let names = ["pytorch-cuda:lite", "pytorch-cuda:full", "new:full"];
+    let kinds = names.iter().map(|name| ((*name).to_owned(), vec![TaskKind::Interactive])).collect();
+    world.input(Input::TaskKinds(kinds));
+    assert!(!offered_images(&world).contains(&"new:full".to_owned()));
+    let effects = effects_of(&mut world, Input::Deadline);
+    assert!(effects.is_empty(), "{effects:?}");
 }
 
 #[test]

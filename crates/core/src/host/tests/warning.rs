@@ -81,7 +81,7 @@ fn a_miner_is_told_of_once_or_ended_or_left_alone_as_the_owner_chooses() {
     ] {
         let mut world = running_world();
         let settings = Box::new(Settings { miners, ..world.host.settings().clone() });
-        world.host.handle(Input::User(UserCommand::Save { settings }), world.now);
+        world.host.handle(Input::User(UserCommand::Save { settings, base: None }), world.now);
         let effects = world.host.handle(mining(), world.now);
         assert_eq!(to_owner(&effects), told, "{miners:?}");
         assert_eq!(to_owner(&world.host.handle(mining(), world.now.plus_ms(1))), []);
@@ -100,7 +100,7 @@ fn load_that_nothing_feeds_is_told_once_and_ends_nobody() {
     ] {
         let mut world = running_world();
         let settings = Box::new(Settings { miners, ..world.host.settings().clone() });
-        world.host.handle(Input::User(UserCommand::Save { settings }), world.now);
+        world.host.handle(Input::User(UserCommand::Save { settings, base: None }), world.now);
         let mut heard = Vec::new();
         for minute in 0..90 {
             let now = world.now.plus_ms(minute * 60_000);
