@@ -205,9 +205,10 @@ impl BlockReason {
                 Self::DiskLow { free_mib, needed_mib, folder: none() }
             }
             Self::NoDocker { .. } => Self::NoDocker { detail: none(), why: None },
-            // A kind that a market of an earlier version does not know, with details of this PC's line and disk.
+            // Kinds that a market of an earlier version does not know, some with details of this PC.
             Self::GatewayFailed { .. } => Self::GatewayComing,
             Self::KernelAsked | Self::KernelLacks { .. } => Self::NoDocker { detail: none(), why: None },
+            Self::ImageNotLent => Self::CardNotLent,
             other => other,
         }
     }

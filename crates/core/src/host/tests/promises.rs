@@ -168,7 +168,7 @@ fn an_image_that_the_owner_refuses_is_neither_offered_nor_leased_and_its_job_goe
     let told = Report::Declined {
         lease: LeaseId("late".into()),
         epoch: Epoch(1),
-        reasons: vec![BlockReason::ImageNotLent],
+        reasons: vec![BlockReason::ImageNotLent.unnamed()],
         no_room: Default::default(),
     };
     assert!(effects.contains(&Effect::Tell(told)), "{effects:?}");
