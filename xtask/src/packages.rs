@@ -43,6 +43,7 @@ const DESKTOP: &[&str] = &[
     "openbox",
     "kwin-wayland",
     "dunst",
+    "sqlite3",
     "gnome-keyring",
     "libsecret-tools",
     "webkit2gtk-driver",

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use x11rb::connection::Connection;
-use x11rb::protocol::xproto::{ConnectionExt as _, MOTION_NOTIFY_EVENT};
+use x11rb::protocol::xproto::{
+    AtomEnum, ConnectionExt as _, CreateWindowAux, MOTION_NOTIFY_EVENT, PropMode, WindowClass,
+};
 use x11rb::protocol::xtest::ConnectionExt as _;
 use x11rb::rust_connection::RustConnection;
+use x11rb::wrapper::ConnectionExt as _;
 
 use crate::process::{Process, output, wait_for};
 
@@ -61,6 +64,7 @@ impl Desktop {
         self.enter(&mut openbox);
         // A server without clients resets its idle counter; a window manager stays connected.
         self.clients.push(Process::start(&self.folder, "openbox", &mut openbox)?);
+        self.configure_dunst()?;
         let mut dunst = Command::new("dunst");
         self.enter(dunst.arg("-print"));
         self.clients.push(Process::start(&self.folder, "dunst", &mut dunst)?);
@@ -75,6 +79,86 @@ impl Desktop {
             wait_for(name, Duration::from_secs(15), || Ok(self.owns(name).then_some(())))?;
         }
         Ok(())
+    }
+
+    /// A notification stays until somebody answers it. Its buttons are a menu that [`Self::press`] chooses from.
+    fn configure_dunst(&self) -> anyhow::Result<()> {
+        let chooser = self.folder.join("choose");
+        let wanted = self.folder.join("wanted-button");
+        std::fs::write(
+            &chooser,
+            format!("#!/bin/sh\ngrep --max-count=1 --fixed-strings --file='{}'\n", wanted.display()),
+        )?;
+        std::fs::set_permissions(&chooser, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let settings = format!("[global]\ndmenu = {}\n[urgency_normal]\ntimeout = 0\n", chooser.display());
+        let folder = self.home.join(".config/dunst");
+        std::fs::create_dir_all(&folder)?;
+        Ok(std::fs::write(folder.join("dunstrc"), settings)?)
+    }
+
+    /// Presses the button with this label of the notifications that are shown, as their owner would.
+    ///
+    /// # Errors
+    /// When the notification daemon does not answer.
+    pub fn press(&self, label: &str) -> anyhow::Result<()> {
+        std::fs::write(self.folder.join("wanted-button"), format!("{label}\n"))?;
+        self.dunst(&["context"]).map(drop)
+    }
+
+    /// Whether notifications wait until this is off again.
+    ///
+    /// # Errors
+    /// When the notification daemon does not answer.
+    pub fn do_not_disturb(&self, on: bool) -> anyhow::Result<()> {
+        self.dunst(&["set-paused", if on { "true" } else { "false" }]).map(drop)
+    }
+
+    /// How many notifications stand on the screen, and how many wait until they may.
+    ///
+    /// # Errors
+    /// When the notification daemon does not answer.
+    pub fn notifications_now(&self) -> anyhow::Result<(u32, u32)> {
+        let count = |which: &str| anyhow::Ok(self.dunst(&["count", which])?.trim().parse()?);
+        Ok((count("displayed")?, count("waiting")?))
+    }
+
+    fn dunst(&self, args: &[&str]) -> anyhow::Result<String> {
+        let mut control = Command::new("dunstctl");
+        self.enter(control.args(args));
+        output(&mut control)
+    }
+
+    /// A window over the whole screen, as a film's. It goes with what is returned.
+    ///
+    /// # Errors
+    /// When the X server is gone.
+    pub fn full_screen(&self, title: &str) -> anyhow::Result<RustConnection> {
+        let (connection, screen) = RustConnection::connect(Some(&self.display))?;
+        let root = connection.setup().roots[screen].root;
+        let window = connection.generate_id()?;
+        let (depth, visual) = (x11rb::COPY_DEPTH_FROM_PARENT, x11rb::COPY_FROM_PARENT);
+        let (class, plain) = (WindowClass::INPUT_OUTPUT, CreateWindowAux::new());
+        connection.create_window(depth, window, root, 0, 0, 200, 100, 0, class, visual, &plain)?;
+        connection.change_property8(
+            PropMode::REPLACE,
+            window,
+            AtomEnum::WM_NAME,
+            AtomEnum::STRING,
+            title.as_bytes(),
+        )?;
+        let atom = |name: &str| anyhow::Ok(connection.intern_atom(false, name.as_bytes())?.reply()?.atom);
+        let (state, full) = (atom("_NET_WM_STATE")?, atom("_NET_WM_STATE_FULLSCREEN")?);
+        connection.change_property32(PropMode::REPLACE, window, state, AtomEnum::ATOM, &[full])?;
+        connection.map_window(window)?;
+        connection.get_input_focus()?.reply()?;
+        // A window manager need not make a window that comes the active one; its owner's click in the task bar does.
+        wait_for("the window over the whole screen", Duration::from_secs(10), || {
+            Ok(self.windows(title).first().cloned())
+        })?;
+        let mut activate = Command::new("wmctrl");
+        self.enter(activate.args(["-a", title]));
+        output(&mut activate)?;
+        Ok(connection)
     }
 
     fn owns(&self, name: &str) -> bool {
@@ -151,6 +235,12 @@ impl Desktop {
     /// When the server does not end.
     pub fn log_out(&mut self) -> anyhow::Result<()> {
         self.servers.last_mut().context("this session is somebody's own")?.terminate(Duration::from_secs(10))
+    }
+
+    /// How many notifications with this title the daemon was given.
+    #[must_use]
+    pub fn notified(&self, title: &str) -> usize {
+        self.notifications().matches(&format!("summary: '{title}'")).count()
     }
 
     /// What the notification daemon has shown.
