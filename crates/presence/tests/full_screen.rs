@@ -175,6 +175,20 @@ fn peers_07_a_film_in_full_screen_is_seen_by_its_title_and_so_is_its_end() {
 }
 
 #[test]
+fn peers_07_a_game_that_crashes_in_full_screen_is_no_longer_seen() {
+    let desktop = Desktop::start();
+    let heard = Heard::with(&options(Some(&desktop.display), None));
+    let program = Windows::on(&desktop);
+    let game = program.open("A game");
+    program.wait_active(game);
+    program.full_screen(game, true);
+    heard.until(&seen("A game"));
+    // Its windows go with its connection, and no window is left that could become the active one.
+    drop(program);
+    assert_eq!(heard.next(), Standing::Quiet);
+}
+
+#[test]
 fn peers_07_only_the_window_that_is_looked_at_counts() {
     let desktop = Desktop::start();
     let windows = Windows::on(&desktop);

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::Context;
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{
-    AtomEnum, ConnectionExt as _, CreateWindowAux, MOTION_NOTIFY_EVENT, PropMode, WindowClass,
+    AtomEnum, ClientMessageEvent, ConnectionExt as _, CreateWindowAux, EventMask, MOTION_NOTIFY_EVENT,
+    PropMode, WindowClass,
 };
 use x11rb::protocol::xtest::ConnectionExt as _;
 use x11rb::rust_connection::RustConnection;
@@ -131,33 +132,33 @@ impl Desktop {
     /// A window over the whole screen, as a film's. It goes with what is returned.
     ///
     /// # Errors
-    /// When the X server is gone.
+    /// When the X server is gone, or the window manager does not make it the active window.
     pub fn full_screen(&self, title: &str) -> anyhow::Result<RustConnection> {
         let (connection, screen) = RustConnection::connect(Some(&self.display))?;
         let root = connection.setup().roots[screen].root;
+        let atom = |name: &str| anyhow::Ok(connection.intern_atom(false, name.as_bytes())?.reply()?.atom);
+        let (name, utf8) = (atom("_NET_WM_NAME")?, atom("UTF8_STRING")?);
+        let (state, full) = (atom("_NET_WM_STATE")?, atom("_NET_WM_STATE_FULLSCREEN")?);
+        let active = atom("_NET_ACTIVE_WINDOW")?;
         let window = connection.generate_id()?;
         let (depth, visual) = (x11rb::COPY_DEPTH_FROM_PARENT, x11rb::COPY_FROM_PARENT);
         let (class, plain) = (WindowClass::INPUT_OUTPUT, CreateWindowAux::new());
         connection.create_window(depth, window, root, 0, 0, 200, 100, 0, class, visual, &plain)?;
-        connection.change_property8(
-            PropMode::REPLACE,
-            window,
-            AtomEnum::WM_NAME,
-            AtomEnum::STRING,
-            title.as_bytes(),
-        )?;
-        let atom = |name: &str| anyhow::Ok(connection.intern_atom(false, name.as_bytes())?.reply()?.atom);
-        let (state, full) = (atom("_NET_WM_STATE")?, atom("_NET_WM_STATE_FULLSCREEN")?);
-        connection.change_property32(PropMode::REPLACE, window, state, AtomEnum::ATOM, &[full])?;
+        connection.change_property8(PropMode::REPLACE, window, name, utf8, title.as_bytes())?;
         connection.map_window(window)?;
-        connection.get_input_focus()?.reply()?;
+        let ask = |what, data: [u32; 5]| {
+            let message = ClientMessageEvent::new(32, window, what, data);
+            let mask = EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY;
+            connection.send_event(false, root, mask, message)?;
+            anyhow::Ok(connection.flush()?)
+        };
         // A window manager need not make a window that comes the active one; its owner's click in the task bar does.
-        wait_for("the window over the whole screen", Duration::from_secs(10), || {
-            Ok(self.windows(title).first().cloned())
+        wait_for("the window to be the active one", Duration::from_secs(20), || {
+            ask(active, [2, 0, 0, 0, 0])?;
+            let now = connection.get_property(false, root, active, AtomEnum::WINDOW, 0, 1)?.reply()?;
+            Ok(now.value32().and_then(|mut value| value.next()).filter(|found| *found == window).map(drop))
         })?;
-        let mut activate = Command::new("wmctrl");
-        self.enter(activate.args(["-a", title]));
-        output(&mut activate)?;
+        ask(state, [1, full, 0, 1, 0])?;
         Ok(connection)
     }
 

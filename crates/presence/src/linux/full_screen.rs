@@ -143,7 +143,16 @@ impl Screen {
     fn something_changed(&self) -> Result<bool, ConnectionError> {
         let mut changed = false;
         while let Some(event) = self.connection.poll_for_event()? {
-            let Event::PropertyNotify(notify) = event else { continue };
+            let notify = match event {
+                Event::PropertyNotify(notify) => notify,
+                // A window manager need not tell that the active window went with its program: Openbox does not where there
+                // is no other.
+                Event::DestroyNotify(gone) => {
+                    changed |= self.active == Some(gone.window);
+                    continue;
+                }
+                _ => continue,
+            };
             let Atoms { _NET_ACTIVE_WINDOW, _NET_SUPPORTING_WM_CHECK, _NET_WM_STATE, _NET_WM_NAME, .. } =
                 self.atoms;
             changed |= if notify.window == self.root {
@@ -170,7 +179,7 @@ impl Screen {
             }
             if let Some(entered) = active {
                 // Before it is asked: what changes in between is told.
-                self.listen_to(entered, EventMask::PROPERTY_CHANGE)?;
+                self.listen_to(entered, EventMask::PROPERTY_CHANGE | EventMask::STRUCTURE_NOTIFY)?;
             }
             self.active = active;
         }
