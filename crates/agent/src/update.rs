@@ -6,6 +6,7 @@ use std::path::PathBuf;
 #[cfg(unix)]
 use std::time::Duration;
 
+#[cfg(unix)]
 use nightjar_core::host::Input;
 use tokio::sync::mpsc;
 
