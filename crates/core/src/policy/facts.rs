@@ -237,9 +237,7 @@ impl Snapshot {
             }
         }
     }
-}
 
-impl Snapshot {
     /// What the kernel under the Engine is to blame for; `None` where it has all that a gateway needs or nothing is known.
     #[must_use]
     pub fn kernel_reason(&self) -> Option<BlockReason> {
