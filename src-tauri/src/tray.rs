@@ -96,7 +96,7 @@ fn lines(menu: &TrayMenu) -> Vec<Look<'_>> {
 fn asked(line: Line, view: &ViewModel) -> Vec<UserCommand> {
     match line {
         Line::Earn => vec![UserCommand::SetEarning { on: !view.tray.earn_while_idle_on }],
-        Line::Snooze if view.tray.snoozed => vec![UserCommand::EndOverrides],
+        Line::Snooze if view.tray.snoozed => vec![UserCommand::EndSnooze],
         Line::Snooze => vec![UserCommand::Snooze { for_ms: view.tray.snooze_ms }],
         Line::SnoozeTomorrow => vec![UserCommand::Snooze { for_ms: view.tray.snooze_tomorrow_ms }],
         Line::SnoozeGame => vec![UserCommand::SnoozeForGame],

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 
 import amounts from "../../crates/protocol/tests/amounts.json?raw";
 import type { Language } from "../src/bindings/Language";
-import { clock, gib, money, percent, shortKey } from "../src/lib/format";
+import { clock, gib, inUnits, money, percent, shortKey, unitPrice } from "../src/lib/format";
 
 const AT = new Date(2026, 5, 1, 9, 5).getTime();
 
@@ -18,6 +18,26 @@ test("amounts are written as the host writes them in its sentences", () => {
   for (const { micros, currency, ...said } of cases) {
     for (const language of ["en", "zh-CN"] as const) {
       expect(money({ micros, currency }, language), `${micros} ${currency}`).toBe(said[language]);
+    }
+  }
+});
+
+test("a price of something small keeps what lies behind the cents", () => {
+  expect(unitPrice({ micros: 1_234_567, currency: "EUR" }, "en")).toBe("€1.234567");
+  expect(unitPrice({ micros: 300_000, currency: "CNY" }, "zh-CN")).toBe("¥0.30");
+});
+
+test("a setting is shown with as many places as it takes to mean the same, and no more", () => {
+  expect(inUnits(301_255, 1_000_000)).toBe(0.301255);
+  expect(inUnits(1_500_000, 1_000_000)).toBe(1.5);
+  expect(inUnits(1, 1_000_000)).toBe(0.000001);
+  expect(inUnits(83, 1)).toBe(83);
+  expect(inUnits(65.5, 1)).toBe(65.5);
+  // 500 GB in MiB, to the nearest.
+  expect(inUnits(476_837, 1e9 / 2 ** 20)).toBe(500);
+  for (const scale of [1_000, 1_024, 1_000_000, 86_400_000]) {
+    for (const own of [0, 1, 999, 50_001, 3_600_000, 123_456_789]) {
+      expect(Math.round(inUnits(own, scale) * scale), `${own} in ${scale}`).toBe(own);
     }
   }
 });

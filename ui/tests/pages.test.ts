@@ -74,6 +74,28 @@ test("Ctrl+Z takes a change back", async () => {
   expect(saved(backend).egress).toBe("curated");
 });
 
+test("Ctrl+Z takes a change back where the control still has the focus, and leaves a field to itself", async () => {
+  const { backend } = await open("network");
+  const back = async (within: Element, type?: string) => {
+    if (type) expect(within.getAttribute("type")).toBe(type);
+    const event = new KeyboardEvent("keydown", { key: "z", ctrlKey: true, bubbles: true, cancelable: true });
+    within.dispatchEvent(event);
+    await settled();
+    return event.defaultPrevented;
+  };
+  const egress = screen.getByTestId("set-egress-off");
+  const radio = egress.matches("input") ? egress : (egress.querySelector("input") ?? egress);
+  await fireEvent.click(radio);
+  await settled();
+  expect(saved(backend).egress).toBe("off");
+  const field = screen.getByTestId<HTMLInputElement>("set-upload");
+  expect(await back(field, "number")).toBe(false);
+  expect(saved(backend).egress).toBe("off");
+  expect(await back(radio, "radio")).toBe(true);
+  expect(saved(backend).egress).toBe("curated");
+  expect(await back(screen.getByTestId("set-upload-slider"), "range")).toBe(true);
+});
+
 test("a number out of its bounds is told and not saved", async () => {
   const { backend } = await open("card");
   const field = screen.getByTestId<HTMLInputElement>("set-ceiling");
@@ -194,6 +216,19 @@ test("a sweep is asked for, and what it found can be used", async () => {
   ]);
 });
 
+test("a price is shown to the millionth as it is set, and saved again as it is shown", async () => {
+  const view = recordedView();
+  if (view.settings) view.settings.tariff.price_per_kwh_micros = 301_255;
+  const { backend } = await open("market", view);
+  const field = screen.getByTestId<HTMLInputElement>("set-tariff");
+  expect(field.value).toBe("0.301255");
+  await fireEvent.input(field, { target: { value: "0.123456" } });
+  await fireEvent.blur(field);
+  await settled();
+  expect(saved(backend).tariff.price_per_kwh_micros).toBe(123_456);
+  expect(field.value).toBe("0.123456");
+});
+
 test("electricity by the hour is added and taken away", async () => {
   const { backend } = await open("market");
   const type = (id: string, value: string) => fireEvent.input(screen.getByTestId(id), { target: { value } });
@@ -245,6 +280,40 @@ test("an image is fetched, and room is freed after a question", async () => {
   await fireEvent.click(screen.getByTestId("confirm-yes"));
   await settled();
   expect(backend.asked.at(-1)).toEqual({ question: "free_image", name: "pytorch-cuda:full" });
+});
+
+test("a button in a list says of what, before and beside the words that are seen", async () => {
+  const view = recordedView();
+  if (!view.settings) throw new Error("no settings are recorded");
+  const { tariff, schedule, heat } = view.settings;
+  tariff.windows = [
+    { days: ["sat", "sun"], from: "22:00", to: "08:00", price_per_kwh_micros: 300_000 },
+    { days: ["mon"], from: "22:00", to: "08:00", price_per_kwh_micros: 200_000 },
+  ];
+  schedule.exceptions = ["2026-12-24", "2026-12-31"].map((date) => ({ date, windows: [] }));
+  heat.quiet_hours = [
+    { from_minute: 1_320, to_minute: 420, limit_percent: 60 },
+    { from_minute: 720, to_minute: 780, limit_percent: 80 },
+  ];
+  const { board } = await open("work", view);
+  const names = async (page: Page, ids: string[]) => {
+    board.go(page);
+    await settled();
+    const buttons = ids.flatMap((id) => screen.getAllByTestId(id));
+    const told = buttons.map((button) => button.getAttribute("aria-label") ?? "");
+    expect(new Set(told).size, "each is told from the others").toBe(buttons.length);
+    // What is seen is part of the name, for who speaks to the PC.
+    for (const [index, button] of buttons.entries()) expect(told[index]).toContain(button.textContent?.trim());
+    return told;
+  };
+  expect(await names("work", ["pull-image", "free-image"])).toEqual(["Fetch: llm-inference:full", "Free up: pytorch-cuda:full"]);
+  expect(await names("market", ["tariff-remove"])).toEqual(["Remove Sat Sun 22:00–08:00", "Remove Mon 22:00–08:00"]);
+  expect(await names("when", ["exception-remove"])).toEqual(["Remove Thursday, December 24, 2026", "Remove Thursday, December 31, 2026"]);
+  expect(await names("card", ["quiet-remove"])).toEqual(["Remove 22:00–07:00", "Remove 12:00–13:00"]);
+  expect(await names("help", ["copy-engine", "repair-engine", "copy-helper", "repair-helper"])).toContain("Repair: Docker Engine");
+  const pull = { name: "llm-inference:full", state: { state: "waiting" }, sentence: "Waiting." } as unknown as ViewModel["pulls"][number];
+  board.view = { ...view, pulls: [pull] };
+  expect(await names("work", ["stop-pull"])).toEqual(["Cancel: llm-inference:full"]);
 });
 
 test("what the card is lent for is agreed to one by one", async () => {
@@ -476,6 +545,7 @@ test("an unsafe version is accepted knowingly, after a question", async () => {
     backend.ask = async (question) =>
       question.question === "checks" ? { reply: "checks", data: { checks, lending } } : answer(question);
   });
+  expect(screen.getByRole("button", { name: /: runc 1\.1\.5$/ })).toBe(screen.getByTestId("accept-versions"));
   await fireEvent.click(screen.getByTestId("accept-versions"));
   expect(backend.sent).toEqual([]);
   await fireEvent.click(screen.getByTestId("confirm-yes"));

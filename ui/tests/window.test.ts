@@ -115,9 +115,21 @@ test("snooze, end snooze and stop send their commands", async () => {
   await fireEvent.click(screen.getByTestId("confirm-yes"));
   expect(backend.sent).toEqual([
     { command: "snooze", for_ms: 3_600_000 },
-    { command: "end_overrides" },
+    { command: "end_snooze" },
     { command: "stop_job", lease: view.cards[0]?.card.job?.lease },
   ]);
+});
+
+test("to end a choice and to end a snooze are two things", async () => {
+  const view = recordedView();
+  const { backend } = await open({ ...view, choice: "No other job until 08:00." });
+  await fireEvent.click(screen.getByTestId("end-choice"));
+  await tick();
+  backend.show({ ...view, choice: "Paused until 09:00.", tray: { ...view.tray, snoozed: true } });
+  await tick();
+  expect(screen.queryByTestId("end-choice")).toBeNull();
+  await fireEvent.click(screen.getByTestId("snooze"));
+  expect(backend.sent).toEqual([{ command: "end_overrides" }, { command: "end_snooze" }]);
 });
 
 test("reasons are listed once, whatever number of cards shares them", async () => {

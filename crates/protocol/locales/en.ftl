@@ -449,6 +449,7 @@ ui-cancel = Cancel
 ui-add = Add
 ui-remove = Remove
 ui-remove-name = Remove { $name }
+ui-button-of = { $action }: { $what }
 ui-from = From
 ui-to = To
 ui-same-hours = The beginning and the end must differ.

@@ -167,7 +167,7 @@ tray-earn-while-idle = 空闲时赚钱
 tray-snooze = 暂停 1 小时
 tray-end-snooze = 结束暂停（到 { $time }）
 tray-stop-job = 结束当前任务
-tray-today = 今日收入：{ $amount }
+tray-today = 今日净赚：{ $amount }
 tray-open = 打开夜鹰
 tray-quit = 退出
 
@@ -449,6 +449,7 @@ ui-cancel = 取消
 ui-add = 添加
 ui-remove = 移除
 ui-remove-name = 移除 { $name }
+ui-button-of = { $action }：{ $what }
 ui-from = 从
 ui-to = 到
 ui-same-hours = 开始和结束时间不能相同。

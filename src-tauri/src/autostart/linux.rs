@@ -12,7 +12,17 @@ fn folder() -> Option<PathBuf> {
 
 pub fn is_on() -> Option<bool> {
     let path = folder()?.join(FILE);
-    Some(std::fs::read_to_string(path).is_ok_and(|text| !text.contains("Hidden=true")))
+    Some(std::fs::read_to_string(path).is_ok_and(|text| starts(&text)))
+}
+
+/// Whether a desktop starts an entry. Some switch one off by leaving it in place with a word in it.
+fn starts(entry: &str) -> bool {
+    let own = entry.lines().map(str::trim).skip_while(|line| *line != "[Desktop Entry]").skip(1);
+    let mut keys = own
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.trim_end(), value.trim_start()));
+    !keys.any(|line| matches!(line, ("Hidden", "true") | ("X-GNOME-Autostart-enabled", "false")))
 }
 
 /// # Errors
@@ -62,6 +72,19 @@ mod tests {
         assert!(text.contains("Exec=\"/opt/my apps/100%%/nightjar-desktop\" --hidden\n"), "{text}");
         assert!(entry(Path::new("/a$b")).unwrap().contains("/a\\\\$b"));
         assert!(entry(Path::new("/a\nExec=evil")).is_err());
+    }
+
+    #[test]
+    fn an_entry_that_a_desktop_switched_off_is_off() {
+        let own = entry(Path::new("/usr/bin/nightjar-desktop")).unwrap();
+        assert!(starts(&own));
+        for off in ["Hidden=true", "Hidden = true ", "X-GNOME-Autostart-enabled=false"] {
+            let told = own.replace("X-GNOME-Autostart-enabled=true", off);
+            assert!(!starts(&told), "{told}");
+        }
+        for on in ["NotHidden=true", "Hidden=false", "#Hidden=true", "[Desktop Action off]\nHidden=true"] {
+            assert!(starts(&format!("{own}{on}\n")), "{on}");
+        }
     }
 
     #[test]

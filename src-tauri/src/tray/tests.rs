@@ -30,7 +30,7 @@ fn a_click_asks_for_the_opposite_of_what_is_shown() {
     assert_eq!(asked(Line::Snooze, &on), vec![UserCommand::Snooze { for_ms: 3_600_000 }]);
     let mut snoozed = on.clone();
     snoozed.tray.snoozed = true;
-    assert_eq!(asked(Line::Snooze, &snoozed), vec![UserCommand::EndOverrides]);
+    assert_eq!(asked(Line::Snooze, &snoozed), vec![UserCommand::EndSnooze]);
     assert_eq!(asked(Line::Stop, &on), Vec::new());
     assert_eq!(asked(Line::Status, &on), Vec::new());
     assert_eq!(asked(Line::Finish, &on), vec![UserCommand::LastJob { for_ms: 43_200_000 }]);

@@ -544,5 +544,6 @@ fn the_trays_lines_do_what_they_say() {
     wait_until("the line ends it", || item.line("End snooze").is_ok());
     click("End snooze");
     wait_until("it does not snooze", || !shown(&|view| view.tray.snoozed));
+    assert!(shown(&|view| view.overrides.last_job_until.is_some()), "the last job stays the last");
     assert!(!item.line("Snooze until the game ends").unwrap().is_enabled, "there is no game");
 }

@@ -19,6 +19,8 @@ const MOST_UNDOS = 30;
 const SAID_MS = 10_000;
 /** So soon after a command the view says what came of it, if anything did. */
 const SHOWN_WITHIN_MS = 3_000;
+/** Where a key is text. What is only clicked or drawn keeps the focus and has nothing to take back. */
+const TYPED_IN = "textarea, input:not([type=radio], [type=checkbox], [type=range])";
 /** Readings kept for the small curves: two minutes. */
 const KEPT_READINGS = 120;
 
@@ -171,9 +173,9 @@ export class Board {
     this.page = page;
   }
 
-  /** Alt and a digit open a page; Ctrl+Z takes the last change back, outside of a field. */
+  /** Alt and a digit open a page; Ctrl+Z takes the last change back, outside of a field that takes its own back. */
   goByKey(event: KeyboardEvent): void {
-    const inField = event.target instanceof Element && event.target.matches("input, textarea");
+    const inField = event.target instanceof Element && event.target.matches(TYPED_IN);
     if ((event.ctrlKey || event.metaKey) && !event.shiftKey && event.key === "z" && !inField) {
       event.preventDefault();
       void this.undo();

@@ -17,6 +17,16 @@ export function money(amount: Money, language: Language): string {
   }).format(value);
 }
 
+/** A price of something small: what makes the difference lies behind the cents. */
+export function unitPrice(amount: Money, language: Language): string {
+  return new Intl.NumberFormat(language, {
+    style: "currency",
+    currency: amount.currency,
+    minimumFractionDigits: 2,
+    maximumFractionDigits: 6,
+  }).format(amount.micros / 1_000_000);
+}
+
 /** The clock on the wall, with the day of the week or the date where the hour alone would mean another moment. */
 export function clock(at: Timestamp, now: Timestamp, language: Language): string {
   const apart = Math.abs(at - now);
@@ -79,6 +89,18 @@ export function dayAndClock(at: Timestamp, language: Language): string {
 
 export function number(value: number, language: Language, digits = 0): string {
   return new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
+}
+
+/** So many places a number of settings may have: a price's millionths are six. */
+const MOST_PLACES = 9;
+
+/** A setting in units of `scale` of its own: the shortest number that means the same setting again. */
+export function inUnits(own: number, scale: number): number {
+  for (let places = 0; places <= MOST_PLACES; places += 1) {
+    const shown = Number((own / scale).toFixed(places));
+    if (Math.round(shown * scale) === own) return shown;
+  }
+  return own / scale;
 }
 
 /** "20 Mbit/s", "512 kbit/s", "1.5 Gbit/s". */

@@ -103,6 +103,7 @@ impl Host {
             UserCommand::StopSweep { gpu } => self.cancel_sweep(gpu.as_ref(), now, out),
             UserCommand::RetryCheck { gpu } => out.push(Effect::Tell(Report::CheckWanted { gpu })),
             UserCommand::LastJob { for_ms } => self.overrides.last_job_until = Some(now.plus_ms(for_ms)),
+            UserCommand::EndSnooze => self.overrides.end_snooze(),
             UserCommand::EndOverrides => {
                 self.overrides = Overrides::default();
                 self.allow_heat();

@@ -220,6 +220,8 @@ pub enum UserCommand {
         #[ts(type = "number")]
         for_ms: u64,
     },
+    /// Only the snooze; a last job stays the last.
+    EndSnooze,
     EndOverrides,
     StopJob {
         lease: LeaseId,

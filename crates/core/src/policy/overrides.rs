@@ -35,10 +35,10 @@ impl Overrides {
     /// Ends what has run out.
     pub fn settle(&mut self, presence: &Presence, game_runs: bool, now: Timestamp) {
         if self.snoozed_for_game.is_some() && !game_runs {
-            (self.snoozed_for_game, self.snoozed_until) = (None, None);
+            self.end_snooze();
         }
         if self.snoozed_until.is_some_and(|until| until <= now) {
-            (self.snoozed_for_game, self.snoozed_until) = (None, None);
+            self.end_snooze();
         }
         if self.last_job_until.is_some_and(|until| until <= now) {
             self.last_job_until = None;
@@ -51,6 +51,11 @@ impl Overrides {
                 self.earn_now = None;
             }
         }
+    }
+
+    /// Whatever it was to end with; other choices stay.
+    pub fn end_snooze(&mut self) {
+        (self.snoozed_for_game, self.snoozed_until) = (None, None);
     }
 
     /// When time alone changes something here.

@@ -57,6 +57,7 @@ fn peers_02_no_choice_of_a_moment_turns_idle_mode_off() {
         UserCommand::EarnNow { for_ms: MAX_OVERRIDE_MS, until_back: true },
         UserCommand::StopJob { lease: LeaseId("lease-0".into()) },
         UserCommand::SnoozeForGame,
+        UserCommand::EndSnooze,
         UserCommand::EndOverrides,
     ];
     for choice in choices {
@@ -71,6 +72,24 @@ fn peers_02_no_choice_of_a_moment_turns_idle_mode_off() {
         assert_eq!(world.host.overrides, Overrides::default(), "{choice:?} did not pass");
         assert_eq!(verdict_of(&world, "GPU-0"), Verdict::Earn, "{choice:?} turned idle mode off");
         assert!(world.host.settings.earn_while_idle);
+    }
+}
+
+#[test]
+fn the_end_of_a_snooze_leaves_the_last_job_the_last() {
+    let hour_ms = 3_600_000;
+    for snooze in [UserCommand::Snooze { for_ms: hour_ms }, UserCommand::SnoozeForGame] {
+        let mut world = World::new();
+        world.input(game(true));
+        world.input(Input::User(UserCommand::LastJob { for_ms: 12 * hour_ms }));
+        let last_job =
+            Overrides { last_job_until: Some(world.now.plus_ms(12 * hour_ms)), ..Overrides::default() };
+        world.input(Input::User(snooze.clone()));
+        assert_ne!(world.host.overrides, last_job, "{snooze:?} did nothing");
+        world.input(Input::User(UserCommand::EndSnooze));
+        assert_eq!(world.host.overrides, last_job, "{snooze:?}");
+        world.input(Input::User(UserCommand::EndOverrides));
+        assert_eq!(world.host.overrides, Overrides::default());
     }
 }
 
