@@ -12,13 +12,13 @@ interface Asked {
 }
 
 /** Answers as the server does; what was asked is kept. */
-function answer(replies: Record<string, () => Response>): Asked[] {
+function answer(replies: Record<string, (signal?: AbortSignal) => Response | Promise<Response>>): Asked[] {
   const asked: Asked[] = [];
   vi.stubGlobal("fetch", async (path: string, init: RequestInit = {}) => {
     const headers = new Headers(init.headers);
     const body = typeof init.body === "string" ? JSON.parse(init.body) : null;
     asked.push({ path, key: headers.get("authorization"), body });
-    return replies[path]?.() ?? new Response(null, { status: 404 });
+    return replies[path]?.(init.signal ?? undefined) ?? new Response(null, { status: 404 });
   });
   return asked;
 }
@@ -96,6 +96,82 @@ test("views are drawn as they come, however they are cut, and a broken stream is
   stop();
   await vi.advanceTimersByTimeAsync(10_000);
   expect(asked.filter(({ path }) => path === "/views")).toHaveLength(2);
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+/** Says nothing more until it is given up, as through a tunnel that died. */
+function dead(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason as Error)));
+}
+
+test("a stream that falls silent is told and begun anew, and one that only beats goes on", async () => {
+  vi.useFakeTimers();
+  sessionStorage.setItem("nightjar-key", "k1");
+  const line = new TextEncoder().encode(`${JSON.stringify(recordedView())}\n`);
+  let sends: (bytes: Uint8Array) => void = () => {};
+  let streams = 0;
+  answer({
+    "/views": (signal) => {
+      streams += 1;
+      return new Response(
+        new ReadableStream({
+          start(stream) {
+            sends = (bytes) => stream.enqueue(bytes);
+            signal?.addEventListener("abort", () => stream.error(signal.reason));
+            stream.enqueue(line);
+          },
+        }),
+      );
+    },
+  });
+  const losses: (string | null)[] = [];
+  let drawn = 0;
+  const stop = await new HttpBackend().onView(
+    () => (drawn += 1),
+    (why) => losses.push(why?.message ?? null),
+  );
+  for (let beat = 0; beat < 8; beat += 1) {
+    await vi.advanceTimersByTimeAsync(15_000);
+    sends(new Uint8Array([10]));
+  }
+  expect([streams, drawn, losses]).toEqual([1, 1, [null]]);
+  await vi.advanceTimersByTimeAsync(40_100);
+  expect(losses).toEqual([null, "the host has said nothing for 40 s"]);
+  await vi.advanceTimersByTimeAsync(3_100);
+  expect([streams, drawn, losses.at(-1)]).toEqual([2, 2, null]);
+  stop();
+  await vi.advanceTimersByTimeAsync(120_000);
+  expect([streams, losses.length]).toEqual([2, 3]);
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+test("a connection that is never answered is given up: the stream, and each question but a repair", async () => {
+  vi.useFakeTimers();
+  sessionStorage.setItem("nightjar-key", "k1");
+  answer({ "/views": dead, "/view": dead, "/command": dead, "/ask": dead, "/enrol": dead });
+  const backend = new HttpBackend();
+  const ends: string[] = [];
+  const told = (name: string, asked: Promise<unknown>) =>
+    asked.catch((error: Error) => ends.push(`${name}: ${error.message}`));
+  void told("view", backend.view());
+  void told("command", backend.command({ command: "end_overrides" }));
+  void told("enrol", backend.enrol("https://market.example", "A"));
+  void told("ask", backend.ask({ question: "checks" }));
+  void told("repair", backend.ask({ question: "repair", repair: "docker" }));
+  const losses: (string | null)[] = [];
+  const stop = await backend.onView(
+    () => {},
+    (why) => losses.push(why?.message ?? null),
+  );
+  await vi.advanceTimersByTimeAsync(46_000);
+  const silent = "the host has said nothing for 45 s";
+  expect(ends.toSorted()).toEqual(["ask", "command", "enrol", "view"].map((name) => `${name}: ${silent}`));
+  expect(losses).toEqual(["the host has said nothing for 40 s"]);
+  await vi.advanceTimersByTimeAsync(1_800_000);
+  expect(ends).toHaveLength(4);
+  stop();
   vi.useRealTimers();
   vi.unstubAllGlobals();
 });

@@ -443,6 +443,134 @@ test("the books, a night that adds up to a day, and the table", async () => {
   expect(screen.getByTestId("books-saved").textContent).toContain("Downloads");
 });
 
+/** A promise and who keeps it. */
+function deferred<T>() {
+  let keep: (value: T) => void = () => {};
+  const promise = new Promise<T>((resolve) => (keep = resolve));
+  return { promise, keep };
+}
+
+test("of two spans the one that was chosen last is shown, whichever answer comes last", async () => {
+  const slow = deferred<void>();
+  const { shown } = await open("earnings", recordedView(), (backend) => {
+    const ask = backend.ask.bind(backend);
+    backend.ask = async (question) => {
+      if (question.question === "books" && question.span === "all") await slow.promise;
+      return ask(question);
+    };
+  });
+  const net = () => screen.getByTestId("books-net").textContent ?? "";
+  await fireEvent.click(screen.getByTestId("span-all"));
+  await settled();
+  expect(shown.container.querySelector(".old")?.getAttribute("aria-busy"), "the week's, and it looks so").toBe("true");
+  await fireEvent.click(screen.getByTestId("span-today"));
+  await settled();
+  expect(net()).toContain("CN¥7.35");
+  slow.keep();
+  await settled();
+  expect(net()).toContain("CN¥7.35");
+  expect(shown.container.querySelector(".old")).toBeNull();
+});
+
+test("a span without an answer shows no figures of another, and one that comes ends the complaint", async () => {
+  let fails = false;
+  const view = recordedView();
+  const { backend } = await open("earnings", view, (backend) => {
+    const ask = backend.ask.bind(backend);
+    backend.ask = async (question) => {
+      if (fails && question.question === "books") throw new Unanswered("the journal is busy");
+      return ask(question);
+    };
+  });
+  fails = true;
+  const earned = (micros: number) => backend.show({ ...view, earnings: { ...view.earnings, all: { micros, currency: "CNY" } } });
+  earned(1);
+  await settled();
+  expect(screen.getByRole("alert").textContent).toContain("the journal is busy");
+  expect(screen.getByTestId("books-net"), "the same span's, as they were").toBeTruthy();
+  await fireEvent.click(screen.getByTestId("span-all"));
+  await settled();
+  expect(screen.queryByTestId("books-net")).toBeNull();
+  fails = false;
+  earned(2);
+  await settled();
+  expect(screen.queryByRole("alert")).toBeNull();
+  expect(screen.getByTestId("books-net")).toBeTruthy();
+});
+
+test("what is earned while the page is open reaches the calendar, and the night that was chosen stays", async () => {
+  const view = recordedView();
+  let extra = 0;
+  const { backend } = await open("earnings", view, (backend) => {
+    const ask = backend.ask.bind(backend);
+    backend.ask = async (question) => {
+      const reply = await ask(question);
+      if (reply.reply === "nights") for (const night of reply.data) night.takings.net.micros += extra;
+      return reply;
+    };
+  });
+  const third = () => screen.getAllByTestId("calendar-night")[3] as HTMLElement;
+  await fireEvent.click(third());
+  await settled();
+  const [before, nights] = [third().textContent, () => backend.asked.filter(({ question }) => question === "night").length];
+  const asked = nights();
+  extra = 5_000_000;
+  backend.show({ ...view, earnings: { ...view.earnings, all: { micros: 1, currency: "CNY" } } });
+  await settled();
+  expect(third().textContent).not.toBe(before);
+  expect(third().getAttribute("aria-pressed")).toBe("true");
+  expect(nights(), "a night that is over is not read again").toBe(asked);
+  await fireEvent.click(screen.getByTestId("month-back"));
+  await settled();
+  expect(third().getAttribute("aria-pressed")).toBe("false");
+  const months = () => backend.asked.filter(({ question }) => question === "nights").length;
+  const looked = months();
+  backend.show({ ...view, earnings: { ...view.earnings, all: { micros: 2, currency: "CNY" } } });
+  await settled();
+  expect(months(), "a month that is over stays as it was").toBe(looked);
+});
+
+test("the card's curves go on while the page is open, and not while nobody sees it", async () => {
+  vi.useFakeTimers({ shouldAdvanceTime: true });
+  const backend = new BrowserBackend(recordedView());
+  const board = new Board(backend);
+  board.go("card");
+  render(App, { board });
+  const asked = () => backend.asked.filter(({ question }) => question === "history").length;
+  await vi.advanceTimersByTimeAsync(100);
+  const first = asked();
+  await vi.advanceTimersByTimeAsync(150_000);
+  expect(asked()).toBe(first + 1);
+  await fireEvent.click(screen.getByTestId("range-hour"));
+  await vi.advanceTimersByTimeAsync(100);
+  expect(asked()).toBe(first + 2);
+  await vi.advanceTimersByTimeAsync(10_100);
+  expect(asked()).toBe(first + 3);
+  const hidden = vi.spyOn(document, "hidden", "get").mockReturnValue(true);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(asked()).toBe(first + 3);
+  hidden.mockRestore();
+  vi.useRealTimers();
+});
+
+test("what could not be read of the images is no longer told once it can", async () => {
+  let fails = true;
+  const view = recordedView();
+  const { backend } = await open("work", view, (backend) => {
+    const ask = backend.ask.bind(backend);
+    backend.ask = async (question) => {
+      if (fails && question.question === "images") throw new Unanswered("Docker is busy");
+      return ask(question);
+    };
+  });
+  expect(screen.getByRole("alert").textContent).toContain("Docker is busy");
+  fails = false;
+  const pull = { name: "llm-inference:full", sentence: "Waiting." } as unknown as ViewModel["pulls"][number];
+  backend.show({ ...view, pulls: [pull] });
+  await settled();
+  expect(screen.queryByRole("alert")).toBeNull();
+});
+
 test("what the market holds and has paid", async () => {
   await open("earnings");
   expect(screen.getByTestId("account").textContent).toContain("has paid out CN¥120.00");

@@ -193,6 +193,11 @@ export class Board {
     });
   }
 
+  /** Why a question of a page has no answer. */
+  unanswered(error: unknown): string {
+    return this.texts.say("ui-not-answered", { detail: message(error) });
+  }
+
   /** Asks for something to happen; says why it did not. */
   async act<K extends Reply["reply"]>(question: Question, kind: K): Promise<Extract<Reply, { reply: K }> | null> {
     let answer: Extract<Reply, { reply: K }> | null = null;

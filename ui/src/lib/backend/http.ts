@@ -10,6 +10,10 @@ import { type Backend, EnrolRefused, NotStarted, Refused, Unanswered } from "./b
 /** Where this tab keeps its key; no other tab and no other port can read it. */
 const KEY = "nightjar-key";
 const AGAIN_MS = 3_000;
+/** The server gives the host half a minute for an answer. */
+const ANSWER_MS = 45_000;
+/** The server sends something each 15 s. A tunnel that died, or a PC that sleeps, sends nothing and does not say so. */
+const SILENCE_MS = 40_000;
 
 type Result<E> = { Ok: unknown } | { Err: E };
 
@@ -28,7 +32,7 @@ export class HttpBackend implements Backend {
   }
 
   async view(): Promise<ViewModel> {
-    return (await this.#fetch("/view", {})).json();
+    return within(ANSWER_MS, async (signal) => (await this.#fetch("/view", { signal })).json());
   }
 
   async command(command: UserCommand): Promise<void> {
@@ -42,26 +46,36 @@ export class HttpBackend implements Backend {
 
   async ask(question: Question): Promise<Reply> {
     const refused = (refusal: QuestionRefusal) => new Unanswered(refusal.detail);
-    return (await this.#post<QuestionRefusal>("/ask", question, refused)) as Reply;
+    // A repair may take half an hour, and what ends it is the server's to say.
+    const withinMs = question.question === "repair" ? null : ANSWER_MS;
+    return (await this.#post<QuestionRefusal>("/ask", question, refused, withinMs)) as Reply;
   }
 
-  /** One stream while the page is seen; begun anew where it breaks. */
+  /** One stream while the page is seen; begun anew where it breaks or falls silent. */
   async onView(draw: (view: ViewModel) => void, lost: (why: Error | null) => void): Promise<() => void> {
-    let over = false;
     let reading: AbortController | null = null;
     let waiting: ReturnType<typeof setTimeout> | undefined;
     const read = async () => {
       const control = new AbortController();
       reading = control;
+      let silence: ReturnType<typeof setTimeout> | undefined;
+      const heard = () => {
+        clearTimeout(silence);
+        silence = setTimeout(() => control.abort(silent(SILENCE_MS)), SILENCE_MS);
+      };
+      heard();
       try {
         const answer = await this.#fetch("/views", { signal: control.signal });
         lost(null);
-        await lines(answer, (line) => draw(JSON.parse(line) as ViewModel));
+        await lines(answer, heard, (line) => draw(JSON.parse(line) as ViewModel));
         throw new Error("the host has ended");
       } catch (error) {
-        if (over || control.signal.aborted) return;
+        // Whoever has stopped it is told nothing.
+        if (reading !== control) return;
         lost(error as Error);
         if (!(error instanceof NotStarted)) waiting = setTimeout(() => void read(), AGAIN_MS);
+      } finally {
+        clearTimeout(silence);
       }
     };
     const stop = () => {
@@ -77,7 +91,6 @@ export class HttpBackend implements Backend {
     document.addEventListener("visibilitychange", look);
     look();
     return () => {
-      over = true;
       document.removeEventListener("visibilitychange", look);
       stop();
     };
@@ -88,10 +101,17 @@ export class HttpBackend implements Backend {
     return () => {};
   }
 
-  async #post<E>(path: string, body: unknown, refused: (refusal: E) => Error): Promise<unknown> {
+  async #post<E>(
+    path: string,
+    body: unknown,
+    refused: (refusal: E) => Error,
+    withinMs: number | null = ANSWER_MS,
+  ): Promise<unknown> {
     const headers = { "content-type": "application/json" };
-    const answer = await this.#fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
-    const result = (await answer.json()) as Result<E>;
+    const asked = { method: "POST", headers, body: JSON.stringify(body) };
+    const put = async (more: RequestInit) => (await this.#fetch(path, { ...asked, ...more })).json();
+    const answer = withinMs === null ? put({}) : within(withinMs, (signal) => put({ signal }));
+    const result = (await answer) as Result<E>;
     if ("Err" in result) throw refused(result.Err);
     return result.Ok;
   }
@@ -116,21 +136,39 @@ async function enter(): Promise<string> {
   // Neither the history nor a bookmark keeps it.
   history.replaceState(null, "", location.pathname);
   const headers = { "content-type": "application/json" };
-  const answer = await fetch("/session", { method: "POST", headers, body: JSON.stringify({ word }) });
-  if (!answer.ok) throw linkUsed();
-  const { key } = (await answer.json()) as { key: string };
+  const key = await within(ANSWER_MS, async (signal) => {
+    const answer = await fetch("/session", { method: "POST", headers, body: JSON.stringify({ word }), signal });
+    if (!answer.ok) throw linkUsed();
+    return ((await answer.json()) as { key: string }).key;
+  });
   sessionStorage.setItem(KEY, key);
   return key;
 }
 
-/** Each line that is not empty, as it comes. */
-async function lines(answer: Response, take: (line: string) => void): Promise<void> {
+function silent(forMs: number): Error {
+  return new Error(`the host has said nothing for ${forMs / 1_000} s`);
+}
+
+/** An answer that does not come is given up, its body's rest too. */
+async function within<T>(ms: number, ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const control = new AbortController();
+  const over = setTimeout(() => control.abort(silent(ms)), ms);
+  try {
+    return await ask(control.signal);
+  } finally {
+    clearTimeout(over);
+  }
+}
+
+/** Each line that is not empty, as it comes; an empty one only says that the stream lives. */
+async function lines(answer: Response, heard: () => void, take: (line: string) => void): Promise<void> {
   const reader = answer.body?.getReader();
   const decoder = new TextDecoder();
   let rest = "";
   for (;;) {
     const part = await reader?.read();
     if (!part || part.done) return;
+    heard();
     const found = (rest + decoder.decode(part.value, { stream: true })).split("\n");
     rest = found.pop() ?? "";
     for (const line of found) if (line !== "") take(line);
