@@ -2,9 +2,11 @@ import { expect, test } from "vitest";
 
 import amounts from "../../crates/protocol/tests/amounts.json?raw";
 import type { Language } from "../src/bindings/Language";
-import { clock, gib, inUnits, money, percent, shortKey, unitPrice } from "../src/lib/format";
+import { clock, day, dayAndClock, gib, inUnits, money, onWall, percent, shortKey, unitPrice, wallDate } from "../src/lib/format";
+import { textsOf } from "../src/lib/texts";
 
 const AT = new Date(2026, 5, 1, 9, 5).getTime();
+const HERE = { language: "en", zone: undefined } as const;
 
 test("money is told in the reader's way and never rounded away", () => {
   expect(money({ micros: 0, currency: "CNY" }, "en")).toBe("CN¥0.00");
@@ -43,9 +45,38 @@ test("a setting is shown with as many places as it takes to mean the same, and n
 });
 
 test("a far moment has its weekday", () => {
-  expect(clock(AT, AT, "en")).toBe("09:05");
-  expect(clock(AT + 2 * 86_400_000, AT, "en")).toMatch(/Wed.* 09:05/);
-  expect(clock(AT + 7 * 86_400_000, AT, "en")).toMatch(/[A-Z][a-z]{2} \d+.* 09:05/);
+  expect(clock(AT, AT, HERE)).toBe("09:05");
+  expect(clock(AT + 2 * 86_400_000, AT, HERE)).toMatch(/Wed.* 09:05/);
+  expect(clock(AT + 7 * 86_400_000, AT, HERE)).toMatch(/[A-Z][a-z]{2} \d+.* 09:05/);
+});
+
+test("a moment is told by the host's clock, wherever the browser is", () => {
+  // 22:30 on Monday in London's winter, half past six on Tuesday morning in Shanghai.
+  const at = Date.UTC(2026, 0, 5, 22, 30);
+  for (const [zone, hour, date] of [
+    ["UTC", "22:30", "Mon, Jan 5"],
+    ["Asia/Shanghai", "06:30", "Tue, Jan 6"],
+    ["America/New_York", "17:30", "Mon, Jan 5"],
+  ] as const) {
+    const wall = textsOf("en", zone);
+    expect(clock(at, at, wall), zone).toBe(hour);
+    expect(day(at, wall), zone).toBe(date);
+    expect(dayAndClock(at, wall), zone).toContain(hour);
+    const here = onWall(at + 999, zone);
+    expect([here.getHours(), here.getMinutes(), here.getDate()], zone).toEqual([...hour.split(":").map(Number), Number(date.slice(-1))]);
+    expect(wallDate(at, zone).toISOString().slice(8, 10), zone).toBe(date.slice(-1).padStart(2, "0"));
+  }
+  expect(onWall(at + 999, undefined).getTime()).toBe(at + 999);
+  // Of one day in Shanghai, of two in UTC.
+  const later = at + 14 * 3_600_000;
+  expect(clock(later, at, textsOf("en", "Asia/Shanghai"))).toBe("20:30");
+  expect(clock(later, at, textsOf("en", "UTC"))).toMatch(/Tue.* 12:30/);
+});
+
+test("a zone that the browser does not know is no reason to show nothing", () => {
+  expect(textsOf("en", "Mars/Olympus").zone).toBeUndefined();
+  expect(clock(AT, AT, textsOf("en", "Mars/Olympus"))).toBe("09:05");
+  expect(textsOf("en", null)).toBe(textsOf("en"));
 });
 
 test("sizes, shares and keys", () => {

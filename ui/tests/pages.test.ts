@@ -571,6 +571,30 @@ test("what could not be read of the images is no longer told once it can", async
   expect(screen.queryByRole("alert")).toBeNull();
 });
 
+test("the calendar's days are those of the host's wall", async () => {
+  // A night's noon in Shanghai is four in the morning in London and the evening before in Honolulu.
+  const since = Date.UTC(2026, 5, 1, 4);
+  const shownIn = async (time_zone: string) => {
+    const { shown } = await open("earnings", { ...recordedView(), time_zone }, (backend) => {
+      const ask = backend.ask.bind(backend);
+      backend.ask = async (question) => {
+        const reply = await ask(question);
+        if (reply.reply !== "nights") return reply;
+        const [first] = reply.data;
+        return { ...reply, data: first ? [{ ...first, since, until: since + 86_400_000 }] : [] };
+      };
+    });
+    const night = screen.getByTestId("calendar-night");
+    const told = [night.textContent?.match(/\d+$|(\d+)\s*[^\d]*$/)?.length, night.title, night.style.gridColumnStart];
+    const date = night.querySelectorAll("span")[1]?.textContent;
+    const month = shown.container.querySelector(".month")?.textContent;
+    shown.unmount();
+    return [told[1]?.toString().split(":")[0], told[2], date, month];
+  };
+  expect(await shownIn("Asia/Shanghai")).toEqual([expect.stringContaining("Mon, Jun 1"), "1", "1", "June 2026"]);
+  expect(await shownIn("Pacific/Honolulu")).toEqual([expect.stringContaining("Sun, May 31"), "7", "31", "May 2026"]);
+});
+
 test("what the market holds and has paid", async () => {
   await open("earnings");
   expect(screen.getByTestId("account").textContent).toContain("has paid out CN¥120.00");

@@ -8,4 +8,7 @@ globalThis.ResizeObserver ??= class {
   disconnect() {}
 };
 
+// It has no colours of the system either, so these never change.
+globalThis.matchMedia ??= (media) => Object.assign(new EventTarget(), { media, matches: false }) as MediaQueryList;
+
 afterEach(cleanup);

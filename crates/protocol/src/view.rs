@@ -113,6 +113,8 @@ pub struct PowerNote {
 pub struct ViewModel {
     pub at: Timestamp,
     pub language: Language,
+    /// In which the sentences' hours are, by its name in the IANA's list; `None` where this PC's zone has no name.
+    pub time_zone: Option<String>,
     pub state: HostState,
     /// The one sentence: what is going on, and when that changes.
     pub sentence: String,
@@ -181,6 +183,7 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
     ViewModel {
         at: host.at,
         language,
+        time_zone: around.local_time.zone.iana_name().map(str::to_owned),
         state: host.state,
         sentence,
         reason: host.reason.clone(),

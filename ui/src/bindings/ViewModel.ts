@@ -23,7 +23,11 @@ import type { Versions } from "./Versions";
 /**
  * All that is shown.
  */
-export type ViewModel = { at: Timestamp, language: Language, state: HostState, 
+export type ViewModel = { at: Timestamp, language: Language, 
+/**
+ * In which the sentences' hours are, by its name in the IANA's list; `None` where this PC's zone has no name.
+ */
+time_zone: string | null, state: HostState, 
 /**
  * The one sentence: what is going on, and when that changes.
  */

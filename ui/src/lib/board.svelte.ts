@@ -55,7 +55,7 @@ export class Board {
   /** The check that is being mended, which may take half an hour, and what became of the last that was. */
   mending = $state<string | null>(null);
   mended = $state.raw<{ id: string; outcome: RepairOutcome } | null>(null);
-  readonly texts: Texts = $derived(textsOf(this.view?.language ?? systemLanguage()));
+  readonly texts: Texts = $derived(textsOf(this.view?.language ?? systemLanguage(), this.view?.time_zone));
 
   #underWay = $state(0);
   #undos: Move<Settings>[] = [];

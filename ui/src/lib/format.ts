@@ -27,12 +27,40 @@ export function unitPrice(amount: Money, language: Language): string {
   }).format(amount.micros / 1_000_000);
 }
 
+/** How a moment is told: in which language, and by the clock of which wall. Without a zone it is this browser's. */
+export interface Wall {
+  readonly language: Language;
+  readonly zone: string | undefined;
+}
+
+const NUMBERS = { year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric" } as const;
+
+/** What the wall's calendar and clock show, from the year to the second. */
+function wallParts(at: Timestamp, zone: string | undefined): [number, number, number, number, number, number] {
+  const format = new Intl.DateTimeFormat("en", { timeZone: zone, hourCycle: "h23", ...NUMBERS });
+  const parts = new Map(format.formatToParts(at).map(({ type, value }) => [type, Number(value)]));
+  const part = (type: keyof typeof NUMBERS) => parts.get(type) ?? 0;
+  return [part("year"), part("month") - 1, part("day"), part("hour"), part("minute"), part("second")];
+}
+
+/** The date on the wall, as that day's midnight in UTC. */
+export function wallDate(at: Timestamp, zone: string | undefined): Date {
+  const [year, month, day] = wallParts(at, zone);
+  return new Date(Date.UTC(year, month, day));
+}
+
+/** The wall's date and hour as those of a date here: JavaScript's dates know no zone but the browser's own. */
+export function onWall(at: Timestamp, zone: string | undefined): Date {
+  return zone === undefined ? new Date(at) : new Date(...wallParts(at, zone));
+}
+
 /** The clock on the wall, with the day of the week or the date where the hour alone would mean another moment. */
-export function clock(at: Timestamp, now: Timestamp, language: Language): string {
+export function clock(at: Timestamp, now: Timestamp, { language, zone }: Wall): string {
   const apart = Math.abs(at - now);
-  const isNear = apart < DAY_MS / 2 || new Date(at).toDateString() === new Date(now).toDateString();
+  const isNear = apart < DAY_MS / 2 || wallDate(at, zone).getTime() === wallDate(now, zone).getTime();
   const date = apart < 6 * DAY_MS ? { weekday: "short" } : { month: "short", day: "numeric" };
   return new Intl.DateTimeFormat(language, {
+    timeZone: zone,
     hour: "2-digit",
     minute: "2-digit",
     hourCycle: "h23",
@@ -73,12 +101,13 @@ export function duration(ms: number, texts: Texts): string {
 }
 
 /** A day of the calendar, "Mon, 1 Jun". */
-export function day(at: Timestamp, language: Language): string {
-  return new Intl.DateTimeFormat(language, { weekday: "short", day: "numeric", month: "short" }).format(at);
+export function day(at: Timestamp, { language, zone }: Wall): string {
+  return new Intl.DateTimeFormat(language, { timeZone: zone, weekday: "short", day: "numeric", month: "short" }).format(at);
 }
 
-export function dayAndClock(at: Timestamp, language: Language): string {
+export function dayAndClock(at: Timestamp, { language, zone }: Wall): string {
   return new Intl.DateTimeFormat(language, {
+    timeZone: zone,
     day: "numeric",
     month: "short",
     hour: "2-digit",

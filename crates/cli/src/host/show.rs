@@ -219,6 +219,7 @@ mod tests {
         let view = ViewModel {
             at: Timestamp(0),
             language: Language::English,
+            time_zone: None,
             state: HostState::Earning,
             sentence: "Earning: a job is running.".into(),
             reason: None,

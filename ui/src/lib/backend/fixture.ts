@@ -149,6 +149,7 @@ export function recordedView(): ViewModel {
   return {
     at: AT,
     language: "en",
+    time_zone: null,
     state: "earning",
     sentence: "Earning: a job is running.",
     reason: null,
