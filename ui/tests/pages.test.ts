@@ -572,7 +572,7 @@ test("what could not be read of the images is no longer told once it can", async
 });
 
 test("the calendar's days are those of the host's wall", async () => {
-  // A night's noon in Shanghai is four in the morning in London and the evening before in Honolulu.
+  // Noon of Monday in Shanghai, where a night begins then, is the evening before in Honolulu.
   const since = Date.UTC(2026, 5, 1, 4);
   const shownIn = async (time_zone: string) => {
     const { shown } = await open("earnings", { ...recordedView(), time_zone }, (backend) => {
@@ -585,11 +585,11 @@ test("the calendar's days are those of the host's wall", async () => {
       };
     });
     const night = screen.getByTestId("calendar-night");
-    const told = [night.textContent?.match(/\d+$|(\d+)\s*[^\d]*$/)?.length, night.title, night.style.gridColumnStart];
+    const column = night.style.gridColumnStart;
     const date = night.querySelectorAll("span")[1]?.textContent;
     const month = shown.container.querySelector(".month")?.textContent;
     shown.unmount();
-    return [told[1]?.toString().split(":")[0], told[2], date, month];
+    return [night.title.split(":")[0], column, date, month];
   };
   expect(await shownIn("Asia/Shanghai")).toEqual([expect.stringContaining("Mon, Jun 1"), "1", "1", "June 2026"]);
   expect(await shownIn("Pacific/Honolulu")).toEqual([expect.stringContaining("Sun, May 31"), "7", "31", "May 2026"]);
@@ -614,8 +614,10 @@ test("what the market says of demand is shown, and nothing where it says nothing
   expect(said.map((line) => line.textContent)).toContain("Of such cards on the market, 40 % are rented now.");
   expect(said).toHaveLength(4);
   // 1.131 an hour, 40 % of it.
-  expect(screen.getByTestId("estimate-share").textContent).toContain("CN¥0.4524");
-  expect(screen.getByTestId("estimate-usual").textContent).toContain("CN¥1.08");
+  const told = (id: string) => screen.getAllByTestId(id).map((line) => line.textContent);
+  expect(told("estimate-share")).toEqual([expect.stringContaining("CN¥0.4524"), expect.stringContaining("CN¥3.62")]);
+  expect(told("estimate-usual")).toEqual([expect.stringContaining("CN¥1.08"), expect.stringContaining("CN¥8.67")]);
+  expect(told("estimate-net")).toEqual([expect.stringContaining("CN¥1.13"), expect.stringContaining("CN¥9.05")]);
   shown.unmount();
   const [tile] = recordedView().cards;
   if (!tile) throw new Error("no card is recorded");
@@ -766,6 +768,40 @@ test("the first run has three screens, goes on where it was left, and can be ski
   await settled();
   expect(saved(backend).introduced).toBe(3);
   expect(screen.queryByTestId("first-run")).toBeNull();
+});
+
+test("who joins a market in the first run sees what it says in the estimate, and goes on to the end", async () => {
+  const joined = recordedView();
+  if (joined.settings) joined.settings.introduced = 2;
+  const tile = joined.cards[0];
+  if (!tile) throw new Error("no card is recorded");
+  const { for_night: night } = tile.card;
+  const silent = { ...tile.card, demand: null, usual: null, for_night: { ...night, net_when_rented: null, net_at_usual: null } };
+  const alone = { ...joined, cards: [{ ...tile, card: silent }], identity: { ...joined.identity, coordinator: null } };
+  const backend = new BrowserBackend(alone);
+  render(App, { board: new Board(backend) });
+  await settled();
+  expect(screen.getByTestId("pair-form")).toBeTruthy();
+  expect(screen.queryByTestId("estimate-usual")).toBeNull();
+  backend.show(joined);
+  await settled();
+  expect(screen.getByTestId("first-run").dataset.screen).toBe("2");
+  expect(screen.getByTestId("estimate-usual").textContent).toContain("CN¥8.67");
+  expect(screen.queryByTestId("pair-form")).toBeNull();
+  expect(screen.getByTestId("first-joined").textContent).toContain("https://market.example");
+  await fireEvent.click(screen.getByTestId("first-next"));
+  await settled();
+  expect(saved(backend).introduced).toBe(3);
+  expect(screen.getByTestId("frame")).toBeTruthy();
+});
+
+test("who is in a market already is not introduced to it", async () => {
+  const view = recordedView();
+  if (view.settings) view.settings.introduced = 0;
+  render(App, { board: new Board(new BrowserBackend(view)) });
+  await settled();
+  expect(screen.queryByTestId("first-run")).toBeNull();
+  expect(screen.getByTestId("frame")).toBeTruthy();
 });
 
 test("the first run says yes only when the host does, and looks again by itself", async () => {

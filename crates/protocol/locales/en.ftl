@@ -825,6 +825,7 @@ lending-warning = Nearly: { $list } should be seen to first, as is said below. T
 first-price = What should it bring?
 first-price-text = Your least price and what electricity costs you. Both can be changed at any time.
 first-estimate-is-one = This is an estimate for eight hours of work. Whether jobs come depends on the market, and no night is promised.
+first-joined = This PC is in the market { $market } now. What it says of prices goes into the estimate.
 first-skip = Skip all this
 first-later = Later
 first-back = Back

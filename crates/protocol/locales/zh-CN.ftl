@@ -810,6 +810,7 @@ lending-warning = 差不多了：请先处理{ $list }，下面写了怎么做�
 first-price = 想赚多少？
 first-price-text = 你的最低价格和你的电价，随时可以改。
 first-estimate-is-one = 这是按工作八小时的估算。有没有任务取决于市场，不作保证。
+first-joined = 这台电脑已加入市场 { $market }。它公布的行情会计入上面的估算。
 first-skip = 全部跳过
 first-later = 以后再说
 first-back = 上一步

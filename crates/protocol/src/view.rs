@@ -452,6 +452,9 @@ pub fn notification(notice: &Notice, language: Language) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+    use nightjar_core::host::Host;
+
     use super::*;
 
     #[test]
@@ -464,5 +467,26 @@ mod tests {
         for state in [HostState::Earning, HostState::Waiting, HostState::Trouble] {
             assert_eq!(earn_now(&none, state, true), None, "{state:?}");
         }
+    }
+
+    /// For a page in a browser that stands elsewhere than the host: its hours have to be those of the sentences.
+    #[test]
+    fn the_zone_of_the_sentences_hours_is_told_where_it_has_a_name() {
+        let nothing = Money::new(0, Currency::CNY);
+        let told = |zone: TimeZone| {
+            let around = Surroundings {
+                earnings: Earnings { today: nothing, today_net: nothing, all: nothing },
+                identity: Identity { app_version: "1".into(), coordinator: None, host_key: "00".into() },
+                local_time: LocalTime { zone },
+                today: None,
+                network: NetworkNow::default(),
+                pulls: Vec::new(),
+                system_language: Language::English,
+            };
+            view_model(&Host::new(Settings::default()).view(Timestamp(0)), &around).time_zone
+        };
+        assert_eq!(told(TimeZone::get("Asia/Shanghai").unwrap()).as_deref(), Some("Asia/Shanghai"));
+        assert_eq!(told(TimeZone::UTC).as_deref(), Some("UTC"));
+        assert_eq!(told(TimeZone::fixed(jiff::tz::offset(8))), None);
     }
 }

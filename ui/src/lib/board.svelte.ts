@@ -9,7 +9,7 @@ import type { ViewModel } from "../bindings/ViewModel";
 import { type Asked, askedBefore } from "./asking";
 import { type Backend, EnrolRefused, type NothingThere, NotStarted, Refused, Unanswered } from "./backend/backend";
 import { isSame, type Move, moved } from "./moves";
-import { type Page, PAGES } from "./pages";
+import { INTRODUCTION_SCREENS, type Page, PAGES } from "./pages";
 import { enrolSentence, refusalSentence } from "./refusals";
 import { systemLanguage, type Texts, textsOf } from "./texts";
 
@@ -42,6 +42,12 @@ export class Board {
   undoable = $state(false);
   /** The first run was left for now. */
   introductionLeft = $state(false);
+  /**
+   * Whether the first run is shown. It is not begun with who is in a market already; once this window has begun it, it goes
+   * on to its end, since joining one is a part of it and its estimate takes the market's prices from then on.
+   */
+  readonly introduces: boolean = $derived.by(() => this.#hasBegun && !this.introductionLeft && isNew(this.view));
+  #hasBegun = $state(false);
   /** A market that a link has named; nothing is joined by it. */
   invitation = $state.raw<Invitation | null>(null);
   /** The last readings of each card, the oldest first. */
@@ -136,6 +142,7 @@ export class Board {
     }
     this.readings = readings;
     this.#known = view.settings;
+    this.#hasBegun ||= isNew(view) && view.identity.coordinator === null;
     this.view = view;
     this.#draw();
     for (const look of this.#looksForChange) look();
@@ -395,6 +402,11 @@ export class Board {
     if (error instanceof EnrolRefused) return enrolSentence(error.refusal, this.texts);
     return this.texts.say("ui-connection-lost", { detail: message(error) });
   }
+}
+
+/** Whether its owner has not seen the first run to its end. */
+function isNew(view: ViewModel | null): boolean {
+  return view !== null && view.settings !== null && view.settings.introduced < INTRODUCTION_SCREENS;
 }
 
 function message(error: unknown): string {
