@@ -14,7 +14,7 @@ Usage: nightjar-desktop [--hidden] [LINK]
   -h, --help     print this
   -V, --version  print the version
 
-Environment: NIGHTJAR_LOG (e.g. debug), and what `nightjar host --help` lists.
+Environment: NIGHTJAR_LOG (e.g. debug), and what `nightjar --help` lists.
 Exit codes: 0 ended by the owner, 1 could not start.";
 
 /// How to start.

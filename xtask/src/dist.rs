@@ -20,13 +20,14 @@ const SHELLS: [(&str, &str); 3] = [
 ];
 /// From, to.
 const SCRIPT: (&str, &str) = ("installer/nightjar-repair", "usr/libexec/nightjar/nightjar-repair");
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
     ("installer/org.nightjar.repair.policy", "usr/share/polkit-1/actions/org.nightjar.repair.policy"),
     ("installer/nightjar-helper.service", "lib/systemd/system/nightjar-helper.service"),
     ("installer/nightjar-helper.socket", "lib/systemd/system/nightjar-helper.socket"),
     ("installer/nightjar.sysusers.conf", "usr/lib/sysusers.d/nightjar.conf"),
     ("installer/nightjar.desktop", "usr/share/applications/nightjar.desktop"),
     ("installer/debian/copyright", "usr/share/doc/nightjar/copyright"),
+    ("images/README.md", "usr/share/doc/nightjar/images.md"),
     (crate::licences::LIST, "usr/share/doc/nightjar/components.tsv"),
     ("icons/app.svg", "usr/share/icons/hicolor/scalable/apps/nightjar.svg"),
     ("icons/app-128.png", "usr/share/icons/hicolor/128x128/apps/nightjar.png"),

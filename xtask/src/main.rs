@@ -24,9 +24,11 @@ Usage: cargo xtask COMMAND
   run                          the app for daily work, with a market of its own on this machine
   windows [--all]              type-checks for Windows; --all with the desktop app too
   bench NAME [--json] [--quick]
-                               measures: first; giveback (input to frozen, game to free memory, beside BOINC); idle (what
-                               the app costs while nothing happens, beside BOINC); ui (a click in the tray to a drawn window,
-                               the script's size, lost frames)
+                               measures: first (a rented night's times); giveback (input to frozen, game to free memory,
+                               beside BOINC); gpu (reading the card, limits); idle (what the app costs while nothing happens,
+                               beside BOINC); pull (an image, beside docker pull); ui (a click in the tray to a drawn window,
+                               the script's size, lost frames); worker (start to SSH, the gateway, the line). --quick takes
+                               fewer samples
   dist                         the Debian package of app, command line and helper, checked by lintian
   catalogue                    signs images/catalog.toml, with the key in the file that NIGHTJAR_CATALOGUE_SECRET names, or
                                one of your own that is made for it
@@ -35,7 +37,7 @@ Usage: cargo xtask COMMAND
   ui                           builds the window's page
   setup                        installs what the other commands need, and nothing else
 
-Exit codes: 0 done, 1 something failed (the last lines say what), 2 wrong usage.
+Exit codes: 0 done, 1 something failed or was wrongly asked for (the last lines say what), 2 no such command.
 ";
 
 fn main() -> ExitCode {

@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use crate::packages;
-use crate::shell::{Done, cargo, program, root, step};
+use crate::shell::{Done, cargo, program, root, step, target_dir};
 use crate::windows;
+
+/// How a test's line begins that says what it could not show.
+const SKIPPED: &str = "SKIPPED";
 
 pub(crate) fn test() -> Done {
     packages::build()?;
@@ -24,8 +27,32 @@ pub(crate) fn test() -> Done {
     step("build", &mut cargo(&["build", "--locked", "--workspace"]))?;
     let mut tests = cargo(&["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]);
     tests.env("NIGHTJAR_TAURI_DRIVER", packages::tauri_driver());
-    step("tests", &mut tests)?;
+    let done = step("tests", &mut tests);
+    tell_skipped(&target_dir().join("nextest/default/junit.xml"));
+    done?;
     windows::check(false)
+}
+
+/// What this machine lacked, so that a test had less to show: nextest keeps silent about tests that pass.
+fn tell_skipped(report: &Path) {
+    let report = std::fs::read_to_string(report).unwrap_or_default();
+    let skipped = skipped(&report);
+    println!("what tests could not show on this machine: {}", skipped.len());
+    for line in skipped {
+        println!("  {line}");
+    }
+}
+
+/// Lines of the tests' output, once each, without the report's marks around them.
+fn skipped(report: &str) -> Vec<String> {
+    let mut found: Vec<String> = report
+        .lines()
+        .filter_map(|line| line.find(SKIPPED).map(|at| &line[at + SKIPPED.len()..]))
+        .map(|line| line.split('<').next().unwrap_or_default().trim_start_matches(':').trim().to_owned())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 /// The page that the window shows.
@@ -71,6 +98,12 @@ fn npm(args: &[&str]) -> std::process::Command {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_skipped_is_told_once() {
+        let report = "<system-out>SKIPPED: no root\nmore</system-out>\n<system-err>x\nSKIPPED hook: b</system-err>\nSKIPPED: no root\n";
+        assert_eq!(skipped(report), ["hook: b", "no root"]);
+    }
 
     #[test]
     fn packages_behind_a_link_are_refused() {

@@ -87,11 +87,15 @@ pub fn save(path: &Path, settings: &Settings) -> io::Result<()> {
     write_atomically(path, text.as_bytes())
 }
 
-/// Writes beside, makes it durable, and renames.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes beside, makes it durable, and renames; only this account can read it, from its first moment on.
+///
+/// # Errors
+/// What the system says; `path` is then as it was.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
     std::fs::create_dir_all(folder)?;
-    let beside = path.with_extension("new");
+    // Two programs at once must not write into one file, so each has its own.
+    let beside = path.with_extension(format!("new-{}", std::process::id()));
     let mut file = private_file(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;

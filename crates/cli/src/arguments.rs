@@ -44,6 +44,10 @@ Variables:
   NIGHTJAR_RENTER_DIR   where the renter's token and keys are kept
   NIGHTJAR_DATA_DIR, NIGHTJAR_SETTINGS, NIGHTJAR_RUNTIME_DIR, NIGHTJAR_DOCKER
                         of the host: its folders, settings file and Docker Engine
+  DOCKER_HOST           of the host, where NIGHTJAR_DOCKER is not set: its Docker Engine
+  NIGHTJAR_CATALOGUE, NIGHTJAR_CATALOGUE_KEY
+                        of the host: a catalogue of images beside its own, and the key that signed it
+  NIGHTJAR_HELPER       of the host: the socket of the helper that sets power limits
   NIGHTJAR_KEYRING      file: keep the host's key in its data folder, not in the keyring
   NIGHTJAR_LOG          what goes to the log on standard error, e.g. info or nightjar_link=debug";
 
@@ -164,7 +168,7 @@ pub enum Command {
     /// PC with a job while you only use the desktop. What a preset writes can be changed in the settings.
     Preset(PresetChoice),
     /// Host: show what every sensor sees, and which cannot be had on this PC
-    Sensors(HostPlace),
+    Sensors(Sensors),
     /// Host: show or choose the power limit while a card is rented
     ///
     /// Applies to tenants alone: it is set when a job begins, and what was there comes back when you do, when the job ends
@@ -212,6 +216,21 @@ pub enum Command {
 pub enum OnOff {
     On,
     Off,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nightjar sensors
+  nightjar sensors --no-desktop on          a server: lend although nobody can be seen
+
+Without it, a PC on which presence cannot be seen lends nothing.")]
+pub struct Sensors {
+    /// Say that nobody sits at this PC, so that it is lent without seeing whether somebody is there
+    #[arg(long, value_name = "ON|OFF", value_enum, hide_possible_values = true)]
+    pub no_desktop: Option<OnOff>,
+    #[command(flatten)]
+    pub place: HostPlace,
 }
 
 // Where the host keeps its things.

@@ -92,7 +92,7 @@ async fn perform(command: Command, output: Output) -> Result<u8, Failure> {
         Command::Earn(arguments) => host::earn(arguments, output).await,
         Command::Finish(arguments) => host::finish(arguments, output).await,
         Command::Preset(arguments) => host::preset(arguments, output).await,
-        Command::Sensors(place) => host::sensors(place, output).await,
+        Command::Sensors(sensors) => host::sensors(sensors, output).await,
         Command::Power(arguments) => host::power(arguments, output).await,
         Command::StopJob(arguments) => host::stop_job(arguments, output).await,
         Command::Tenants(arguments) => host::tenants(arguments, output).await,

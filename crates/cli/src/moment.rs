@@ -18,6 +18,12 @@ pub enum Moment {
     Local(DateTime),
 }
 
+/// By the clock on the wall.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
 /// # Errors
 /// A sentence that shows how a moment is written.
 pub fn moment(text: &str) -> Result<Moment, String> {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use nightjar_protocol::text::Texts;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
@@ -42,6 +43,12 @@ pub fn line(text: &str) -> Result<(), Failure> {
 /// A line on standard error for whoever watches. There is nothing to do when nobody does.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Sentences and amounts in the language of this account.
+#[must_use]
+pub fn texts() -> &'static Texts {
+    Texts::of(nightjar_agent::system_language())
 }
 
 /// Text from afar without control characters: a host names its own card, and a name must not move the cursor.

@@ -1,7 +1,7 @@
 //! One coordinator in one process: database, relay, HTTP, and the look at what waits.
 
 use std::fs::{File, TryLockError};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -270,9 +270,22 @@ fn public_host(url: &str) -> Result<String, StartError> {
     Ok(host.trim_matches(|c| matches!(c, '[' | ']')).to_owned())
 }
 
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 fn relay_host(public_host: Option<String>, at: SocketAddr) -> Result<String, StartError> {
     match public_host {
-        Some(host) => Ok(host),
+        Some(host) => {
+            if at.ip().is_loopback() && !is_this_machine(&host) {
+                tracing::warn!(
+                    "the relay listens at {at}, where nobody outside of this machine reaches it, and is told to \
+                     hosts and renters as {host}: give --relay-listen 0.0.0.0:{} and let TCP and UDP through to it",
+                    at.port()
+                );
+            }
+            Ok(host)
+        }
         None if at.ip().is_unspecified() => Err(StartError::PublicUrlMissing),
         None => Ok(at.ip().to_string()),
     }

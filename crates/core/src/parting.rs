@@ -76,6 +76,7 @@ impl Cause {
             | R::Snoozed { .. }
             | R::CardNotLent
             | R::ImageNotLent
+            | R::NoImageLent
             | R::AfterLastJob { .. }
             | R::DataCapReached { .. } => Self::OwnerStopped,
             R::Suspending => Self::HostClosing,
@@ -94,6 +95,7 @@ impl Cause {
             | R::DriverTooOld { .. }
             | R::NoGpu { .. }
             | R::CoordinatorUnreachable { .. }
+            | R::NoImage
             | R::NotEnrolled
             | R::NotVerified
             | R::OtherCurrency { .. }

@@ -160,11 +160,12 @@ impl Footing {
 }
 
 /// The name of a renter's volume. Named by the key that opens the tunnel, so that nobody else's lease meets it. An
-/// ordinary user could do nothing with files of root's, so a renter who is root inside has another.
+/// ordinary user could do nothing with files of root's, so a renter who is root inside has another. Those of before the
+/// tenant had a number of its own had no `-user`; they go with the end of what they are kept for.
 #[must_use]
 pub fn name(renter_key: &str, root_inside: bool) -> String {
     let renter: String = renter_key.to_ascii_lowercase().chars().take(KEY_CHARS).collect();
-    let mode = if root_inside { "-root" } else { "" };
+    let mode = if root_inside { "-root" } else { "-user" };
     format!("nightjar-{renter}{mode}")
 }
 
@@ -373,7 +374,7 @@ mod tests {
     #[test]
     fn a_volume_is_kept_from_its_last_use_on_and_never_wiped_under_a_tenant() {
         let (a, b, c) = (name(&"a".repeat(64), false), name(&"B".repeat(64), false), "nightjar-x".to_owned());
-        assert_eq!(b, format!("nightjar-{}", "b".repeat(32)));
+        assert_eq!(b, format!("nightjar-{}-user", "b".repeat(32)));
         assert_ne!(a, name(&"a".repeat(64), true));
         let uses = [
             used("a", true, 1_000, 50),

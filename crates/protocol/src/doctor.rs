@@ -3,8 +3,8 @@
 mod kept;
 
 use nightjar_core::policy::{
-    BlockReason, GatewayImage, Gvisor, KernelFacts, KernelHome, KernelPart, MIN_DRIVER_MAJOR, Market,
-    OddContainer, Presence, Runtime, Snapshot, Toolkit,
+    BlockReason, GatewayImage, Gvisor, ImagesLent, KernelFacts, KernelHome, KernelPart, MIN_DRIVER_MAJOR,
+    Market, OddContainer, Presence, Runtime, Snapshot, Toolkit,
 };
 use nightjar_core::power::HelperStanding;
 use nightjar_core::settings::{Language, Settings};
@@ -407,6 +407,9 @@ impl Doctor<'_> {
             None => {}
         }
         match &snapshot.runtime {
+            Runtime::Ready { .. } if snapshot.images_lent == ImagesLent::NoneAgreed => {
+                self.blocked("images", &BlockReason::NoImageLent)
+            }
             Runtime::Ready { images, .. } if images.is_empty() => {
                 self.check("images", CheckStanding::Bad, self.texts.plain("check-images-none"))
             }

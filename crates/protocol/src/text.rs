@@ -210,6 +210,8 @@ impl Texts {
             R::Suspending => self.plain("reason-suspending"),
             R::CardNotLent => self.plain("reason-card-not-lent"),
             R::ImageNotLent => self.plain("reason-image-not-lent"),
+            R::NoImage => self.plain("reason-no-image"),
+            R::NoImageLent => self.plain("reason-no-image-lent"),
             R::VramScarce { free_mib, needed_mib } => {
                 let values = [("free", free_mib.to_string()), ("needed", needed_mib.to_string())];
                 self.with("reason-vram-scarce", &values)

@@ -2,116 +2,67 @@
 //! rights and without a network, once for each Engine, kernel and image, and never beside a job.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bollard::models::{SystemInfo, SystemVersion};
-use nightjar_core::policy::{KernelFacts, KernelHome};
+use nightjar_core::policy::{KernelAnswer, KernelFacts, KernelInquiry, KernelQuestion};
 use nightjar_protocol::guest::{GuestEvent, KernelLack};
 use tokio::time::{sleep, timeout};
 
 use crate::engine::{Engine, how_it_ended};
 use crate::line::Line;
 use crate::spec;
+use crate::steady::Steady;
 use crate::workers::Busy;
 
 /// From the container's making to its answer.
 const WITHIN: Duration = Duration::from_secs(30);
-/// What is missing may have been mended since, and who did not answer may do now.
-const ASK_AGAIN: Duration = Duration::from_secs(300);
 /// How soon a job that begins meanwhile ends it.
 const LOOK_FOR_JOBS: Duration = Duration::from_millis(50);
 /// How process 1 ends that does not know the word.
 const USAGE: i64 = 2;
 
-/// What an answer holds for. Another of them may know or have something else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Question {
-    engine: Option<String>,
-    kernel: Option<String>,
-    /// Of the gateway's image.
-    image_id: String,
-    home: KernelHome,
-}
-
-impl Question {
-    pub fn new(version: &SystemVersion, info: &SystemInfo, image_id: String) -> Self {
-        let kernel = version.kernel_version.clone();
-        let home = home(kernel.as_deref().unwrap_or_default());
-        Self { engine: info.id.clone(), kernel, image_id, home }
-    }
-}
-
-fn home(kernel: &str) -> KernelHome {
-    let kernel = kernel.to_ascii_lowercase();
-    match () {
-        () if kernel.contains("wsl2") || kernel.contains("microsoft") => KernelHome::Wsl,
-        () if kernel.contains("linuxkit") => KernelHome::DockerDesktop,
-        () => KernelHome::Linux,
-    }
-}
-
-/// What became of a question.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Answer {
-    Told(KernelFacts),
-    /// By an image from before the question.
-    NotKnown,
-    /// The Engine's trouble, not the kernel's.
-    Failed,
-}
-
-#[derive(Default)]
-struct Known {
-    question: Option<Question>,
-    answer: Option<Answer>,
-    asked_at: Option<Instant>,
-}
-
 /// What is known, and whether it is being asked.
-#[derive(Default)]
 pub(crate) struct Kernel {
-    known: Mutex<Known>,
+    inquiry: Mutex<KernelInquiry>,
+    clock: Steady,
     /// Held while there is a container of it.
     container: tokio::sync::Mutex<()>,
 }
 
 impl Kernel {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn new() -> Self {
+        Self { inquiry: Mutex::default(), clock: Steady::begin(), container: tokio::sync::Mutex::default() }
     }
 
-    /// What is known of the kernel that this question is about.
-    pub fn facts(&self, question: Question, busy: Busy) -> KernelFacts {
-        let mut known = self.known();
-        if known.question.as_ref() != Some(&question) {
-            *known = Known { question: Some(question), ..Known::default() };
-        }
-        match (&known.answer, busy) {
-            (Some(Answer::Told(facts)), _) => facts.clone(),
-            // A job that runs says that there is enough of it for one.
-            (None, Busy::WithJobs) | (Some(_), _) => KernelFacts::Unasked,
-            (None, Busy::Idle) => KernelFacts::Asking,
-        }
+    fn inquiry(&self) -> MutexGuard<'_, KernelInquiry> {
+        self.inquiry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of the kernel under this Engine.
+    pub fn facts(
+        &self,
+        version: &SystemVersion,
+        info: &SystemInfo,
+        image_id: String,
+        busy: Busy,
+    ) -> KernelFacts {
+        let (engine, kernel) = (info.id.clone(), version.kernel_version.clone());
+        self.inquiry().facts(KernelQuestion { engine, kernel, image_id }, busy.job())
     }
 
     /// There is no gateway that could ask.
     pub fn forget(&self) {
-        *self.known() = Known::default();
+        self.inquiry().forget();
+    }
+
+    fn due(&self, busy: Busy) -> Option<KernelQuestion> {
+        self.inquiry().due(busy.job(), self.clock.now()).cloned()
     }
 
     /// Whether it is time to ask.
     pub fn is_due(&self, busy: Busy) -> bool {
-        let known = self.known();
-        if busy == Busy::WithJobs || known.question.is_none() {
-            return false;
-        }
-        let is_to_be_asked_again = match &known.answer {
-            None => return true,
-            Some(Answer::Told(facts)) => !facts.in_the_way().is_empty(),
-            Some(Answer::Failed) => true,
-            Some(Answer::NotKnown) => false,
-        };
-        is_to_be_asked_again && known.asked_at.is_none_or(|at| at.elapsed() >= ASK_AGAIN)
+        self.due(busy).is_some()
     }
 
     /// What an earlier run left is removed, unless it is this one's.
@@ -124,7 +75,7 @@ impl Kernel {
 
     /// Asks, unless a job begins first; nothing of it is left then.
     pub async fn ask(&self, engine: &Engine, host: &str, busy: &impl Fn() -> Busy) {
-        let Some(question) = self.known().question.clone() else { return };
+        let Some(question) = self.due(busy()) else { return };
         let _one = self.container.lock().await;
         let name = name(host);
         let answer = tokio::select! {
@@ -142,16 +93,13 @@ impl Kernel {
             Some(Err(_)) => failed(&format!("there was no answer within {} s", WITHIN.as_secs())),
         };
         tracing::info!(?answer, "the kernel under the Engine was asked what a gateway needs");
-        let mut known = self.known();
-        if known.question == Some(question) {
-            (known.answer, known.asked_at) = (Some(answer), Some(Instant::now()));
-        }
+        self.inquiry().take(&question, answer, self.clock.now());
     }
 }
 
-fn failed(why: &str) -> Answer {
+fn failed(why: &str) -> KernelAnswer {
     tracing::warn!("what the kernel under the Engine has is not known: {why}");
-    Answer::Failed
+    KernelAnswer::Failed
 }
 
 fn name(host: &str) -> String {
@@ -164,7 +112,12 @@ async fn job(busy: &impl Fn() -> Busy) {
     }
 }
 
-async fn answer(engine: &Engine, host: &str, name: &str, question: &Question) -> Result<Answer, String> {
+async fn answer(
+    engine: &Engine,
+    host: &str,
+    name: &str,
+    question: &KernelQuestion,
+) -> Result<KernelAnswer, String> {
     let said = |error: crate::EngineError| error.to_string();
     engine.remove(name).await.map_err(said)?;
     let body = spec::kernel_probe(host, question.image_id.clone());
@@ -176,7 +129,7 @@ async fn answer(engine: &Engine, host: &str, name: &str, question: &Question) ->
     engine.start(name).await.map_err(said)?;
     loop {
         match line.next().await {
-            Some(GuestEvent::Kernel { lacks }) => return Ok(Answer::Told(told(&lacks, question.home))),
+            Some(GuestEvent::Kernel { lacks }) => return Ok(told(&lacks)),
             Some(GuestEvent::Failed { what, why }) => return Err(format!("{what}: {why}")),
             Some(_) => {}
             None => break,
@@ -185,84 +138,14 @@ async fn answer(engine: &Engine, host: &str, name: &str, question: &Question) ->
     let found = engine.inspect(name).await.map_err(said)?;
     let code = found.as_ref().and_then(|found| found.state.as_ref()?.exit_code);
     if code == Some(USAGE) {
-        return Ok(Answer::NotKnown);
+        return Ok(KernelAnswer::NotKnown);
     }
     Err(found.as_ref().and_then(how_it_ended).unwrap_or_else(|| "the line to it was cut".to_owned()))
 }
 
-fn told(lacks: &[KernelLack], home: KernelHome) -> KernelFacts {
+fn told(lacks: &[KernelLack]) -> KernelAnswer {
     for KernelLack { part, why } in lacks {
         tracing::warn!(module = part.module(), "the kernel under the Engine lacks it: {why}");
     }
-    KernelFacts::Told { lacks: lacks.iter().map(|lack| lack.part).collect(), home }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nightjar_core::policy::KernelPart;
-
-    fn question(kernel: &str, image: &str) -> Question {
-        let version = SystemVersion { kernel_version: Some(kernel.into()), ..SystemVersion::default() };
-        Question::new(&version, &SystemInfo { id: Some("E".into()), ..SystemInfo::default() }, image.into())
-    }
-
-    fn give(kernel: &Kernel, answer: Answer) {
-        let mut known = kernel.known();
-        (known.answer, known.asked_at) = (Some(answer), Some(Instant::now()));
-    }
-
-    fn lacking() -> Answer {
-        Answer::Told(KernelFacts::Told { lacks: vec![KernelPart::Htb], home: KernelHome::Linux })
-    }
-
-    #[test]
-    fn each_engine_kernel_and_image_is_asked_once_and_never_beside_a_job() {
-        let kernel = Kernel::default();
-        assert!(!kernel.is_due(Busy::Idle), "there is nothing to ask by");
-        assert_eq!(kernel.facts(question("6.1", "a"), Busy::WithJobs), KernelFacts::Unasked);
-        assert!(!kernel.is_due(Busy::WithJobs));
-        assert_eq!(kernel.facts(question("6.1", "a"), Busy::Idle), KernelFacts::Asking);
-        assert!(kernel.is_due(Busy::Idle));
-        let whole = KernelFacts::Told { lacks: vec![KernelPart::FqCodel], home: KernelHome::Linux };
-        give(&kernel, Answer::Told(whole.clone()));
-        assert_eq!(kernel.facts(question("6.1", "a"), Busy::Idle), whole);
-        assert!(!kernel.is_due(Busy::Idle));
-        for other in [question("6.2", "a"), question("6.1", "b")] {
-            assert_eq!(kernel.facts(other, Busy::Idle), KernelFacts::Asking);
-            assert!(kernel.is_due(Busy::Idle));
-        }
-        kernel.forget();
-        assert!(!kernel.is_due(Busy::Idle));
-    }
-
-    #[test]
-    fn what_was_missing_is_asked_for_again_after_a_while_and_an_old_image_is_not() {
-        let kernel = Kernel::default();
-        let ago = Instant::now().checked_sub(ASK_AGAIN);
-        for (answer, facts_known, is_again) in [
-            (lacking(), true, true),
-            (Answer::Failed, false, true),
-            (Answer::NotKnown, false, false),
-            (Answer::Told(KernelFacts::Told { lacks: vec![], home: KernelHome::Linux }), true, false),
-        ] {
-            kernel.facts(question("6.1", "a"), Busy::Idle);
-            give(&kernel, answer.clone());
-            assert!(!kernel.is_due(Busy::Idle), "{answer:?} at once");
-            let known = kernel.facts(question("6.1", "a"), Busy::Idle);
-            assert_eq!(known != KernelFacts::Unasked, facts_known, "{answer:?}");
-            // A machine that has just begun to count has no such instant.
-            let Some(ago) = ago else { continue };
-            kernel.known().asked_at = Some(ago);
-            assert_eq!(kernel.is_due(Busy::Idle), is_again, "{answer:?}");
-            assert!(!kernel.is_due(Busy::WithJobs));
-        }
-    }
-
-    #[test]
-    fn whose_kernel_it_is_is_read_from_its_release() {
-        assert_eq!(home("5.15.167.4-microsoft-standard-WSL2"), KernelHome::Wsl);
-        assert_eq!(home("6.10.14-linuxkit"), KernelHome::DockerDesktop);
-        assert_eq!(home("6.1.0-18-amd64"), KernelHome::Linux);
-    }
+    KernelAnswer::Lacks(lacks.iter().map(|lack| lack.part).collect())
 }

@@ -40,6 +40,7 @@ mod removal;
 mod second_road;
 mod self_check;
 mod spec;
+mod steady;
 mod traffic;
 mod volumes;
 pub mod workers;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use bollard::models::{SystemInfo, SystemVersion};
 use futures_util::StreamExt;
 use nightjar_core::policy::{
-    EngineFacts, GatewayImage, Gvisor, KernelFacts, RegisteredRuntime, Runtime, Toolkit,
+    EngineFacts, GatewayImage, Gvisor, KernelFacts, KernelHome, RegisteredRuntime, Runtime, Toolkit,
 };
 use tokio::time::sleep;
 
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, QUICK};
 use crate::floors::{Backend, Component, Found};
-use crate::kernel::{Kernel, Question};
+use crate::kernel::Kernel;
 use crate::pull::{Shelf, takes_layers_apart};
 use crate::workers::Busy;
 
@@ -101,7 +101,7 @@ impl Probe<'_> {
             self.kernel.forget();
             return Ok(KernelFacts::Unasked);
         };
-        Ok(self.kernel.facts(Question::new(version, info, image.id), busy))
+        Ok(self.kernel.facts(version, info, image.id, busy))
     }
 
     /// Asked anew each time: a restart may have opened the Engine to the network, or made it map users. It is the slowest of
@@ -172,8 +172,10 @@ impl Probe<'_> {
 }
 
 fn backend(version: &SystemVersion) -> Backend {
-    let kernel = version.kernel_version.as_deref().unwrap_or_default().to_ascii_lowercase();
-    if kernel.contains("wsl2") || kernel.contains("microsoft") { Backend::Wsl2 } else { Backend::Other }
+    match KernelHome::of_release(version.kernel_version.as_deref().unwrap_or_default()) {
+        KernelHome::Wsl => Backend::Wsl2,
+        KernelHome::Linux | KernelHome::DockerDesktop => Backend::Other,
+    }
 }
 
 /// A version as it is put on a page, however long the Engine's word is.
@@ -392,7 +394,7 @@ mod tests {
         });
         let config = WorkersConfig::shipped(fake.address()).unwrap();
         let (engine, shelf) = (Engine::new(fake.address()), Shelf::open(None));
-        let kernel = Kernel::default();
+        let kernel = Kernel::new();
         let probe = Probe { engine: &engine, config: &config, shelf: &shelf, kernel: &kernel };
         let maps_users = |runtime| match runtime {
             Runtime::Ready { engine, .. } => engine.maps_users,

@@ -34,8 +34,11 @@ const ROLE_DISK: &str = "disk";
 const ROLE_HOLDER: &str = "holder";
 
 const MIB: u64 = 1024 * 1024;
-/// The tenant's user and group in every image.
-const TENANT: &str = "1000:1000";
+/// The tenant's user and group in every image. No account of a PC has this number: what the kernel counts by user
+/// (inotify's instances and watches, descriptors on their way through sockets) would else be the owner's too, and a tenant
+/// could use it up even while it is frozen. Above the accounts of people, below those that systemd gives out, and within
+/// the 65,536 that an Engine maps.
+const TENANT: &str = "52814:52814";
 const GATEWAY_MEMORY_MIB: u64 = 192;
 /// CUDA's own needs on the host's side of a context, with room: a check that fails for want of it would be the card's
 /// fault.

@@ -12,7 +12,7 @@ use nightjar_core::host::{LoadEvent, StopHow, WorkerEvent, WorkerFate};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::network::{OwnAddresses, Rates, Teller};
 use nightjar_core::parting::Parting;
-use nightjar_core::policy::{OddContainer, Runtime};
+use nightjar_core::policy::{Job, OddContainer, Runtime};
 use nightjar_core::settings::Settings;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -45,6 +45,15 @@ pub struct WorkerReport {
 pub(crate) enum Busy {
     WithJobs,
     Idle,
+}
+
+impl Busy {
+    pub fn job(self) -> Job {
+        match self {
+            Self::WithJobs => Job::Held,
+            Self::Idle => Job::None,
+        }
+    }
 }
 
 /// All workers of this host. Cheap to clone; every command returns at once and reports through the channel given to
@@ -119,7 +128,7 @@ impl Workers {
             shelf,
             puller,
             volumes: Arc::default(),
-            kernel: Kernel::default(),
+            kernel: Kernel::new(),
             own: watch::channel(OwnAddresses::default()).0,
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -102,7 +102,7 @@ impl Guest {
         let arguments =
             ["--name", "worker", "--network", "container:gateway", "--gpus", "device=0", "--user"];
         let rest = [
-            "1000:1000",
+            "52814:52814",
             "--tmpfs",
             "/tmp:exec",
             "--volume",

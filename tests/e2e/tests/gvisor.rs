@@ -90,7 +90,7 @@ impl Drop for Gateway {
 
 /// A tenant's container behind the gateway, as far as these questions go.
 fn tenant(engine: &Engine, runtime: &str, more: &[&str], program: &[&str]) -> Command {
-    let own = ["run", "--runtime", runtime, "--network", "container:gateway", "--user", "1000:1000"];
+    let own = ["run", "--runtime", runtime, "--network", "container:gateway", "--user", "52814:52814"];
     let fenced = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only"];
     let image = Flavour::Lite.reference();
     let mut command = engine.docker(own.iter().chain(&fenced).chain(more));

@@ -36,7 +36,12 @@ fn a_refused_image_is_not_to_be_had_and_whoever_has_it_keeps_it() {
     assert_eq!(host.around.view().unwrap().lent_images, Vec::<String>::new());
     renter.ssh(&lease, &["true"]).unwrap();
     renter.run(&["stop", &lease, "--wait"]).unwrap();
-    watch.until("the card is free", SOON, |view| view.state == HostState::Waiting).unwrap();
+    // There was no other image: the owner is told what that comes to.
+    watch
+        .until("the owner is told", SOON, |view| {
+            view.state == HostState::Yours && view.sentence.contains("none of the images")
+        })
+        .unwrap();
     offered(false).unwrap();
     let refused = renter.rent(IMAGE).unwrap_err().to_string();
     println!("{refused}");

@@ -111,7 +111,7 @@ fn an_ordinary_tenant_installs_packages_from_an_index_and_keeps_them() {
     let inside = |lease: &str, script: &str| {
         renter.ssh(lease, &[&format!("bash -lc '( {script} ) 2>&1; echo status=$?'")]).unwrap()
     };
-    assert!(inside(&lease, "id -u").contains("1000"), "this tenant is not an ordinary user");
+    assert!(inside(&lease, "id -u").contains("52814"), "this tenant is not an ordinary user");
     let from = format!("--no-cache-dir --index-url http://{INDEX}/simple --trusted-host {INDEX}");
     let said = inside(&lease, &format!("pip install {from} nightjar-sample"));
     assert!(

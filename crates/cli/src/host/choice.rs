@@ -4,9 +4,11 @@ use nightjar_core::host::UserCommand;
 use nightjar_core::preset::Preset;
 use nightjar_protocol::control::ControlRequest;
 use nightjar_protocol::view::ViewModel;
+use serde_json::json;
 
 use super::grip::{Grip, view};
-use crate::arguments::{Earn, Finish, HostPlace, Pause, PresetChoice, PresetName};
+use super::schedule::{keep, open};
+use crate::arguments::{Earn, Finish, HostPlace, OnOff, Pause, PresetChoice, PresetName, Sensors};
 use crate::failure::Failure;
 use crate::output::{Output, Table, printable};
 use crate::quantity::spell_ms;
@@ -82,12 +84,28 @@ fn chosen(name: PresetName) -> Preset {
 }
 
 /// # Errors
-/// When no host runs.
-pub async fn sensors(place: &HostPlace, output: Output) -> Result<(), Failure> {
-    let view = view(Grip::connect(place).await?.ask(ControlRequest::Status).await?)?;
+/// When the choice is not taken, or nothing else is asked and no host runs.
+pub async fn sensors(arguments: &Sensors, output: Output) -> Result<(), Failure> {
+    if let Some(choice) = arguments.no_desktop {
+        return set_without_presence(&arguments.place, choice == OnOff::On, output).await;
+    }
+    let view = view(Grip::connect(&arguments.place).await?.ask(ControlRequest::Status).await?)?;
     let mut table = Table::new(&["WATCHES", "THROUGH", "SAYS"]);
     for line in &view.sensors {
         table.row([&line.what, &line.sign.source, &line.sentence].map(|text| printable(text)).to_vec());
     }
     output.print(&view.sensors, &table.to_string())
+}
+
+/// The one choice of the window's page that a PC without a desktop cannot do without.
+async fn set_without_presence(place: &HostPlace, is_without: bool, output: Output) -> Result<(), Failure> {
+    let (mut settings, keeper) = open(place).await?;
+    settings.without_presence = is_without;
+    keep(&settings, keeper).await?;
+    let words = if is_without {
+        "lends without seeing whether somebody is there; whoever sits at this PC would share its card and be told nothing"
+    } else {
+        "lends only while it can be seen that nobody is there"
+    };
+    output.print(&json!({ "without_presence": is_without }), words)
 }

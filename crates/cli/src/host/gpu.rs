@@ -1,7 +1,7 @@
 //! The cards of this PC: from the host that runs here, or else from the driver itself.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use nightjar_core::gpu::{DriverInfo, GpuReading, GpuUuid, ThrottleReason};
 use nightjar_core::history::{CardHistory, Spread};
@@ -16,7 +16,7 @@ use super::gpu_arguments::{Gpu, GpuCommand, GpuHistory, GpuRetry};
 use super::grip::{Grip, view};
 use crate::arguments::HostPlace;
 use crate::failure::{Exit, Failure};
-use crate::moment::clock;
+use crate::moment::{self, clock};
 use crate::output::{Output, Table, note, printable};
 
 /// Between two looks at the driver.
@@ -227,8 +227,7 @@ async fn stored(place: &HostPlace, wanted: &GpuHistory) -> Result<Vec<CardHistor
         return Ok(Vec::new());
     }
     note("no host runs here: its history is read from the file");
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = Timestamp(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX));
+    let now = moment::now();
     let from = Timestamp(now.0.saturating_sub(i64::try_from(wanted.since).unwrap_or(i64::MAX)));
     let mut history = History::open(&config.data_dir).await?;
     let cards = history.query(from, now, wanted.points, now).await?;

@@ -11,6 +11,7 @@ use nightjar_protocol::network::{NetworkNote, spell_kbit, traffic_gb};
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::moment;
 use crate::output::Output;
 
 use super::grip;
@@ -35,8 +36,7 @@ pub async fn network(command: &NetworkCommand, output: Output) -> Result<(), Fai
         Keeper::Host(mut host, _) => Some(grip::view(host.ask(ControlRequest::Status).await?)?.network),
         Keeper::File(_) => None,
     };
-    let now = Timestamp(jiff::Timestamp::now().as_millisecond());
-    let words = words(&settings, note.as_ref(), now, &TimeZone::system());
+    let words = words(&settings, note.as_ref(), moment::now(), &TimeZone::system());
     output.print(&json!({ "network": settings.network, "egress": settings.egress, "now": note }), &words)
 }
 

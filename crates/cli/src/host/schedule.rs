@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use crate::arguments::HostPlace;
 use crate::failure::{Exit, Failure};
-use crate::output::Output;
+use crate::moment::now;
+use crate::output::{Output, texts};
 
 use super::grip::{Grip, refused};
 use super::schedule_arguments::{PriceSet, ScheduleCommand, ScheduleSet, ScheduleTest, TariffSet};
@@ -28,8 +29,7 @@ pub async fn schedule(command: &ScheduleCommand, output: Output) -> Result<(), F
     match command {
         ScheduleCommand::Show(place) => {
             let (settings, _) = open(place).await?;
-            let (now, zone) = (jiff::Timestamp::now(), TimeZone::system());
-            show(&settings, Timestamp(now.as_millisecond()), &zone, output)
+            show(&settings, now(), &TimeZone::system(), output)
         }
         ScheduleCommand::Set(arguments) => set(arguments, output).await,
         ScheduleCommand::Test(arguments) => test(arguments, output).await,
@@ -42,7 +42,7 @@ async fn set(arguments: &ScheduleSet, output: Output) -> Result<(), Failure> {
     let (mut settings, keeper) = open(&arguments.place).await?;
     settings.schedule = changed(&settings.schedule, arguments);
     keep(&settings, keeper).await?;
-    show(&settings, Timestamp(jiff::Timestamp::now().as_millisecond()), &TimeZone::system(), output)
+    show(&settings, now(), &TimeZone::system(), output)
 }
 
 /// What was given replaces what was there of its kind; the rest stays. `--always` begins anew.
@@ -82,7 +82,7 @@ async fn price(arguments: &PriceSet, output: Output) -> Result<(), Failure> {
     }
     settings.price_per_hour.micros = arguments.least.unwrap_or(settings.price_per_hour.micros);
     keep(&settings, keeper).await?;
-    show(&settings, Timestamp(jiff::Timestamp::now().as_millisecond()), &TimeZone::system(), output)
+    show(&settings, now(), &TimeZone::system(), output)
 }
 
 async fn tariff(arguments: &TariffSet, output: Output) -> Result<(), Failure> {
@@ -98,7 +98,7 @@ async fn tariff(arguments: &TariffSet, output: Output) -> Result<(), Failure> {
     }
     tariff.overhead_watts = arguments.overhead.unwrap_or(tariff.overhead_watts);
     keep(&settings, keeper).await?;
-    show(&settings, Timestamp(jiff::Timestamp::now().as_millisecond()), &TimeZone::system(), output)
+    show(&settings, now(), &TimeZone::system(), output)
 }
 
 async fn test(arguments: &ScheduleTest, output: Output) -> Result<(), Failure> {
@@ -138,6 +138,7 @@ fn standing_json(standing: &ScheduleStanding) -> Value {
 
 fn words(settings: &Settings, standing: &ScheduleStanding, now: Timestamp, zone: &TimeZone) -> String {
     let (schedule, tariff) = (&settings.schedule, &settings.tariff);
+    let money = |micros: i64| texts().exact_money(Money::new(micros, tariff.currency));
     let mut text = String::new();
     if schedule.windows.is_empty() {
         text.push_str("open          always");
@@ -154,21 +155,21 @@ fn words(settings: &Settings, standing: &ScheduleStanding, now: Timestamp, zone:
         let _ = write!(text, "\non {}  {hours}", exception.date);
     }
     if let Some(threshold) = schedule.only_below_per_kwh_micros {
-        let _ = write!(text, "\nonly below    {} per kWh", Money::new(threshold, tariff.currency));
+        let _ = write!(text, "\nonly below    {} per kWh", money(threshold));
     }
     if tariff.is_told() {
-        let flat = Money::new(tariff.price_per_kwh_micros, tariff.currency);
+        let flat = money(tariff.price_per_kwh_micros);
         let _ = write!(text, "\nelectricity   {flat} per kWh");
         for window in &tariff.windows {
-            let price = Money::new(window.price_per_kwh_micros, tariff.currency);
+            let price = money(window.price_per_kwh_micros);
             let _ = write!(text, "\n              {} {price}", window.window());
         }
-        let _ = write!(text, "\nnow           {} per kWh", tariff.price_at(now, zone));
+        let _ = write!(text, "\nnow           {} per kWh", texts().exact_money(tariff.price_at(now, zone)));
     }
     if tariff.overhead_watts > 0 {
         let _ = write!(text, "\noverhead      {} W", tariff.overhead_watts);
     }
-    let _ = write!(text, "\nleast price   {} an hour", settings.price_per_hour);
+    let _ = write!(text, "\nleast price   {} an hour", texts().exact_money(settings.price_per_hour));
     let _ = write!(text, "\n\nnow {}\n{}", state(standing), next(standing, zone));
     text
 }
@@ -198,7 +199,7 @@ fn next(standing: &ScheduleStanding, zone: &TimeZone) -> String {
 }
 
 fn because(why: &Why, tariff: &Tariff) -> String {
-    let money = |micros: i64| Money::new(micros, tariff.currency);
+    let money = |micros: i64| texts().exact_money(Money::new(micros, tariff.currency));
     match why {
         Why::Always => String::from("no hours are set, so every hour is open"),
         Why::Window { window } => format!("open: {window}"),

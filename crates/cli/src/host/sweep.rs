@@ -7,13 +7,14 @@ use nightjar_core::host::{SweepEnd, SweepPhase, SweepWish, SweetSpot, UserComman
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::sweep::WorkKind;
 use nightjar_protocol::control::ControlRequest;
+use nightjar_protocol::text::Texts;
 use nightjar_protocol::view::{CardTile, ViewModel};
 use serde_json::json;
 
 use super::grip::{Grip, view};
 use super::power_arguments::{PowerSweep, SweepKind};
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, Table, note, printable};
+use crate::output::{Output, Table, note, printable, texts};
 
 /// # Errors
 /// When no host runs, it does not take the wish, or the sweep does not come to its end.
@@ -43,7 +44,7 @@ pub async fn sweep(arguments: &PowerSweep, output: Output) -> Result<(), Failure
     let cards: Vec<&CardTile> =
         view.cards.iter().filter(|tile| swept.contains(&tile.card.reading.uuid)).collect();
     let currency = view.earnings.today.currency;
-    let words: Vec<String> = cards.iter().map(|tile| card_words(tile, currency)).collect();
+    let words: Vec<String> = cards.iter().map(|tile| card_words(tile, currency, texts())).collect();
     output.print(&result(&view, &cards), &words.join("\n\n"))
 }
 
@@ -121,11 +122,11 @@ async fn one_kind(
     Ok((seen, swept))
 }
 
-fn card_words(tile: &CardTile, currency: Currency) -> String {
+fn card_words(tile: &CardTile, currency: Currency, texts: &Texts) -> String {
     let reading = &tile.card.reading;
     let mut text = format!("{} {}", reading.index, printable(&reading.name));
     for (spot, sentence) in tile.card.sweet_spots.iter().zip(&tile.sweet_spots) {
-        text = format!("{text}\n\n{}\n{}", table(spot, currency), printable(sentence));
+        text = format!("{text}\n\n{}\n{}", table(spot, currency, texts), printable(sentence));
         if let Some(best) = spot.judgement.judged.get(spot.judgement.best_income) {
             text = format!("{text}\n  nightjar power set {} --gpu {}", best.point.limit_watts, reading.uuid);
         }
@@ -133,7 +134,7 @@ fn card_words(tile: &CardTile, currency: Currency) -> String {
     text
 }
 
-fn table(spot: &SweetSpot, currency: Currency) -> String {
+fn table(spot: &SweetSpot, currency: Currency, texts: &Texts) -> String {
     let work = match spot.work {
         WorkKind::Compute => "COMPUTE",
         WorkKind::Memory => "MEMORY",
@@ -155,7 +156,7 @@ fn table(spot: &SweetSpot, currency: Currency) -> String {
             format!("{:.0} W", judged.point.watts),
             format!("{:.1} %", judged.speed_percent),
             format!("{share:.0} %"),
-            net.to_string(),
+            texts.money(net),
             best.join(", "),
         ]);
     }
@@ -164,6 +165,7 @@ fn table(spot: &SweetSpot, currency: Currency) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nightjar_core::settings::Language;
     use nightjar_core::sweep::{Economics, Point, judge};
     use nightjar_core::time::Timestamp;
 
@@ -183,7 +185,7 @@ mod tests {
         };
         let judgement = judge(&points, &economics).unwrap();
         let spot = SweetSpot { work: WorkKind::Compute, measured_at: Timestamp(0), judgement };
-        let text = table(&spot, Currency::CNY);
+        let text = table(&spot, Currency::CNY, Texts::of(Language::English));
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].starts_with("150 W") && lines[1].ends_with("most work per joule"), "{text}");
         assert!(lines[2].contains("95.0 %") && lines[2].ends_with("earns most"), "{text}");

@@ -22,7 +22,7 @@ use arguments::{Filters, LeaseList, Login, OneLease, Stop};
 
 use crate::failure::{Exit, Failure};
 use crate::moment::clock;
-use crate::output::{Output, note};
+use crate::output::{Output, note, texts};
 
 pub use api::api;
 pub use jupyter::jupyter;
@@ -47,7 +47,7 @@ pub async fn login(state: &RenterState, arguments: &Login, output: Output) -> Re
     let account = Market::of(&membership)?.account().await?;
     state.log_in(&membership)?;
     let object = json!({ "coordinator": membership.coordinator, "account": account });
-    output.print(&object, &show::account(&account, &membership.coordinator, show::texts()))
+    output.print(&object, &show::account(&account, &membership.coordinator, texts()))
 }
 
 /// From the terminal without showing it, or the first line of standard input.
@@ -87,7 +87,7 @@ pub fn logout(state: &RenterState, output: Output) -> Result<(), Failure> {
 pub async fn account(state: &RenterState, output: Output) -> Result<(), Failure> {
     let membership = state.membership()?;
     let account = Market::of(&membership)?.account().await?;
-    output.print(&account, &show::account(&account, &membership.coordinator, show::texts()))
+    output.print(&account, &show::account(&account, &membership.coordinator, texts()))
 }
 
 /// # Errors
@@ -97,7 +97,7 @@ pub async fn offers(state: &RenterState, filters: &Filters, output: Output) -> R
     let market = Market::of(&state.membership()?)?;
     let found = market.offers(&rent::query(filters)).await?;
     if !found.offers.is_empty() || output.json {
-        output.print(&found, &show::offers(&found.offers, show::texts()))?;
+        output.print(&found, &show::offers(&found.offers, texts()))?;
     }
     if !found.offers.is_empty() {
         return Ok(0);
@@ -122,7 +122,7 @@ pub async fn leases(state: &RenterState, arguments: &LeaseList, output: Output) 
         note(&format!("you have no lease{hidden}"));
         return Ok(());
     }
-    output.print(&json!({ "leases": objects }), &show::leases(&found.leases, show::texts()))
+    output.print(&json!({ "leases": objects }), &show::leases(&found.leases, texts()))
 }
 
 /// # Errors
@@ -141,7 +141,7 @@ pub async fn volumes(state: &RenterState, output: Output) -> Result<(), Failure>
 pub async fn show(state: &RenterState, arguments: &OneLease, output: Output) -> Result<(), Failure> {
     let market = Market::of(&state.membership()?)?;
     let lease = choice::find(&market, arguments.lease.as_deref()).await?;
-    output.print(&show::lease_object(&lease), &show::lease(&lease, &clock, show::texts()))
+    output.print(&show::lease_object(&lease), &show::lease(&lease, &clock, texts()))
 }
 
 /// # Errors
@@ -159,9 +159,9 @@ pub async fn stop(state: &RenterState, arguments: &Stop, output: Output) -> Resu
     let words = format!(
         "{}: {}; ran {}, charged {}",
         show::short(&lease.lease.0),
-        show::state(&lease, show::texts()),
+        show::state(&lease, texts()),
         crate::quantity::spell_ms(lease.running_ms),
-        show::texts().money(lease.charged)
+        texts().money(lease.charged)
     );
     output.print(&show::lease_object(&lease), &words)
 }
@@ -172,5 +172,5 @@ pub async fn statement(state: &RenterState, arguments: &OneLease, output: Output
     let market = Market::of(&state.membership()?)?;
     let lease = choice::find(&market, arguments.lease.as_deref()).await?;
     let (account, statement) = tokio::try_join!(market.account(), market.statement(&lease.lease))?;
-    output.print(&statement, &show::statement(&statement, &account.renter, &clock, show::texts()))
+    output.print(&statement, &show::statement(&statement, &account.renter, &clock, texts()))
 }

@@ -8,7 +8,7 @@ use nightjar_protocol::market_api::Lease;
 use tokio::net::TcpListener;
 
 use crate::failure::{Exit, Failure};
-use crate::output::note;
+use crate::output::{note, texts};
 
 use super::market::Market;
 use super::{rent, show, tunnel};
@@ -58,7 +58,7 @@ async fn watch(market: &Market, mut lease: Lease, quiet: bool) -> Result<(), Fai
             Err(failure) => return Err(failure),
         };
         if now.state != lease.state && !(quiet && now.state.is_reachable()) {
-            note(&show::state(&now, show::texts()));
+            note(&show::state(&now, texts()));
         }
         if matches!(now.state, LeaseState::Ending { .. } | LeaseState::Ended { .. }) {
             return Ok(());

@@ -10,7 +10,7 @@ use nightjar_protocol::market_api::{Lease, OfferQuery, RentRequest, VolumeSecret
 
 use super::arguments::{Filters, Rent};
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, note, printable};
+use crate::output::{Output, note, printable, texts};
 use crate::quantity::spell_ms;
 
 use super::market::Market;
@@ -86,7 +86,7 @@ pub async fn rent(state: &RenterState, arguments: &Rent, output: Output) -> Resu
         };
         followed?
     };
-    note(&show::volume(&lease, show::texts()));
+    note(&show::volume(&lease, texts()));
     output.print(&show::lease_object(&lease), &lease.lease.0)
 }
 
@@ -149,11 +149,11 @@ async fn give_up(market: &Market, lease: &Lease, why: &str) -> Failure {
 }
 
 fn progress(lease: &Lease) -> String {
-    let what = show::state(lease, show::texts());
+    let what = show::state(lease, texts());
     match lease.state {
         LeaseState::Offered => {
             let (model, region) = (printable(&lease.model), printable(&lease.region));
-            let price = show::texts().money(lease.price_per_hour);
+            let price = texts().money(lease.price_per_hour);
             format!("offered to a host in {region}: {model} for {price} an hour")
         }
         LeaseState::Ready | LeaseState::Running => {
@@ -165,7 +165,7 @@ fn progress(lease: &Lease) -> String {
 }
 
 fn ended_early(reason: &EndReason) -> Failure {
-    let why = printable(&show::texts().end_reason(reason));
+    let why = printable(&texts().end_reason(reason));
     match reason {
         EndReason::Declined | EndReason::OfferExpired => {
             Failure::new(Exit::NothingMatched, format!("no host took the job: {why}"))

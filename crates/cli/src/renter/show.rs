@@ -23,12 +23,6 @@ pub fn short(name: &str) -> &str {
     name.get(..SHORT_NAME).unwrap_or(name)
 }
 
-/// Sentences about leases, in the language of this account.
-#[must_use]
-pub fn texts() -> &'static Texts {
-    Texts::of(nightjar_agent::system_language())
-}
-
 /// What a lease's state means for the renter.
 #[must_use]
 pub fn state(lease: &Lease, texts: &Texts) -> String {

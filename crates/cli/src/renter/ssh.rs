@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::arguments::{Ssh, SshConfig};
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, note};
+use crate::output::{Output, note, texts};
 
 use super::choice;
 use super::market::Market;
@@ -29,7 +29,7 @@ pub async fn ssh(state: &RenterState, arguments: &Ssh) -> Result<u8, Failure> {
     let lease = choice::find(&market, arguments.lease.lease.as_deref()).await?;
     let place = Place::of(state, &market, &lease, arguments.ssh_key.as_deref()).await?;
     if lease.state == LeaseState::Yielded {
-        note(&format!("{}; the shell answers when it goes on", show::state(&lease, show::texts())));
+        note(&format!("{}; the shell answers when it goes on", show::state(&lease, texts())));
     }
     let mut ssh = Command::new("ssh");
     // ssh takes the first value it meets, so what the user asks for comes before ours.
@@ -158,18 +158,15 @@ pub fn reachable(lease: &Lease) -> Result<&nightjar_core::lease::WorkerAccess, F
     match &lease.access {
         Some(access) if lease.state.is_reachable() => Ok(access),
         _ if matches!(lease.state, LeaseState::Ending { .. } | LeaseState::Ended { .. }) => {
-            let what = format!("lease {name} is {}", show::state(lease, show::texts()));
+            let what = format!("lease {name} is {}", show::state(lease, texts()));
             Err(Failure::new(Exit::NothingMatched, what).advise(match (&lease.continued_by, &lease.waits) {
                 (Some(after), _) => format!("it went on: `nightjar ssh {}`", show::short(&after.0)),
                 (None, Some(_)) => format!("it waits to go on: `nightjar show {name}` says for how long"),
                 (None, None) => String::from("`nightjar rent` gets another"),
             }))
         }
-        _ => Err(Failure::failed(format!(
-            "lease {name} is not ready yet: {}",
-            show::state(lease, show::texts())
-        ))
-        .advise("`nightjar show` tells when it is")),
+        _ => Err(Failure::failed(format!("lease {name} is not ready yet: {}", show::state(lease, texts())))
+            .advise("`nightjar show` tells when it is")),
     }
 }
 

@@ -8,12 +8,13 @@
 //! leases/LEASE/          known_hosts, identity (path of the SSH key that it was rented with)
 //! ```
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::Context;
 use iroh_base::SecretKey;
+use nightjar_agent::settings_file::write_atomically;
 use nightjar_core::lease::LeaseId;
 use serde::{Deserialize, Serialize};
 
@@ -200,7 +201,7 @@ impl RenterState {
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         self.make_folder(path.parent().unwrap_or(&self.folder))?;
-        write_private(path, bytes)
+        write_atomically(path, bytes)
             .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", path.display())))
     }
 
@@ -295,20 +296,6 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
     let mut text = String::new();
     file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
     Ok(Some(text))
-}
-
-/// Writes beside and renames; only this account can read it from its first moment on.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Two commands at once must not write into one file, so each has its own.
-    let beside = path.with_extension(format!("new-{}", std::process::id()));
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).write(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use nightjar_protocol::market_api::Lease;
 
 use super::arguments::Proxy;
 use crate::failure::{Exit, Failure};
+use crate::output::texts;
 
 use super::market::Market;
 use super::ssh::reachable;
@@ -55,9 +56,7 @@ pub async fn over(market: &Market, lease: &Lease, error: LinkError) -> Result<St
         Ok::<_, Failure>(now)
     };
     match tokio::time::timeout(WORD_WITHIN, word).await {
-        Ok(Ok(now)) => {
-            Ok(format!("lease {} is {}", show::short(&now.lease.0), show::state(&now, show::texts())))
-        }
+        Ok(Ok(now)) => Ok(format!("lease {} is {}", show::short(&now.lease.0), show::state(&now, texts()))),
         _ => Err(failure(error)),
     }
 }

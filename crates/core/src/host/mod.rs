@@ -51,7 +51,9 @@ use crate::line_check::LineFigures;
 use crate::market::{CardOffer, HostAccount};
 use crate::network::CapLevel;
 use crate::parting::Cause;
-use crate::policy::{self, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide};
+use crate::policy::{
+    self, ImagesLent, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide,
+};
 use crate::power::HelperStanding;
 use crate::settings::Settings;
 use crate::signal::SignalKind;
@@ -190,6 +192,7 @@ impl Host {
             Input::Curves(curves) => self.curves = curves.into_iter().collect(),
             Input::Recovered(survivors) => self.take_survivors(survivors, now, &mut out),
         }
+        self.snapshot.images_lent = self.images_lent();
         // Other settings have other hours.
         self.snapshot.schedule = self.hours.schedule_at(&self.settings, now);
         self.reconcile(now, &mut out);
@@ -256,6 +259,14 @@ impl Host {
     /// Whether the owner agreed to some of what an image is good for, and has not refused that image.
     fn may_offer(&self, image: &str) -> bool {
         self.settings.images.allows_image(image, self.task_kinds.get(image).map(Vec::as_slice))
+    }
+
+    fn images_lent(&self) -> ImagesLent {
+        match &self.snapshot.runtime {
+            Runtime::Ready { images, .. } if images.is_empty() => ImagesLent::NoneHere,
+            Runtime::Ready { .. } if self.lent_images().is_empty() => ImagesLent::NoneAgreed,
+            _ => ImagesLent::Some,
+        }
     }
 
     /// The images that are here and may be offered.

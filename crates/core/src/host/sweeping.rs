@@ -384,7 +384,7 @@ impl Host {
     }
 }
 
-/// What stands against work on a card; a market that is away does not.
+/// What stands against work on a card; a market that is away does not, nor what only renters would miss.
 fn against(card: &Card, closing: bool) -> Option<SweepEnd> {
     if closing {
         return Some(SweepEnd::Cancelled);
@@ -395,6 +395,7 @@ fn against(card: &Card, closing: bool) -> Option<SweepEnd> {
             BlockReason::CoordinatorUnreachable { .. }
                 | BlockReason::NotEnrolled
                 | BlockReason::OtherCurrency { .. }
+                | BlockReason::NoImageLent
         )
     };
     match &card.verdict {

@@ -273,7 +273,14 @@ impl BlockReason {
     /// The owner asked for it and can take it back.
     #[must_use]
     pub fn is_choice(&self) -> bool {
-        matches!(self, Self::TurnedOff | Self::Snoozed { .. } | Self::AfterLastJob { .. } | Self::CardNotLent)
+        matches!(
+            self,
+            Self::TurnedOff
+                | Self::Snoozed { .. }
+                | Self::AfterLastJob { .. }
+                | Self::CardNotLent
+                | Self::NoImageLent
+        )
     }
 
     /// The owner has to do something, or wait for a repair, before this passes.
@@ -293,6 +300,7 @@ impl BlockReason {
                 | Self::GatewayFailed { .. }
                 | Self::NoGateway { .. }
                 | Self::KernelLacks { .. }
+                | Self::NoImage
                 | Self::UnsafeVersion { .. }
                 | Self::DriverTooOld { .. }
                 | Self::NoGpu { .. }

@@ -47,6 +47,8 @@ pub fn holds_pulls(reason: &BlockReason) -> bool {
         | R::UpdateWaiting
         | R::CardNotLent
         | R::ImageNotLent
+        | R::NoImage
+        | R::NoImageLent
         | R::VramScarce { .. }
         | R::AfterLastJob { .. } => false,
     }

@@ -94,6 +94,7 @@ pub enum Block {
     DataCap,
     NoDocker,
     NoGateway,
+    NoImage,
     Kernel,
     UnsafeVersion,
     DriverTooOld,
@@ -139,6 +140,7 @@ impl From<&BlockReason> for Block {
             R::Suspending => Self::Suspending,
             // An answer to one lease; of a card nothing like it is ever written down.
             R::CardNotLent | R::ImageNotLent => Self::CardNotLent,
+            R::NoImage | R::NoImageLent => Self::NoImage,
             R::VramScarce { .. } => Self::VramScarce,
             R::AfterLastJob { .. } => Self::AfterLastJob,
         }

@@ -188,6 +188,17 @@ pub struct DiskSpace {
     pub free_mib: u64,
 }
 
+/// Whether there is anything that a renter could ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImagesLent {
+    /// There is, or nobody looked yet.
+    #[default]
+    Some,
+    NoneHere,
+    /// The owner lends the card to none of those that are here.
+    NoneAgreed,
+}
+
 /// All that is known of the PC. Facts of one card come beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -198,6 +209,8 @@ pub struct Snapshot {
     pub runtime: Runtime,
     /// How fetching the gateway's image failed the last time, until it does not.
     pub gateway_failure: Option<GatewayFailure>,
+    /// What the owner's choices leave of the images here; the host keeps it up to date.
+    pub images_lent: ImagesLent,
     pub market: Market,
     /// What the market pays in, where it has said so.
     pub market_currency: Option<Currency>,
@@ -238,6 +251,16 @@ impl Snapshot {
         }
     }
 
+    /// Why no renter could ask for anything; `None` where one could or nothing is known.
+    #[must_use]
+    pub const fn image_reason(&self) -> Option<BlockReason> {
+        match self.images_lent {
+            ImagesLent::Some => None,
+            ImagesLent::NoneHere => Some(BlockReason::NoImage),
+            ImagesLent::NoneAgreed => Some(BlockReason::NoImageLent),
+        }
+    }
+
     /// What the kernel under the Engine is to blame for; `None` where it has all that a gateway needs or nothing is known.
     #[must_use]
     pub fn kernel_reason(&self) -> Option<BlockReason> {
@@ -260,6 +283,7 @@ impl Default for Snapshot {
             update_waiting: false,
             runtime: Runtime::Unknown,
             gateway_failure: None,
+            images_lent: ImagesLent::default(),
             market: Market::NotEnrolled,
             market_currency: None,
             driver: None,

@@ -9,11 +9,11 @@ mod reason;
 mod tests;
 
 pub use facts::{
-    DiskSpace, EngineFacts, EngineTrouble, GatewayFailure, GatewayImage, Market, OddContainer, Presence,
-    Runtime, Snapshot, Toolkit, UnsafeVersion,
+    DiskSpace, EngineFacts, EngineTrouble, GatewayFailure, GatewayImage, ImagesLent, Market, OddContainer,
+    Presence, Runtime, Snapshot, Toolkit, UnsafeVersion,
 };
 pub use gvisor::{Gvisor, RegisteredRuntime};
-pub use kernel::{KernelFacts, KernelHome, KernelPart};
+pub use kernel::{KernelAnswer, KernelFacts, KernelHome, KernelInquiry, KernelPart, KernelQuestion};
 pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};
 
@@ -62,6 +62,7 @@ pub fn decide(
     surroundings(snapshot, &mut found);
     fitness(snapshot, settings, card, &mut found);
     market(snapshot, settings, &mut found);
+    found.reasons.extend(snapshot.image_reason());
     if found.reasons.is_empty() {
         Verdict::Earn
     } else {

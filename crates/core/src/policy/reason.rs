@@ -150,6 +150,10 @@ pub enum BlockReason {
     CardNotLent,
     /// The owner does not lend the card to the image that a lease wants.
     ImageNotLent,
+    /// No image that could be lent is on this PC.
+    NoImage,
+    /// There are some, and the owner lends the card to none of them.
+    NoImageLent,
     /// The owner is back, and the tenant's memory leaves the desktop too little.
     VramScarce {
         #[ts(type = "number")]
@@ -208,7 +212,7 @@ impl BlockReason {
             // Kinds that a market of an earlier version does not know, some with details of this PC.
             Self::GatewayFailed { .. } => Self::GatewayComing,
             Self::KernelAsked | Self::KernelLacks { .. } => Self::NoDocker { detail: none(), why: None },
-            Self::ImageNotLent => Self::CardNotLent,
+            Self::ImageNotLent | Self::NoImage | Self::NoImageLent => Self::CardNotLent,
             other => other,
         }
     }
@@ -227,6 +231,8 @@ impl BlockReason {
             | Self::BelowMinimumPrice { .. }
             | Self::UpdateWaiting
             | Self::ImageNotLent
+            | Self::NoImage
+            | Self::NoImageLent
             | Self::AfterLastJob { .. }
             | Self::DiskLow { .. }
             | Self::DataCapReached { stops: false, .. }

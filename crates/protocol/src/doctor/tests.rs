@@ -287,5 +287,11 @@ fn what_works_is_good() {
     assert!(found.iter().all(|check| check.standing != CheckStanding::Bad), "{found:?}");
     assert!(found.iter().any(|check| check.id == "toolkit" && check.standing.is_good()), "{found:?}");
     assert!(!found.iter().any(|check| check.id == "socket" || check.id == "gvisor"), "{found:?}");
-    assert!(found.iter().any(|check| check.id == "images" && check.sentence.contains("pytorch-cuda:lite")));
+    let images = |snapshot: &Snapshot| {
+        look(snapshot, Language::English).into_iter().find(|check| check.id == "images").unwrap()
+    };
+    assert!(images(&ready).sentence.contains("pytorch-cuda:lite"));
+    let none_lent = images(&Snapshot { images_lent: ImagesLent::NoneAgreed, ..ready });
+    assert_eq!(none_lent.standing, CheckStanding::Bad);
+    assert!(none_lent.sentence.contains("nightjar images lend"), "{none_lent:?}");
 }

@@ -98,6 +98,9 @@ fn reasons() -> Vec<BlockReason> {
         BlockReason::BelowMinimumPrice { minimum: Money::new(1, Currency::CNY) },
         BlockReason::OtherCurrency { market: Currency::new("EUR").unwrap(), own: Currency::CNY },
         BlockReason::UpdateWaiting,
+        BlockReason::ImageNotLent,
+        BlockReason::NoImage,
+        BlockReason::NoImageLent,
         BlockReason::AfterLastJob { until: at },
     ]
 }

@@ -19,6 +19,7 @@ use super::registry::{Description, Registry, Trouble, digest_of};
 use super::{Progress, PullError, PullStep, Pulled, Puller, Wanted, layers};
 use crate::catalogue::Source;
 use crate::engine::{EngineError, LOAD_WITHIN, QUICK};
+use crate::steady::Steady;
 
 /// How often is told how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(250);
@@ -48,7 +49,7 @@ pub(super) struct Task<'a> {
     hold: watch::Receiver<bool>,
     told: &'a mut (dyn FnMut(Progress) + Send),
     told_at: Option<Instant>,
-    began: Instant,
+    clock: Steady,
     described: Option<Described>,
     /// Blobs; they end with this.
     fetches: JoinSet<()>,
@@ -85,7 +86,7 @@ impl<'a> Task<'a> {
             hold,
             told,
             told_at: None,
-            began: Instant::now(),
+            clock: Steady::begin(),
             described: None,
             fetches: JoinSet::new(),
             news: mpsc::channel(MOST_NEWS),
@@ -98,7 +99,7 @@ impl<'a> Task<'a> {
         loop {
             let is_held = *self.hold.borrow_and_update();
             self.pull.hold(is_held);
-            let next = self.pull.next(self.now());
+            let next = self.pull.next(self.clock.now());
             let is_active = matches!(next, Next::Describe | Next::Fetch { .. }) || self.pull.is_fetching();
             self.puller.pace.set_active(is_active);
             if !is_held {
@@ -120,11 +121,6 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// Only differences count, so any beginning will do.
-    fn now(&self) -> Timestamp {
-        Timestamp(0).plus_ms(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
-
     fn tell(&mut self, step: PullStep) {
         let (done_bytes, total_bytes) = self.pull.progress().unzip();
         self.told_at = Some(Instant::now());
@@ -133,7 +129,7 @@ impl<'a> Task<'a> {
 
     /// Until something that is under way says something, the owner comes or goes, or it is time for something new.
     async fn wait(&mut self, until: Option<Timestamp>) -> Result<(), Stop> {
-        let wait = until.map(|until| Duration::from_millis(until.since_ms(self.now())));
+        let wait = until.map(|until| Duration::from_millis(until.since_ms(self.clock.now())));
         tokio::select! {
             biased;
             () = changes(&mut self.hold) => {}
@@ -179,7 +175,7 @@ impl<'a> Task<'a> {
     }
 
     fn take_trouble(&mut self, asked: Option<&str>, trouble: Trouble) {
-        let now = self.now();
+        let now = self.clock.now();
         match trouble {
             Trouble::Cut(detail) => {
                 tracing::debug!(image = self.image.key, "a pull was cut: {detail}");

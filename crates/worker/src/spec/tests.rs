@@ -5,6 +5,18 @@ use nightjar_core::time::Timestamp;
 
 use super::*;
 
+#[test]
+fn each_image_has_the_tenant_that_containers_are_made_for() {
+    let ids: Vec<u32> = TENANT.split(':').map(|id| id.parse().unwrap()).collect();
+    assert_eq!(ids, [volume::TENANT_ID; 2]);
+    let images = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images");
+    for image in ["pytorch-cuda", "tensorflow-cuda", "rapids", "llm-inference"] {
+        let recipe = std::fs::read_to_string(images.join(image).join("Dockerfile")).unwrap();
+        let user = recipe.lines().rfind(|line| line.starts_with("USER "));
+        assert_eq!(user, Some(format!("USER {TENANT}").as_str()), "{image}");
+    }
+}
+
 fn terms() -> LeaseTerms {
     LeaseTerms {
         lease: LeaseId("6b1f7a52-8c3e-4b0e-9a55-0d6f0c1f2a77".into()),
@@ -92,7 +104,7 @@ fn a_tenant_has_no_right_beyond_its_user() {
     let worker = spec.worker.host_config.unwrap();
     assert_eq!(worker.cap_drop, Some(vec!["ALL".to_owned()]));
     assert_eq!((worker.cap_add, worker.privileged, worker.binds, worker.devices), (None, None, None, None));
-    assert_eq!(spec.worker.user.as_deref(), Some("1000:1000"));
+    assert_eq!(spec.worker.user.as_deref(), Some(TENANT));
     let published = spec.gateway.host_config.unwrap().port_bindings.unwrap();
     for binding in published.values().flatten().flatten() {
         assert_eq!(binding.host_ip.as_deref(), Some("127.0.0.1"));
@@ -109,7 +121,7 @@ fn a_tenant_is_root_inside_only_where_both_want_it() {
     });
     assert!(made.gateway_boot.root_inside && made.worker_boot.root_inside);
     let strict = spec(&terms(), &allows).unwrap();
-    assert_eq!(strict.worker.user.as_deref(), Some("1000:1000"));
+    assert_eq!(strict.worker.user.as_deref(), Some(TENANT));
     // Files of root's would be of no use to an ordinary user.
     let volume =
         |spec: WorkerSpec| spec.worker.host_config.unwrap().mounts.unwrap().remove(0).source.unwrap();

@@ -20,7 +20,7 @@ use crate::catalogue::Image;
 
 /// The renter, as the host knows them.
 const LABEL_RENTER: &str = "nightjar.renter";
-const TENANT_ID: u32 = 1_000;
+pub(super) const TENANT_ID: u32 = 52_814;
 /// The one right that ordinary containers of Docker's have and ours have not: to make a device's name. Which devices it
 /// can open is another matter, and these are all: loop devices and what hands them out.
 const DISK_CAPABILITY: &str = "MKNOD";

@@ -2,6 +2,7 @@
 
 A function that returns has done what it should not be able to do, and says what. One that raises was refused. `Lacks`
 says that this kernel has no such thing, so that a refusal proves nothing. The last line of output is the outcome.
+One file, however long, since it goes into a tenant by standard input.
 """
 
 import ctypes
@@ -510,6 +511,22 @@ def listen_as_first(_, __):
     return "reads what the agent says to process 1"
 
 
+def watches(world, _):
+    """The owner has left itself a few: whoever shares the owner's number gets no more than those."""
+    with open("/proc/sys/fs/inotify/max_user_instances") as bound:
+        most = int(bound.read())
+    left = world["watches_left"]
+    if most < 4 * left:
+        raise Lacks(f"this kernel gives a user {most} instances")
+    for number in range(2 * left):
+        if LIBC.inotify_init1(0) < 0:
+            code = ctypes.get_errno()
+            if code != errno.EMFILE:
+                raise OSError(code, os.strerror(code))
+            return f"the owner's are gone after {number}"
+    raise Refused(f"{2 * left} of its own, and the owner's are left")
+
+
 def link_out(world, path):
     link = "/workspace/escape-link"
     if os.path.lexists(link):
@@ -631,6 +648,7 @@ def file_flood(world, _):
 ATTEMPTS = {
     "reach": reach,
     "reach-v6": reach_v6,
+    "watches": watches,
     "ask": ask,
     "tell": tell,
     "proxied": proxied,

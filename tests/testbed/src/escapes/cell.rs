@@ -538,7 +538,7 @@ mod tests {
 
     #[test]
     fn a_patch_is_merged_and_takes_away() {
-        let mut body = json!({"User": "1000", "HostConfig": {"CapDrop": ["ALL"], "Memory": 5}});
+        let mut body = json!({"User": "52814", "HostConfig": {"CapDrop": ["ALL"], "Memory": 5}});
         merge(&mut body, &json!({"User": null, "HostConfig": {"Memory": 7, "CapAdd": ["X"]}}));
         assert_eq!(body, json!({"HostConfig": {"CapDrop": ["ALL"], "Memory": 7, "CapAdd": ["X"]}}));
     }

@@ -130,7 +130,7 @@ fn not_shown(error: anyhow::Error) -> Outcome {
 fn hostile_images(engine: &Engine, world: &World) -> anyhow::Result<()> {
     let recipe = format!(
         "FROM {}\nUSER 0:0\nRUN cp /bin/bash /opt/mine && chmod 4755 /opt/mine && mkdir -m 1777 /opt/open\n\
-         USER 1000:1000\n",
+         USER 52814:52814\n",
         Flavour::Lite.reference()
     );
     let mut build = engine.docker(["build", "--quiet", "--tag", HOSTILE, "-"]);

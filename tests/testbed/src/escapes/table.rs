@@ -59,8 +59,8 @@ const OWN: &[(From, &str, &str)] = &[(From::Open, "ip daddr @own reject", "")];
 const LAST_RULE: &[(From, &str, &str)] = &[(From::Curated, "\t\treject\n", "\t\taccept\n")];
 const UNCONFINED: &str = r#"{"HostConfig":{"SecurityOpt":["no-new-privileges","seccomp=unconfined"]}}"#;
 const HOSTILE: &str = r#"{"Image":"$HOSTILE"}"#;
-/// Sees every process of the PC.
-const HOST_PROCESSES: &str = r#"{"HostConfig":{"PidMode":"host"}}"#;
+/// Sees every process of the PC, and has the number of its owner.
+const HOST_PROCESSES: &str = r#"{"User":"1000:1000","HostConfig":{"PidMode":"host"}}"#;
 /// `sleep` as process 1, which is like any other program: what stands against these is process 1's own doing.
 const ORDINARY_FIRST: &str = "{}";
 
@@ -496,21 +496,28 @@ pub const ATTEMPTS: &[Attempt] = &[
         "the Docker Engine",
         "its socket is not in the container",
         "engine",
-        r#"{"User":"1000:0","HostConfig":{"Binds":["$ENGINE:/run/docker.sock"]}}"#,
+        r#"{"User":"52814:0","HostConfig":{"Binds":["$ENGINE:/run/docker.sock"]}}"#,
     ),
     root(
         "signal-the-host",
         "stopping a program of the owner's",
-        "a process namespace of its own",
+        "a process namespace of its own, and a number that no account has",
         "send-signal",
         HOST_PROCESSES,
     ),
     root(
         "trace-the-host",
         "tracing a program of the owner's",
-        "a process namespace of its own",
+        "a process namespace of its own, and a number that no account has",
         "trace",
         HOST_PROCESSES,
+    ),
+    root(
+        "inotify-of-the-owner",
+        "what the kernel lets each user watch of files, until the owner's programs get none",
+        "a number that no account has",
+        "watches",
+        r#"{"User":"1000:1000"}"#,
     ),
     root(
         "link-out",

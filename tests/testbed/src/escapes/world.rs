@@ -3,7 +3,7 @@
 //! Nothing of it leaves the machine: what goes to an address of the internet from a tenant's bridge is turned to a
 //! listener here.
 
-use std::io::{ErrorKind, Write};
+use std::io::{BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -47,12 +47,25 @@ const MARK: &str = "36001.25";
 const FILES: u64 = 16_384;
 const INODES: u64 = 131_072;
 const CONNECTIONS: u64 = 4_096;
+/// The number of the first account of most desktops.
+const OWNER: u32 = 1_000;
+/// How many inotify instances the owner's program leaves to the owner's others.
+const WATCHES_LEFT: u32 = 10;
+/// It takes the rest, says so, and waits for its end.
+const WATCH: &str = "\
+import ctypes, sys\n\
+libc = ctypes.CDLL(None)\n\
+most = int(open('/proc/sys/fs/inotify/max_user_instances').read())\n\
+held = [libc.inotify_init1(0) for _ in range(max(0, most - int(sys.argv[1])))]\n\
+print('held', flush=True)\n\
+sys.stdin.read()\n";
 
 /// What is there to be reached; it goes away with the value.
 pub struct World {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     victim: Child,
+    watcher: Child,
     market: Market,
     tcp_port: u16,
     udp_port: u16,
@@ -86,9 +99,10 @@ impl World {
         };
         let threads =
             vec![accept(tcp, over.clone()), accept(device, over.clone()), answer(udp, over.clone())];
-        let victim = Command::new("sleep").arg(MARK).uid(1000).gid(1000).stdin(Stdio::null()).spawn()?;
+        let victim = Command::new("sleep").arg(MARK).uid(OWNER).gid(OWNER).stdin(Stdio::null()).spawn()?;
+        let watcher = watcher()?;
         let market = Market::start(folder.path())?;
-        Ok(Self { over, threads, victim, market, tcp_port, udp_port, folder })
+        Ok(Self { over, threads, victim, watcher, market, tcp_port, udp_port, folder })
     }
 
     #[must_use]
@@ -171,6 +185,7 @@ impl World {
             "files": FILES,
             "inodes": INODES,
             "connections": CONNECTIONS,
+            "watches_left": WATCHES_LEFT,
         }))
     }
 }
@@ -178,13 +193,34 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        let _ = self.victim.kill();
-        let _ = self.victim.wait();
+        for program in [&mut self.victim, &mut self.watcher] {
+            let _ = program.kill();
+            let _ = program.wait();
+        }
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
         take_down();
     }
+}
+
+/// A program of the owner's that watches files, as editors and shops of games do.
+fn watcher() -> anyhow::Result<Child> {
+    let mut watcher = Command::new("python3")
+        .args(["-c", WATCH, &WATCHES_LEFT.to_string()])
+        .uid(OWNER)
+        .gid(OWNER)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let said = watcher.stdout.take().context("the program has no output")?;
+    let line = crate::process::line(&mut BufReader::new(said));
+    if line.is_err() {
+        let _ = watcher.kill();
+        let _ = watcher.wait();
+    }
+    line.context("the owner's program does not start")?;
+    Ok(watcher)
 }
 
 fn home_network() -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::gpu::GpuProcess;
-use crate::policy::BlockReason;
+use crate::policy::{BlockReason, EngineFacts};
 use crate::settings::{CardRule, Sharing};
 
 /// A host with these settings, idle for long, with its market.
@@ -194,6 +194,26 @@ fn an_image_that_the_owner_refuses_is_neither_offered_nor_leased_and_its_job_goe
     refuse(&mut world, &[]);
     assert_eq!(offered_images(&world), ["pytorch-cuda:lite", "pytorch-cuda:full"]);
     assert!(effects_of(&mut world, late).iter().any(|effect| matches!(effect, Effect::Prepare { .. })));
+}
+
+#[test]
+fn with_no_image_to_lend_the_owner_is_told_and_a_job_that_runs_goes_on() {
+    let mut world = host_with_two_images();
+    let why = |world: &World| world.host.view(world.now).cards[0].verdict.clone();
+    let blocked = |reason| Verdict::Blocked { reasons: vec![reason], next_change: None };
+    assert_eq!(why(&world), Verdict::Earn);
+    run_on(&mut world, "first", "GPU-0");
+    refuse(&mut world, &["pytorch-cuda:lite", "pytorch-cuda:full"]);
+    assert_eq!(why(&world), blocked(BlockReason::NoImageLent));
+    assert!(world.host.told_offers.as_ref().unwrap().is_empty());
+    let state = world.host.job(&LeaseId("first".into())).map(|job| job.state().clone());
+    assert_eq!(state, Some(LeaseState::Running));
+    refuse(&mut world, &[]);
+    assert_eq!(why(&world), Verdict::Earn);
+    let engine = EngineFacts::default();
+    world.input(Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images: vec![], engine }));
+    assert_eq!(why(&world), blocked(BlockReason::NoImage));
+    assert_eq!(world.host.pull_hold(world.now), None, "it would never come");
 }
 
 /// Only what lies here is offered, and nothing but the gateway comes here by itself.

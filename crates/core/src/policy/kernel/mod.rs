@@ -1,7 +1,11 @@
 //! What the kernel under the Engine has of what a gateway is made of, and which of that no job can do without.
 
+mod inquiry;
+
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+
+pub use inquiry::{KernelAnswer, KernelInquiry, KernelQuestion};
 
 /// Something of the kernel's that a gateway uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
@@ -101,6 +105,19 @@ pub enum KernelHome {
     DockerDesktop,
 }
 
+impl KernelHome {
+    /// As the kernel's release has it, e.g. `5.15.167.4-microsoft-standard-WSL2`.
+    #[must_use]
+    pub fn of_release(release: &str) -> Self {
+        let release = release.to_ascii_lowercase();
+        match () {
+            () if release.contains("wsl2") || release.contains("microsoft") => Self::Wsl,
+            () if release.contains("linuxkit") => Self::DockerDesktop,
+            () => Self::Linux,
+        }
+    }
+}
+
 /// What is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -172,6 +189,13 @@ mod tests {
             assert_eq!(told(lacks).in_the_way(), in_the_way, "{lacks:?}");
         }
         assert!(KernelFacts::Unasked.in_the_way().is_empty() && KernelFacts::Asking.in_the_way().is_empty());
+    }
+
+    #[test]
+    fn whose_kernel_it_is_is_read_from_its_release() {
+        assert_eq!(KernelHome::of_release("5.15.167.4-microsoft-standard-WSL2"), KernelHome::Wsl);
+        assert_eq!(KernelHome::of_release("6.10.14-linuxkit"), KernelHome::DockerDesktop);
+        assert_eq!(KernelHome::of_release("6.1.0-18-amd64"), KernelHome::Linux);
     }
 
     proptest! {
