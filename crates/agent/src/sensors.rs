@@ -216,9 +216,25 @@ fn spaces(folders: &[PathBuf]) -> Vec<DiskSpace> {
             .iter()
             .filter(|disk| reached.starts_with(disk.mount_point()))
             .max_by_key(|disk| disk.mount_point().as_os_str().len())?;
-        Some(DiskSpace { folder: folder.display().to_string(), free_mib: disk.available_space() >> 20 })
+        Some(DiskSpace {
+            folder: folder.display().to_string(),
+            free_mib: disk.available_space() >> 20,
+            free_files: free_files(&reached),
+        })
     };
     folders.iter().filter_map(space).collect()
+}
+
+/// How many files can still be made there by an ordinary account. Some file systems have no such number and say 0 of 0.
+#[cfg(unix)]
+fn free_files(folder: &Path) -> Option<u64> {
+    let told = rustix::fs::statvfs(folder).ok()?;
+    (told.f_files > 0).then_some(told.f_favail)
+}
+
+#[cfg(not(unix))]
+fn free_files(_: &Path) -> Option<u64> {
+    None
 }
 
 /// A folder without links in its path. What lies in a folder that this account may not enter, as the Engine's may, counts
@@ -247,5 +263,6 @@ mod tests {
         let names: Vec<&str> = found.iter().map(|space| space.folder.as_str()).collect();
         assert_eq!(names, [here.to_str().unwrap(), folder.path().to_str().unwrap()]);
         assert_eq!(found[0].free_mib, found[1].free_mib);
+        assert!(found[0].free_files.is_none_or(|free| free > 0));
     }
 }

@@ -85,6 +85,7 @@ impl Cause {
             | R::OnBattery
             | R::MeteredNetwork
             | R::DiskLow { .. }
+            | R::FilesLow { .. }
             | R::NoDocker { .. }
             | R::GatewayComing
             | R::GatewayFailed { .. }

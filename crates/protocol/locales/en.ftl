@@ -38,6 +38,7 @@ reason-thermometer-stuck = The card's thermometer has stuck: it shows the same w
 reason-thermometer-impossible = The card's thermometer shows what cannot be, so nothing may heat the card.
 reason-too-hot-for-good = The card reached your ceiling { $trips } times in an hour and rests until { $until }. Look at its fans and for dust; switching earning on again lets it try sooner.
 reason-disk-low-at = Only { $free } GiB of disk are free at { $folder }; { $needed } GiB are kept for you.
+reason-files-low = The disk of { $folder } can make only { $free } more files; { $needed } are kept for you. It has room, but files without number are on it.
 reason-disk-low = Only { $free } GiB of disk are free; { $needed } GiB are kept for you.
 reason-no-docker = The Docker Engine does not answer. Install or start Docker. ({ $detail })
 reason-docker-looked-for = Docker is being looked for.

@@ -38,6 +38,7 @@ reason-thermometer-stuck = 显卡的温度读数卡住了：功耗在变，温�
 reason-thermometer-impossible = 显卡报告的温度不可能是真的，因此不运行任务。
 reason-too-hot-for-good = 显卡一小时内 { $trips } 次到达你设定的上限，休息到 { $until }。请检查风扇和灰尘；再次打开“空闲时赚钱”可以让它提前再试。
 reason-disk-low-at = { $folder } 所在的磁盘只剩 { $free } GiB，要为你保留 { $needed } GiB。
+reason-files-low = { $folder } 所在的磁盘只能再建 { $free } 个文件，要为你保留 { $needed } 个。磁盘还有空间，但小文件太多了。
 reason-disk-low = 磁盘只剩 { $free } GiB，要为你保留 { $needed } GiB。
 reason-no-docker = Docker 引擎没有响应。请安装或启动 Docker。（{ $detail }）
 reason-docker-looked-for = 正在查找 Docker。

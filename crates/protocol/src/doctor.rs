@@ -462,6 +462,9 @@ impl Doctor<'_> {
     }
 
     fn disk(&self, snapshot: &Snapshot, settings: &Settings) -> Check {
+        if let Some(reason) = snapshot.files.as_ref().and_then(BlockReason::files_low) {
+            return self.blocked("disk", &reason);
+        }
         match &snapshot.disk {
             None => self.check("disk", CheckStanding::Unknown, self.texts.plain("check-not-yet")),
             Some(disk) if disk.free_mib < settings.disk_reserve_mib => {

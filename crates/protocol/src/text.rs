@@ -175,6 +175,11 @@ impl Texts {
                     folder => self.with("reason-disk-low-at", &[free, needed, ("folder", folder.to_owned())]),
                 }
             }
+            R::FilesLow { free, needed, folder } => {
+                let values =
+                    [("free", free.to_string()), ("needed", needed.to_string()), ("folder", folder.clone())];
+                self.with("reason-files-low", &values)
+            }
             R::DataCapReached { cap_mib, stops, .. } => {
                 let key = if *stops { "reason-data-cap-stops" } else { "reason-data-cap" };
                 self.with(key, &[("cap", traffic_gb(*cap_mib))])

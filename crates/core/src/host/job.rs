@@ -566,6 +566,10 @@ fn eviction(verdict: &Verdict, settings: &Settings, gentle: StopHow) -> (EndReas
             let cause = format!("the host's disk is nearly full ({free_mib} MiB are left)");
             (EndReason::WorkerDied { cause }, StopHow::Kill)
         }
+        BlockReason::FilesLow { free, .. } => {
+            let cause = format!("the host's disk can make hardly any files more ({free} are left)");
+            (EndReason::WorkerDied { cause }, StopHow::Kill)
+        }
         BlockReason::NoDocker { detail, .. } => {
             let cause = format!("the Docker Engine is not there: {detail}");
             (EndReason::WorkerDied { cause }, StopHow::Kill)

@@ -172,6 +172,11 @@ impl Host {
             Input::TaskKinds(kinds) => self.task_kinds = kinds.into_iter().collect(),
             Input::GatewayPull(failure) => self.snapshot.gateway_failure = failure,
             Input::Disks(spaces) => {
+                let fewest = spaces
+                    .iter()
+                    .filter(|space| space.free_files.is_some())
+                    .min_by_key(|space| space.free_files);
+                self.snapshot.files = fewest.cloned().or_else(|| self.snapshot.files.take());
                 let least = spaces.into_iter().min_by_key(|space| space.free_mib);
                 self.snapshot.disk = least.or_else(|| self.snapshot.disk.take());
             }

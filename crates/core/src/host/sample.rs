@@ -15,7 +15,7 @@ pub(crate) fn card(uuid: &str) -> GpuReading {
 }
 
 pub(crate) fn disk(folder: &str, free_mib: u64) -> DiskSpace {
-    DiskSpace { folder: folder.into(), free_mib }
+    DiskSpace { folder: folder.into(), free_mib, free_files: None }
 }
 
 pub(crate) fn driver() -> DriverInfo {

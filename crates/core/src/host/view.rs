@@ -295,6 +295,7 @@ impl BlockReason {
                 | Self::TemperatureUnknown { .. }
                 | Self::TooHotForGood { .. }
                 | Self::DiskLow { .. }
+                | Self::FilesLow { .. }
                 | Self::DataCapReached { .. }
                 | Self::NoDocker { .. }
                 | Self::GatewayFailed { .. }

@@ -20,6 +20,7 @@ pub fn holds_pulls(reason: &BlockReason) -> bool {
         | R::OnBattery
         | R::MeteredNetwork
         | R::DiskLow { .. }
+        | R::FilesLow { .. }
         | R::DataCapReached { .. }
         | R::NoDocker { .. }
         | R::SettingsUnreadable { .. }

@@ -124,7 +124,7 @@ impl From<&BlockReason> for Block {
             R::MeteredNetwork => Self::MeteredNetwork,
             R::TooHot { .. } | R::CoolingDown { .. } | R::TooHotForGood { .. } => Self::TooHot,
             R::TemperatureUnknown { .. } => Self::TemperatureUnknown,
-            R::DiskLow { .. } => Self::DiskLow,
+            R::DiskLow { .. } | R::FilesLow { .. } => Self::DiskLow,
             R::DataCapReached { .. } => Self::DataCap,
             R::NoDocker { .. } => Self::NoDocker,
             R::GatewayComing | R::GatewayFailed { .. } | R::NoGateway { .. } => Self::NoGateway,

@@ -186,6 +186,9 @@ pub struct GatewayFailure {
 pub struct DiskSpace {
     pub folder: String,
     pub free_mib: u64,
+    /// How many files it can still make; `None` where it has no such number, or it was not told.
+    #[serde(default)]
+    pub free_files: Option<u64>,
 }
 
 /// Whether there is anything that a renter could ask for.
@@ -220,6 +223,8 @@ pub struct Snapshot {
     pub power_states_told: Option<bool>,
     /// The file system of those that we write to which has the least room left.
     pub disk: Option<DiskSpace>,
+    /// The one that can make the fewest files more.
+    pub files: Option<DiskSpace>,
     /// Bytes of this calendar month, and when the next one begins.
     pub data_used: Option<(u64, Timestamp)>,
     /// Why the settings cannot be read, where they cannot.
@@ -290,6 +295,7 @@ impl Default for Snapshot {
             gpu_trouble: None,
             power_states_told: None,
             disk: None,
+            files: None,
             data_used: None,
             settings_trouble: None,
             schedule: ScheduleStanding::default(),

@@ -228,6 +228,7 @@ fn fitness(snapshot: &Snapshot, settings: &Settings, card: Option<&GpuReading>, 
     if let Some(disk) = snapshot.disk.as_ref().filter(|disk| disk.free_mib < settings.disk_reserve_mib) {
         found.add(BlockReason::disk_low(disk, settings.disk_reserve_mib));
     }
+    found.reasons.extend(snapshot.files.as_ref().and_then(BlockReason::files_low));
     if let (Some((used_bytes, until)), Some(cap_bytes)) = (snapshot.data_used, settings.network.cap_bytes())
         && used_bytes >= cap_bytes
     {

@@ -12,6 +12,9 @@ use crate::settings::GiveBack;
 use crate::thermal::Doubt;
 use crate::time::Timestamp;
 
+/// Files that a file system must still be able to make: a few large games' worth.
+const FILES_RESERVE: u64 = 50_000;
+
 /// Why a card does not earn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -84,6 +87,14 @@ pub enum BlockReason {
         needed_mib: u64,
         /// Where. Empty in what was written down before it was known.
         #[serde(default)]
+        folder: String,
+    },
+    /// The file system runs out of files that it can make, whatever room it has.
+    FilesLow {
+        #[ts(type = "number")]
+        free: u64,
+        #[ts(type = "number")]
+        needed: u64,
         folder: String,
     },
     /// What may be carried in a month is used up, until the next one begins.
@@ -187,6 +198,13 @@ impl BlockReason {
         Self::DiskLow { free_mib: disk.free_mib, needed_mib, folder: disk.folder.clone() }
     }
 
+    /// Where a renter could leave the PC too few files to make, though it has room.
+    #[must_use]
+    pub fn files_low(disk: &DiskSpace) -> Option<Self> {
+        let free = disk.free_files.filter(|free| *free < FILES_RESERVE)?;
+        Some(Self::FilesLow { free, needed: FILES_RESERVE, folder: disk.folder.clone() })
+    }
+
     #[must_use]
     pub fn no_docker(why: &EngineTrouble) -> Self {
         Self::NoDocker { detail: why.to_string(), why: Some(why.clone()) }
@@ -209,6 +227,7 @@ impl BlockReason {
                 Self::DiskLow { free_mib, needed_mib, folder: none() }
             }
             Self::NoDocker { .. } => Self::NoDocker { detail: none(), why: None },
+            Self::FilesLow { .. } => Self::DiskLow { free_mib: 0, needed_mib: 0, folder: none() },
             // Kinds that a market of an earlier version does not know, some with details of this PC.
             Self::GatewayFailed { .. } => Self::GatewayComing,
             Self::KernelAsked | Self::KernelLacks { .. } => Self::NoDocker { detail: none(), why: None },
@@ -224,6 +243,7 @@ impl BlockReason {
             Self::UserHere { .. } if give_back == GiveBack::Share => Impact::Restrain,
             // Half of what the owner keeps is gone: whoever writes must stop, and a frozen tenant frees nothing.
             Self::DiskLow { free_mib, needed_mib, .. } if free_mib * 2 < *needed_mib => Impact::Evict,
+            Self::FilesLow { free, needed, .. } if free * 2 < *needed => Impact::Evict,
             Self::CoordinatorUnreachable { .. }
             | Self::NotEnrolled
             | Self::NotVerified
@@ -235,6 +255,7 @@ impl BlockReason {
             | Self::NoImageLent
             | Self::AfterLastJob { .. }
             | Self::DiskLow { .. }
+            | Self::FilesLow { .. }
             | Self::DataCapReached { stops: false, .. }
             | Self::GatewayComing
             | Self::GatewayFailed { .. }

@@ -119,6 +119,15 @@ fn the_disk_with_the_least_room_counts_and_is_named() {
     // A renter who comes anew gets no volume there.
     assert_eq!(said.impact(GiveBack::Instant), Some(Impact::HoldNew));
     assert_eq!(said, Verdict::Blocked { reasons: vec![low], next_change: None });
+    // Files without number, in the other file system than the one with the least room.
+    for (free, impact) in [(49_999, Some(Impact::HoldNew)), (24_999, Some(Impact::Evict)), (50_000, None)] {
+        let crowded = crate::policy::DiskSpace { free_files: Some(free), ..disk("/home", 900_000) };
+        host.handle(crate::host::Input::Disks(vec![crowded, disk("/var/lib/docker", 90_000)]), NOW);
+        let (mut crowded, card) = idle_pc();
+        crowded.files.clone_from(&host.snapshot().files);
+        assert_eq!(verdict(&crowded, Some(&card)).impact(GiveBack::Instant), impact, "{free}");
+    }
+    host.handle(crate::host::Input::Disks(vec![disk("/var/lib/docker", 9_000)]), NOW);
     // One look at nothing changes nothing.
     host.handle(crate::host::Input::Disks(Vec::new()), NOW);
     assert_eq!(host.snapshot().disk, snapshot.disk);

@@ -16,7 +16,7 @@ fn a_bare_pc_is_told_what_it_lacks_in_both_languages() {
     let bare = Snapshot {
         gpu_trouble: Some(GpuTrouble::LibraryMissing),
         runtime: Runtime::Missing { why: EngineTrouble::NotAllowed { address: "local".into() } },
-        disk: Some(DiskSpace { folder: "/var/lib/docker".into(), free_mib: 1_024 }),
+        disk: Some(DiskSpace { folder: "/var/lib/docker".into(), free_mib: 1_024, free_files: None }),
         ..Snapshot::default()
     };
     for language in [Language::English, Language::SimplifiedChinese] {
@@ -261,7 +261,7 @@ fn lending_is_promised_only_where_all_was_seen_to_be_there() {
             runtime: runtime(toolkit, gateway),
             driver: Some(nightjar_core::gpu::DriverInfo { version: "570.1".into(), cuda: Some(12_080) }),
             presence: Presence::Active { since: Timestamp(0) },
-            disk: Some(DiskSpace { folder: "/".into(), free_mib: 1_000_000 }),
+            disk: Some(DiskSpace { folder: "/".into(), free_mib: 1_000_000, free_files: None }),
             ..Snapshot::default()
         };
         let found = look(&ready, Language::English);
@@ -280,7 +280,7 @@ fn what_works_is_good() {
         runtime,
         market: Market::Connected,
         presence: Presence::Active { since: Timestamp(0) },
-        disk: Some(DiskSpace { folder: "/".into(), free_mib: 1_000_000 }),
+        disk: Some(DiskSpace { folder: "/".into(), free_mib: 1_000_000, free_files: None }),
         ..Snapshot::default()
     };
     let found = look(&ready, Language::English);

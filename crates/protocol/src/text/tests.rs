@@ -61,6 +61,7 @@ fn reasons() -> Vec<BlockReason> {
         BlockReason::TooHotForGood { trips: 3, until: Timestamp(0) },
         BlockReason::DiskLow { free_mib: 1, needed_mib: 2, folder: String::new() },
         BlockReason::DiskLow { free_mib: 1, needed_mib: 2, folder: text.clone() },
+        BlockReason::FilesLow { free: 1, needed: 2, folder: text.clone() },
         BlockReason::DataCapReached { cap_mib: 512_000, stops: false, until: at },
         BlockReason::DataCapReached { cap_mib: 512_000, stops: true, until: at },
         BlockReason::NoDocker { detail: String::new(), why: None },
