@@ -17,7 +17,7 @@ export type BlockReason = { "kind": "turned_off" } | { "kind": "snoozed", until:
 /**
  * Where. Empty in what was written down before it was known.
  */
-folder: string, } | { "kind": "data_cap_reached", cap_mib: number, 
+folder: string, } | { "kind": "files_low", free: number, needed: number, folder: string, } | { "kind": "data_cap_reached", cap_mib: number, 
 /**
  * A job that runs ends, as the owner chose.
  */
@@ -25,4 +25,4 @@ stops: boolean, until: Timestamp, } | { "kind": "no_docker", detail: string,
 /**
  * `None` where nobody has looked yet, and in what was written down before it was known.
  */
-why?: EngineTrouble | null, } | { "kind": "gateway_coming" } | { "kind": "gateway_failed", why: ImageTrouble, again_at: Timestamp, } | { "kind": "no_gateway", reference: string, } | { "kind": "kernel_asked" } | { "kind": "kernel_lacks", parts: Array<KernelPart>, home: KernelHome, } | { "kind": "unsafe_version", version: UnsafeVersion, } | { "kind": "driver_too_old", found: string, needed: number, } | { "kind": "no_gpu", trouble: GpuTrouble, } | { "kind": "coordinator_unreachable", since: Timestamp, detail: string, } | { "kind": "not_enrolled" } | { "kind": "not_verified" } | { "kind": "other_currency", market: Currency, own: Currency, } | { "kind": "below_minimum_price", minimum: Money, } | { "kind": "update_waiting" } | { "kind": "suspending" } | { "kind": "card_not_lent" } | { "kind": "image_not_lent" } | { "kind": "vram_scarce", free_mib: number, needed_mib: number, } | { "kind": "after_last_job", until: Timestamp, };
+why?: EngineTrouble | null, } | { "kind": "gateway_coming" } | { "kind": "gateway_failed", why: ImageTrouble, again_at: Timestamp, } | { "kind": "no_gateway", reference: string, } | { "kind": "kernel_asked" } | { "kind": "kernel_lacks", parts: Array<KernelPart>, home: KernelHome, } | { "kind": "unsafe_version", version: UnsafeVersion, } | { "kind": "driver_too_old", found: string, needed: number, } | { "kind": "no_gpu", trouble: GpuTrouble, } | { "kind": "coordinator_unreachable", since: Timestamp, detail: string, } | { "kind": "not_enrolled" } | { "kind": "not_verified" } | { "kind": "other_currency", market: Currency, own: Currency, } | { "kind": "below_minimum_price", minimum: Money, } | { "kind": "update_waiting" } | { "kind": "suspending" } | { "kind": "card_not_lent" } | { "kind": "image_not_lent" } | { "kind": "no_image" } | { "kind": "no_image_lent" } | { "kind": "vram_scarce", free_mib: number, needed_mib: number, } | { "kind": "after_last_job", until: Timestamp, };

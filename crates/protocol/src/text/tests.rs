@@ -33,6 +33,10 @@ fn both_languages_have_the_same_messages_with_the_same_values() {
 
 /// One of each reason.
 fn reasons() -> Vec<BlockReason> {
+    [of_the_pc(), of_docker(), of_the_market()].concat()
+}
+
+fn of_the_pc() -> Vec<BlockReason> {
     let text = String::from("x");
     let at = Timestamp(0);
     vec![
@@ -64,6 +68,13 @@ fn reasons() -> Vec<BlockReason> {
         BlockReason::FilesLow { free: 1, needed: 2, folder: text.clone() },
         BlockReason::DataCapReached { cap_mib: 512_000, stops: false, until: at },
         BlockReason::DataCapReached { cap_mib: 512_000, stops: true, until: at },
+    ]
+}
+
+fn of_docker() -> Vec<BlockReason> {
+    let text = String::from("x");
+    let at = Timestamp(0);
+    vec![
         BlockReason::NoDocker { detail: String::new(), why: None },
         BlockReason::NoDocker { detail: text.clone(), why: None },
         BlockReason::no_docker(&EngineTrouble::Silent { address: text.clone(), detail: text.clone() }),
@@ -87,6 +98,13 @@ fn reasons() -> Vec<BlockReason> {
             },
         },
         BlockReason::DriverTooOld { found: "470.82".into(), needed: 525 },
+    ]
+}
+
+fn of_the_market() -> Vec<BlockReason> {
+    let text = String::from("x");
+    let at = Timestamp(0);
+    vec![
         BlockReason::NoGpu { trouble: GpuTrouble::LibraryMissing },
         BlockReason::NoGpu { trouble: GpuTrouble::DriverNotLoaded },
         BlockReason::NoGpu { trouble: GpuTrouble::VersionMismatch },
