@@ -320,7 +320,7 @@ impl Parts {
                 let _ = watching.send(Message::Input(Input::Runtime(runtime)));
             }),
             tokio::spawn(control::serve(listener, handle.clone())),
-            tokio::spawn(update::watch(messages.clone())),
+            tokio::spawn(update::watch(handle.clone())),
         ];
         let running = RunningParts {
             messages,

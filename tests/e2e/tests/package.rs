@@ -1,6 +1,7 @@
 //! The Debian package, in a clean Debian of its own: installed, used, upgraded, removed and purged.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nightjar_testbed::desktop::Desktop;
@@ -14,18 +15,29 @@ fn install(root: &CleanRoot) -> String {
     root.run(&["apt-get", "install", "-qq", "-y", "--no-install-recommends", "--reinstall", INSIDE]).unwrap()
 }
 
-/// The app's window comes, and the command line reaches the app.
-fn use_it(root: &CleanRoot, desktop: &Desktop, folder: &std::path::Path) {
+/// The app, with its window open.
+fn start(root: &CleanRoot, desktop: &Desktop, folder: &std::path::Path) -> Process {
     let mut command = root.command_on(desktop, &["nightjar-desktop"]);
-    let mut app = Process::start(folder, "app", &mut command).unwrap();
+    let app = Process::start(folder, "app", &mut command).unwrap();
     let window = wait_for("the app's window", SOON, || Ok(desktop.windows("Nightjar").into_iter().next()));
     window.unwrap_or_else(|error| panic!("{error:#}\n{}", app.log()));
+    app
+}
+
+fn ends(app: &mut Process) {
+    let ended = wait_for("the app to end", SOON, || Ok((!app.is_running()).then_some(())));
+    ended.unwrap_or_else(|error| panic!("{error:#}\n{}", app.log()));
+}
+
+/// The app's window comes, and the command line reaches the app.
+fn use_it(root: &CleanRoot, desktop: &Desktop, folder: &std::path::Path) {
+    let mut app = start(root, desktop, folder);
     let asked = output(&mut root.command_on(desktop, &["nightjar", "--json", "status"])).unwrap();
     let view: serde_json::Value = serde_json::from_str(&asked).unwrap();
     // There is no driver in there, and it says so instead of pretending.
     assert!(view["sentence"].as_str().is_some_and(|sentence| !sentence.is_empty()), "{view}");
     output(&mut root.command_on(desktop, &["nightjar", "quit"])).unwrap();
-    wait_for("the app to end", SOON, || Ok((!app.is_running()).then_some(()))).unwrap();
+    ends(&mut app);
 }
 
 /// The program that mends, as pkexec would start it: for an account, with one word.
@@ -95,12 +107,30 @@ fn the_package_installs_runs_upgrades_and_leaves_nothing() {
     assert!(root.path(enabled).symlink_metadata().is_err(), "an upgrade enables what was disabled");
     use_it(&root, &desktop, scratch.path());
 
+    // Who removes it does not quit it first.
+    let mut app = start(&root, &desktop, scratch.path());
     let said = root.run(&["apt-get", "remove", "-y", "nightjar"]).unwrap();
+    ends(&mut app);
     assert!(said.contains("volumes in Docker are kept"), "{said}");
     assert!(root.path("var/lib/nightjar-helper/limits.json").exists(), "removing is not purging");
     assert!(!root.path("usr/bin/nightjar").exists());
+    purge(&root);
+    assert_eq!(left(&root, &before), Vec::<String>::new());
+    // At one go, and with the app running: it has ended before its things in Docker are taken away.
+    install(&root);
+    let mut app = start(&root, &desktop, scratch.path());
+    purge(&root);
+    let runs = root.run(&["sh", "-c", "ls -l /proc/[0-9]*/exe 2>/dev/null | grep nightjar-desktop || true"]);
+    assert!(!runs.unwrap().contains("/usr/bin/nightjar-desktop"), "{}", app.log());
+    ends(&mut app);
+    assert_eq!(left(&root, &before), Vec::<String>::new());
+}
+
+fn purge(root: &CleanRoot) {
     let said = root.run(&["apt-get", "purge", "-y", "nightjar"]).unwrap();
     assert!(said.contains("renters' volumes stay"), "there is no Docker in there, and it says so: {said}");
-    let left: Vec<String> = root.files().unwrap().difference(&before).cloned().collect();
-    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+fn left(root: &CleanRoot, before: &BTreeSet<String>) -> Vec<String> {
+    root.files().unwrap().difference(before).cloned().collect()
 }

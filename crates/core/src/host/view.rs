@@ -93,7 +93,7 @@ pub struct CardView {
 pub struct HostView {
     pub at: Timestamp,
     pub state: HostState,
-    /// The most useful reason of the best-placed card; `None` while a card earns or may earn.
+    /// The most useful reason of the card that needs its owner most; `None` while a card earns or may earn.
     pub reason: Option<BlockReason>,
     pub next_change: Option<Timestamp>,
     pub overrides: Overrides,
@@ -241,7 +241,7 @@ impl Host {
             return (HostState::Waiting, None, None);
         }
         // With no card at all the verdict is asked for without one, so that the cause is told all the same.
-        let blocked = cards.first().map_or_else(
+        let blocked = spoken_of(cards).map_or_else(
             || {
                 let (settings, overrides) = (&self.settings, &self.overrides);
                 crate::policy::decide(
@@ -259,14 +259,25 @@ impl Host {
         let Verdict::Blocked { reasons, next_change } = blocked else {
             return (HostState::Waiting, None, None);
         };
-        // What the owner chose comes before what they could repair meanwhile.
-        let is_chosen = reasons.first().is_some_and(BlockReason::is_choice);
-        let trouble = reasons.iter().find(|reason| reason.is_trouble()).filter(|_| !is_chosen);
-        match trouble {
+        match trouble(&reasons) {
             Some(reason) => (HostState::Trouble, Some(reason.clone()), next_change),
             None => (HostState::Yours, reasons.first().cloned(), next_change),
         }
     }
+}
+
+/// The card for which the headline is: of those that the owner lends the first that needs something, so that neither a
+/// card kept back nor one in ordinary use hides it.
+fn spoken_of(cards: &[CardView]) -> Option<&CardView> {
+    let lent = || cards.iter().filter(|card| !card.verdict.reasons().contains(&BlockReason::CardNotLent));
+    let in_trouble = |card: &&CardView| trouble(card.verdict.reasons()).is_some();
+    lent().find(in_trouble).or_else(|| lent().next()).or_else(|| cards.first())
+}
+
+/// What the owner chose comes before what they could repair meanwhile.
+fn trouble(reasons: &[BlockReason]) -> Option<&BlockReason> {
+    let is_chosen = reasons.first().is_some_and(BlockReason::is_choice);
+    reasons.iter().find(|reason| reason.is_trouble()).filter(|_| !is_chosen)
 }
 
 impl BlockReason {

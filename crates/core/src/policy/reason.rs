@@ -307,6 +307,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Empty when nothing blocks.
+    #[must_use]
+    pub fn reasons(&self) -> &[BlockReason] {
+        match self {
+            Self::Earn => &[],
+            Self::Blocked { reasons, .. } => reasons,
+        }
+    }
+
     /// The gravest of its reasons; `None` when nothing blocks.
     #[must_use]
     pub fn impact(&self, give_back: GiveBack) -> Option<Impact> {
