@@ -1,49 +1,55 @@
 //! Desktop notifications: what happens to a job, trouble that lasts, and what the owner asked for in vain. Which are shown
 //! is `core::notify`'s word. None is urgent, so that a desktop that is told not to disturb holds them back.
 
+mod buttons;
+#[cfg(windows)]
+mod sender;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use nightjar_agent::AgentHandle;
 use nightjar_core::host::{CommandError, Notice, UserCommand};
-use nightjar_core::notify::{Gate, NoticeKind, NoticeRules, TroubleWatch, screen_is_taken};
+use nightjar_core::notify::{Gate, KeptWeek, NoticeKind, NoticeRules, TroubleWatch, screen_is_taken};
 use nightjar_core::settings::Language;
 use nightjar_core::signal::Sign;
-use nightjar_core::time::Timestamp;
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::text::Texts;
 use nightjar_protocol::view::{ViewModel, notification};
 use nightjar_protocol::window::StartFailure;
-use notify_rust::{Notification, NotificationHandle, NotificationResponse};
+use notify_rust::{Notification, NotificationResponse};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::App;
 #[cfg(target_os = "linux")]
 use crate::markup::literal;
 use crate::window;
+use buttons::Waiting;
+#[cfg(windows)]
+pub use sender::keep as keep_sender;
 
 const OPEN: &str = "open";
 const SNOOZE: &str = "snooze";
 const SNOOZE_MS: u64 = 3_600_000;
-/// How long a notification's buttons are listened to.
-const BUTTONS_FOR: Duration = Duration::from_secs(600);
 
 /// Shows what is worth it until the host ends.
 pub async fn run(app: Arc<App>, host: AgentHandle) {
     let mut notices = host.notices();
     let mut views = host.view();
-    let mut gate = Gate::default();
+    let mut presence = host.presence();
+    let mut week = KeptWeek::default();
     let mut trouble = TroubleWatch::default();
+    let mut speaker = Speaker { app, host, gate: Gate::default(), waiting: Waiting::default() };
     loop {
-        let now = host.now();
+        let now = speaker.host.now();
         let wait = trouble.due_at(now).map(|due| Duration::from_millis(due.since_ms(now)));
         tokio::select! {
             notice = notices.recv() => match notice {
+                Ok(notice @ Notice::WeekOver { .. }) => week.keep(notice),
                 Ok(notice) => {
                     let view = views.borrow().clone();
-                    if opens(&mut gate, kind_of(&notice), &view, host.now()) {
-                        let (title, body) = notification(&notice, view.language);
-                        offer(&app, &host, &view, title, body);
+                    if speaker.notice(&notice, &view) {
+                        trouble.told_by(&notice, speaker.host.now());
                     }
                 }
                 Err(RecvError::Lagged(missed)) => {
@@ -52,23 +58,85 @@ pub async fn run(app: Arc<App>, host: AgentHandle) {
                 Err(RecvError::Closed) => return,
             },
             changed = views.changed() => if changed.is_err() { return },
+            changed = presence.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
         }
-        let view = views.borrow_and_update().clone();
-        if trouble.take(view.reason.as_ref(), host.now())
-            && opens(&mut gate, NoticeKind::Trouble, &view, host.now())
+        let (view, now) = (views.borrow_and_update().clone(), speaker.host.now());
+        let there = presence.borrow_and_update().clone();
+        if let Some(notice) = week.due(&there, now)
+            && speaker.notice(&notice, &view)
         {
+            week.told();
+        }
+        if trouble.take(view.reason.as_ref(), now) && speaker.opens(NoticeKind::Trouble, &view) {
             trouble.told();
             let title = Texts::of(view.language).plain("notice-trouble-title");
-            offer(&app, &host, &view, title, view.sentence.clone());
+            speaker.offer(&view, title, view.sentence.clone());
         }
     }
 }
 
-fn opens(gate: &mut Gate, kind: NoticeKind, view: &ViewModel, now: Timestamp) -> bool {
-    let rules = view.settings.as_ref().map_or_else(NoticeRules::default, |settings| settings.notices);
-    let signs: Vec<Sign> = view.sensors.iter().map(|sensor| sensor.sign.clone()).collect();
-    gate.opens(kind, &rules, screen_is_taken(&signs), now)
+/// Says what the owner may be told at this moment.
+struct Speaker {
+    app: Arc<App>,
+    host: AgentHandle,
+    gate: Gate,
+    waiting: Waiting,
+}
+
+impl Speaker {
+    fn opens(&mut self, kind: NoticeKind, view: &ViewModel) -> bool {
+        let rules = view.settings.as_ref().map_or_else(NoticeRules::default, |settings| settings.notices);
+        let signs: Vec<Sign> = view.sensors.iter().map(|sensor| sensor.sign.clone()).collect();
+        self.gate.opens(kind, &rules, screen_is_taken(&signs), self.host.now())
+    }
+
+    /// Whether it is shown.
+    fn notice(&mut self, notice: &Notice, view: &Arc<ViewModel>) -> bool {
+        let opens = self.opens(kind_of(notice), view);
+        if opens {
+            let (title, body) = notification(notice, view.language);
+            self.offer(view, title, body);
+        }
+        opens
+    }
+
+    /// With buttons to open the window and to snooze. On Windows they count as long as the toast stands on the screen.
+    fn offer(&mut self, view: &Arc<ViewModel>, title: String, body: String) {
+        let texts = Texts::of(view.language);
+        let (open, snooze) = (texts.plain("tray-open"), texts.plain("tray-snooze"));
+        let place = self.waiting.place();
+        let (app, host) = (self.app.clone(), self.host.clone());
+        tokio::spawn(async move {
+            let mut notice = written(&title, &body);
+            // A click beside the buttons; Windows tells it unasked, and would make a third button of this.
+            #[cfg(target_os = "linux")]
+            notice.action("default", &open);
+            if place.is_some() {
+                notice.action(OPEN, &open).action(SNOOZE, &snooze);
+            }
+            match buttons::answer(notice, place).await {
+                Ok(Some(response)) => act(response, &app, &host).await,
+                Ok(None) => {}
+                Err(error) => tracing::warn!("a notification was not shown: {error:#}"),
+            }
+        });
+    }
+}
+
+async fn act(response: NotificationResponse, app: &Arc<App>, host: &AgentHandle) {
+    match response {
+        NotificationResponse::Default => window::open(app),
+        NotificationResponse::Action(button) if button == OPEN => window::open(app),
+        NotificationResponse::Action(button) if button == SNOOZE => {
+            if let Err(refusal) = host.command(UserCommand::Snooze { for_ms: SNOOZE_MS }).await {
+                tracing::warn!(?refusal, "the snooze from a notification was refused");
+            }
+        }
+        NotificationResponse::Action(_)
+        | NotificationResponse::Reply(_)
+        | NotificationResponse::Closed(_) => {}
+    }
 }
 
 fn kind_of(notice: &Notice) -> NoticeKind {
@@ -85,60 +153,15 @@ fn kind_of(notice: &Notice) -> NoticeKind {
     }
 }
 
-/// With buttons to open the window and to snooze. On Windows they count as long as the toast stands on the screen.
-fn offer(app: &Arc<App>, host: &AgentHandle, view: &Arc<ViewModel>, title: String, body: String) {
-    let texts = Texts::of(view.language);
-    let (open, snooze) = (texts.plain("tray-open"), texts.plain("tray-snooze"));
-    let (app, host) = (app.clone(), host.clone());
-    tokio::spawn(async move {
-        let mut notice = written(&title, &body);
-        // A click beside the buttons; Windows tells it unasked, and would make a third button of this.
-        #[cfg(target_os = "linux")]
-        notice.action("default", &open);
-        notice.action(OPEN, &open).action(SNOOZE, &snooze);
-        let handle = match raised(notice).await {
-            Ok(handle) => handle,
-            Err(error) => return tracing::warn!("a notification was not shown: {error}"),
-        };
-        // The library waits on a thread of its own; one that nobody answers is left after a while.
-        let (chosen, answer) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            let heard = |response: &NotificationResponse| drop(chosen.send(response.clone()));
-            if let Err(error) = handle.wait_for_response(heard) {
-                tracing::warn!("the buttons of a notification were not heard: {error}");
-            }
-        });
-        let Ok(Ok(response)) = tokio::time::timeout(BUTTONS_FOR, answer).await else { return };
-        match response {
-            NotificationResponse::Default => window::open(&app),
-            NotificationResponse::Action(button) if button == OPEN => window::open(&app),
-            NotificationResponse::Action(button) if button == SNOOZE => {
-                if let Err(refusal) = host.command(UserCommand::Snooze { for_ms: SNOOZE_MS }).await {
-                    tracing::warn!(?refusal, "the snooze from a notification was refused");
-                }
-            }
-            NotificationResponse::Action(_)
-            | NotificationResponse::Reply(_)
-            | NotificationResponse::Closed(_) => {}
-        }
-    });
-}
-
 fn written(title: &str, body: &str) -> Notification {
     let mut notice = Notification::new();
     notice.appname("Nightjar").icon("nightjar").summary(title).body(&literal(body));
+    // Else Windows signs it with the name of a program of its own.
+    #[cfg(windows)]
+    if sender::is_known() {
+        notice.app_id(sender::ID);
+    }
     notice
-}
-
-#[cfg(target_os = "linux")]
-async fn raised(notice: Notification) -> anyhow::Result<NotificationHandle> {
-    Ok(notice.show_async().await?)
-}
-
-/// The system answers at once, and with a toast of the thread that asks.
-#[cfg(not(target_os = "linux"))]
-async fn raised(notice: Notification) -> anyhow::Result<NotificationHandle> {
-    Ok(tokio::task::spawn_blocking(move || notice.show()).await??)
 }
 
 /// A command from the tray was not carried out, and there may be no window to say so.

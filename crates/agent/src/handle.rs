@@ -6,6 +6,7 @@ use std::sync::Arc;
 use iroh_base::SecretKey;
 use nightjar_core::history::CardHistory;
 use nightjar_core::host::{CommandError, Notice, UserCommand};
+use nightjar_core::policy::Presence;
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::control::{ControlAnswer, Refusal};
@@ -28,6 +29,7 @@ use crate::volumes::Volumes;
 pub struct AgentHandle {
     pub(crate) messages: mpsc::UnboundedSender<Message>,
     pub(crate) view: watch::Receiver<Arc<ViewModel>>,
+    pub(crate) presence: watch::Receiver<Presence>,
     pub(crate) notices: broadcast::Sender<Notice>,
     pub(crate) data_dir: PathBuf,
     pub(crate) journal: Journal,
@@ -100,6 +102,12 @@ impl AgentHandle {
         let (answer, answered) = oneshot::channel();
         self.past.send(Past::Ask { since_ms, points, answer }).map_err(|_| ending())?;
         answered.await.map_err(|_| ending())?
+    }
+
+    /// Whether somebody is there, as the sensors say.
+    #[must_use]
+    pub fn presence(&self) -> watch::Receiver<Presence> {
+        self.presence.clone()
     }
 
     /// What the owner should be notified of, from now on.

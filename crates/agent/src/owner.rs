@@ -10,7 +10,7 @@ use nightjar_core::images::ImageSettings;
 use nightjar_core::lease::LeaseId;
 use nightjar_core::network::{NetworkSettings, Teller};
 use nightjar_core::night::Account;
-use nightjar_core::policy::{BlockReason, GatewayImage, OddContainer, Runtime};
+use nightjar_core::policy::{BlockReason, GatewayImage, OddContainer, Presence, Runtime};
 use nightjar_core::settings::Settings;
 use nightjar_core::time::Timestamp;
 use nightjar_presence::{Attention, SleepGuard};
@@ -83,6 +83,8 @@ pub(crate) struct Hands {
     pub scribe: mpsc::UnboundedSender<Writing>,
     pub reports: mpsc::UnboundedSender<Report>,
     pub notices: broadcast::Sender<Notice>,
+    /// Whether somebody is there.
+    pub presence: watch::Sender<Presence>,
     pub sampling: watch::Sender<Sampling>,
     /// What the sensors of signs are to look for.
     pub watched: watch::Sender<Watched>,
@@ -228,6 +230,12 @@ impl Owner {
         for effect in self.host.handle(input, now) {
             self.perform(effect);
         }
+        let there = &self.host.snapshot().presence;
+        self.hands.presence.send_if_modified(|known| {
+            let differs = known != there;
+            known.clone_from(there);
+            differs
+        });
         if chosen {
             self.adapt_watched();
             let network = self.host.settings().network;

@@ -129,7 +129,7 @@ impl Scribe {
         if seen_before >= monday {
             return;
         }
-        // Whatever the clock on the wall did: a moment of the Monday before.
+        // Whatever the clock on the wall did: a moment of the week before, and of the one after.
         let last = span_start(Span::Week, Timestamp(monday.0 - 3 * 86_400_000));
         let read = async {
             let slices = self.journal.slices(last, monday).await?;
@@ -141,7 +141,9 @@ impl Scribe {
                 let jobs = u32::try_from(books.jobs.len()).unwrap_or(u32::MAX);
                 let Takings { net, running_ms, .. } = books.total;
                 if jobs > 0 {
-                    let _ = self.owner.send(Message::Notice(Notice::WeekOver { net, running_ms, jobs }));
+                    let old_at = span_start(Span::Week, Timestamp(monday.0 + 10 * 86_400_000));
+                    let notice = Notice::WeekOver { net, running_ms, jobs, old_at };
+                    let _ = self.owner.send(Message::Notice(notice));
                 }
             }
             Err(error) => tracing::warn!("last week's books cannot be read: {error:#}"),

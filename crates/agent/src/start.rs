@@ -187,6 +187,7 @@ impl Parts {
         let sleep = nightjar_presence::SleepGuard::default();
         let attention = nightjar_presence::Attention::default();
         let (notices, _) = broadcast::channel(64);
+        let (seen, seen_inbox) = watch::channel(host.snapshot().presence.clone());
         let (view, view_inbox) = watch::channel(Arc::new(view_model(&host.view(self.clock.now()), &around)));
         let (power, power_orders) = mpsc::unbounded_channel();
         let usage_waits = Arc::new(Notify::new());
@@ -204,6 +205,7 @@ impl Parts {
                 scribe: scribe.clone(),
                 reports: reports.clone(),
                 notices: notices.clone(),
+                presence: seen,
                 sampling,
                 watched,
                 sleep: sleep.clone(),
@@ -279,6 +281,7 @@ impl Parts {
         let handle = AgentHandle {
             messages: messages.clone(),
             view: view_inbox,
+            presence: seen_inbox,
             notices,
             data_dir: self.config.data_dir.clone(),
             journal: self.journal.clone(),

@@ -1,12 +1,13 @@
 //! Which notifications the owner is shown: by kind, never in front of a full screen, and no more than one a minute of a
-//! kind. What is held back is not shown later: it would be old.
+//! kind. What is held back is not shown later: it would be old. Trouble that still holds and last week's sum are not.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::policy::BlockReason;
+use crate::host::Notice;
+use crate::policy::{BlockReason, Presence};
 use crate::signal::{Sign, SignalKind, Standing};
 use crate::time::Timestamp;
 
@@ -14,6 +15,8 @@ use crate::time::Timestamp;
 pub const SHORTEST_GAP_MS: u64 = 60_000;
 /// Trouble that passes by itself within this is not worth a word.
 pub const TROUBLE_LASTS_MS: u64 = 20_000;
+/// So long after the last input its owner still sees what the screen shows.
+pub const STILL_THERE_MS: u64 = 60_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]
@@ -89,11 +92,44 @@ impl Gate {
     }
 }
 
+/// The sum of a week until its owner sees it: it comes when Monday begins, and then most are asleep or play.
+#[derive(Clone, Debug, Default)]
+pub struct KeptWeek {
+    notice: Option<Notice>,
+}
+
+impl KeptWeek {
+    /// In place of an earlier one.
+    pub fn keep(&mut self, notice: Notice) {
+        self.notice = Some(notice);
+    }
+
+    /// What is to be shown now, unless something holds it back: see [`Self::told`]. Where nobody can be seen, at once.
+    pub fn due(&mut self, presence: &Presence, now: Timestamp) -> Option<Notice> {
+        self.notice.take_if(|notice| matches!(notice, Notice::WeekOver { old_at, .. } if *old_at <= now));
+        let is_there = match presence {
+            Presence::Unknown { .. } | Presence::Active { .. } => true,
+            Presence::Idle { since } => now.since_ms(*since) < STILL_THERE_MS,
+        };
+        self.notice.clone().filter(|_| is_there)
+    }
+
+    /// It was shown.
+    pub fn told(&mut self) {
+        self.notice = None;
+    }
+}
+
+/// A reason without its figures.
+type Kind = std::mem::Discriminant<BlockReason>;
+
 /// Trouble that has lasted and was not told yet.
 #[derive(Clone, Debug, Default)]
 pub struct TroubleWatch {
     /// What it is, since when, and whether it was told.
-    current: Option<(std::mem::Discriminant<BlockReason>, Timestamp, bool)>,
+    current: Option<(Kind, Timestamp, bool)>,
+    /// What a notice of its own has told, and when. It may come before the trouble does.
+    told_by_notice: Option<(Kind, Timestamp)>,
 }
 
 impl TroubleWatch {
@@ -111,7 +147,12 @@ impl TroubleWatch {
         let kind = std::mem::discriminant(reason);
         let (since, told) = match self.current {
             Some((known, since, told)) if known == kind => (since, told),
-            _ => (now, false),
+            _ => (
+                now,
+                self.told_by_notice
+                    .take_if(|(told, _)| *told == kind)
+                    .is_some_and(|(_, at)| now.since_ms(at) < TROUBLE_LASTS_MS),
+            ),
         };
         self.current = Some((kind, since, told));
         !told && now.since_ms(since) >= TROUBLE_LASTS_MS
@@ -121,6 +162,16 @@ impl TroubleWatch {
     pub fn told(&mut self) {
         if let Some((_, _, told)) = &mut self.current {
             *told = true;
+        }
+    }
+
+    /// This was shown. A trouble that it tells of is not told again.
+    pub fn told_by(&mut self, notice: &Notice, now: Timestamp) {
+        let Notice::DataCapReached { cap_mib, stops } = *notice else { return };
+        let kind = std::mem::discriminant(&BlockReason::DataCapReached { cap_mib, stops, until: now });
+        match &mut self.current {
+            Some((known, _, told)) if *known == kind => *told = true,
+            _ => self.told_by_notice = Some((kind, now)),
         }
     }
 
@@ -185,5 +236,70 @@ mod tests {
         assert_eq!(watch.due_at(Timestamp(90_000)), None);
         let gone = BlockReason::TurnedOff;
         assert!(!watch.take(Some(&gone), Timestamp(90_000)) && !watch.take(Some(&gone), Timestamp(200_000)));
+    }
+
+    #[test]
+    fn trouble_that_a_notice_tells_of_is_not_told_again() {
+        let reached = Notice::DataCapReached { cap_mib: 1_000, stops: true };
+        let reason = BlockReason::DataCapReached { cap_mib: 1_000, stops: true, until: Timestamp(9_000_000) };
+        // Whichever of the two is heard first.
+        for notice_comes_first in [true, false] {
+            let mut watch = TroubleWatch::default();
+            if notice_comes_first {
+                watch.told_by(&reached, Timestamp(0));
+                assert!(!watch.take(None, Timestamp(0)), "a view of before");
+            }
+            assert!(!watch.take(Some(&reason), Timestamp(10)));
+            if !notice_comes_first {
+                watch.told_by(&reached, Timestamp(10));
+            }
+            for at in [20_000, 60_000, 3_600_000] {
+                assert!(!watch.take(Some(&reason), Timestamp(at)), "told twice at {at}");
+            }
+            assert_eq!(watch.due_at(Timestamp(10)), None);
+            // The next month is another trouble.
+            assert!(
+                !watch.take(None, Timestamp(9_000_000)) && !watch.take(Some(&reason), Timestamp(9_000_001))
+            );
+            assert!(watch.take(Some(&reason), Timestamp(9_020_001)));
+        }
+        // A game held the notice back.
+        let mut watch = TroubleWatch::default();
+        assert!(!watch.take(Some(&reason), Timestamp(10)) && watch.take(Some(&reason), Timestamp(20_010)));
+        // What tells of no trouble changes nothing.
+        let mut watch = TroubleWatch::default();
+        watch.told_by(&Notice::DataCapNear { used_mib: 800, cap_mib: 1_000 }, Timestamp(0));
+        assert!(!watch.take(Some(&reason), Timestamp(10)) && watch.take(Some(&reason), Timestamp(20_010)));
+    }
+
+    proptest::proptest! {
+        /// However its owner comes and plays, last week's sum is shown once, to somebody who is there, and not when it is old.
+        #[test]
+        fn a_week_is_kept_until_it_is_seen_or_old(
+            looks in proptest::collection::vec((0_u64..40_000_000, 0_u8..3, proptest::bool::ANY), 1..60),
+        ) {
+            let (old_at, rules) = (Timestamp(604_800_000), NoticeRules::default());
+            let net = crate::money::Money::new(1, crate::money::Currency::CNY);
+            let (mut week, mut gate, mut now) = (KeptWeek::default(), Gate::default(), Timestamp(0));
+            week.keep(Notice::WeekOver { net, running_ms: 1, jobs: 1, old_at });
+            let mut shown = Vec::new();
+            let mut chances = Vec::new();
+            for (later_ms, there, plays) in looks {
+                now = now.plus_ms(later_ms);
+                let presence = match there {
+                    0 => Presence::Active { since: now },
+                    1 => Presence::Unknown { detail: "no desktop".into() },
+                    _ => Presence::Idle { since: Timestamp(now.0 - 3_600_000) },
+                };
+                if there < 2 && !plays && now < old_at {
+                    chances.push(now);
+                }
+                if week.due(&presence, now).is_some() && gate.opens(NoticeKind::Weekly, &rules, plays, now) {
+                    week.told();
+                    shown.push(now);
+                }
+            }
+            proptest::prop_assert_eq!(shown, chances.first().copied().into_iter().collect::<Vec<_>>());
+        }
     }
 }

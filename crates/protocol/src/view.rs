@@ -439,7 +439,7 @@ pub fn notification(notice: &Notice, language: Language) -> (String, String) {
             (texts.plain("notice-ended-title"), texts.with(body, &values))
         }
         Notice::Conduct { image, renter, breach, stops } => conduct(texts, (image, renter), breach, *stops),
-        Notice::WeekOver { net, running_ms, jobs } => {
+        Notice::WeekOver { net, running_ms, jobs, .. } => {
             let values = [
                 ("net", texts.money(*net)),
                 ("time", texts.duration(*running_ms)),

@@ -10,6 +10,8 @@ use tauri::RunEvent;
 
 use crate::app::App;
 use crate::links;
+#[cfg(windows)]
+use crate::notifications;
 use crate::options::{Asked, Options};
 use crate::window;
 
@@ -22,6 +24,8 @@ const ENDS_WITHIN: Duration = Duration::from_millis(4_500);
 /// When there is no desktop to show anything on.
 pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     links::keep();
+    #[cfg(windows)]
+    notifications::keep_sender();
     let runtime = runtime()?;
     tauri::async_runtime::set(runtime.handle().clone());
     let made: Arc<OnceLock<Arc<App>>> = Arc::default();

@@ -12,6 +12,7 @@ use nightjar_core::notify::{SHORTEST_GAP_MS, TROUBLE_LASTS_MS};
 use nightjar_core::signal::{SignalKind, Standing};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::view::ViewModel;
+use nightjar_testbed::desktop::Mouse;
 use nightjar_testbed::host::{Host, Surroundings};
 use nightjar_testbed::process::{output, wait_for};
 use nightjar_testbed::stage::Room;
@@ -40,6 +41,22 @@ fn troubled(around: Surroundings) -> Host {
     })
     .unwrap();
     app
+}
+
+fn is_film_seen(view: &ViewModel) -> bool {
+    let mut full = view.sensors.iter().filter(|line| line.sign.kind == SignalKind::FullScreen);
+    full.any(|line| matches!(line.sign.standing, Standing::Seen { .. }))
+}
+
+/// By the second beat of the journal the week's sum is made, if it is. Somebody is there all the time.
+fn two_beats(app: &Host, mouse: &mut Mouse) {
+    let started = view(app).at;
+    wait_for("two beats of the journal", IN_TIME, || {
+        mouse.twitch()?;
+        let view = app.around.view()?;
+        Ok((view.at.since_ms(started) > SHORTEST_GAP_MS + 5_000).then_some(()))
+    })
+    .unwrap();
 }
 
 fn view(app: &Host) -> ViewModel {
@@ -73,13 +90,9 @@ fn nothing_is_shown_over_a_film_and_the_trouble_is_told_once_after_it() {
     let _panel = Tray::watch(&room.desktop).unwrap();
     let film = room.desktop.full_screen("A film").unwrap();
     let app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
-    let is_seen = |view: &ViewModel| {
-        let full = view.sensors.iter().filter(|line| line.sign.kind == SignalKind::FullScreen);
-        full.into_iter().any(|line| matches!(line.sign.standing, Standing::Seen { .. }))
-    };
     wait_for("the film and the trouble", SOON, || {
         let view = app.around.view()?;
-        Ok((is_seen(&view) && view.reason.is_some_and(|reason| reason.is_trouble())).then_some(()))
+        Ok((is_film_seen(&view) && view.reason.is_some_and(|reason| reason.is_trouble())).then_some(()))
     })
     .unwrap();
     // Longer than it takes to be told, and nobody is told.
@@ -88,7 +101,7 @@ fn nothing_is_shown_over_a_film_and_the_trouble_is_told_once_after_it() {
         assert_eq!(shown(&room, TROUBLE), 0, "{}", room.desktop.notifications());
         std::thread::sleep(Duration::from_millis(500));
     }
-    assert!(is_seen(&view(&app)), "the film was no longer seen, so nothing was shown to be held back");
+    assert!(is_film_seen(&view(&app)), "the film was no longer seen, so nothing was shown to be held back");
     drop(film);
     notified(&room, TROUBLE);
 
@@ -144,26 +157,31 @@ fn last_week(now: Timestamp) -> i64 {
 }
 
 #[test]
-fn the_week_that_is_over_is_summed_up_once() {
+fn the_week_that_is_over_is_summed_up_once_when_its_owner_sees_it() {
     let room = Room::set().unwrap();
+    let _panel = Tray::watch(&room.desktop).unwrap();
     let around = room.place().unwrap();
     let mut first = Host::start_app(around, &["--hidden"]).unwrap();
     let now = view(&first).at;
     first.process.terminate(SOON).unwrap();
     let around = room.place().unwrap();
     age(&around.folder.join("data"), now);
+    // It is made while a film is on.
+    let film = room.desktop.full_screen("A film").unwrap();
+    let mut mouse = room.desktop.mouse().unwrap();
     let app = Host::start_app(around, &["--hidden"]).unwrap();
+    wait_for("the film", SOON, || Ok(is_film_seen(&app.around.view()?).then_some(()))).unwrap();
+    two_beats(&app, &mut mouse);
+    assert!(is_film_seen(&view(&app)));
+    assert_eq!(shown(&room, WEEK), 0, "{}", room.desktop.notifications());
+    drop(film);
+    mouse.twitch().unwrap();
     notified(&room, WEEK);
     let told = room.desktop.notifications();
     assert!(told.contains("CN¥1.90 is left of last week, from 1 h of work in one job"), "{told}");
     // Not again after the next start.
     drop(app);
     let app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
-    let started = view(&app).at;
-    wait_for("two beats of the journal", IN_TIME, || {
-        let view = app.around.view()?;
-        Ok((view.at.since_ms(started) > SHORTEST_GAP_MS + 5_000).then_some(()))
-    })
-    .unwrap();
+    two_beats(&app, &mut mouse);
     assert_eq!(shown(&room, WEEK), 1, "{}", room.desktop.notifications());
 }

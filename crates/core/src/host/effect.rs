@@ -346,6 +346,8 @@ pub enum Notice {
         #[ts(type = "number")]
         running_ms: u64,
         jobs: u32,
+        /// When the next week is over.
+        old_at: Timestamp,
     },
 }
 
