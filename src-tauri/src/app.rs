@@ -32,7 +32,7 @@ pub struct App {
     /// The link that was opened last, until the window asks for it.
     opened: Mutex<Option<Result<Invitation, InvitationError>>>,
     exit: watch::Sender<Option<u8>>,
-    /// It ends to begin anew, as the version that lies in its place by now.
+    /// It ends to begin anew, with the right time and as the version that lies in its place by now.
     begins_anew: AtomicBool,
 }
 
@@ -77,7 +77,7 @@ impl App {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Once a newer version waits, no job runs and no window is open.
+    /// Once the host wants it, no job runs and no window is open.
     pub async fn begin_anew(&self, host: &AgentHandle) {
         loop {
             host.restart_due().await;
@@ -86,7 +86,7 @@ impl App {
             }
             tokio::time::sleep(WINDOW_AGAIN).await;
         }
-        tracing::info!("begins anew, as the newer version");
+        tracing::info!("begins anew: a newer version lies in its place, or the clock was set");
         self.begins_anew.store(true, Ordering::Relaxed);
         host.shutdown().await;
     }

@@ -27,6 +27,12 @@ impl Clock {
         Timestamp(self.anchor_ms).plus_ms(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// What the wall shows. To be compared with and not reckoned with: it may be set at any moment.
+    #[must_use]
+    pub(crate) fn wall() -> Timestamp {
+        Self::start().now()
+    }
+
     /// How long until `at`; nothing when it has passed.
     #[must_use]
     pub fn until(&self, at: Timestamp) -> Duration {

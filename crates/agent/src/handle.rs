@@ -121,7 +121,8 @@ impl AgentHandle {
         let _ = self.messages.send(Message::WindowOpen(open));
     }
 
-    /// Returns once a newer version waits and nothing runs here that a new start would disturb.
+    /// Returns once a new start is wanted (a newer version waits, or the clock was set) and nothing runs here that it would
+    /// disturb.
     pub async fn restart_due(&self) {
         let mut view = self.view.clone();
         if view.wait_for(|view| view.restart_due).await.is_err() {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightjar_core::books::{Books, Span, Takings};
-use nightjar_core::host::{JournalEntry, Notice};
+use nightjar_core::host::{Input, JournalEntry, Notice};
 use nightjar_core::lease::{Epoch, LeaseId};
 use nightjar_core::money::Currency;
 use nightjar_core::settings::Settings;
-use nightjar_core::time::Timestamp;
+use nightjar_core::time::{Timestamp, WallWatch};
 use nightjar_protocol::view::Earnings;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
@@ -69,6 +69,7 @@ impl Scribe {
         let mut seen_before = self.journal.seen_before().await.unwrap_or_default();
         let mut has_begun = false;
         let mut awake = Awake::start(&self.clock);
+        let mut wall = WallWatch::default();
         let mut minute = tokio::time::interval(Duration::from_millis(BEAT_MS));
         minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -85,6 +86,7 @@ impl Scribe {
                 },
                 _ = minute.tick() => {
                     self.beat(awake.has_slept(&self.clock)).await;
+                    self.look_at_the_wall(&mut wall);
                     let now = local_midnight(self.clock.now());
                     if now != midnight {
                         midnight = now;
@@ -113,6 +115,19 @@ impl Scribe {
     async fn beat(&self, has_slept: bool) {
         if let Err(error) = self.journal.beat(self.clock.now(), has_slept).await {
             tracing::warn!("it was not written down that this program runs: {error:#}");
+        }
+    }
+
+    fn look_at_the_wall(&self, watch: &mut WallWatch) {
+        let (wall, own) = (Clock::wall(), self.clock.now());
+        let Some(is_off) = watch.take(wall, own) else { return };
+        if is_off {
+            let seconds = wall.0.saturating_sub(own.0) / 1_000;
+            tracing::warn!(seconds, "this PC's clock was set after the start");
+        }
+        // Only there a program can take its own place.
+        if cfg!(unix) {
+            let _ = self.owner.send(Message::Input(Input::ClockOff { is_off }));
         }
     }
 

@@ -90,7 +90,7 @@ pub async fn run(arguments: &Host, output: Output) -> Result<(), Failure> {
     live(agent, signals).await
 }
 
-/// Until the host has ended; begins anew where a newer version lies in this one's place.
+/// Until the host has ended; begins anew where a newer version lies in this one's place or the clock was set.
 async fn live(agent: Agent, signals: Signals) -> Result<(), Failure> {
     let begins_anew = Arc::new(AtomicBool::new(false));
     tokio::spawn(end_by(signals, agent.handle(), begins_anew.clone()));
@@ -99,7 +99,7 @@ async fn live(agent: Agent, signals: Signals) -> Result<(), Failure> {
     if begins_anew.load(Ordering::Relaxed) {
         let arguments = update::without("--pair", std::env::args_os().skip(1));
         let error = update::begin_anew(arguments);
-        return Err(Failure::failed(format!("the newer version cannot be started: {error}")));
+        return Err(Failure::failed(format!("this program cannot be started anew: {error}")));
     }
     Ok(())
 }
@@ -108,7 +108,7 @@ async fn end_by(mut signals: Signals, handle: AgentHandle, begins_anew: Arc<Atom
     tokio::select! {
         () = signals.wait() => note("ending: jobs end first"),
         () = handle.restart_due() => {
-            note("a newer version is installed: it starts now");
+            note("starting anew: a newer version is installed, or this PC's clock was set");
             begins_anew.store(true, Ordering::Relaxed);
         }
     }

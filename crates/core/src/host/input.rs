@@ -36,6 +36,10 @@ pub enum Input {
     UpdateWaiting {
         is_waiting: bool,
     },
+    /// Whether the wall shows another time than the moments that come with inputs, and goes on to.
+    ClockOff {
+        is_off: bool,
+    },
     /// Whether power limits can be set here.
     Helper(HelperStanding),
     Gpus(GpuReport),

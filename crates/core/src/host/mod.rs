@@ -85,6 +85,8 @@ pub struct Host {
     /// The journal's open leases are known; before that no container may be taken for a left-over.
     recovered: bool,
     closing: bool,
+    /// The moments that it is told are not those of the wall.
+    clock_off: bool,
     hours: Hours,
     helper: HelperStanding,
     /// How far the month's cap is used up, as last told.
@@ -116,6 +118,7 @@ impl Host {
             untold: Vec::new(),
             recovered: false,
             closing: false,
+            clock_off: false,
             hours: Hours::default(),
             helper: HelperStanding::default(),
             cap_level: CapLevel::Free,
@@ -157,6 +160,7 @@ impl Host {
             Input::Presence(presence) => self.snapshot.presence = presence,
             Input::Sign(sign) => self.snapshot.signs.take(sign),
             Input::UpdateWaiting { is_waiting } => self.snapshot.update_waiting = is_waiting,
+            Input::ClockOff { is_off } => self.clock_off = is_off,
             Input::Gpus(report) => {
                 let is_read = matches!(report, GpuReport::Readings { .. });
                 self.take_readings(report, now);

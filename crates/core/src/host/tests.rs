@@ -1,6 +1,7 @@
 //! Whatever comes in whatever order: no tenant runs while the owner needs the card, no second is metered twice, every
 //! lease ends.
 
+mod anew;
 mod headline;
 mod parting;
 mod promises;

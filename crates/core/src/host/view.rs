@@ -116,7 +116,7 @@ pub struct HostView {
     pub account: Option<HostAccount>,
     /// What the market pays in, where the owner's prices are in another.
     pub other_currency: Option<Currency>,
-    /// A newer version waits, and nothing runs here that a new start would disturb.
+    /// A newer version waits or the clock was set, and nothing runs here that a new start would disturb.
     pub restart_due: bool,
     /// The images that lie here and are offered to renters when a card is free.
     pub lent_images: Vec<String>,
@@ -146,7 +146,8 @@ pub struct NetworkView {
 impl Host {
     fn restart_due(&self) -> bool {
         let is_free = |card: &Card| card.job.is_none() && !card.is_swept() && !card.is_checked();
-        self.snapshot.update_waiting && !self.closing && self.cards.values().all(is_free)
+        let is_wanted = self.snapshot.update_waiting || self.clock_off;
+        is_wanted && !self.closing && self.cards.values().all(is_free)
     }
 
     fn versions(&self) -> Versions {

@@ -1,0 +1,29 @@
+//! When the program may begin anew.
+
+use super::*;
+
+fn is_due(world: &World) -> bool {
+    world.host.view(world.now).restart_due
+}
+
+#[test]
+fn a_run_whose_clock_is_off_begins_anew_once_no_job_is_there() {
+    let mut world = running_world();
+    world.input(Input::ClockOff { is_off: true });
+    let job = |world: &World| world.host.job(&LeaseId("lease-0".into())).map(|job| job.state().clone());
+    assert_eq!(job(&world), Some(LeaseState::Running), "no job pays for a clock");
+    assert!(!is_due(&world));
+    world.put(Step::Active);
+    assert!(!is_due(&world), "a frozen job is one too");
+    world.put(Step::MarketEnds);
+    while !world.pending.is_empty() {
+        world.hands(false);
+    }
+    assert_eq!(job(&world), None);
+    assert!(is_due(&world));
+    world.input(Input::ClockOff { is_off: false });
+    assert!(!is_due(&world), "the wall was set back");
+    world.input(Input::ClockOff { is_off: true });
+    world.input(Input::Closing);
+    assert!(!is_due(&world), "it ends");
+}
