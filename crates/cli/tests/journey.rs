@@ -26,7 +26,16 @@ const PROGRAM: &str = "/usr/sbin/sshd";
 
 /// Sends back what it gets.
 async fn echo() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    echo_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+}
+
+/// Where nobody listens yet.
+async fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+async fn echo_at(address: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -117,13 +126,18 @@ async fn through_the_proxy(stage: &Stage, lease: &str) {
 #[tokio::test]
 async fn jupyter_is_on_a_port_of_this_pc_until_the_lease_ends() {
     let stage = Stage::with_renter("20.00").await;
-    let worker = Worker { ssh: echo().await, jupyter: echo().await, ssh_host_key: SOME_KEY.into() };
+    // It comes up later than SSH.
+    let later = free_address().await;
+    let worker = Worker { ssh: echo().await, jupyter: later, ssh_host_key: SOME_KEY.into() };
     let _host = ScriptedHost::start(&stage, worker).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let lease = rent(&stage).await;
 
     let mut jupyter = stage.spawn(&["jupyter", "--json"]);
     let mut lines = BufReader::new(jupyter.stdout.take().unwrap()).lines();
+    let early = timeout(Duration::from_secs(2), lines.next_line()).await;
+    assert!(early.is_err(), "an address that does not answer yet: {early:?}");
+    echo_at(later).await;
     let line = timeout(WITHIN, lines.next_line()).await.unwrap().unwrap().unwrap();
     let object: serde_json::Value = serde_json::from_str(&line).unwrap();
     let port = object["port"].as_u64().unwrap();

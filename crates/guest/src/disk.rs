@@ -49,9 +49,16 @@ fn serve() -> Result<End, End> {
         }
         Ok(control) => {
             await_release().map_err(failed)?;
-            let (file, was_mended) = file(Path::new(FILE), &boot).map_err(failed)?;
+            // Whatever becomes of the agent.
+            let at_work = line.at_work();
+            let (file, state) = file(Path::new(FILE), &boot).map_err(failed)?;
+            drop(at_work);
             let (device, path) = attach(&control, &file).map_err(failed)?;
-            report::event(&GuestEvent::DiskReady { device: path.display().to_string(), was_mended });
+            report::event(&GuestEvent::DiskReady {
+                device: path.display().to_string(),
+                was_mended: state == Found::Mended,
+                is_new: state == Found::Nothing,
+            });
             Some(device)
         }
     };
@@ -130,14 +137,22 @@ fn loop_node(name: &str) -> Result<PathBuf, String> {
     device_node(&Path::new("/dev").join(name), FileType::BlockDevice, numbers)
 }
 
-/// The disk's file: made at first use, repaired after a crash, and grown where the quota has. With whether a repair may
-/// have cost some of what is on it.
-fn file(path: &Path, boot: &DiskBoot) -> Result<(File, bool), String> {
+/// What an earlier lease has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Sound,
+    /// A repair may have cost some of it.
+    Mended,
+}
+
+/// The disk's file: made at first use, repaired after a crash, and grown where the quota has.
+fn file(path: &Path, boot: &DiskBoot) -> Result<(File, Found), String> {
     let name = path.display().to_string();
     let said = |error: std::io::Error| format!("{name}: {error}");
     let size = boot.quota_mib.saturating_mul(MIB);
     let is_new = fs::metadata(path).map_or(true, |found| found.len() == 0);
-    let mut was_mended = false;
+    let mut found = Found::Nothing;
     if is_new {
         let fresh = format!("{name}.new");
         // Sparse: it takes what is written to it. One that was not finished is begun anew.
@@ -148,7 +163,7 @@ fn file(path: &Path, boot: &DiskBoot) -> Result<(File, bool), String> {
         tool("mkfs.ext4", &arguments, 0)?;
         fs::rename(&fresh, path).map_err(said)?;
     } else {
-        was_mended = mend(&name)?;
+        found = if mend(&name)? { Found::Mended } else { Found::Sound };
     }
     let mut file = File::options().read(true).write(true).open(path).map_err(said)?;
     if file.metadata().map_err(said)?.len() < size {
@@ -159,7 +174,7 @@ fn file(path: &Path, boot: &DiskBoot) -> Result<(File, bool), String> {
         tool("e2fsck", &["-f", "-p", &name], MENDED)?;
         tool("resize2fs", &[&name], 0)?;
     }
-    Ok((file, was_mended))
+    Ok((file, found))
 }
 
 /// Without a crash it is a look at one block. What a careful repair leaves undone, a thorough one does, which may cost
@@ -256,7 +271,7 @@ mod tests {
         let path = folder.join("disk.img");
         let folder = Folder(folder);
         match file(&path, &DiskBoot { quota_mib: 8, ..BOOT }) {
-            Ok((_, was_mended)) => assert!(!was_mended),
+            Ok((_, found)) => assert_eq!(found, Found::Nothing),
             Err(why) if why.contains("mkfs.ext4 cannot be started") => {
                 println!("SKIPPED: {why}");
                 return None;
@@ -295,10 +310,10 @@ mod tests {
         opened.write_all(&[0xa5; 4096]).unwrap();
         drop(opened);
         assert!(tool("e2fsck", &["-p", &path.display().to_string()], MENDED).is_err(), "too little damage");
-        let (_, was_mended) = file(&path, &BOOT).unwrap();
-        assert!(was_mended && path.with_file_name("disk.img.undo").exists());
-        let (_, was_mended) = file(&path, &BOOT).unwrap();
-        assert!(!was_mended, "it was not mended the first time");
+        let (_, found) = file(&path, &BOOT).unwrap();
+        assert!(found == Found::Mended && path.with_file_name("disk.img.undo").exists());
+        let (_, found) = file(&path, &BOOT).unwrap();
+        assert_eq!(found, Found::Sound, "it was not mended the first time");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use nightjar_protocol::guest::{GatewayBoot, GuestCommand, GuestEvent, PROXY_PORT
 
 use crate::line::{End, Heard, Line};
 use crate::report;
-use crate::services::{Services, await_listening};
+use crate::services::{Services, await_listening, not_listening};
 
 const FIRST_PORT_FILE: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
 
@@ -58,6 +58,7 @@ fn serve() -> Result<End, End> {
                 report::event(&GuestEvent::Listening { service, took_ms });
                 report::event(&ready);
             }
+            Heard::NotListening { service } => return Err(not_listening(service)),
             Heard::Command(GuestCommand::SetBandwidth { up_kbit, down_kbit }) => {
                 shaping::check(up_kbit, down_kbit)
                     .and_then(|()| shaper.change(up_kbit, down_kbit))
@@ -71,7 +72,7 @@ fn serve() -> Result<End, End> {
             }
             Heard::Command(GuestCommand::Notice(notice)) => board.set_notice(Some(notice)),
             Heard::Command(GuestCommand::NoticeOver) => board.set_notice(None),
-            Heard::Command(GuestCommand::Terminate) | Heard::Nothing => {}
+            Heard::Command(GuestCommand::Terminate | GuestCommand::CardChecked) | Heard::Nothing => {}
         }
         services.tend()?;
     }

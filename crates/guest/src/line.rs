@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, Read};
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use nightjar_protocol::guest::{GuestCommand, GuestEvent, LINE_LIMIT_BYTES, SILENCE_SECS, Service};
@@ -12,6 +14,10 @@ use crate::report;
 
 /// How often the dead are collected when the agent says nothing.
 const TICK_MS: u64 = 1_000;
+/// How often the silence is looked at.
+const LISTEN_MS: u64 = 1_000;
+/// No byte came for [`SILENCE_SECS`].
+const CUT: u8 = 4;
 /// While the tenant is being ended, so that the container ends right after it.
 const HURRIED_TICK_MS: u64 = 50;
 
@@ -19,8 +25,6 @@ const HURRIED_TICK_MS: u64 = 50;
 pub enum End {
     /// As the agent asked.
     Asked,
-    /// No byte came for [`SILENCE_SECS`].
-    Cut,
     Failed {
         what: &'static str,
         why: String,
@@ -31,7 +35,6 @@ pub enum End {
 pub fn exit_code(end: End) -> ExitCode {
     match end {
         End::Asked => ExitCode::SUCCESS,
-        End::Cut => ExitCode::from(4),
         End::Failed { what, why } => {
             report::event(&GuestEvent::Failed { what: what.to_owned(), why });
             ExitCode::FAILURE
@@ -58,6 +61,9 @@ pub enum Heard {
         service: Service,
         took_ms: u64,
     },
+    NotListening {
+        service: Service,
+    },
     /// Nothing to do but to collect the dead.
     Nothing,
 }
@@ -66,18 +72,32 @@ pub struct Line {
     inputs: Receiver<Input>,
     sender: Sender<Input>,
     tick_ms: u64,
-    silent_ms: u64,
+    silence: Arc<Silence>,
 }
+
+/// Decides by itself when the agent is gone: whatever holds up process 1's loop, the tenant ends with its line.
+#[derive(Default)]
+struct Silence {
+    /// Lines that came.
+    heard: AtomicU64,
+    /// So many hold off the decision: a tool that is writing must not be ended in the middle.
+    at_work: AtomicU64,
+}
+
+/// While this is there, silence does not end the container.
+pub struct AtWork(Arc<Silence>);
 
 impl Line {
     /// Begins to listen and waits for the configuration.
     pub fn open<Boot: DeserializeOwned>() -> Result<(Self, Boot), End> {
         let (sender, inputs) = channel();
-        let reader = sender.clone();
-        std::thread::spawn(move || read(std::io::stdin().lock(), &reader));
-        let mut line = Self { inputs, sender, tick_ms: TICK_MS, silent_ms: 0 };
+        let (reader, silence) = (sender.clone(), Arc::<Silence>::default());
+        let (heard, listened) = (silence.clone(), silence.clone());
+        std::thread::spawn(move || read(std::io::stdin().lock(), &reader, &heard));
+        std::thread::spawn(move || listened.await_the_end());
+        let mut line = Self { inputs, sender, tick_ms: TICK_MS, silence };
         loop {
-            match line.input()? {
+            match line.input() {
                 Some(Input::Line(text)) if text.is_empty() => {}
                 Some(Input::Line(text)) => {
                     let boot = serde_json::from_str(&text).map_err(|error| End::Failed {
@@ -105,6 +125,12 @@ impl Line {
         self.sender.clone()
     }
 
+    /// For a tool that must not be ended in the middle.
+    pub fn at_work(&self) -> AtWork {
+        self.silence.at_work.fetch_add(1, Ordering::Relaxed);
+        AtWork(self.silence.clone())
+    }
+
     /// From now on the dead are collected at once.
     pub fn hurry(&mut self) {
         self.tick_ms = HURRIED_TICK_MS;
@@ -112,43 +138,53 @@ impl Line {
 
     /// Waits for the next thing, at most a tick.
     pub fn next(&mut self) -> Result<Heard, End> {
-        match self.input()? {
+        match self.input() {
             Some(Input::Line(text)) if text.is_empty() => Ok(Heard::Nothing),
             // A newer agent may say what this program does not know: that is no reason to end a tenant.
             Some(Input::Line(text)) => Ok(serde_json::from_str(&text).map_or(Heard::Nothing, Heard::Command)),
             Some(Input::Listening { service, took_ms }) => Ok(Heard::Listening { service, took_ms }),
-            Some(Input::NotListening { service }) => Err(End::Failed {
-                what: service.name(),
-                why: format!("it does not answer; its log is in {}", crate::services::LOG_FOLDER),
-            }),
+            Some(Input::NotListening { service }) => Ok(Heard::NotListening { service }),
             Some(Input::Garbled(why)) => Err(End::Failed { what: "line", why: why.to_owned() }),
             None => Ok(Heard::Nothing),
         }
     }
 
-    /// Counts ticks without a line and not the time: after a freeze of any length the agent's heartbeats lie in the
-    /// pipe, while a clock would say that it was silent all along.
-    fn input(&mut self) -> Result<Option<Input>, End> {
-        match self.inputs.recv_timeout(Duration::from_millis(self.tick_ms)) {
-            Ok(input) => {
-                if matches!(input, Input::Line(_)) {
-                    self.silent_ms = 0;
-                }
-                Ok(Some(input))
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                self.silent_ms += self.tick_ms;
-                if self.silent_ms >= u64::from(SILENCE_SECS) * 1_000 {
-                    return Err(End::Cut);
-                }
-                Ok(None)
+    fn input(&mut self) -> Option<Input> {
+        // It cannot be disconnected: a sender is kept.
+        self.inputs.recv_timeout(Duration::from_millis(self.tick_ms)).ok()
+    }
+}
+
+impl Silence {
+    fn await_the_end(&self) {
+        let (mut known, mut silent_ms) = (0, 0);
+        loop {
+            std::thread::sleep(Duration::from_millis(LISTEN_MS));
+            let heard = self.heard.load(Ordering::Relaxed);
+            let is_held_off = self.at_work.load(Ordering::Relaxed) > 0;
+            silent_ms = silent_after(silent_ms, heard != known || is_held_off);
+            known = heard;
+            if silent_ms >= u64::from(SILENCE_SECS) * 1_000 {
+                std::process::exit(CUT.into());
             }
         }
     }
 }
 
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts looks without a line between them and not the time: after a freeze of any length the agent's heartbeats lie in
+/// the pipe, while a clock would say that it was silent all along.
+fn silent_after(silent_ms: u64, was_heard: bool) -> u64 {
+    if was_heard { 0 } else { silent_ms + LISTEN_MS }
+}
+
 /// Reads lines to the end of the input, which is not the end of the line: it counts as silence.
-fn read(mut input: impl BufRead, inputs: &Sender<Input>) {
+fn read(mut input: impl BufRead, inputs: &Sender<Input>, silence: &Silence) {
     loop {
         let mut bytes = Vec::new();
         let limit = LINE_LIMIT_BYTES as u64 + 1;
@@ -164,6 +200,7 @@ fn read(mut input: impl BufRead, inputs: &Sender<Input>) {
         let said = String::from_utf8(bytes).map_or(Input::Garbled("a line is no UTF-8"), |text| {
             Input::Line(text.trim_end_matches('\r').to_owned())
         });
+        silence.heard.fetch_add(1, Ordering::Relaxed);
         if inputs.send(said).is_err() {
             return;
         }
@@ -176,14 +213,14 @@ mod tests {
 
     fn lines(input: &[u8]) -> Vec<Input> {
         let (sender, inputs) = channel();
-        read(input, &sender);
+        read(input, &sender, &Silence::default());
         drop(sender);
         inputs.into_iter().collect()
     }
 
     fn line() -> Line {
         let (sender, inputs) = channel();
-        Line { inputs, sender, tick_ms: 1, silent_ms: 0 }
+        Line { inputs, sender, tick_ms: 1, silence: Arc::default() }
     }
 
     #[test]
@@ -204,17 +241,27 @@ mod tests {
 
     #[test]
     fn only_the_agent_breaks_the_silence() {
-        let mut line = line();
-        let limit_ms = u64::from(SILENCE_SECS) * 1_000;
-        line.silent_ms = limit_ms - 2;
-        line.sender.send(Input::Listening { service: Service::Ssh, took_ms: 1 }).unwrap();
-        assert!(matches!(line.next(), Ok(Heard::Listening { .. })));
-        assert!(matches!(line.next(), Ok(Heard::Nothing)));
-        line.sender.send(Input::Line(String::new())).unwrap();
-        assert!(matches!(line.next(), Ok(Heard::Nothing)));
-        assert_eq!(line.silent_ms, 0);
-        line.silent_ms = limit_ms - 1;
-        assert!(matches!(line.next(), Err(End::Cut)));
+        let silence = Silence::default();
+        let (sender, _inputs) = channel();
+        read(&b"{}\n\nlast"[..], &sender, &silence);
+        sender.send(Input::Listening { service: Service::Ssh, took_ms: 1 }).unwrap();
+        assert_eq!(silence.heard.load(Ordering::Relaxed), 3);
+
+        let after = |looks: &[bool]| looks.iter().fold(0, |silent, heard| silent_after(silent, *heard));
+        assert_eq!(after(&[false; 5]), u64::from(SILENCE_SECS) * 1_000);
+        assert_eq!(after(&[false, false, false, false, true, false]), LISTEN_MS);
+    }
+
+    #[test]
+    fn a_tool_that_writes_is_not_ended_in_the_middle() {
+        let line = line();
+        let at_work = || line.silence.at_work.load(Ordering::Relaxed);
+        let (one, other) = (line.at_work(), line.at_work());
+        assert_eq!(at_work(), 2);
+        drop(one);
+        assert_eq!(at_work(), 1);
+        drop(other);
+        assert_eq!(at_work(), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | [`line`] | what the agent says on standard input, and its silence |
 //! | [`notice`] | what the tenant is told before its card is taken |
 //! | [`report`] | what is said to the agent on standard output |
+//! | [`shared_folder`] | files where the tenant can write too |
 //! | [`services`] | programs that are kept running, their logs, the dead that are collected |
 //! | [`kernel`] | calls to devices and file systems that no library wraps |
 //! | [`launch`] | the last step before a service's program: no capability, first to go when memory is short |
@@ -38,6 +39,8 @@ mod report;
 mod self_check;
 #[cfg(target_os = "linux")]
 mod services;
+#[cfg(target_os = "linux")]
+mod shared_folder;
 #[cfg(target_os = "linux")]
 mod volume;
 #[cfg(target_os = "linux")]

@@ -7,6 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::guest::Notice;
 
+use crate::shared_folder;
+
 /// By this machine's clock, which is the agent's too.
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -17,7 +19,8 @@ pub fn now() -> Timestamp {
 pub fn write(path: &Path, notice: &Notice) {
     let fresh = path.with_extension("new");
     // The tenant may have taken the folder's place; it harms only itself.
-    let _ = fs::write(&fresh, notice.shown(now()).to_string()).and_then(|()| fs::rename(&fresh, path));
+    let _ = shared_folder::write(&fresh, &notice.shown(now()).to_string())
+        .and_then(|()| fs::rename(&fresh, path));
 }
 
 pub fn remove(path: &Path) {
@@ -30,6 +33,7 @@ mod tests {
     use nightjar_core::parting::{Cause, Parting, Step};
 
     use super::*;
+    use crate::shared_folder::tests::{in_time, put_pipe};
 
     #[test]
     fn a_notice_comes_whole_and_goes() {
@@ -39,7 +43,10 @@ mod tests {
         let at = now();
         for cause in [Cause::OwnerBack, Cause::Game] {
             let parting = Parting { step: Step::Freeze, cause, at, deadline: at.plus_ms(9_500) };
-            write(&path, &Notice::of(&parting));
+            // What a tenant of ill will has ready for process 1.
+            put_pipe(&path.with_extension("new"));
+            let place = path.clone();
+            in_time(move || write(&place, &Notice::of(&parting)));
             let read: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
             assert_eq!(read["cause"], cause.as_str());
             assert!(read["seconds_left"].as_u64().is_some_and(|left| left <= 9), "{read}");

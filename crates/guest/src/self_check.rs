@@ -4,10 +4,13 @@ mod matmul;
 mod measure;
 mod steps;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use nightjar_core::proof::Nonce;
 use nightjar_protocol::guest::SelfCheck;
+
+use crate::shared_folder;
 
 /// Where a worker's login shell finds what card it has.
 const CARD_FILE: &str = "/run/nightjar/card";
@@ -90,7 +93,7 @@ fn note_card(result: &SelfCheck) {
         Some(memory_mib) => format!("Card: {} ({memory_mib} MiB)\n", device.name),
         None => format!("Card: {}\n", device.name),
     });
-    let _ = std::fs::write(CARD_FILE, cards.collect::<String>());
+    let _ = shared_folder::write(Path::new(CARD_FILE), &cards.collect::<String>());
 }
 
 #[cfg(test)]

@@ -25,7 +25,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A service that ran for so long is started again after the shortest pause.
 const STEADY_AFTER: Duration = Duration::from_secs(60);
-const LISTENING_WITHIN: Duration = Duration::from_secs(120);
+/// The agent waits half as long again.
+const LISTENING_WITHIN: Duration = Duration::from_secs(60);
+/// A service that ended so often before it answered once is not waited for.
+const HOPELESS_AFTER: u32 = 3;
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// How to start a service.
@@ -42,6 +45,8 @@ struct Running {
     recipe: Recipe,
     state: State,
     pause: Duration,
+    /// How often it ended.
+    ends: u32,
 }
 
 enum State {
@@ -85,8 +90,16 @@ impl Services {
             recipe,
             state: State::Runs { id, since: Instant::now() },
             pause: FIRST_PAUSE,
+            ends: 0,
         });
         Ok(())
+    }
+
+    /// It ends each time that it is started, though it is started again.
+    pub fn is_hopeless(&self, service: Service) -> bool {
+        self.services
+            .iter()
+            .any(|running| running.recipe.service == service && running.ends >= HOPELESS_AFTER)
     }
 
     /// SIGTERM to every process of the container but process 1. Nothing is started again.
@@ -133,7 +146,7 @@ impl Services {
             return Ok(());
         };
         report::event(&GuestEvent::Exited { service: service.recipe.service, code });
-        if code == i32::from(CANNOT_START) {
+        if code == i32::from(CANNOT_START) && !is_there(service.recipe.program) {
             return Err(End::Failed {
                 what: service.recipe.service.name(),
                 why: format!(
@@ -147,6 +160,7 @@ impl Services {
         {
             service.pause = FIRST_PAUSE;
         }
+        service.ends += 1;
         service.state = State::Waits { until: Instant::now() + service.pause };
         service.pause = (service.pause * 2).min(LONGEST_PAUSE);
         Ok(())
@@ -214,6 +228,16 @@ fn keep_log(mut output: impl Read, path: &Path) {
     }
 }
 
+/// A program that is there was started, whatever it ended with: what it says with its code may be the tenant's doing.
+fn is_there(program: &str) -> bool {
+    Path::new(program).is_absolute() && Path::new(program).exists()
+}
+
+/// Why a container ends whose service does not come up.
+pub fn not_listening(service: Service) -> End {
+    End::Failed { what: service.name(), why: format!("it does not answer; its log is in {LOG_FOLDER}") }
+}
+
 /// Tells process 1 when a service answers on a port of the loopback address, which it does when it listens.
 pub fn await_listening(service: Service, port: u16, inputs: Sender<Input>) {
     std::thread::spawn(move || {
@@ -234,6 +258,38 @@ pub fn await_listening(service: Service, port: u16, inputs: Sender<Input>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_that_ends_each_time_is_hopeless_and_one_that_is_not_there_ends_the_container() {
+        let recipe = |program| Recipe {
+            service: Service::Jupyter,
+            program,
+            arguments: Vec::new(),
+            env: BTreeMap::new(),
+            folder: PathBuf::from("/"),
+        };
+        let running = |program, id| Running {
+            recipe: recipe(program),
+            state: State::Runs { id, since: Instant::now() },
+            pause: FIRST_PAUSE,
+            ends: 0,
+        };
+        let mut services = Services {
+            own_program: PathBuf::new(),
+            services: vec![running("/proc/self/exe", 7)],
+            keep_capabilities: false,
+            ending: false,
+        };
+        for _ in 0..HOPELESS_AFTER {
+            assert!(!services.is_hopeless(Service::Jupyter));
+            assert!(services.ended(7, i32::from(CANNOT_START)).is_ok(), "the tenant chose that code");
+            services.services[0].state = State::Runs { id: 7, since: Instant::now() };
+        }
+        assert!(services.is_hopeless(Service::Jupyter) && !services.is_hopeless(Service::Ssh));
+        services.services = vec![running("/nowhere/jupyter", 8)];
+        assert!(services.ended(9, 1).is_ok(), "somebody else's end");
+        assert!(matches!(services.ended(8, i32::from(CANNOT_START)), Err(End::Failed { .. })));
+    }
 
     #[test]
     fn log_stays_small() {

@@ -8,6 +8,7 @@ mod jupyter;
 mod model;
 mod ssh;
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -19,16 +20,21 @@ use nightjar_protocol::guest::{GuestCommand, GuestEvent, JUPYTER_PORT, SSH_PORT,
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::line::{End, Heard, Line};
-use crate::services::{Services, await_listening};
-use crate::{notice, report};
+use crate::services::{Services, await_listening, not_listening};
+use crate::{notice, report, shared_folder};
 
 /// What is made at each start lies in memory.
 const RUN_FOLDER: &str = "/run/nightjar";
+/// What a login shell shows first.
+const GREETING_FILE: &str = "/run/nightjar/greeting";
 /// There while the tenant has a parting to expect.
 const NOTICE_FILE: &str = "/run/nightjar/notice.json";
 const PASSWD: &str = "/etc/passwd";
 const SHADOW: &str = "/etc/shadow";
 const TENANT: &str = "nightjar";
+/// Beside the greeting where it does not come up.
+const WITHOUT_JUPYTER: &str = "JupyterLab does not start, maybe for what is in your home: its log is /run/nightjar/log/jupyter.log, and it is \
+     tried again every 30 seconds.\n";
 /// The tenant's volume and home.
 const WORKSPACE: &str = "/workspace";
 
@@ -49,7 +55,7 @@ fn serve() -> Result<End, End> {
         ),
     };
     private_folder(Path::new(RUN_FOLDER)).map_err(failed)?;
-    fs::write(Path::new(RUN_FOLDER).join("greeting"), greeting(&boot)).map_err(failed)?;
+    shared_folder::write(Path::new(GREETING_FILE), &greeting(&boot, false)).map_err(failed)?;
     if boot.root_inside {
         make_root().map_err(|why| End::Failed { what: "start", why })?;
     }
@@ -61,39 +67,116 @@ fn serve() -> Result<End, End> {
     if boot.root_inside {
         services.keep_capabilities();
     }
+    // Of the tenant's home it reads nothing before somebody logs in, which nobody can yet.
     services.start(ssh::recipe(&env))?;
-    services.start(jupyter::recipe(&env))?;
-    if let Some(model) = &boot.serve_model {
-        // It comes when it comes: a model may have to be fetched first.
-        services.start(model::recipe(model, &boot.jupyter_token, &env))?;
-    }
     await_listening(Service::Ssh, SSH_PORT, line.sender());
-    await_listening(Service::Jupyter, JUPYTER_PORT, line.sender());
-    attend(&mut line, &mut services, &ssh_host_key)
+    let mut attendant =
+        Attendant { boot, env, ssh_host_key, services, known: Known::default(), at_home: false };
+    if !attendant.boot.await_check {
+        attendant.open_home(&line)?;
+    }
+    attendant.attend(&mut line)
 }
 
-fn attend(line: &mut Line, services: &mut Services, ssh_host_key: &str) -> Result<End, End> {
-    let mut listening = 0;
-    loop {
-        match line.next()? {
-            Heard::Listening { service, took_ms } => {
-                report::event(&GuestEvent::Listening { service, took_ms });
-                listening += 1;
-                if listening == 2 {
-                    report::event(&GuestEvent::WorkerReady { ssh_host_key: ssh_host_key.to_owned() });
+/// What looks after a tenant.
+struct Attendant {
+    boot: WorkerBoot,
+    env: BTreeMap<String, String>,
+    ssh_host_key: String,
+    services: Services,
+    known: Known,
+    /// What reads the home was started.
+    at_home: bool,
+}
+
+impl Attendant {
+    fn attend(&mut self, line: &mut Line) -> Result<End, End> {
+        loop {
+            match line.next()? {
+                Heard::Listening { service, took_ms } => {
+                    report::event(&GuestEvent::Listening { service, took_ms });
+                    self.hear(service, true);
                 }
+                Heard::NotListening { service: Service::Jupyter } => self.hear(Service::Jupyter, false),
+                Heard::NotListening { service } => return Err(not_listening(service)),
+                Heard::Command(GuestCommand::Notice(notice)) => {
+                    notice::write(Path::new(NOTICE_FILE), &notice)
+                }
+                Heard::Command(GuestCommand::NoticeOver) => notice::remove(Path::new(NOTICE_FILE)),
+                Heard::Command(GuestCommand::CardChecked) => self.open_home(line)?,
+                Heard::Command(GuestCommand::Terminate) => {
+                    self.services.end_all();
+                    line.hurry();
+                }
+                Heard::Command(GuestCommand::SetBandwidth { .. } | GuestCommand::OwnAddresses { .. })
+                | Heard::Nothing => {}
             }
-            Heard::Command(GuestCommand::Notice(notice)) => notice::write(Path::new(NOTICE_FILE), &notice),
-            Heard::Command(GuestCommand::NoticeOver) => notice::remove(Path::new(NOTICE_FILE)),
-            Heard::Command(GuestCommand::Terminate) => {
-                services.end_all();
-                line.hurry();
+            if self.services.tend()? {
+                return Ok(End::Asked);
             }
-            Heard::Command(GuestCommand::SetBandwidth { .. } | GuestCommand::OwnAddresses { .. })
-            | Heard::Nothing => {}
+            if self.services.is_hopeless(Service::Jupyter) {
+                self.hear(Service::Jupyter, false);
+            }
         }
-        if services.tend()? {
-            return Ok(End::Asked);
+    }
+
+    /// Starts what reads the tenant's home, once.
+    fn open_home(&mut self, line: &Line) -> Result<(), End> {
+        if std::mem::replace(&mut self.at_home, true) {
+            return Ok(());
+        }
+        self.services.start(jupyter::recipe(&self.env))?;
+        await_listening(Service::Jupyter, JUPYTER_PORT, line.sender());
+        if let Some(model) = &self.boot.serve_model {
+            // It comes when it comes: a model may have to be fetched first.
+            self.services.start(model::recipe(model, &self.boot.jupyter_token, &self.env))?;
+        }
+        Ok(())
+    }
+
+    /// The tenant can log in as soon as SSH answers: what keeps Jupyter from coming up may lie in its home, and has to be
+    /// reached to be put right.
+    fn hear(&mut self, service: Service, answers: bool) {
+        match self.known.hear(service, answers) {
+            Some(News::Ready) => {
+                report::event(&GuestEvent::WorkerReady { ssh_host_key: self.ssh_host_key.clone() });
+            }
+            Some(News::WithoutJupyter) => {
+                // A full disk is no reason to keep the tenant out.
+                let _ = shared_folder::write(Path::new(GREETING_FILE), &greeting(&self.boot, true));
+            }
+            None => {}
+        }
+    }
+}
+
+/// What is known of the services.
+#[derive(Default)]
+struct Known {
+    is_ready: bool,
+    /// Whether it answered, once that is known. Later it is started again where it ends.
+    jupyter: Option<bool>,
+}
+
+/// What somebody is to hear of.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Ready,
+    WithoutJupyter,
+}
+
+impl Known {
+    fn hear(&mut self, service: Service, answers: bool) -> Option<News> {
+        match service {
+            Service::Ssh => {
+                let was_ready = std::mem::replace(&mut self.is_ready, true);
+                (!was_ready).then_some(News::Ready)
+            }
+            Service::Jupyter if self.jupyter.is_none() => {
+                self.jupyter = Some(answers);
+                (!answers).then_some(News::WithoutJupyter)
+            }
+            Service::Jupyter | Service::Api | Service::Proxy => None,
         }
     }
 }
@@ -115,16 +198,17 @@ fn check(boot: &WorkerBoot) -> Result<(), String> {
     environment::check(&boot.env)
 }
 
-fn greeting(boot: &WorkerBoot) -> String {
+fn greeting(boot: &WorkerBoot, without_jupyter: bool) -> String {
     let network = match boot.egress {
         EgressMode::Off => "none but this connection",
         EgressMode::Curated => "package indexes, model hubs and code hosts, by the proxy that is set",
         EgressMode::Open => "the public internet, without mail",
     };
+    let jupyter = if without_jupyter { WITHOUT_JUPYTER } else { "" };
     format!(
         "\nNightjar, lease {}\n\
          This machine is lent by somebody who may take it back at any time: what is in {WORKSPACE} stays.\n\
-         Before that, {NOTICE_FILE} says so. Network: {network}.\n",
+         Before that, {NOTICE_FILE} says so. Network: {network}.\n{jupyter}",
         boot.lease_id
     )
 }
@@ -169,8 +253,6 @@ fn private_file(path: &Path, text: &[u8]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn boot() -> WorkerBoot {
@@ -181,6 +263,7 @@ mod tests {
             egress: EgressMode::Curated,
             root_inside: false,
             serve_model: None,
+            await_check: false,
             env: BTreeMap::new(),
         }
     }
@@ -190,6 +273,21 @@ mod tests {
         let passwd = "root:x:0:0:root:/root:/bin/bash\nnightjar:x:1000:1000::/workspace:/bin/bash\n";
         let root = "root:x:0:0:root:/root:/bin/bash\nnightjar:x:0:0::/workspace:/bin/bash\n";
         assert_eq!(with_fields(passwd, 2, &["0", "0"]), root);
+    }
+
+    #[test]
+    fn ssh_makes_a_worker_ready_and_a_jupyter_that_does_not_come_up_is_told_once() {
+        let heard = |words: &[(Service, bool)]| {
+            let mut known = Known::default();
+            words.iter().filter_map(|(service, answers)| known.hear(*service, *answers)).collect::<Vec<_>>()
+        };
+        let (ssh, jupyter) = ((Service::Ssh, true), (Service::Jupyter, true));
+        let (hopeless, api) = ((Service::Jupyter, false), (Service::Api, true));
+        assert_eq!(heard(&[api, jupyter]), []);
+        assert_eq!(heard(&[jupyter, ssh, hopeless]), [News::Ready]);
+        assert_eq!(heard(&[hopeless, hopeless, ssh, jupyter, ssh]), [News::WithoutJupyter, News::Ready]);
+        let told = |without_jupyter| greeting(&boot(), without_jupyter).contains("jupyter.log");
+        assert!(told(true) && !told(false));
     }
 
     #[test]

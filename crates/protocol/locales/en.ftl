@@ -142,6 +142,7 @@ rented-waits = It goes on when its host is free again, from { $from } on any oth
 rented-kept-encrypted = What is in /workspace is kept on this host for { $days } days after the lease, up to { $size }, encrypted with a key that only your leases carry.
 rented-kept-readable = What is in /workspace is kept on this host for { $days } days after the lease, up to { $size }. It is not encrypted there: whoever has that PC can read it. Keep nothing secret in it.
 rented-kept-mended = Its file system was damaged and was mended: files may be missing or cut short. Look through them before you go on.
+rented-without-jupyter = JupyterLab does not answer in this lease: what you keep in /workspace may be why. Log in with nightjar ssh and read /run/nightjar/log/jupyter.log. It is started again every 30 seconds.
 rented-kept-in-a-folder = What is in /workspace is kept on this host for { $days } days after the lease. It is not encrypted there, and it has no size of its own: whoever has that PC can read it, and a full disk of the host's is full for you too. Keep nothing secret in it.
 rented-kept = What is in /workspace is kept on this host for { $days } days after the lease, up to { $size }, encrypted where the host can.
 rented-waits-for-host = It goes on when its host is free again. Given up at { $until }.

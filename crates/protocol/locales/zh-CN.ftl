@@ -142,6 +142,7 @@ rented-waits = 原主机空闲后会自动接续；{ $from } 起，其他满足�
 rented-kept-encrypted = /workspace 里的内容在租约结束后会在这台主机上保留 { $days } 天，最多 { $size }；内容已加密，只有你的租约带有密钥。
 rented-kept-readable = /workspace 里的内容在租约结束后会在这台主机上保留 { $days } 天，最多 { $size }。内容在那里没有加密，那台电脑的主人可以读取，请不要存放机密。
 rented-kept-mended = 那里的文件系统曾经损坏，现已修复：可能有文件丢失或不完整，继续之前请先检查。
+rented-without-jupyter = 这份租约里的 JupyterLab 没有应答，可能与你保存在 /workspace 里的内容有关。请用 nightjar ssh 登录，查看 /run/nightjar/log/jupyter.log。它每 30 秒会自动再启动一次。
 rented-kept-in-a-folder = /workspace 里的内容在租约结束后会在这台主机上保留 { $days } 天。内容在那里没有加密，也没有单独划定的空间：那台电脑的主人可以读取，主机磁盘写满时你也无法再写入。请不要存放机密。
 rented-kept = /workspace 里的内容在租约结束后会在这台主机上保留 { $days } 天，最多 { $size }；主机支持时会加密存放。
 rented-waits-for-host = 原主机空闲后会自动接续，等到 { $until } 为止。

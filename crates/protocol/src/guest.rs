@@ -56,6 +56,10 @@ pub struct WorkerBoot {
     /// A language model to serve at [`API_PORT`], with the Jupyter token as its API key: see `core::lease::check_model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serve_model: Option<String>,
+    /// Nothing that reads the tenant's home is started before [`GuestCommand::CardChecked`]: an earlier lease may have left
+    /// there what would disturb the check.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub await_check: bool,
     /// Names as in a shell; values of one line.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -141,6 +145,8 @@ pub enum GuestCommand {
     Notice(Notice),
     /// What the last notice said does not hold any more: the tenant goes on.
     NoticeOver,
+    /// Worker: the checks of the card are over.
+    CardChecked,
     /// Worker: SIGTERM to everything of the tenant's; the container ends when all of it has.
     Terminate,
 }
@@ -232,7 +238,7 @@ pub enum GuestEvent {
     GatewayReady { shaping: Shaping },
     /// One service of the worker answers.
     Listening { service: Service, took_ms: u64 },
-    /// SSH and Jupyter answer.
+    /// SSH answers. Jupyter comes up beside it, or not: what the tenant has in its home may keep it from that.
     WorkerReady {
         /// The server's public key: one line in OpenSSH's format.
         ssh_host_key: String,
@@ -254,6 +260,9 @@ pub enum GuestEvent {
         /// It was damaged, and files of it may be gone.
         #[serde(default)]
         was_mended: bool,
+        /// Nothing is on it yet.
+        #[serde(default)]
+        is_new: bool,
     },
     /// The Engine's machine has no such device. Not followed by an end.
     NoDisk { why: String },
@@ -357,6 +366,7 @@ mod tests {
             egress: EgressMode::Off,
             root_inside: false,
             serve_model: None,
+            await_check: false,
             env: BTreeMap::from([("HF_TOKEN".to_owned(), "hush".to_owned())]),
         };
         let shown = format!("{boot:?}");

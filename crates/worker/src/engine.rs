@@ -41,6 +41,8 @@ const SLOW: Duration = Duration::from_secs(60);
 const PROMPT: Duration = Duration::from_secs(2);
 /// Of one core.
 const NANO_CPUS_PER_PERCENT: i64 = 10_000_000;
+/// A check reads nothing of the tenant's home: neither Python packages nor what a driver has compiled there.
+const CHECK_ENV: [&str; 2] = ["HOME=/tmp", "PYTHONNOUSERSITE=1"];
 /// Longest output of a program that is run in a container.
 const LONGEST_OUTPUT: usize = 64 * 1024;
 /// The library's own limit lies above ours, which are the ones that count.
@@ -369,6 +371,7 @@ async fn exec(client: &Docker, name: &str, command: &[&str]) -> Result<Output, A
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         cmd: Some(command.to_vec()),
+        env: Some(CHECK_ENV.to_vec()),
         ..CreateExecOptions::default()
     };
     let exec = client.create_exec(name, options).await?;

@@ -9,7 +9,7 @@ use nightjar_core::host::WorkerEvent;
 use nightjar_core::lease::{LeaseTerms, WorkerAccess};
 use nightjar_core::proof::Proof;
 use nightjar_core::settings::Settings;
-use nightjar_protocol::guest::GuestEvent;
+use nightjar_protocol::guest::{GuestCommand, GuestEvent};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -25,11 +25,13 @@ use crate::volumes::Locks;
 
 /// Rules, shaping and proxy of the gateway stand in well under a second.
 const GATEWAY_WITHIN: Duration = Duration::from_secs(20);
-/// SSH and Jupyter answer; Jupyter on a cold disk is the slow one.
+/// SSH answers. Process 1 gives up first, and says why.
 const SERVICES_WITHIN: Duration = Duration::from_secs(90);
 pub(crate) const SELF_CHECK_WITHIN: Duration = Duration::from_secs(60);
 /// Importing a framework of some GiB for the first time reads most of it from disk.
 const FRAMEWORK_WITHIN: Duration = Duration::from_secs(150);
+const CHECKS_WITHIN: Duration =
+    Duration::from_secs(SELF_CHECK_WITHIN.as_secs() + FRAMEWORK_WITHIN.as_secs());
 /// Process 1 says why it gives up right before its line ends.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
 const TOKEN_BYTES: usize = 32;
@@ -123,6 +125,9 @@ impl Preparation<'_> {
         if !footing.has_quota {
             spec.use_volume_without_quota();
         }
+        // What an earlier lease left in a home is the renter's, and must not be able to fail the owner's card: nothing reads
+        // it before the check is over. A new one holds nothing yet.
+        spec.worker_boot.await_check = !volume.is_new;
         let names = &spec.names;
         // Read once: the Engine does not change published ports of a running container.
         let ports =
@@ -134,8 +139,9 @@ impl Preparation<'_> {
         drop(volume);
         let ready = self.await_worker(&mut worker, &names.worker);
         let checked = self.check(&spec);
-        // SSH and Jupyter start while the card is checked.
+        // SSH starts while the card is checked, and Jupyter too in a new home.
         let (ssh_host_key, (device_name, proof)) = tokio::try_join!(ready, checked)?;
+        worker.send(&GuestCommand::CardChecked);
         let access = WorkerAccess { ssh_host_key, jupyter_token, device_name, proof, volume: Some(footing) };
         Ok(Prepared { lines: Lines { gateway, worker }, ports, access, container })
     }

@@ -209,6 +209,7 @@ impl WorkerSpec {
                 egress: around.settings.egress,
                 root_inside: terms.root_inside,
                 serve_model: terms.serve_model.clone(),
+                await_check: true,
                 env: Default::default(),
             },
             volume: volume::spec(terms, image, around),

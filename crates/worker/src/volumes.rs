@@ -41,6 +41,8 @@ impl Locks {
 /// A volume that stays mounted while this is held.
 pub(crate) struct Held {
     pub footing: Footing,
+    /// No lease has had it yet.
+    pub is_new: bool,
     _lines: Vec<crate::line::Line>,
     _lock: OwnedMutexGuard<()>,
 }
@@ -49,25 +51,27 @@ impl Preparation<'_> {
     pub(crate) async fn hold_volume(&self, spec: &WorkerSpec) -> Result<Held, Unready> {
         let names = &spec.volume.names;
         let _lock = self.volumes.take(&names.store).await;
-        let held = |footing, _lines| Held { footing, _lines, _lock };
+        let held = |footing, is_new, _lines| Held { footing, is_new, _lines, _lock };
         if is_running_on(self.engine, &names.home).await? {
             let device = self.engine.volume_device(&names.home).await?;
-            return Ok(held(on_disk(&device), Vec::new()));
+            return Ok(held(on_disk(&device), false, Vec::new()));
         }
         forget_mounts(self.engine, names).await?;
         let (mut disk, _) =
             self.bring_up(&spec.names.disk, spec.volume.disk.clone(), &spec.volume.disk_boot).await?;
         let device = |event: &GuestEvent| match event {
-            GuestEvent::DiskReady { device, was_mended } => Some(Ok((device.clone(), *was_mended))),
+            GuestEvent::DiskReady { device, was_mended, is_new } => {
+                Some(Ok((device.clone(), *was_mended, *is_new)))
+            }
             GuestEvent::NoDisk { why } => Some(Err(why.clone())),
             _ => None,
         };
-        let (device, was_mended) =
+        let (device, was_mended, is_new) =
             match self.hear(&mut disk, &spec.names.disk, "the disk", DISK_WITHIN, device).await? {
                 Ok(found) => found,
                 Err(why) => {
                     tracing::warn!(lease = %self.terms.lease, "the renter's volume has no quota here: {why}");
-                    return Ok(held(Footing::FOLDER, vec![disk]));
+                    return Ok(held(Footing::FOLDER, false, vec![disk]));
                 }
             };
         let labels = || spec.volume.mount_labels.clone();
@@ -83,7 +87,8 @@ impl Preparation<'_> {
         tracing::info!(lease = %self.terms.lease, device, encrypted, "the renter's volume is mounted");
         let path = self.engine.volume_path(&names.disk).await?;
         self.engine.create_volume(&names.home, VolumeSpec::home_options(&path, &folder), labels()).await?;
-        Ok(held(Footing { has_quota: true, is_encrypted: encrypted, was_mended }, vec![disk, holder]))
+        let footing = Footing { has_quota: true, is_encrypted: encrypted, was_mended };
+        Ok(held(footing, is_new, vec![disk, holder]))
     }
 
     /// The worker has the volume: nothing else need hold it.

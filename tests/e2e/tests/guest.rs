@@ -1,6 +1,7 @@
 //! Process 1 of worker and gateway, on a real Engine, driven by the line alone: what holds when the agent is gone.
 #![expect(clippy::unwrap_used, reason = "what the tests share fails as a test does")]
 
+use std::cell::Cell;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 use nightjar_core::parting::{Cause, Parting, Step};
 use nightjar_core::settings::EgressMode;
 use nightjar_core::time::Timestamp;
-use nightjar_protocol::guest::{GatewayBoot, GuestCommand, GuestEvent, Notice, SelfCheck, WorkerBoot};
+use nightjar_protocol::guest::{
+    GatewayBoot, GuestCommand, GuestEvent, Notice, SelfCheck, Service, WorkerBoot,
+};
 use nightjar_sim::Daemon;
 use nightjar_testbed::engine::{Engine, EngineOptions};
 use nightjar_testbed::images::{self, Flavour, GATEWAY};
@@ -95,6 +98,7 @@ impl Guest {
             egress,
             root_inside: false,
             serve_model: None,
+            await_check: false,
             env: [("GREETING".to_owned(), "two words".to_owned())].into(),
         };
         let profile = format!("seccomp={}", checkout().join("images/seccomp.json").display());
@@ -113,7 +117,14 @@ impl Guest {
         ];
         let arguments: Vec<&str> = arguments.iter().chain(&rest).copied().collect();
         let guest = Self::start(engine, &arguments, &boot);
-        guest.hear("the worker", |event| matches!(event, GuestEvent::WorkerReady { .. }));
+        // In either order.
+        let (ready, jupyter) = (Cell::new(false), Cell::new(false));
+        guest.hear("the worker", |event| {
+            ready.set(ready.get() || matches!(event, GuestEvent::WorkerReady { .. }));
+            let listening = matches!(event, GuestEvent::Listening { service: Service::Jupyter, .. });
+            jupyter.set(jupyter.get() || listening);
+            ready.get() && jupyter.get()
+        });
         guest
     }
 

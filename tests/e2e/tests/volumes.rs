@@ -20,6 +20,22 @@ const IMAGE: &str = "pytorch-cuda:lite";
 const QUOTA_MIB: u64 = 96;
 /// Long enough for the next lease, short enough to be waited for.
 const KEEP: Duration = Duration::from_secs(120);
+/// What a renter of ill will leaves for the next lease: read by every Python that looks into the home, it ends what checks
+/// the card, keeps JupyterLab from coming up, and says with its code that there is no such program.
+const POISON: &str = "import os, time
+if os.fork() == 0:
+    os.setsid()
+    while True:
+        for name in filter(str.isdigit, os.listdir('/proc')):
+            try:
+                with open('/proc/' + name + '/cmdline') as opened:
+                    if 'self-check' in opened.read():
+                        os.kill(int(name), 9)
+            except OSError:
+                pass
+        time.sleep(0.01)
+os._exit(127)
+";
 const SECRET: &str = "the-renter-wrote-this-and-nobody-else-reads-it";
 
 /// Everything here ends in this order, also when the test fails.
@@ -54,6 +70,28 @@ impl Scene {
 
     fn stop(&self, lease: &str) {
         self.renter.run(&["stop", lease, "--wait"]).unwrap();
+    }
+
+    /// The next lease is to come up all the same, and the card is not to be blamed.
+    fn poison(&self, lease: &str) {
+        let plant = "mkfifo .nightjar-check && mkdir -p $(python3 -m site --user-site) && \
+                     cat > $(python3 -m site --user-site)/usercustomize.py && sync";
+        self.renter.ssh_with_input(lease, &[plant], POISON).unwrap();
+    }
+
+    /// What keeps it from coming up is told, and can be taken away by SSH.
+    fn jupyter_can_be_mended(&self, lease: &str) {
+        wait_for("the greeting says what is missing", SOON, || {
+            let greeting = self.renter.ssh(lease, &["cat", "/run/nightjar/greeting"])?;
+            Ok(greeting.contains("/run/nightjar/log/jupyter.log").then_some(()))
+        })
+        .unwrap();
+        self.renter.ssh(lease, &["rm -rf .local && pkill -f '[j]upyter-lab'; true"]).unwrap();
+        wait_for("JupyterLab answers", SOON, || {
+            let ask = "curl --noproxy '*' -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8888/api";
+            Ok(Some(self.renter.ssh(lease, &[ask, "; true"])?).filter(|said| said.trim() == "200"))
+        })
+        .unwrap();
     }
 
     /// Names of what renters keep, as the owner sees it.
@@ -124,6 +162,7 @@ fn what_a_renter_keeps_is_there_again_and_theirs_alone_and_ends() {
     let refused = scene.host.around.owner(&["tenants", "--wipe", used["name"].as_str().unwrap()]);
     assert!(refused.unwrap_err().to_string().contains("a lease uses"));
     let name = used["name"].as_str().unwrap().to_owned();
+    scene.poison(&first);
     scene.stop(&first);
     let stopped = Instant::now();
 
@@ -149,6 +188,7 @@ fn what_a_renter_keeps_is_there_again_and_theirs_alone_and_ends() {
     let second = scene.rent();
     assert!(stopped.elapsed() < KEEP, "this machine is too slow for this test");
     assert_eq!(scene.renter.ssh(&second, &["cat", SECRET]).unwrap().trim(), SECRET);
+    scene.jupyter_can_be_mended(&second);
     scene.stop(&second);
     let other = other.unwrap();
     wait_for("an offer", SOON, || Ok(other.run(&["offers"]).ok())).unwrap();

@@ -1,7 +1,13 @@
 //! A lease's JupyterLab on a port of this PC, for as long as the lease lives.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use reqwest::Url;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::arguments::Jupyter;
 use crate::failure::Failure;
@@ -10,9 +16,14 @@ use crate::output::{Output, note};
 use super::market::Market;
 use super::ssh::reachable;
 use super::state::RenterState;
-use super::{choice, port, tunnel};
+use super::{choice, port, show, tunnel};
 
-/// Prints the address and forwards until Ctrl-C or the end of the lease, both of which are no error.
+/// A minute is what process 1 gives it, and one that is still coming is no reason to keep the address back.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// Prints the address once JupyterLab answers, and forwards until Ctrl-C or the end of the lease, both of which are no error.
 ///
 /// # Errors
 /// When the port is taken, or the lease cannot be reached.
@@ -25,16 +36,44 @@ pub async fn jupyter(state: &RenterState, arguments: &Jupyter, output: Output) -
     let url = lab_url(port, &token)?;
     let link = tunnel::dial(state, &market, &lease).await?;
 
-    output.print(&json!({ "lease": lease.lease, "url": url, "port": port, "token": token }), &url)?;
-    if !arguments.print_url {
-        note(
-            "Open this address in a browser; it holds the token, so keep it to yourself. Ctrl-C ends the tunnel.",
-        );
-    }
     let quiet = arguments.print_url;
-    let ended = port::forward(&link, listener, tunnel::JUPYTER, &market, &lease, quiet).await;
+    let said = async {
+        if !answers(port).await {
+            note(&show::texts().without_jupyter());
+        }
+        output.print(&json!({ "lease": lease.lease, "url": url, "port": port, "token": token }), &url)?;
+        if !quiet {
+            note(
+                "Open this address in a browser; it holds the token, so keep it to yourself. Ctrl-C ends the tunnel.",
+            );
+        }
+        std::future::pending::<Result<(), Failure>>().await
+    };
+    let ended = tokio::select! {
+        ended = port::forward(&link, listener, tunnel::JUPYTER, &market, &lease, quiet) => ended,
+        failed = said => failed,
+    };
     link.close().await;
     ended
+}
+
+/// Whether something comes back through the tunnel: JupyterLab comes up some seconds after SSH.
+async fn answers(port: u16) -> bool {
+    let until = Instant::now() + ANSWERS_WITHIN;
+    while Instant::now() < until {
+        if matches!(timeout(ANSWER_WITHIN, asked(port)).await, Ok(Ok(1..))) {
+            return true;
+        }
+        sleep(ASK_EVERY).await;
+    }
+    false
+}
+
+/// Gives how many bytes came.
+async fn asked(port: u16) -> std::io::Result<usize> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    stream.write_all(b"GET /api HTTP/1.0\r\n\r\n").await?;
+    stream.read(&mut [0; 64]).await
 }
 
 fn lab_url(port: u16, token: &str) -> Result<String, Failure> {

@@ -1,6 +1,6 @@
 //! What the card and the volume do in a second, and whether the card's memory is all there.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use nightjar_core::sweep::WorkKind;
 
 use crate::driver::{Buffer, Context, Failure};
 use crate::load::Load;
+use crate::shared_folder;
 
 const MIB: usize = 1024 * 1024;
 /// Copied in each direction.
@@ -22,6 +23,7 @@ const LEFT_MIB: usize = 512;
 const MARK_EACH_MIB: usize = 2;
 const MARK_BYTES: usize = 64;
 const VOLUME: &str = "/workspace";
+const CHECK_FILE: &str = ".nightjar-check";
 const DISK_MIB: usize = 32;
 /// Of what is free on a small volume.
 const DISK_PART: u64 = 4;
@@ -92,11 +94,16 @@ fn mark(seed: u64, place: usize) -> [u8; MARK_BYTES] {
 
 /// MiB a second that reach the renter's volume; 0 where there is none to write to.
 pub fn disk() -> u64 {
-    let path = Path::new(VOLUME).join(".nightjar-check");
-    let free = rustix::fs::statvfs(VOLUME).map_or(0, |about| about.f_bavail * about.f_frsize / MIB as u64);
+    written_to(Path::new(VOLUME))
+}
+
+/// What lies there is the renter's, who may have left anything at any name.
+fn written_to(volume: &Path) -> u64 {
+    let path = volume.join(CHECK_FILE);
+    let free = rustix::fs::statvfs(volume).map_or(0, |about| about.f_bavail * about.f_frsize / MIB as u64);
     let mib = DISK_MIB.min(usize::try_from(free / DISK_PART).unwrap_or(0));
     let write = || -> std::io::Result<()> {
-        let mut file = File::create(&path)?;
+        let mut file = shared_folder::create(&path)?;
         // Not zeros, which a file system may leave out.
         let block: Vec<u8> = (0..MIB).map(|index| (index * 31 % 251) as u8).collect();
         for _ in 0..mib {
@@ -125,6 +132,18 @@ fn per_second(amount: f64, took: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shared_folder::tests::{in_time, put_pipe};
+
+    #[test]
+    fn a_pipe_in_a_renters_volume_holds_up_no_check() {
+        let folder = std::env::temp_dir().join(format!("nightjar-guest-volume-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        put_pipe(&folder.join(CHECK_FILE));
+        let volume = folder.clone();
+        assert!(in_time(move || written_to(&volume)) > 0);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "something of the check is left");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn no_two_marks_are_alike() {

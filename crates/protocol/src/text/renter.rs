@@ -63,6 +63,12 @@ impl Texts {
         }
     }
 
+    /// Of a lease whose JupyterLab does not answer.
+    #[must_use]
+    pub fn without_jupyter(&self) -> String {
+        self.plain("rented-without-jupyter")
+    }
+
     /// How an interrupted lease goes on, and what a lease goes on for; none for most.
     #[must_use]
     pub fn succession(&self, lease: &Lease, clock: &dyn Fn(Timestamp) -> String) -> Vec<String> {

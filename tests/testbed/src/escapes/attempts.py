@@ -189,6 +189,27 @@ def sockets(_, family, kind, protocol):
     return f"a socket of family {family}"
 
 
+def pair(_, families):
+    """Two sockets of a family at once. One that the kernel then cannot pair has been reached all the same."""
+    for family in families.split(","):
+        try:
+            for made in socket.socketpair(int(family), socket.SOCK_SEQPACKET):
+                made.close()
+        except OSError as error:
+            if error.errno in (errno.EAFNOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EPROTONOSUPPORT):
+                continue
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+        return f"the kernel made sockets of family {family}"
+    raise Lacks(f"the families {families}")
+
+
+def netlink(_, protocol):
+    """The fence's rules are made by this protocol, so the kernel has it."""
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, int(protocol)).close()
+    return f"a socket of netlink's protocol {protocol}"
+
+
 # ---- the kernel
 
 def int80(_, __):
@@ -662,6 +683,8 @@ ATTEMPTS = {
     "socket-vsock": lambda world, _: sockets(world, 40, socket.SOCK_STREAM, 0),
     "socket-alg": lambda world, _: sockets(world, 38, socket.SOCK_SEQPACKET, 0),
     "socket-xdp": lambda world, _: sockets(world, 44, socket.SOCK_RAW, 0),
+    "pair": pair,
+    "netlink": netlink,
     "int80": int80,
     "x32": x32,
     "user-namespace": user_namespace,

@@ -30,6 +30,7 @@ pub(super) fn whole(trial: &mut Trial<'_>, attempt: &Attempt) -> anyhow::Result<
         How::StrangeImage => strange_image(trial),
         How::DeviceFolderLeadsOut => device_folder(trial, false),
         How::FloodTheLog => flood(trial, None),
+        How::HoldUpFirst => hold_up(trial, true),
         How::Inside(_) => anyhow::bail!("{} is made inside", attempt.name),
     }
 }
@@ -41,6 +42,7 @@ pub(super) fn without(trial: &mut Trial<'_>, attempt: &Attempt) -> anyhow::Resul
             trial.cell.listed(strange_terms(), &["/opt/mine", "-c", "echo a program of mine"])
         }
         (How::DeviceFolderLeadsOut, _) => device_folder(trial, true),
+        (How::HoldUpFirst, _) => hold_up(trial, false),
         (How::FloodTheLog, Without::Container(patch)) => flood(trial, Some(patch)),
         _ => anyhow::bail!("{} has no other way", attempt.name),
     }
@@ -87,6 +89,28 @@ fn ticks(process: i32) -> anyhow::Result<u64> {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let field = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok());
     Ok(field(11).context("user time")? + field(12).context("system time")?)
+}
+
+/// Whether who writes what the tenant is told waits for ever: process 1, or a program that writes as any would.
+fn hold_up(trial: &mut Trial<'_>, by_product: bool) -> anyhow::Result<Outcome> {
+    let container = worker(From::Open);
+    let engine = trial.cell.engine;
+    let inside = |script: &str| engine.ask(["exec", &container, "/bin/sh", "-c", script]);
+    inside("rm -f /run/nightjar/notice.new && mkfifo /run/nightjar/notice.new")?;
+    if !by_product {
+        let said = inside(
+            "timeout 2 sh -c 'echo x > /run/nightjar/notice.new'; echo $?; rm /run/nightjar/notice.new",
+        )?;
+        return Ok(Outcome::of(said.trim() == "124", format!("it ended with {}", said.trim())));
+    }
+    trial.cell.tell(From::Open, true);
+    let told = wait_for("the tenant's notice", SOON / 2, || Ok(inside("cat /run/nightjar/notice.json").ok()));
+    trial.cell.tell(From::Open, false);
+    inside("rm -f /run/nightjar/notice.new")?;
+    Ok(match told {
+        Ok(_) => Outcome::of(false, "process 1 wrote its notice in the pipe's place"),
+        Err(error) => Outcome::of(true, format!("process 1 writes no more: {error}")),
+    })
 }
 
 /// Of a renter of its own, so that nobody's volume is shared.

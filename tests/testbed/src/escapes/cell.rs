@@ -176,6 +176,11 @@ self_check = ["nightjar-guest", "self-check", "--json"]
         self.hear(from, SAYS_WITHIN)
     }
 
+    /// What the tenant is to expect; `false` takes it back.
+    pub(super) fn tell(&self, from: From, expects: bool) {
+        self.workers.tell(&lease(from), expects.then(|| parting(Step::End)));
+    }
+
     pub(super) fn hear(&mut self, from: From, within: Duration) -> anyhow::Result<WorkerEvent> {
         self.hear_of(&lease(from), within)
     }

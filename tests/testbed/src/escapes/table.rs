@@ -23,6 +23,8 @@ pub enum How {
     StrangeImage,
     /// An image whose `/dev` leads to a folder of the PC.
     DeviceFolderLeadsOut,
+    /// A pipe that nobody reads, where process 1 writes what the tenant is told.
+    HoldUpFirst,
 }
 
 /// What takes the fence away. Everything else stays as the product made it.
@@ -99,6 +101,7 @@ const fn root(
 }
 
 const NO_CAPABILITY: &str = "an ordinary user without any capability";
+const ROUTES_ALONE: &str = "no capability, and seccomp's list of netlink's protocols";
 const BY_ADDRESS: &str = "netfilter: private and special networks";
 
 /// All of it. What leaves the PC busy or full comes last.
@@ -255,16 +258,16 @@ pub const ATTEMPTS: &[Attempt] = &[
     root(
         "change-rules",
         "changing the fence's rules",
-        NO_CAPABILITY,
+        ROUTES_ALONE,
         "change-rules",
-        r#"{"User":"0:0","HostConfig":{"CapAdd":["NET_ADMIN"]}}"#,
+        r#"{"User":"0:0","HostConfig":{"CapAdd":["NET_ADMIN"],"SecurityOpt":["no-new-privileges","seccomp=unconfined"]}}"#,
     ),
     root(
         "read-rules",
         "reading the fence's rules",
-        NO_CAPABILITY,
+        ROUTES_ALONE,
         "read-rules",
-        r#"{"User":"0:0","HostConfig":{"CapAdd":["NET_ADMIN"]}}"#,
+        r#"{"User":"0:0","HostConfig":{"CapAdd":["NET_ADMIN"],"SecurityOpt":["no-new-privileges","seccomp=unconfined"]}}"#,
     ),
     root(
         "change-shaping",
@@ -303,6 +306,20 @@ pub const ATTEMPTS: &[Attempt] = &[
         "no capability, and seccomp's list of socket families",
         "socket-xdp",
         r#"{"User":"0:0","HostConfig":{"CapAdd":["NET_RAW"],"SecurityOpt":["no-new-privileges","seccomp=unconfined"]}}"#,
+    ),
+    open(
+        "socket-pairs",
+        "families of sockets by socketpair: TIPC, the hypervisor's, the ciphers'",
+        "seccomp: pairs of unix sockets alone",
+        "pair=30,40,38",
+        Without::Container(UNCONFINED),
+    ),
+    open(
+        "netlink-protocols",
+        "the kernel behind netlink's other protocols",
+        "seccomp: netlink's routes alone",
+        "netlink=12",
+        Without::Container(UNCONFINED),
     ),
     kernel("syscalls-32-bit", "system calls by the 32-bit way in", "int80"),
     kernel("syscalls-x32", "system calls by the x32 interface", "x32"),
@@ -570,6 +587,16 @@ pub const ATTEMPTS: &[Attempt] = &[
         r#"{"OpenStdin":true}"#,
     ),
     // Beside the container.
+    Attempt {
+        how: How::HoldUpFirst,
+        ..open(
+            "hold-up-first",
+            "holding up process 1 for ever, so that no cut line ends the tenant",
+            "process 1 opens nothing that the tenant has put there",
+            "",
+            Without::OtherWay,
+        )
+    },
     Attempt {
         how: How::WakeWhileFrozen,
         ..open(
