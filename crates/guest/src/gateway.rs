@@ -8,9 +8,10 @@ mod rules;
 mod shaping;
 mod traffic;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nightjar_core::network::{DefaultRoute, default_route};
 use nightjar_core::settings::EgressMode;
@@ -20,6 +21,9 @@ use crate::line::{End, Heard, Line};
 use crate::report;
 use crate::services::{Services, await_listening, not_listening};
 
+/// Two seconds in all.
+const MOST_SPAWNS: u32 = 40;
+const SPAWN_AGAIN: Duration = Duration::from_millis(50);
 const FIRST_PORT_FILE: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
 
 /// Until the agent ends it or falls silent.
@@ -119,15 +123,29 @@ fn listed(text: &str) -> Vec<Ipv4Addr> {
     own.chain(asked).collect()
 }
 
+/// A process that there is no room for right now is tried again: it may be a tenant who takes it.
+fn patiently<T>(mut spawn: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    let mut tries = 1;
+    loop {
+        match spawn() {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::OutOfMemory)
+                    && tries < MOST_SPAWNS =>
+            {
+                tries += 1;
+                std::thread::sleep(SPAWN_AGAIN);
+            }
+            spawned => return spawned,
+        }
+    }
+}
+
 /// Runs a program with a text on its standard input; what it complains of is the error.
 fn feed(program: &str, arguments: &[&str], input: &str) -> Result<(), String> {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("{program} cannot be started: {error}"))?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child =
+        patiently(|| command.spawn()).map_err(|error| format!("{program} cannot be started: {error}"))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A program that does not read to the end says why below.
         let _ = stdin.write_all(input.as_bytes());
@@ -143,6 +161,22 @@ fn feed(program: &str, arguments: &[&str], input: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_there_is_no_room_for_is_tried_again_and_nothing_else_is() {
+        let mut tries = 0;
+        let spawned = patiently(|| {
+            tries += 1;
+            if tries < 3 { Err(ErrorKind::WouldBlock.into()) } else { Ok(tries) }
+        });
+        assert_eq!(spawned.unwrap(), 3);
+        let mut tries = 0;
+        let refused = patiently(|| {
+            tries += 1;
+            Err::<(), _>(ErrorKind::NotFound.into())
+        });
+        assert_eq!((refused.unwrap_err().kind(), tries), (ErrorKind::NotFound, 1));
+    }
 
     #[test]
     fn name_servers_behind_the_engines_own_are_found() {

@@ -30,6 +30,8 @@ pub const JUPYTER_PORT: u16 = 8888;
 pub const API_PORT: u16 = 8000;
 /// Forward proxy in the gateway, on the loopback address that both containers share.
 pub const PROXY_PORT: u16 = 3128;
+/// Connections that the proxy has at once; each is a thread of its own in the gateway.
+pub const PROXY_CLIENTS: u32 = 256;
 /// What the tenant may read of its lease, on the same address: `GET /v1/lease` and `GET /v1/notice`.
 pub const NOTICE_PORT: u16 = 8008;
 /// How often a gateway says what has passed it.

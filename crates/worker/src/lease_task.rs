@@ -2,6 +2,7 @@
 //! way.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::pull::Shelf;
 use crate::removal::{labels_of, remove_placement};
 use crate::second_road::{Ice, SecondRoad};
 use crate::spec::Names;
-use crate::traffic::TrafficTable;
+use crate::traffic::{Listed, TrafficTable};
 use crate::volumes::Locks;
 use crate::workers::WorkerReport;
 
@@ -114,6 +115,39 @@ enum Over {
 struct Alive {
     lines: Option<Lines>,
     ice: Ice,
+    told: Told,
+    /// As long as its gateway stands, a soft end included: its limits hold and its bytes count.
+    listed: Option<Listed>,
+}
+
+impl Alive {
+    fn new(ice: Ice) -> Self {
+        Self { lines: None, ice, told: Told::default(), listed: None }
+    }
+}
+
+/// One of a lease's two containers.
+#[derive(Clone, Copy)]
+enum Part {
+    Worker,
+    Gateway,
+}
+
+impl Part {
+    fn name(self, names: &Names) -> &str {
+        match self {
+            Part::Worker => &names.worker,
+            Part::Gateway => &names.gateway,
+        }
+    }
+
+    /// In a sentence.
+    fn who(self) -> &'static str {
+        match self {
+            Part::Worker => "the worker",
+            Part::Gateway => "the gateway",
+        }
+    }
 }
 
 impl LeaseTask {
@@ -121,7 +155,7 @@ impl LeaseTask {
         let making = TaskTracker::new();
         let worker = Names::new(&self.lease, self.epoch).worker;
         let ice = Ice::new(self.engine.clone(), worker, self.road.clone());
-        let mut alive = Alive { lines: None, ice };
+        let mut alive = Alive::new(ice);
         let over = self.live(begin, &making, &mut alive).await;
         making.close();
         self.end(over, &making, alive).await;
@@ -208,15 +242,16 @@ impl LeaseTask {
                 ice.take_up(container).await;
             }
         }
+        // What is adopted was ready, whether or not its process 1 heard so.
+        worker.send(&GuestCommand::CardChecked);
         Ok(Lines { gateway, worker })
     }
 
     async fn serve(&mut self, alive: &mut Alive) -> Over {
         let mut stop = self.stop.clone();
         let names = Names::new(&self.lease, self.epoch);
-        let _listed = self.traffic.list(&self.lease);
+        alive.listed = Some(self.traffic.list(&self.lease));
         let _watched = self.watch_conduct(&names);
-        let mut told = Told::default();
         // A gateway that was taken up again, or prepared a while ago, may not know the newest.
         self.own.mark_changed();
         loop {
@@ -227,49 +262,61 @@ impl LeaseTask {
                 order = self.orders.recv() => {
                     // All handles are gone with the program.
                     let Some(order) = order else { return Over::Stopped(Ending::Kill) };
-                    if told.take(lines, &order) {
-                        continue;
-                    }
-                    tokio::select! {
-                        biased;
-                        event = obey(&self.engine, &names, &mut alive.ice, order) => {
-                            if event == Some(WorkerEvent::Thawed) {
-                                told.notice(lines, None);
-                            }
-                            event.into_iter().for_each(|event| self.report(event));
-                        }
-                        how = stopped(&mut stop) => return Over::Stopped(how),
+                    if let Err(how) = self.heed(alive, &names, order, stopped(&mut stop)).await {
+                        return Over::Stopped(how);
                     }
                 }
-                Ok(()) = self.own.changed() => {
-                    let addresses = self.own.borrow_and_update().list();
-                    lines.gateway.send(&GuestCommand::OwnAddresses { addresses });
-                }
+                Ok(()) = self.own.changed() => tell_own(&mut self.own, lines),
                 () = alive.ice.settle() => {}
                 event = lines.worker.next() => match event {
                     Some(event) => note(&self.lease, &event),
-                    None => match self.line_lost(&mut stop, &names.worker, "the worker", lines.worker.last_beat()).await {
-                        Ok(line) => lines.worker = told.again_to_worker(line),
-                        Err(over) => return over,
+                    None => if let Err(over) = self.line_lost(alive, &names, Part::Worker).await {
+                        return over;
                     },
                 },
                 event = lines.gateway.next() => match event {
-                    Some(GuestEvent::Traffic { up_bytes, down_bytes, at_ms }) => {
-                        self.traffic.note(&self.lease, Traffic { up_bytes, down_bytes }, at_ms);
-                    }
-                    Some(GuestEvent::PoolProtocol) => {
-                        self.report(WorkerEvent::Mining { sign: MiningSign::Protocol });
-                    }
-                    Some(event) => note(&self.lease, &event),
-                    None => match self.line_lost(&mut stop, &names.gateway, "the gateway", lines.gateway.last_beat()).await {
-                        Ok(line) => {
-                            lines.gateway = told.again_to_gateway(line);
-                            self.own.mark_changed();
-                        }
-                        Err(over) => return over,
+                    Some(event) => self.hear_gateway(&event),
+                    None => if let Err(over) = self.line_lost(alive, &names, Part::Gateway).await {
+                        return over;
                     },
                 },
             }
+        }
+    }
+
+    /// Does as it is told, unless that is interrupted.
+    async fn heed(
+        &self,
+        alive: &mut Alive,
+        names: &Names,
+        order: Order,
+        interrupted: impl Future<Output = Ending>,
+    ) -> Result<(), Ending> {
+        let Alive { lines, ice, told, .. } = alive;
+        if lines.as_ref().is_some_and(|lines| told.take(lines, &order)) {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            event = obey(&self.engine, names, ice, order) => {
+                if let (Some(WorkerEvent::Thawed), Some(lines)) = (&event, lines) {
+                    told.notice(lines, None);
+                }
+                event.into_iter().for_each(|event| self.report(event));
+                Ok(())
+            }
+            how = interrupted => Err(how),
+        }
+    }
+
+    fn hear_gateway(&self, event: &GuestEvent) {
+        match event {
+            GuestEvent::Traffic { up_bytes, down_bytes, at_ms } => {
+                let passed = Traffic { up_bytes: *up_bytes, down_bytes: *down_bytes };
+                self.traffic.note(&self.lease, passed, *at_ms);
+            }
+            GuestEvent::PoolProtocol => self.report(WorkerEvent::Mining { sign: MiningSign::Protocol }),
+            event => note(&self.lease, event),
         }
     }
 
@@ -286,56 +333,59 @@ impl LeaseTask {
     }
 
     /// The container ended, or the Engine did. An Engine that was restarted without ending its containers gives the
-    /// line back.
-    async fn line_lost(
-        &self,
-        stop: &mut watch::Receiver<Option<Ending>>,
-        name: &str,
-        who: &str,
-        last_beat: Instant,
-    ) -> Result<Line, Over> {
-        let again = async {
-            loop {
-                match self.engine.inspect(name).await {
-                    Ok(None) => return Err(format!("{who} was removed by somebody else")),
-                    Ok(Some(found)) => {
-                        if let Some(how) = how_it_ended(&found) {
-                            return Err(format!("{who} is over: {how}"));
-                        }
-                        if let Ok(ends) = self.engine.attach(name).await {
-                            tracing::info!(lease = %self.lease, "the line to {who} was taken up again");
-                            return Ok(Line::take_up(ends));
-                        }
-                    }
-                    Err(error) => tracing::debug!(lease = %self.lease, "{who} cannot be looked at: {error}"),
+    /// line back. Orders are heeded meanwhile: the owner does not wait for a line.
+    async fn line_lost(&mut self, alive: &mut Alive, names: &Names, part: Part) -> Result<(), Over> {
+        let lines = alive.lines.as_ref();
+        let last_beat = lines.map_or_else(Instant::now, |lines| match part {
+            Part::Worker => lines.worker.last_beat(),
+            Part::Gateway => lines.gateway.last_beat(),
+        });
+        let again = take_up_again(self.engine.clone(), self.lease.clone(), part.name(names).to_owned(), part);
+        tokio::pin!(again);
+        let mut stop = self.stop.clone();
+        let line = loop {
+            tokio::select! {
+                biased;
+                how = stopped(&mut stop) => return Err(Over::Stopped(how)),
+                order = self.orders.recv() => {
+                    let Some(order) = order else { return Err(Over::Stopped(Ending::Kill)) };
+                    self.heed(alive, names, order, stopped(&mut stop)).await.map_err(Over::Stopped)?;
                 }
-                sleep(LINE_AGAIN).await;
+                again = &mut again => break again.map_err(Over::Ended)?,
+                () = sleep_until(last_beat + SURELY_OVER) => {
+                    let who = part.who();
+                    let cause = format!("the Docker Engine was lost, and {who} ended itself without it");
+                    return Err(Over::Ended(cause));
+                }
             }
         };
-        tokio::select! {
-            how = stopped(stop) => Err(Over::Stopped(how)),
-            again = again => again.map_err(Over::Ended),
-            () = sleep_until(last_beat + SURELY_OVER) => {
-                Err(Over::Ended(format!("the Docker Engine was lost, and {who} ended itself without it")))
+        let Alive { lines: Some(lines), told, .. } = alive else { return Ok(()) };
+        match part {
+            Part::Worker => {
+                lines.worker = told.again_to_worker(line);
+                lines.worker.send(&GuestCommand::CardChecked);
+            }
+            Part::Gateway => {
+                lines.gateway = told.again_to_gateway(line);
+                self.own.mark_changed();
             }
         }
+        Ok(())
     }
 
     async fn end(mut self, over: Over, making: &TaskTracker, mut alive: Alive) {
         let cause = match over {
             Over::Ended(cause) => cause,
             Over::Stopped(how) => {
-                if let (Ending::Soft { grace, parting }, Some(lines), false) =
-                    (how, &mut alive.lines, alive.ice.is_frozen())
-                {
-                    self.part(lines, grace, &parting).await;
+                if let (Ending::Soft { grace, parting }, false) = (how, alive.ice.is_frozen()) {
+                    self.part(&mut alive, grace, &parting).await;
                 }
                 "it was ended as it was told".to_owned()
             }
         };
         let last_beat = alive.lines.as_ref().map_or_else(Instant::now, |lines| lines.worker.last_beat());
         // Cut now: should the Engine not answer, process 1 ends the container without it.
-        drop(alive.lines);
+        (alive.lines, alive.listed) = (None, None);
         alive.ice.end(false).await;
         let removal = async {
             if timeout(MAKING_ENDS_WITHIN, making.wait()).await.is_err() {
@@ -354,16 +404,41 @@ impl LeaseTask {
         alive.ice.release();
     }
 
-    /// Asks the tenant's programs to end and waits for them, until the grace or a harder stop.
-    async fn part(&mut self, lines: &mut Lines, grace: Duration, parting: &Parting) {
+    /// Asks the tenant's programs to end and waits for them, until the grace or a harder stop. They have the card and the
+    /// line until then, so all else goes on.
+    async fn part(&mut self, alive: &mut Alive, grace: Duration, parting: &Parting) {
+        let Some(lines) = &alive.lines else { return };
         tell(lines, &GuestCommand::Notice(Notice::of(parting)));
         lines.worker.send(&GuestCommand::Terminate);
-        let ended = async { while lines.worker.next().await.is_some() {} };
-        let harder = self.stop.wait_for(|how| *how == Some(Ending::Kill));
-        tokio::select! {
-            () = ended => {}
-            () = sleep(grace) => tracing::info!(lease = %self.lease, "the grace is over, the worker is killed"),
-            _ = harder => {}
+        let names = Names::new(&self.lease, self.epoch);
+        let (mut stop, over) = (self.stop.clone(), Instant::now() + grace);
+        let mut is_gateway_heard = true;
+        loop {
+            let Some(lines) = &mut alive.lines else { return };
+            tokio::select! {
+                biased;
+                _ = killed(&mut stop) => return,
+                () = sleep_until(over) => {
+                    tracing::info!(lease = %self.lease, "the grace is over, the worker is killed");
+                    return;
+                }
+                order = self.orders.recv() => {
+                    let Some(order) = order else { return };
+                    if self.heed(alive, &names, order, killed(&mut stop)).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(()) = self.own.changed() => tell_own(&mut self.own, lines),
+                () = alive.ice.settle() => {}
+                event = lines.worker.next() => match event {
+                    Some(event) => note(&self.lease, &event),
+                    None => return,
+                },
+                event = lines.gateway.next(), if is_gateway_heard => match event {
+                    Some(event) => self.hear_gateway(&event),
+                    None => is_gateway_heard = false,
+                },
+            }
         }
     }
 
@@ -493,6 +568,40 @@ fn note(lease: &LeaseId, event: &GuestEvent) {
         }
         _ => tracing::debug!(%lease, ?event, "in the worker"),
     }
+}
+
+/// A line that was cut, from an Engine that has come back; or why there is none.
+async fn take_up_again(engine: Engine, lease: LeaseId, name: String, part: Part) -> Result<Line, String> {
+    let who = part.who();
+    loop {
+        match engine.inspect(&name).await {
+            Ok(None) => return Err(format!("{who} was removed by somebody else")),
+            Ok(Some(found)) => {
+                if let Some(how) = how_it_ended(&found) {
+                    return Err(format!("{who} is over: {how}"));
+                }
+                if let Ok(ends) = engine.attach(&name).await {
+                    tracing::info!(%lease, "the line to {who} was taken up again");
+                    return Ok(Line::take_up(ends));
+                }
+            }
+            Err(error) => tracing::debug!(%lease, "{who} cannot be looked at: {error}"),
+        }
+        sleep(LINE_AGAIN).await;
+    }
+}
+
+/// The gateway hears which addresses are this home's.
+fn tell_own(own: &mut watch::Receiver<OwnAddresses>, lines: &Lines) {
+    let addresses = own.borrow_and_update().list();
+    lines.gateway.send(&GuestCommand::OwnAddresses { addresses });
+}
+
+/// No softer stop counts.
+async fn killed(stop: &mut watch::Receiver<Option<Ending>>) -> Ending {
+    // Nobody is left to say it where its sender is gone.
+    let _ = stop.wait_for(|how| *how == Some(Ending::Kill)).await;
+    Ending::Kill
 }
 
 async fn stopped(stop: &mut watch::Receiver<Option<Ending>>) -> Ending {

@@ -13,7 +13,7 @@ use nightjar_core::gpu::GpuUuid;
 use nightjar_core::images::TaskKind;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms, check_model};
 use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
-use nightjar_protocol::guest::{API_PORT, GatewayBoot, JUPYTER_PORT, SSH_PORT, WorkerBoot};
+use nightjar_protocol::guest::{API_PORT, GatewayBoot, JUPYTER_PORT, PROXY_CLIENTS, SSH_PORT, WorkerBoot};
 
 use crate::catalogue::{Catalogue, Egress, Image};
 pub(crate) use volume::{VolumeNames, VolumeSpec, remapped_root};
@@ -50,7 +50,8 @@ const ROOT_CAPABILITIES: [&str; 8] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SYS_CHROOT"];
 /// Rules and shaping.
 const GATEWAY_CAPABILITIES: [&str; 1] = ["NET_ADMIN"];
-const GATEWAY_PIDS: i64 = 256;
+/// The proxy's connections, and as much again: while they are all taken, limits and rules can still be changed.
+const GATEWAY_PIDS: i64 = 2 * PROXY_CLIENTS as i64;
 /// Of 1024, which is what the owner's own programs have: where both want a core, the owner's have it.
 const WORKER_CPU_SHARES: i64 = 64;
 /// Where memory runs out, the tenant goes before anything of the owner's.

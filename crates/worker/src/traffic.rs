@@ -1,6 +1,7 @@
 //! What has passed each gateway that stands.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use nightjar_core::lease::LeaseId;
 use nightjar_core::network::{Rates, Traffic};
@@ -32,8 +33,8 @@ impl Default for TrafficTable {
 }
 
 /// A gateway's place in the table, given up when it is dropped.
-pub(crate) struct Listed<'a> {
-    table: &'a TrafficTable,
+pub(crate) struct Listed {
+    table: Arc<TrafficTable>,
     lease: LeaseId,
 }
 
@@ -42,7 +43,7 @@ impl TrafficTable {
         self.0.subscribe()
     }
 
-    pub fn list(&self, lease: &LeaseId) -> Listed<'_> {
+    pub fn list(self: &Arc<Self>, lease: &LeaseId) -> Listed {
         let nothing = GatewayTraffic {
             total: Traffic::default(),
             rates: Rates::default(),
@@ -52,7 +53,7 @@ impl TrafficTable {
         self.0.send_modify(|table| {
             table.insert(lease.clone(), nothing);
         });
-        Listed { table: self, lease: lease.clone() }
+        Listed { table: self.clone(), lease: lease.clone() }
     }
 
     pub fn note(&self, lease: &LeaseId, total: Traffic, at_ms: u64) {
@@ -67,7 +68,7 @@ impl TrafficTable {
     }
 }
 
-impl Drop for Listed<'_> {
+impl Drop for Listed {
     fn drop(&mut self) {
         self.table.0.send_modify(|table| {
             table.remove(&self.lease);
@@ -81,7 +82,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_rate_follows_from_the_gateways_own_clock() {
-        let (table, lease) = (TrafficTable::default(), LeaseId("a".into()));
+        let (table, lease) = (Arc::<TrafficTable>::default(), LeaseId("a".into()));
         let seen = table.subscribe();
         table.note(&lease, Traffic { up_bytes: 9, down_bytes: 9 }, 5);
         assert!(seen.borrow().is_empty(), "it does not stand yet");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use nightjar_protocol::guest::{PROXY_PORT, Service};
+use nightjar_protocol::guest::{PROXY_CLIENTS, PROXY_PORT, Service};
 
 use crate::line::End;
 use crate::services::Recipe;
@@ -37,7 +37,7 @@ fn configuration() -> String {
          Listen 127.0.0.1\n\
          Allow 127.0.0.1\n\
          Timeout 600\n\
-         MaxClients 256\n\
+         MaxClients {PROXY_CLIENTS}\n\
          LogLevel Warning\n\
          DisableViaHeader Yes\n\
          ConnectPort 443\n\

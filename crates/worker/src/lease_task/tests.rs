@@ -1,7 +1,9 @@
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error as ApiError;
 use futures_util::{StreamExt, stream};
-use tokio::io::{AsyncReadExt, DuplexStream};
+use nightjar_core::parting::{Cause, Step};
+use nightjar_core::time::Timestamp;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -24,15 +26,15 @@ fn task(
     fake: &FakeEngine,
     lease: &LeaseId,
     stop: watch::Receiver<Option<Ending>>,
-) -> (LeaseTask, mpsc::UnboundedSender<Order>) {
-    let (sender, orders) = mpsc::unbounded_channel();
+) -> (LeaseTask, mpsc::UnboundedSender<Order>, mpsc::UnboundedReceiver<WorkerReport>) {
+    let ((sender, orders), (reports, heard)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
     let task = LeaseTask {
         engine: Engine::new(fake.address()),
         config: Arc::new(WorkersConfig::shipped(fake.address()).unwrap()),
         road: None,
         lease: lease.clone(),
         epoch: Epoch(1),
-        reports: mpsc::unbounded_channel().0,
+        reports,
         orders,
         stop,
         ports: Ports::default(),
@@ -42,7 +44,7 @@ fn task(
         own: watch::channel(OwnAddresses::default()).1,
         predecessors: Vec::new(),
     };
-    (task, sender)
+    (task, sender, heard)
 }
 
 #[tokio::test]
@@ -54,12 +56,12 @@ async fn what_a_gateway_was_told_is_said_again_down_a_line_that_was_cut() {
         );
     let lease = LeaseId("6b1f7a52".into());
     let (stop, stopped) = watch::channel(None);
-    let (mut task, orders) = task(&fake, &lease, stopped);
+    let (mut task, orders, _reports) = task(&fake, &lease, stopped);
     let (cut, is_cut) = oneshot::channel();
     let (_keep, never) = oneshot::channel();
     let ((gateway, mut heard), (worker, _end)) = (line(is_cut), line(never));
     let ice = Ice::new(task.engine.clone(), Names::new(&lease, Epoch(1)).worker, None);
-    let mut alive = Alive { lines: Some(Lines { gateway, worker }), ice };
+    let mut alive = Alive { lines: Some(Lines { gateway, worker }), ..Alive::new(ice) };
     let serving = tokio::spawn(async move { drop(task.serve(&mut alive).await) });
 
     // It is on the line that is cut then: whether it was read, nobody knows.
@@ -80,4 +82,76 @@ async fn what_a_gateway_was_told_is_said_again_down_a_line_that_was_cut() {
     assert!(!said.contains(r#""up_kbit":1,"#), "the limits before the last ones: {said}");
     stop.send_replace(Some(Ending::Kill));
     timeout(SOON, serving).await.unwrap().unwrap();
+}
+
+/// The event that is waited for, of all that are reported.
+async fn reported(reports: &mut mpsc::UnboundedReceiver<WorkerReport>, wanted: fn(&WorkerEvent) -> bool) {
+    let heard = async { while !wanted(&reports.recv().await.expect("the task is over").event) {} };
+    timeout(SOON, heard).await.expect("it was not reported");
+}
+
+#[tokio::test]
+async fn a_gateway_keeps_its_limits_and_its_count_while_its_tenant_is_asked_to_end() {
+    let fake = FakeEngine::start(|call| if call.starts_with("GET ") { "[]".into() } else { String::new() });
+    let lease = LeaseId("6b1f7a52".into());
+    let (stop, stopped) = watch::channel(None);
+    let (task, orders, mut reports) = task(&fake, &lease, stopped);
+    let ((mut says, output), (ours, theirs)) = (tokio::io::duplex(4_096), tokio::io::duplex(4_096));
+    let gateway = Line::take_up(AttachContainerResults {
+        output: tokio_util::io::ReaderStream::new(output)
+            .map(|bytes| Ok(LogOutput::StdOut { message: bytes.unwrap() }))
+            .boxed(),
+        input: Box::pin(ours),
+    });
+    let (_keep, never) = oneshot::channel();
+    let (worker, _end) = line(never);
+    let ice = Ice::new(task.engine.clone(), Names::new(&lease, Epoch(1)).worker, None);
+    let listed = Some(task.traffic.list(&lease));
+    let alive = Alive { lines: Some(Lines { gateway, worker }), listed, ..Alive::new(ice) };
+    let mut passed = task.traffic.subscribe();
+    let mut heard = tokio::io::BufReader::new(theirs).lines();
+    let at = Timestamp(0);
+    let parting = Parting { step: Step::End, cause: Cause::Game, at, deadline: at };
+    let soft = Ending::Soft { grace: SOON * 10, parting };
+    stop.send_replace(Some(soft));
+    let making = TaskTracker::new();
+    making.close();
+    let ending = tokio::spawn(async move { task.end(Over::Stopped(soft), &making, alive).await });
+
+    orders.send(Order::Bandwidth(Rates { up_kbit: 700, down_kbit: 900 })).unwrap();
+    let told = async { while !heard.next_line().await.unwrap().unwrap().contains("\"up_kbit\":700") {} };
+    timeout(SOON, told).await.expect("the limits did not reach the gateway");
+    says.write_all(b"{\"event\":\"traffic\",\"up_bytes\":5,\"down_bytes\":7,\"at_ms\":9}\n").await.unwrap();
+    let counts =
+        passed.wait_for(|table| table.get(&lease).is_some_and(|gateway| gateway.total.down_bytes == 7));
+    timeout(SOON, counts).await.expect("what passed did not count").unwrap();
+    stop.send_replace(Some(Ending::Kill));
+    reported(&mut reports, |event| matches!(event, WorkerEvent::Gone { .. })).await;
+    timeout(SOON, ending).await.unwrap().unwrap();
+    assert!(passed.borrow().is_empty());
+}
+
+#[tokio::test]
+async fn a_freeze_does_not_wait_for_a_line_that_is_lost() {
+    // One that answers, and not what was asked: nothing can be looked at, and nothing is over either.
+    let fake = FakeEngine::start(|call| if call.starts_with("GET ") { "?".into() } else { "{}".into() });
+    let lease = LeaseId("6b1f7a52".into());
+    let (stop, stopped) = watch::channel(None);
+    let (mut task, orders, mut reports) = task(&fake, &lease, stopped);
+    let (cut, is_cut) = oneshot::channel();
+    let (_keep, never) = oneshot::channel();
+    let ((worker, _end), (gateway, _other)) = (line(is_cut), line(never));
+    let ice = Ice::new(task.engine.clone(), Names::new(&lease, Epoch(1)).worker, None);
+    let mut alive = Alive { lines: Some(Lines { gateway, worker }), ..Alive::new(ice) };
+    let names = Names::new(&lease, Epoch(1));
+    cut.send(()).unwrap();
+    // Right there, so that no order is read before the line is known to be lost.
+    let lost = tokio::spawn(async move { task.line_lost(&mut alive, &names, Part::Worker).await.err() });
+    let at = Timestamp(0);
+    let parting = Parting { step: Step::Freeze, cause: Cause::OwnerBack, at, deadline: at };
+    orders.send(Order::Freeze { called: std::time::Instant::now(), parting }).unwrap();
+    reported(&mut reports, |event| matches!(event, WorkerEvent::Frozen { .. })).await;
+    stop.send_replace(Some(Ending::Kill));
+    let over = timeout(SOON, lost).await.unwrap().unwrap();
+    assert!(matches!(over, Some(Over::Stopped(Ending::Kill))));
 }

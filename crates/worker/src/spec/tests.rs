@@ -96,6 +96,8 @@ fn limits_follow_the_settings_and_the_machine() {
     assert_eq!(worker.pids_limit, Some(100));
     assert!(worker.tmpfs.unwrap()["/tmp"].contains("size=4096m"));
     assert_eq!(spec.gateway_boot.egress, EgressMode::Off);
+    let gateways = spec.gateway.host_config.unwrap().pids_limit.unwrap();
+    assert!(gateways >= i64::from(PROXY_CLIENTS) + 64, "a full proxy leaves no room to change limits");
 }
 
 #[test]
