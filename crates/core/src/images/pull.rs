@@ -77,6 +77,10 @@ struct Course {
 }
 
 impl Course {
+    fn new(part: Part) -> Self {
+        Self { part, is_under_way: false, cuts: 0, wait_until: None }
+    }
+
     fn begin_anew(&mut self) {
         (self.part.have_bytes, self.part.is_whole) = (0, false);
     }
@@ -168,8 +172,16 @@ impl Pull {
     /// What the image consists of, with what of it is here already.
     pub fn described(&mut self, parts: Vec<Part>) {
         self.cuts = 0;
-        let course = |part| Course { part, is_under_way: false, cuts: 0, wait_until: None };
-        self.stage = Stage::Fetching(parts.into_iter().map(course).collect());
+        self.stage = Stage::Fetching(parts.into_iter().map(Course::new).collect());
+    }
+
+    /// These are needed after all: what the Engine had of the image has gone. What is under way goes on.
+    pub fn also(&mut self, parts: Vec<Part>) {
+        let Stage::Fetching(courses) = &mut self.stage else { return };
+        let more =
+            parts.into_iter().filter(|part| courses.iter().all(|known| known.part.digest != part.digest));
+        let more: Vec<Course> = more.map(Course::new).collect();
+        courses.splice(0..0, more);
     }
 
     /// A blob was asked for. It ends with [`Self::whole`], [`Self::corrupt`], [`Self::cut`] or [`Self::paused`].
@@ -315,6 +327,22 @@ mod tests {
         assert_eq!(pull.next(Timestamp(9_500)), Next::Load);
         pull.loaded();
         assert_eq!(pull.next(Timestamp(9_500)), Next::Done);
+    }
+
+    #[test]
+    fn what_is_needed_after_all_comes_first_and_disturbs_nothing() {
+        let mut pull = Pull::new();
+        pull.described(vec![part("a", 100, 0), Part { is_whole: true, ..part("b", 50, 50) }]);
+        pull.began("a");
+        pull.also(vec![part("base", 10, 0), part("a", 100, 0), part("b", 50, 0)]);
+        assert_eq!(pull.progress(), Some((50, 160)));
+        assert!(pull.is_whole("b") && pull.is_fetching());
+        let fetch = Next::Fetch { digest: "base".into(), from_byte: 0, size_bytes: 10 };
+        assert_eq!(pull.next(Timestamp(0)), fetch);
+        pull.whole("a");
+        assert_eq!(pull.next(Timestamp(0)), fetch, "it is not loaded without it");
+        pull.whole("base");
+        assert_eq!(pull.next(Timestamp(0)), Next::Load);
     }
 
     #[test]

@@ -68,6 +68,14 @@ struct Described {
     is_room_made: bool,
 }
 
+/// What room was made for an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Free,
+    /// Layers that the Engine had went with what made room: they are to be fetched first.
+    AtACost,
+}
+
 impl<'a> Task<'a> {
     pub fn new(
         puller: &'a Puller,
@@ -226,15 +234,20 @@ impl<'a> Task<'a> {
         if !self.unpacking.is_empty() {
             return Ok(());
         }
-        let (description, given) = (&described.description, described.given);
-        let Some(upto) = layers::ahead(description, given, |digest| self.pull.is_whole(digest)) else {
+        let Some(upto) =
+            layers::ahead(&described.description, described.given, |digest| self.pull.is_whole(digest))
+        else {
             return Ok(());
         };
+        if self.make_room(wanted).await? == Room::AtACost {
+            return Ok(());
+        }
+        let Some(Described { description, given, .. }) = &self.described else { return Ok(()) };
+        let given = *given;
         let config = layers::lower_config(description, upto).map_err(refused)?;
         let tag = format!("{}{upto}", layers::coming_prefix(&self.image));
         let files = self.files(description, given, upto);
         let stream = archive(&digest_of(&config), config, &files, &tag).map_err(refused)?;
-        self.make_room(wanted).await?;
         let (stream, too_long) = self.given_while_free(stream);
         let engine = self.puller.engine.clone();
         self.unpacking.spawn(async move { engine.load_image(stream, too_long).await.map(|()| upto) });
@@ -292,17 +305,29 @@ impl<'a> Task<'a> {
             .collect()
     }
 
-    async fn make_room(&mut self, wanted: &Wanted<'_>) -> Result<(), Stop> {
+    /// Before the Engine is given the first of it.
+    async fn make_room(&mut self, wanted: &Wanted<'_>) -> Result<Room, Stop> {
         let Some(described) = self.described.as_mut().filter(|described| !described.is_room_made) else {
-            return Ok(());
+            return Ok(Room::Free);
         };
         described.is_room_made = true;
-        Ok(self.puller.make_room(&self.image, wanted.quota_bytes, false).await?)
+        self.puller.make_room(&self.image, wanted.quota_bytes, false).await?;
+        // An image that made room may have been the one that had the layers below this one's.
+        let has = layers::in_engine(&described.description, &self.puller.engine.images().await?);
+        if has >= described.given {
+            return Ok(Room::Free);
+        }
+        described.given = has;
+        let parts = parts(&self.blobs, &described.description, has).await.map_err(Stop::Disk)?;
+        self.pull.also(parts);
+        Ok(Room::AtACost)
     }
 
     async fn load(&mut self, wanted: &Wanted<'_>) -> Result<(), Stop> {
         self.tell(PullStep::Loading);
-        self.make_room(wanted).await?;
+        if self.make_room(wanted).await? == Room::AtACost {
+            return Ok(());
+        }
         let Some(Described { description, given, .. }) = self.described.take() else { return Ok(()) };
         let files = self.files(&description, given, description.layers.len());
         let tag = layers::local_tag(&self.image);
@@ -353,4 +378,87 @@ async fn parts(blobs: &Blobs, description: &Description, given: usize) -> std::i
 
 fn refused(why: impl std::fmt::Display) -> Stop {
     PullError::GiveUp(GiveUp::Refused { detail: why.to_string() }).into()
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::catalogue::Catalogue;
+    use crate::engine::Engine;
+    use crate::engine::fake::FakeEngine;
+    use crate::pull::Shelf;
+    use crate::pull::registry::Layer;
+
+    const MIB: u64 = 1 << 20;
+    const OLD: &str =
+        r#"{"Id":"sha256:old","Size":9437184,"RootFS":{"Type":"layers","Layers":["base","upper"]}}"#;
+    const LISTED: &str = r#"[{"Id":"sha256:old","ParentId":"","RepoTags":[],"RepoDigests":[],"Created":0,"Size":0,
+        "SharedSize":0,"Labels":{},"Containers":0}]"#;
+
+    /// An image that is nearly here, on a base that another has, which was used longest ago and has to make room.
+    #[tokio::test]
+    async fn a_base_that_went_with_what_made_room_is_fetched_after_all() {
+        let is_there = Arc::new(Mutex::new(true));
+        let there = is_there.clone();
+        let fake = FakeEngine::start(move |call| {
+            let mut there = there.lock().unwrap();
+            match call.split_once(" /").unwrap_or_default() {
+                ("DELETE", _) => {
+                    *there = false;
+                    "[]".into()
+                }
+                (_, "images/json") if *there => LISTED.into(),
+                (_, "images/json" | "containers/json") => "[]".into(),
+                _ if *there => OLD.into(),
+                _ => String::new(),
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Arc::new(Shelf::open(None));
+        shelf.put(Pulled {
+            name: "old".into(),
+            reference: "r".into(),
+            digest: "sha256:1".into(),
+            image_id: "sha256:old".into(),
+            tag: "old".into(),
+            size_bytes: 9 * MIB,
+            pulled_at: Timestamp(1),
+            last_used_at: None,
+        });
+        let catalogue = Arc::new(Catalogue::shipped().unwrap());
+        let puller = Puller::new(Engine::new(fake.address()), catalogue, shelf, Some(folder.path().into()));
+        let image = Source {
+            key: "new".into(),
+            reference: "registry.example/new:1".into(),
+            digest: Some(format!("sha256:{}", "a".repeat(64))),
+            size_mib: 8,
+        };
+        let layer = |name: &str, digit: &str| Layer {
+            digest: format!("sha256:{}", digit.repeat(64)),
+            size_bytes: MIB,
+            diff_id: name.into(),
+        };
+        let description = Description {
+            config_digest: "id".into(),
+            config: b"{}".to_vec(),
+            layers: vec![layer("base", "b"), layer("mine", "c")],
+        };
+        let registry = Registry::of(&image).map_err(|trouble| format!("{trouble:?}")).unwrap();
+        let (blobs, told) = (Blobs::open(folder.path().into()).unwrap(), &mut |_: Progress| {});
+        let mut task = Task::new(&puller, image, registry, blobs, watch::channel(false).1, told);
+        let mine = description.layers[1].digest.clone();
+        let part = Part { digest: mine, size_bytes: MIB, have_bytes: MIB, is_whole: true };
+        task.pull.described(vec![part]);
+        task.described = Some(Described { description, given: 1, is_ahead: true, is_room_made: false });
+        assert_eq!(task.pull.next(task.now()), Next::Load);
+        let wanted = Wanted { name: "new", quota_bytes: 10 * MIB, now: Timestamp(2) };
+        assert!(task.load(&wanted).await.is_ok());
+        assert!(!*is_there.lock().unwrap(), "nothing made room");
+        let Next::Fetch { digest, .. } = task.pull.next(task.now()) else { panic!("{:?}", task.pull) };
+        assert_eq!(digest, layer("base", "b").digest);
+        assert_eq!(task.described.as_ref().map(|described| described.given), Some(0));
+    }
 }
