@@ -192,8 +192,13 @@ impl Parts {
         let (power, power_orders) = mpsc::unbounded_channel();
         let usage_waits = Arc::new(Notify::new());
         let leases_changed = Arc::new(Notify::new());
-        let volumes =
-            Volumes::new(self.workers.clone(), self.journal.clone(), self.clock.clone(), messages.clone());
+        let volumes = Volumes::new(
+            self.workers.clone(),
+            self.journal.clone(),
+            self.clock.clone(),
+            messages.clone(),
+            &self.config.data_dir,
+        );
         let gate = Gate::new(self.workers.clone());
         let owner = Owner {
             host,

@@ -1,6 +1,7 @@
 //! What renters keep on this PC, and its end: a volume whose time is over is wiped.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,18 +14,49 @@ use tokio::sync::{Notify, mpsc};
 use crate::clock::Clock;
 use crate::journal::Journal;
 use crate::owner::Message;
+use crate::settings_file::write_atomically;
 
 /// An Engine that was away, or a volume that was still in use, is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
+/// Beside the journal.
+const SEEN_FILE: &str = "volumes.json";
 const LOOK_AGAIN_SOON: Duration = Duration::from_secs(2);
+
+/// Since when volumes are known that the journal does not know. Kept over restarts: their time would never be over on a PC
+/// that is turned off each night.
+struct Seen {
+    path: PathBuf,
+    since: BTreeMap<String, Timestamp>,
+}
+
+impl Seen {
+    /// What cannot be read counts as seen from now on.
+    fn open(data_dir: &Path) -> Self {
+        let path = data_dir.join(SEEN_FILE);
+        let since = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { path, since: since.unwrap_or_default() }
+    }
+
+    fn look<T>(&mut self, look: impl FnOnce(&mut BTreeMap<String, Timestamp>) -> T) -> T {
+        let before = self.since.clone();
+        let found = look(&mut self.since);
+        // It changes with a volume that comes or goes, and is as small as their number.
+        if self.since != before
+            && let Ok(bytes) = serde_json::to_vec(&self.since)
+            && let Err(error) = write_atomically(&self.path, &bytes)
+        {
+            tracing::warn!("{} cannot be written: {error}", self.path.display());
+        }
+        found
+    }
+}
 
 #[derive(Clone)]
 pub(crate) struct Volumes {
     workers: Workers,
     journal: Journal,
     clock: Clock,
-    /// Since when those are known that the journal does not know.
-    seen: Arc<Mutex<BTreeMap<String, Timestamp>>>,
+    seen: Arc<Mutex<Seen>>,
     owner: mpsc::UnboundedSender<Message>,
 }
 
@@ -34,8 +66,10 @@ impl Volumes {
         journal: Journal,
         clock: Clock,
         owner: mpsc::UnboundedSender<Message>,
+        data_dir: &Path,
     ) -> Self {
-        Self { workers, journal, clock, seen: Arc::default(), owner }
+        let seen = Arc::new(Mutex::new(Seen::open(data_dir)));
+        Self { workers, journal, clock, seen, owner }
     }
 
     /// The next to be wiped first. The host hears of it too: it gives out no more than there is room for.
@@ -44,7 +78,7 @@ impl Volumes {
         let uses = self.journal.volume_uses().await;
         let uses = uses.map_err(|error| VolumeTrouble::Journal { detail: format!("{error:#}") })?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = volume::volumes(&names, &uses, &mut seen, self.clock.now());
+        let found = seen.look(|since| volume::volumes(&names, &uses, since, self.clock.now()));
         let promised = found.iter().map(|volume| (volume.name.clone(), volume.quota_mib)).collect();
         let _ = self.owner.send(Message::Input(Input::Volumes(promised)));
         Ok(found)
@@ -107,4 +141,28 @@ impl Volumes {
 
 fn engine(error: EngineError) -> VolumeTrouble {
     VolumeTrouble::Engine { why: error.trouble() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_that_no_journal_knows_has_its_time_over_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let expires_at = |names: &[&str], now| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let mut seen = Seen::open(folder.path());
+            seen.look(|since| volume::volumes(&names, &[], since, Timestamp(now)))
+                .first()
+                .map(|found| found.expires_at)
+        };
+        let first = expires_at(&["nightjar-x"], 1_000);
+        assert!(first.is_some());
+        assert_eq!(expires_at(&["nightjar-x"], 9_000), first, "each start begins it anew");
+        assert_eq!(expires_at(&[], 10_000), None);
+        assert_ne!(expires_at(&["nightjar-x"], 20_000), first, "another one of the same name");
+        std::fs::write(folder.path().join(SEEN_FILE), "{").unwrap();
+        assert!(expires_at(&["nightjar-x"], 30_000) > Some(first.unwrap()));
+    }
 }
