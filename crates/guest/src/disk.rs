@@ -8,6 +8,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nightjar_protocol::guest::{DiskBoot, GuestEvent};
@@ -24,6 +26,7 @@ const CONTROL: (u32, u32) = (10, 237);
 const CONTROL_PATH: &str = "/dev/loop-control";
 /// An earlier lease's mount is taken down without being waited for.
 const RELEASED_WITHIN: Duration = Duration::from_secs(8);
+const TELL_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Between being told of a free device and taking it, another program may take it.
 const MOST_TRIES: u32 = 8;
@@ -49,8 +52,8 @@ fn serve() -> Result<End, End> {
         }
         Ok(control) => {
             await_release().map_err(failed)?;
-            // Whatever becomes of the agent.
-            let at_work = line.at_work();
+            // Whatever becomes of the agent, and the agent knows that it is not to give up.
+            let at_work = (line.at_work(), Told::begin());
             let (file, state) = file(Path::new(FILE), &boot).map_err(failed)?;
             drop(at_work);
             let (device, path) = attach(&control, &file).map_err(failed)?;
@@ -67,6 +70,29 @@ fn serve() -> Result<End, End> {
     set_capabilities(None, nothing).map_err(|error| failed(format!("its capability stays: {error}")))?;
     loop {
         line.next()?;
+    }
+}
+
+/// Tells that a tool is at work, as long as this is there: on a slow disk it may be so for minutes.
+struct Told(Arc<AtomicBool>);
+
+impl Told {
+    fn begin() -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let until = over.clone();
+        std::thread::spawn(move || {
+            while !until.load(Ordering::Relaxed) {
+                report::event(&GuestEvent::DiskAtWork);
+                std::thread::sleep(TELL_EVERY);
+            }
+        });
+        Self(over)
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -256,6 +256,8 @@ pub enum GuestEvent {
     },
     /// Something of the tenant's speaks the language of mining pools; said once.
     PoolProtocol,
+    /// A tool makes, mends or grows the renter's disk; said each second while it does.
+    DiskAtWork,
     /// The renter's disk is there as a block device of the Engine's machine, as long as it is held or mounted.
     DiskReady {
         device: String,

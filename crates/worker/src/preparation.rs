@@ -30,8 +30,7 @@ const SERVICES_WITHIN: Duration = Duration::from_secs(90);
 pub(crate) const SELF_CHECK_WITHIN: Duration = Duration::from_secs(60);
 /// Importing a framework of some GiB for the first time reads most of it from disk.
 const FRAMEWORK_WITHIN: Duration = Duration::from_secs(150);
-const CHECKS_WITHIN: Duration =
-    Duration::from_secs(SELF_CHECK_WITHIN.as_secs() + FRAMEWORK_WITHIN.as_secs());
+const CHECKS_WITHIN: Duration = Duration::from_secs(SELF_CHECK_WITHIN.as_secs() + FRAMEWORK_WITHIN.as_secs());
 /// Process 1 says why it gives up right before its line ends.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
 const TOKEN_BYTES: usize = 32;
@@ -195,7 +194,7 @@ impl Preparation<'_> {
         within: Duration,
         wanted: impl Fn(&GuestEvent) -> Option<T>,
     ) -> Result<T, Unready> {
-        let until = Instant::now() + within;
+        let mut until = Instant::now() + within;
         loop {
             let event = timeout_at(until, line.next())
                 .await
@@ -204,6 +203,7 @@ impl Preparation<'_> {
                 Some(GuestEvent::Failed { what, why }) => {
                     return Err(Unready::Guest(format!("{who} failed: {what}: {why}")));
                 }
+                Some(GuestEvent::DiskAtWork) => until = Instant::now() + within,
                 Some(event) => match wanted(&event) {
                     Some(found) => return Ok(found),
                     None => tracing::debug!(lease = %self.terms.lease, ?event, "{who}"),

@@ -16,7 +16,8 @@ use crate::preparation::{Preparation, Unready};
 use crate::removal::is_worker;
 use crate::spec::{LABEL_HOST, LABEL_ROLE, ROLE_VOLUME, VolumeNames, VolumeSpec, WorkerSpec};
 
-/// A new file system, or the repair of a large one after a crash.
+/// From its last word on. While it makes, mends or grows a file system it says so each second, and ending it in the middle
+/// would leave a damaged one.
 const DISK_WITHIN: Duration = Duration::from_secs(60);
 const HOLDER_WITHIN: Duration = Duration::from_secs(20);
 /// Of an earlier lease that is being removed right now.
