@@ -30,7 +30,6 @@ const SERVICES_WITHIN: Duration = Duration::from_secs(90);
 pub(crate) const SELF_CHECK_WITHIN: Duration = Duration::from_secs(60);
 /// Importing a framework of some GiB for the first time reads most of it from disk.
 const FRAMEWORK_WITHIN: Duration = Duration::from_secs(150);
-const CHECKS_WITHIN: Duration = Duration::from_secs(SELF_CHECK_WITHIN.as_secs() + FRAMEWORK_WITHIN.as_secs());
 /// Process 1 says why it gives up right before its line ends.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
 const TOKEN_BYTES: usize = 32;

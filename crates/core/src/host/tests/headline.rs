@@ -21,7 +21,7 @@ fn kept() -> impl Strategy<Value = Kept> {
 fn host_of(cards: &[Kept], owner_is_there: bool) -> World {
     let mut world = World::new();
     let uuid = |number: usize| GpuUuid(format!("GPU-{number}"));
-    let rule = |card: &Kept| CardRule { lend: card.lent, while_here: card.apart, ..CardRule::default() };
+    let rule = |card: &Kept| CardRule { lend: card.lent, while_here: card.apart };
     let rules = cards.iter().enumerate().map(|(number, card)| (uuid(number), rule(card)));
     let settings = Settings { cards: rules.collect(), ..Settings::default() };
     let ceiling = f64::from(settings.temperature_ceiling_celsius);
