@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::arguments::Jupyter;
 use crate::failure::Failure;
-use crate::output::{Output, note};
+use crate::output::{Output, note, texts};
 
 use super::market::Market;
 use super::ssh::reachable;
 use super::state::RenterState;
-use super::{choice, port, show, tunnel};
+use super::{choice, port, tunnel};
 
 /// A minute is what process 1 gives it, and one that is still coming is no reason to keep the address back.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ pub async fn jupyter(state: &RenterState, arguments: &Jupyter, output: Output) -
     let quiet = arguments.print_url;
     let said = async {
         if !answers(port).await {
-            note(&show::texts().without_jupyter());
+            note(&texts().without_jupyter());
         }
         output.print(&json!({ "lease": lease.lease, "url": url, "port": port, "token": token }), &url)?;
         if !quiet {
