@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_pipe_in_a_renters_volume_holds_up_no_check() {
-        let folder = std::env::temp_dir().join(format!("nightjar-guest-volume-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("nightjar-guest-check-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         put_pipe(&folder.join(CHECK_FILE));
         let volume = folder.clone();

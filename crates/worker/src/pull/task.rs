@@ -453,11 +453,11 @@ mod tests {
         let part = Part { digest: mine, size_bytes: MIB, have_bytes: MIB, is_whole: true };
         task.pull.described(vec![part]);
         task.described = Some(Described { description, given: 1, is_ahead: true, is_room_made: false });
-        assert_eq!(task.pull.next(task.now()), Next::Load);
+        assert_eq!(task.pull.next(task.clock.now()), Next::Load);
         let wanted = Wanted { name: "new", quota_bytes: 10 * MIB, now: Timestamp(2) };
         assert!(task.load(&wanted).await.is_ok());
         assert!(!*is_there.lock().unwrap(), "nothing made room");
-        let Next::Fetch { digest, .. } = task.pull.next(task.now()) else { panic!("{:?}", task.pull) };
+        let Next::Fetch { digest, .. } = task.pull.next(task.clock.now()) else { panic!("{:?}", task.pull) };
         assert_eq!(digest, layer("base", "b").digest);
         assert_eq!(task.described.as_ref().map(|described| described.given), Some(0));
     }
