@@ -31,7 +31,7 @@ fn a_lease_runs_where_the_engine_maps_users() {
 
     let renter = Renter::log_in(stage.folder(), &stage.market, "20.00").unwrap();
     // An ordinary user, then one who is root inside.
-    for (root, id) in [(false, 1_000), (true, 0)] {
+    for (root, id) in [(false, 52_814), (true, 0)] {
         wait_for("an offer", SOON, || Ok(renter.run(&["offers"]).ok())).unwrap();
         let mut words = vec!["rent", "--image", IMAGE];
         words.extend(root.then_some("--root-inside"));
