@@ -91,6 +91,8 @@ impl App {
         host.shutdown().await;
     }
 
+    /// Whether the next run begins when this one has ended.
+    #[cfg(unix)]
     pub fn begins_anew(&self) -> bool {
         self.begins_anew.load(Ordering::Relaxed)
     }
