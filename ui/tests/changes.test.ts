@@ -1,5 +1,4 @@
 import { fireEvent, render, screen } from "@testing-library/svelte";
-import { tick } from "svelte";
 import { expect, test, vi } from "vitest";
 
 import type { Settings } from "../src/bindings/Settings";
@@ -12,13 +11,7 @@ import { Board } from "../src/lib/board.svelte";
 import { type Move, moved } from "../src/lib/moves";
 import type { Page } from "../src/lib/pages";
 import App from "../src/views/App.svelte";
-
-async function settled() {
-  for (let round = 0; round < 5; round += 1) {
-    await tick();
-    await new Promise((resolve) => setTimeout(resolve, 0));
-  }
-}
+import { saved, settled } from "./page";
 
 /** A host that takes commands when it is told to, as one does that has to write them down first. */
 class SlowBackend extends BrowserBackend {
@@ -39,12 +32,6 @@ async function open<B extends BrowserBackend>(page: Page, backend: B) {
   await fireEvent.click(await screen.findByTestId(`nav-${page}`));
   await settled();
   return backend;
-}
-
-function saved(backend: BrowserBackend): Settings {
-  const last = backend.sent.findLast((command) => command.command === "save");
-  if (last?.command !== "save") throw new Error("nothing was saved");
-  return last.settings;
 }
 
 async function undo() {

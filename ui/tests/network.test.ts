@@ -1,5 +1,4 @@
 import { fireEvent, render, screen } from "@testing-library/svelte";
-import { tick } from "svelte";
 import { expect, test } from "vitest";
 
 import type { Settings } from "../src/bindings/Settings";
@@ -7,13 +6,7 @@ import { BrowserBackend } from "../src/lib/backend/browser";
 import { recordedView } from "../src/lib/backend/fixture";
 import { Board } from "../src/lib/board.svelte";
 import App from "../src/views/App.svelte";
-
-async function settled() {
-  for (let round = 0; round < 5; round += 1) {
-    await tick();
-    await new Promise((resolve) => setTimeout(resolve, 0));
-  }
-}
+import { settled } from "./page";
 
 async function open(change: (settings: Settings) => void = () => {}) {
   const view = recordedView();
