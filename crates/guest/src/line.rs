@@ -4,7 +4,7 @@ use std::io::{BufRead, Read};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use nightjar_protocol::guest::{GuestCommand, GuestEvent, LINE_LIMIT_BYTES, SILENCE_SECS, Service};
@@ -14,7 +14,7 @@ use crate::report;
 
 /// How often the dead are collected when the agent says nothing.
 const TICK_MS: u64 = 1_000;
-/// How often the silence is looked at.
+/// A silence is counted in steps of this.
 const LISTEN_MS: u64 = 1_000;
 /// No byte came for [`SILENCE_SECS`].
 const CUT: u8 = 4;
@@ -72,30 +72,27 @@ pub struct Line {
     inputs: Receiver<Input>,
     sender: Sender<Input>,
     tick_ms: u64,
-    silence: Arc<Silence>,
-}
-
-/// Decides by itself when the agent is gone: whatever holds up process 1's loop, the tenant ends with its line.
-#[derive(Default)]
-struct Silence {
-    /// Lines that came.
-    heard: AtomicU64,
-    /// So many hold off the decision: a tool that is writing must not be ended in the middle.
-    at_work: AtomicU64,
+    /// So many hold off the end by silence: a tool that is writing must not be ended in the middle.
+    at_work: Arc<AtomicU64>,
 }
 
 /// While this is there, silence does not end the container.
-pub struct AtWork(Arc<Silence>);
+pub struct AtWork(Arc<AtomicU64>);
 
 impl Line {
     /// Begins to listen and waits for the configuration.
     pub fn open<Boot: DeserializeOwned>() -> Result<(Self, Boot), End> {
         let (sender, inputs) = channel();
-        let (reader, silence) = (sender.clone(), Arc::<Silence>::default());
-        let (heard, listened) = (silence.clone(), silence.clone());
-        std::thread::spawn(move || read(std::io::stdin().lock(), &reader, &heard));
-        std::thread::spawn(move || listened.await_the_end());
-        let mut line = Self { inputs, sender, tick_ms: TICK_MS, silence };
+        let (heard, hearing) = channel();
+        let (reader, at_work) = (sender.clone(), Arc::<AtomicU64>::default());
+        let held_off = at_work.clone();
+        std::thread::spawn(move || read(std::io::stdin().lock(), &reader, heard));
+        // By itself: whatever holds up process 1's loop, the tenant ends with its line.
+        std::thread::spawn(move || {
+            await_silence(&hearing, &held_off, Duration::from_millis(LISTEN_MS));
+            std::process::exit(CUT.into());
+        });
+        let mut line = Self { inputs, sender, tick_ms: TICK_MS, at_work };
         loop {
             match line.input() {
                 Some(Input::Line(text)) if text.is_empty() => {}
@@ -127,8 +124,8 @@ impl Line {
 
     /// For a tool that must not be ended in the middle.
     pub fn at_work(&self) -> AtWork {
-        self.silence.at_work.fetch_add(1, Ordering::Relaxed);
-        AtWork(self.silence.clone())
+        self.at_work.fetch_add(1, Ordering::Relaxed);
+        AtWork(self.at_work.clone())
     }
 
     /// From now on the dead are collected at once.
@@ -155,36 +152,35 @@ impl Line {
     }
 }
 
-impl Silence {
-    fn await_the_end(&self) {
-        let (mut known, mut silent_ms) = (0, 0);
-        loop {
-            std::thread::sleep(Duration::from_millis(LISTEN_MS));
-            let heard = self.heard.load(Ordering::Relaxed);
-            let is_held_off = self.at_work.load(Ordering::Relaxed) > 0;
-            silent_ms = silent_after(silent_ms, heard != known || is_held_off);
-            known = heard;
-            if silent_ms >= u64::from(SILENCE_SECS) * 1_000 {
-                std::process::exit(CUT.into());
-            }
-        }
-    }
-}
-
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.0.at_work.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Counts looks without a line between them and not the time: after a freeze of any length the agent's heartbeats lie in
-/// the pipe, while a clock would say that it was silent all along.
-fn silent_after(silent_ms: u64, was_heard: bool) -> u64 {
-    if was_heard { 0 } else { silent_ms + LISTEN_MS }
+/// Until no line came for [`SILENCE_SECS`] steps after the last one (a look at fixed moments would be late by up to a step).
+///
+/// Counts steps without a line in them and not the time: after a freeze of any length the agent's heartbeats lie in the pipe,
+/// while a clock would say that it was silent all along.
+fn await_silence(hearing: &Receiver<()>, held_off: &AtomicU64, step: Duration) {
+    let mut silent_steps = 0;
+    while silent_steps < SILENCE_SECS {
+        let heard = match hearing.recv_timeout(step) {
+            Ok(()) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+            // Nothing is read any more.
+            Err(RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(step);
+                false
+            }
+        };
+        let goes_on = heard || held_off.load(Ordering::Relaxed) > 0;
+        silent_steps = if goes_on { 0 } else { silent_steps + 1 };
+    }
 }
 
 /// Reads lines to the end of the input, which is not the end of the line: it counts as silence.
-fn read(mut input: impl BufRead, inputs: &Sender<Input>, silence: &Silence) {
+fn read(mut input: impl BufRead, inputs: &Sender<Input>, heard: Sender<()>) {
     loop {
         let mut bytes = Vec::new();
         let limit = LINE_LIMIT_BYTES as u64 + 1;
@@ -200,8 +196,7 @@ fn read(mut input: impl BufRead, inputs: &Sender<Input>, silence: &Silence) {
         let said = String::from_utf8(bytes).map_or(Input::Garbled("a line is no UTF-8"), |text| {
             Input::Line(text.trim_end_matches('\r').to_owned())
         });
-        silence.heard.fetch_add(1, Ordering::Relaxed);
-        if inputs.send(said).is_err() {
+        if heard.send(()).is_err() || inputs.send(said).is_err() {
             return;
         }
     }
@@ -209,18 +204,21 @@ fn read(mut input: impl BufRead, inputs: &Sender<Input>, silence: &Silence) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn lines(input: &[u8]) -> Vec<Input> {
         let (sender, inputs) = channel();
-        read(input, &sender, &Silence::default());
+        let (heard, _hearing) = channel();
+        read(input, &sender, heard);
         drop(sender);
         inputs.into_iter().collect()
     }
 
     fn line() -> Line {
         let (sender, inputs) = channel();
-        Line { inputs, sender, tick_ms: 1, silence: Arc::default() }
+        Line { inputs, sender, tick_ms: 1, at_work: Arc::default() }
     }
 
     #[test]
@@ -241,21 +239,43 @@ mod tests {
 
     #[test]
     fn only_the_agent_breaks_the_silence() {
-        let silence = Silence::default();
-        let (sender, _inputs) = channel();
-        read(&b"{}\n\nlast"[..], &sender, &silence);
+        let ((heard, hearing), (sender, inputs)) = (channel(), channel());
+        read(&b"{}\n\nlast"[..], &sender, heard);
         sender.send(Input::Listening { service: Service::Ssh, took_ms: 1 }).unwrap();
-        assert_eq!(silence.heard.load(Ordering::Relaxed), 3);
+        assert_eq!((hearing.iter().count(), inputs.try_iter().count()), (3, 4));
+    }
 
-        let after = |looks: &[bool]| looks.iter().fold(0, |silent, heard| silent_after(silent, *heard));
-        assert_eq!(after(&[false; 5]), u64::from(SILENCE_SECS) * 1_000);
-        assert_eq!(after(&[false, false, false, false, true, false]), LISTEN_MS);
+    #[test]
+    fn a_silence_begins_with_the_last_line() {
+        const STEP: Duration = Duration::from_millis(40);
+        let (heard, hearing) = channel();
+        // In the middle of a step, and more of them than a silence lasts.
+        let agent = std::thread::spawn(move || {
+            for _ in 0..2 * SILENCE_SECS {
+                std::thread::sleep(STEP / 2);
+                heard.send(()).unwrap();
+            }
+            (heard, Instant::now())
+        });
+        await_silence(&hearing, &AtomicU64::new(0), STEP);
+        let over = Instant::now();
+        let (_open, last) = agent.join().unwrap();
+        assert!(over.duration_since(last) >= STEP * SILENCE_SECS);
+    }
+
+    #[test]
+    fn an_input_that_is_over_is_silent() {
+        let (heard, hearing) = channel();
+        drop(heard);
+        let (began, step) = (Instant::now(), Duration::from_millis(10));
+        await_silence(&hearing, &AtomicU64::new(0), step);
+        assert!(began.elapsed() >= step * SILENCE_SECS);
     }
 
     #[test]
     fn a_tool_that_writes_is_not_ended_in_the_middle() {
         let line = line();
-        let at_work = || line.silence.at_work.load(Ordering::Relaxed);
+        let at_work = || line.at_work.load(Ordering::Relaxed);
         let (one, other) = (line.at_work(), line.at_work());
         assert_eq!(at_work(), 2);
         drop(one);
