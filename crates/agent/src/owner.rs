@@ -16,7 +16,7 @@ use nightjar_core::time::Timestamp;
 use nightjar_presence::{Attention, SleepGuard};
 use nightjar_protocol::control::Refusal;
 use nightjar_protocol::doctor::{Check, checks};
-use nightjar_protocol::images::PullNow;
+use nightjar_protocol::images::{PullNow, PullState};
 use nightjar_protocol::local_time::LocalTime;
 use nightjar_protocol::network::NetworkNow;
 use nightjar_protocol::relay::RelayInfo;
@@ -192,7 +192,14 @@ impl Owner {
                 return self.hands.workers.hear_own_address(Teller::Market, address);
             }
             Message::Earned(earnings) => self.around.earnings = earnings,
-            Message::Pulls(pulls) => self.around.pulls.clone_from(&pulls),
+            Message::Pulls(pulls) => {
+                let had = image_comes(&self.around.pulls);
+                self.around.pulls.clone_from(&pulls);
+                let is_coming = image_comes(&pulls);
+                if is_coming != had {
+                    return self.take(Input::ImageComing { is_coming });
+                }
+            }
             Message::Network(now) => self.around.network = (*now).clone(),
             Message::Today(account) => self.around.today = Some(account),
             Message::Enrolled { coordinator, shown } => {
@@ -362,4 +369,9 @@ impl Owner {
             !same
         });
     }
+}
+
+/// Whether one of them is for renters, and nothing but a hold is in its way.
+fn image_comes(pulls: &[PullNow]) -> bool {
+    pulls.iter().any(|pull| pull.name != GATEWAY && !matches!(pull.state, PullState::Failed { .. }))
 }

@@ -1,8 +1,8 @@
 //! What the host sees: presence, cards, disk, containers. Each sensor sends inputs and knows nothing of the others.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nightjar_core::gpu::{DriverInfo, GpuReading};
 use nightjar_core::host::{GpuReport, Input};
@@ -40,6 +40,10 @@ impl Sampling {
 
 const DISK_INTERVAL: Duration = Duration::from_secs(60);
 const DISK_INTERVAL_BUSY: Duration = Duration::from_secs(3);
+
+/// A driver that is loaded, or that wakes a card, takes less.
+const DRIVER_WITHIN: Duration = Duration::from_secs(10);
+const SILENCE_LOOK: Duration = Duration::from_secs(2);
 
 /// How long until a desktop is looked for again where there was none: this program may have been started first.
 const PRESENCE_RETRY: Duration = Duration::from_secs(30);
@@ -121,6 +125,44 @@ pub(crate) async fn signs(
     }
 }
 
+/// Since when the driver has owed an answer.
+#[derive(Clone, Debug, Default)]
+struct Asked(Arc<Mutex<Option<Instant>>>);
+
+impl Asked {
+    fn begin(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn end(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn waits_for(&self) -> Option<Duration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed())
+    }
+}
+
+/// A driver that hangs holds up the thread that asks it, so another task tells of it: nobody sees then how hot a tenant makes
+/// the card. What it answers after all says that it is over.
+async fn silence(asked: Asked, owner: mpsc::UnboundedSender<Message>) {
+    let mut is_told = false;
+    loop {
+        tokio::time::sleep(SILENCE_LOOK).await;
+        let is_silent = asked.waits_for().is_some_and(|waits| waits >= DRIVER_WITHIN);
+        if is_silent && !is_told {
+            tracing::warn!("the driver does not answer");
+            if owner.send(Message::Input(Input::Gpus(GpuReport::Silent))).is_err() {
+                return;
+            }
+        }
+        if owner.is_closed() {
+            return;
+        }
+        is_told = is_silent;
+    }
+}
+
 /// One thread reads the cards: the driver's calls block.
 pub(crate) fn cards(
     sysfs: PathBuf,
@@ -129,10 +171,12 @@ pub(crate) fn cards(
     past: mpsc::UnboundedSender<Past>,
     owner: mpsc::UnboundedSender<Message>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let asked = Asked::default();
+    tokio::spawn(silence(asked.clone(), owner.clone()));
     std::thread::Builder::new().name("cards".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(read_cards(&sysfs, rate, programs, past, owner)),
+            Ok(runtime) => runtime.block_on(read_cards(&sysfs, rate, programs, past, owner, &asked)),
             Err(error) => tracing::error!(%error, "the cards cannot be watched"),
         }
     })
@@ -144,10 +188,13 @@ async fn read_cards(
     mut programs: GpuPrograms,
     past: mpsc::UnboundedSender<Past>,
     owner: mpsc::UnboundedSender<Message>,
+    asked: &Asked,
 ) {
     let mut gpus = nightjar_gpu::Sampler::with_sysfs(sysfs);
     loop {
+        asked.begin();
         let mut report = report(gpus.sample());
+        asked.end();
         programs.mark(&mut report).await;
         if let GpuReport::Readings { cards, .. } = &report {
             let _ = past.send(Past::Readings(cards.clone()));

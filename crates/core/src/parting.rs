@@ -97,6 +97,7 @@ impl Cause {
             | R::NoGpu { .. }
             | R::CoordinatorUnreachable { .. }
             | R::NoImage
+            | R::ImageComing
             | R::NotEnrolled
             | R::NotVerified
             | R::OtherCurrency { .. }

@@ -89,7 +89,7 @@ impl Line {
         std::thread::spawn(move || read(std::io::stdin().lock(), &reader, heard));
         // By itself: whatever holds up process 1's loop, the tenant ends with its line.
         std::thread::spawn(move || {
-            await_silence(&hearing, &held_off, Duration::from_millis(LISTEN_MS));
+            await_silence(|| hears(&hearing, Duration::from_millis(LISTEN_MS)), &held_off);
             std::process::exit(CUT.into());
         });
         let mut line = Self { inputs, sender, tick_ms: TICK_MS, at_work };
@@ -162,20 +162,24 @@ impl Drop for AtWork {
 ///
 /// Counts steps without a line in them and not the time: after a freeze of any length the agent's heartbeats lie in the pipe,
 /// while a clock would say that it was silent all along.
-fn await_silence(hearing: &Receiver<()>, held_off: &AtomicU64, step: Duration) {
+fn await_silence(mut was_heard: impl FnMut() -> bool, held_off: &AtomicU64) {
     let mut silent_steps = 0;
     while silent_steps < SILENCE_SECS {
-        let heard = match hearing.recv_timeout(step) {
-            Ok(()) => true,
-            Err(RecvTimeoutError::Timeout) => false,
-            // Nothing is read any more.
-            Err(RecvTimeoutError::Disconnected) => {
-                std::thread::sleep(step);
-                false
-            }
-        };
-        let goes_on = heard || held_off.load(Ordering::Relaxed) > 0;
+        let goes_on = was_heard() || held_off.load(Ordering::Relaxed) > 0;
         silent_steps = if goes_on { 0 } else { silent_steps + 1 };
+    }
+}
+
+/// Waits for a line, at most a step.
+fn hears(hearing: &Receiver<()>, step: Duration) -> bool {
+    match hearing.recv_timeout(step) {
+        Ok(()) => true,
+        Err(RecvTimeoutError::Timeout) => false,
+        // Nothing is read any more.
+        Err(RecvTimeoutError::Disconnected) => {
+            std::thread::sleep(step);
+            false
+        }
     }
 }
 
@@ -204,8 +208,6 @@ fn read(mut input: impl BufRead, inputs: &Sender<Input>, heard: Sender<()>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     fn lines(input: &[u8]) -> Vec<Input> {
@@ -245,31 +247,34 @@ mod tests {
         assert_eq!((hearing.iter().count(), inputs.try_iter().count()), (3, 4));
     }
 
-    #[test]
-    fn a_silence_begins_with_the_last_line() {
-        const STEP: Duration = Duration::from_millis(40);
-        let (heard, hearing) = channel();
-        // In the middle of a step, and more of them than a silence lasts.
-        let agent = std::thread::spawn(move || {
-            for _ in 0..2 * SILENCE_SECS {
-                std::thread::sleep(STEP / 2);
-                heard.send(()).unwrap();
-            }
-            (heard, Instant::now())
-        });
-        await_silence(&hearing, &AtomicU64::new(0), STEP);
-        let over = Instant::now();
-        let (_open, last) = agent.join().unwrap();
-        assert!(over.duration_since(last) >= STEP * SILENCE_SECS);
+    /// How many of these looks it takes until the agent is given up; `true` heard a line.
+    fn looks_taken(looks: &[bool], held_off: u64) -> Option<usize> {
+        let mut left = looks.iter();
+        let over = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            await_silence(|| *left.next().expect("it is not given up"), &AtomicU64::new(held_off));
+        }));
+        over.ok().map(|()| looks.len() - left.len())
     }
 
     #[test]
-    fn an_input_that_is_over_is_silent() {
+    fn a_silence_begins_with_the_last_line() {
+        assert_eq!(looks_taken(&[false; 9], 0), Some(SILENCE_SECS as usize));
+        let late = [false, false, false, false, true, false, false, false, false, false, false];
+        assert_eq!(looks_taken(&late, 0), Some(5 + SILENCE_SECS as usize));
+        assert_eq!(looks_taken(&[true; 20], 0), None);
+        assert_eq!(looks_taken(&[false; 20], 1), None, "a tool is at work");
+    }
+
+    #[test]
+    fn an_input_that_is_over_is_silent_and_a_line_that_lies_there_is_heard() {
         let (heard, hearing) = channel();
+        heard.send(()).unwrap();
         drop(heard);
-        let (began, step) = (Instant::now(), Duration::from_millis(10));
-        await_silence(&hearing, &AtomicU64::new(0), step);
-        assert!(began.elapsed() >= step * SILENCE_SECS);
+        let step = Duration::from_millis(1);
+        assert!(hears(&hearing, step));
+        assert!(!hears(&hearing, step));
+        let (_open, quiet) = channel();
+        assert!(!hears(&quiet, step));
     }
 
     #[test]

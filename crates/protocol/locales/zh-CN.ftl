@@ -66,6 +66,7 @@ reason-suspending = 电脑正要睡眠。
 reason-card-not-lent = 你没有出租这块显卡。
 reason-image-not-lent = 你没有为这个镜像出租显卡。
 reason-no-image = 这台电脑上还没有租客能用的镜像，所以接不到任务。请在“{ nav-work }”页下载一个，或运行 `nightjar images pull`。
+reason-image-coming = 这台电脑上还没有租客能用的镜像，正在趁你不用电脑时下载；进度见“{ nav-work }”页。
 reason-no-image-lent = 本机的镜像你一个也没有出租，所以接不到任务。请在“{ nav-work }”页选择，或用 `nightjar images kinds` 和 `nightjar images lend`。
 reason-vram-scarce = 任务只给桌面留下 { $free } MiB 显存，而你要保留 { $needed } MiB。
 reason-last-job = 上一个任务结束后已停止，{ $time } 恢复。

@@ -410,6 +410,10 @@ impl Doctor<'_> {
             Runtime::Ready { .. } if snapshot.images_lent == ImagesLent::NoneAgreed => {
                 self.blocked("images", &BlockReason::NoImageLent)
             }
+            Runtime::Ready { .. } if snapshot.images_lent == ImagesLent::Coming => {
+                let sentence = self.texts.reason(&BlockReason::ImageComing, self.clock);
+                self.check("images", CheckStanding::Warning, sentence)
+            }
             Runtime::Ready { images, .. } if images.is_empty() => {
                 self.check("images", CheckStanding::Bad, self.texts.plain("check-images-none"))
             }

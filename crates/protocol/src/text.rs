@@ -216,6 +216,7 @@ impl Texts {
             R::CardNotLent => self.plain("reason-card-not-lent"),
             R::ImageNotLent => self.plain("reason-image-not-lent"),
             R::NoImage => self.plain("reason-no-image"),
+            R::ImageComing => self.plain("reason-image-coming"),
             R::NoImageLent => self.plain("reason-no-image-lent"),
             R::VramScarce { free_mib, needed_mib } => {
                 let values = [("free", free_mib.to_string()), ("needed", needed_mib.to_string())];

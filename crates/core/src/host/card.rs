@@ -18,6 +18,8 @@ pub(super) struct Card {
     pub(super) reading: GpuReading,
     /// The driver still lists it. A card with a job is kept until the job is over.
     pub(super) present: bool,
+    /// Lists in a row that it was not in.
+    pub(super) missed_looks: u32,
     pub(super) verdict: Verdict,
     pub(super) job: Option<Job>,
     /// The power limit that the helper was told, and holds.
@@ -46,6 +48,7 @@ impl Card {
         Self {
             reading,
             present,
+            missed_looks: 0,
             verdict: undecided(),
             job: None,
             told_watts: None,

@@ -9,7 +9,7 @@ use crate::lease::LeaseState;
 use crate::policy::{BlockReason, Verdict};
 use crate::power::HelperStanding;
 use crate::settings::Settings;
-use crate::thermal::{Aim, Hold, STEP_WATTS, Sample, Thermal, WattRange, Work};
+use crate::thermal::{Aim, Doubt, Hold, STEP_WATTS, Sample, Thermal, WattRange, Work};
 use crate::time::Timestamp;
 
 impl Host {
@@ -71,6 +71,18 @@ fn work(job: Option<&Job>) -> Work {
         Some(LeaseState::Yielded) => Work::Held,
         Some(_) => Work::Runs,
     }
+}
+
+/// The verdict while the driver hangs: how hot the card is, and what runs on it, nobody sees.
+pub(super) fn unseen(verdict: Verdict) -> Verdict {
+    let (mut reasons, next_change) = match verdict {
+        Verdict::Earn => (Vec::new(), None),
+        Verdict::Blocked { reasons, next_change } => (reasons, next_change),
+    };
+    if !reasons.iter().any(|reason| matches!(reason, BlockReason::TemperatureUnknown { .. })) {
+        reasons.push(BlockReason::TemperatureUnknown { doubt: Doubt::Silent });
+    }
+    Verdict::Blocked { reasons, next_change }
 }
 
 /// The verdict with what the heat adds to it.

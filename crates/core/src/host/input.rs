@@ -52,6 +52,10 @@ pub enum Input {
     TaskKinds(Vec<(String, Vec<TaskKind>)>),
     /// How fetching the gateway's image failed; `None`: it is here, on its way, or not wished for.
     GatewayPull(Option<GatewayFailure>),
+    /// Whether an image for renters was wished for and comes as soon as nothing holds it up.
+    ImageComing {
+        is_coming: bool,
+    },
     /// What is free wherever images, containers and volumes lie, and where we write ourselves.
     Disks(Vec<DiskSpace>),
     /// What renters keep here, each with the size that it was promised.
@@ -91,8 +95,15 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum GpuReport {
-    Readings { driver: DriverInfo, cards: Vec<GpuReading> },
-    Trouble { trouble: GpuTrouble },
+    Readings {
+        driver: DriverInfo,
+        cards: Vec<GpuReading>,
+    },
+    Trouble {
+        trouble: GpuTrouble,
+    },
+    /// It has been asked and does not answer, as one that hangs.
+    Silent,
 }
 
 /// What the coordinator says.

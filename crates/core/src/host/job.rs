@@ -8,7 +8,7 @@ use crate::lease::{EndReason, LeaseEvent, LeaseState, LeaseTerms, WorkerAccess};
 use crate::meter::{Meter, UsageRecord, owed};
 use crate::parting::{Cause, Parting, Step};
 use crate::policy::{BlockReason, Impact, Verdict};
-use crate::settings::{GiveBack, Settings};
+use crate::settings::{GiveBack, Settings, Sharing};
 use crate::tariff::Tariff;
 use crate::time::Timestamp;
 
@@ -27,6 +27,11 @@ const STOP_AGAIN_AFTER_MS: u64 = 15_000;
 /// What a tenant has left when the PC sleeps or shuts down: systems wait for a few seconds, then they do not.
 pub(super) const CLOSING_GRACE_MS: u64 = 3_000;
 
+/// What was on its way to the card when its tenant froze has ended by then, and the driver's figures are of the time after.
+const RESIDUE_AFTER_MS: u64 = 3_000;
+/// So many looks in a row, a second apart.
+const RESIDUE_LOOKS: u32 = 3;
+
 /// Longer than any decision takes: the owner's task waits for nothing.
 const INPUT_TO_DECISION_AT_MOST_MS: u64 = 2_000;
 
@@ -36,7 +41,7 @@ enum Worker {
     Starting,
     Up,
     Freezing,
-    Frozen,
+    Frozen { since: Timestamp },
     Thawing,
     Stopping { again_at: Timestamp },
 }
@@ -63,10 +68,16 @@ pub(super) struct Job {
     meter: Meter,
     access: Option<WorkerAccess>,
     bill: Bill,
-    /// It shares the PC with its owner, within the owner's bounds.
-    restrained: bool,
+    /// It shares the PC with its owner, within these bounds.
+    restrained: Option<Sharing>,
     /// Its end was asked for with a grace.
     grace: bool,
+    /// Something that the owner does, and does not share the card with, stood against it when last looked at.
+    owner_is_there: bool,
+    /// The same when its grace was given.
+    grace_is_owners: bool,
+    /// Looks in a row in which its work went on although it is frozen.
+    residue_looks: u32,
     leaves_softly: bool,
     /// When the owner's hand was seen, while it is.
     input_at: Option<Timestamp>,
@@ -88,8 +99,11 @@ impl Job {
             worker: Worker::Starting,
             access: None,
             bill: Bill::default(),
-            restrained: false,
+            restrained: None,
             grace: false,
+            owner_is_there: false,
+            grace_is_owners: false,
+            residue_looks: 0,
             leaves_softly: false,
             input_at: None,
             cause: None,
@@ -122,8 +136,11 @@ impl Job {
             worker: Worker::Up,
             access: None,
             bill: stored.bill,
-            restrained: false,
+            restrained: None,
             grace: false,
+            owner_is_there: false,
+            grace_is_owners: false,
+            residue_looks: 0,
             leaves_softly: false,
             input_at: None,
             cause: None,
@@ -201,7 +218,7 @@ impl Job {
         match (&self.state, self.worker) {
             (_, Worker::Stopping { .. }) if self.leaves_softly => Draw::Least,
             (_, Worker::Stopping { .. }) => Draw::AsFound,
-            (LeaseState::Running, _) if self.restrained => Draw::Shared,
+            (LeaseState::Running, _) if self.restrained.is_some() => Draw::Shared,
             (LeaseState::Accepted | LeaseState::Preparing | LeaseState::Ready | LeaseState::Running, _) => {
                 Draw::Renting
             }
@@ -215,7 +232,7 @@ impl Job {
     }
 
     pub(super) fn is_restrained(&self) -> bool {
-        self.restrained
+        self.restrained.is_some()
     }
 
     #[cfg(test)]
@@ -236,7 +253,7 @@ impl Job {
     pub(super) fn gentle(&self, settings: &Settings) -> StopHow {
         match self.worker {
             // A frozen process cannot take a SIGTERM.
-            Worker::Freezing | Worker::Frozen | Worker::Starting => StopHow::Kill,
+            Worker::Freezing | Worker::Frozen { .. } | Worker::Starting => StopHow::Kill,
             _ => StopHow::Graceful { grace_ms: settings.friendly_grace_ms },
         }
     }
@@ -297,7 +314,7 @@ impl Job {
             return;
         }
         self.leaves_softly = reason == EndReason::OwnerReturned && matches!(how, StopHow::Graceful { .. });
-        self.grace = how != StopHow::Kill;
+        (self.grace, self.grace_is_owners) = (how != StopHow::Kill, self.owner_is_there);
         self.cause = Some(cause);
         self.stop(how, now, out);
         out.push(Effect::CloseGate { lease: self.terms.lease.clone() });
@@ -345,7 +362,7 @@ impl Job {
                 self.end(EndReason::PreparationFailed { cause }, StopHow::Kill, energy, now, out);
             }
             (WorkerEvent::Frozen { took_us }, Worker::Freezing) => {
-                self.worker = Worker::Frozen;
+                (self.worker, self.residue_looks) = (Worker::Frozen { since: now }, 0);
                 let lease = self.terms.lease.clone();
                 // A hand that came long before this freeze was not its cause.
                 let taking_ms = took_us / 1_000 + INPUT_TO_DECISION_AT_MOST_MS;
@@ -361,7 +378,7 @@ impl Job {
                 self.end(EndReason::WorkerDied { cause }, StopHow::Kill, energy, now, out);
             }
             // Sharing that cannot be bounded is none.
-            (WorkerEvent::RestrainFailed { .. }, _) if self.restrained => {
+            (WorkerEvent::RestrainFailed { .. }, _) if self.restrained.is_some() => {
                 self.end(EndReason::OwnerReturned, StopHow::Kill, energy, now, out);
             }
             (WorkerEvent::Gone { cause }, _) => {
@@ -382,13 +399,18 @@ impl Job {
         now: Timestamp,
         out: &mut Outbox,
     ) {
+        let owner_is_there = verdict.is_for_the_owner(settings.give_back);
         if let Worker::Stopping { again_at } = self.worker {
             // A grace that was given while nobody was there ends when the owner comes back.
             let is_owners = matches!(
                 self.state,
                 LeaseState::Ending { reason: EndReason::OwnerReturned | EndReason::OwnerStopped }
             );
-            let hurry = self.grace && !is_owners && !verdict.allows_running(settings.give_back);
+            let is_back = match is_owners {
+                true => owner_is_there && !self.grace_is_owners,
+                false => !verdict.allows_running(settings.give_back),
+            };
+            let hurry = self.grace && is_back;
             if hurry {
                 self.grace = false;
             }
@@ -398,6 +420,7 @@ impl Job {
             }
             return;
         }
+        self.owner_is_there = owner_is_there;
         if let Some(reason) = self.overdue(settings, now) {
             self.end(reason, StopHow::Kill, energy, now, out);
         } else if verdict.impact(settings.give_back) == Some(Impact::Evict) {
@@ -406,7 +429,7 @@ impl Job {
         } else if verdict.allows_running(settings.give_back) {
             self.go_on(energy, now, out);
             let restrain = verdict.impact(settings.give_back) == Some(Impact::Restrain);
-            self.restrain(restrain, settings, energy, now, out);
+            self.restrain(restrain.then_some(settings.sharing), energy, now, out);
         } else {
             let cause = verdict.cause(settings.give_back);
             self.hold(cause, settings.frozen_at_most_ms, energy, now, out);
@@ -425,7 +448,7 @@ impl Job {
                 self.meter.start(now, self.counter(energy));
                 out.push(Effect::Notify(Notice::JobResumed { image: self.terms.image.clone() }));
             }
-            (LeaseState::Yielded, Worker::Frozen) => {
+            (LeaseState::Yielded, Worker::Frozen { .. }) => {
                 self.worker = Worker::Thawing;
                 out.push(Effect::Thaw { lease: self.terms.lease.clone() });
             }
@@ -434,21 +457,31 @@ impl Job {
     }
 
     /// Narrows what a running tenant may use, or gives it back.
-    fn restrain(
+    fn restrain(&mut self, sharing: Option<Sharing>, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
+        if self.state == LeaseState::Running && self.restrained != sharing {
+            self.restrained = sharing;
+            let percent = sharing.map_or(100, |sharing| sharing.share_percent());
+            let record = self.meter.set_share(percent, now, self.counter(energy));
+            self.store(record, now, out);
+            let (lease, gpu) = (self.terms.lease.clone(), self.terms.gpu.clone());
+            out.push(Effect::Restrain { lease, gpu, sharing });
+        }
+    }
+
+    /// A look at the card: whether what it was given before goes on although the tenant is frozen.
+    pub(super) fn watch_residue(
         &mut self,
-        restrain: bool,
-        settings: &Settings,
+        is_busy: bool,
         energy: Option<u64>,
         now: Timestamp,
         out: &mut Outbox,
     ) {
-        if self.state == LeaseState::Running && self.restrained != restrain {
-            self.restrained = restrain;
-            let percent = if restrain { settings.sharing.share_percent() } else { 100 };
-            let record = self.meter.set_share(percent, now, energy);
-            self.store(record, now, out);
-            let (lease, sharing) = (self.terms.lease.clone(), restrain.then_some(settings.sharing));
-            out.push(Effect::Restrain { lease, gpu: self.terms.gpu.clone(), sharing });
+        let Worker::Frozen { since } = self.worker else { return };
+        let is_left = is_busy && now.since_ms(since) >= RESIDUE_AFTER_MS;
+        self.residue_looks = if is_left { self.residue_looks.saturating_add(1) } else { 0 };
+        if self.residue_looks >= RESIDUE_LOOKS {
+            let cause = self.cause.unwrap_or(Cause::OwnerBack);
+            self.end_for(cause, EndReason::OwnerReturned, StopHow::Kill, energy, now, out);
         }
     }
 

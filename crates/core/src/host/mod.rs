@@ -20,6 +20,7 @@ mod memory;
 mod money_tests;
 mod offers;
 mod price;
+mod residue;
 #[cfg(test)]
 mod room_tests;
 #[cfg(test)]
@@ -52,12 +53,13 @@ use crate::market::{CardOffer, HostAccount};
 use crate::network::CapLevel;
 use crate::parting::Cause;
 use crate::policy::{
-    self, ImagesLent, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide,
+    self, GatewayImage, ImagesLent, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide,
 };
 use crate::power::HelperStanding;
 use crate::settings::Settings;
 use crate::signal::SignalKind;
 use crate::sweep::Curves;
+use crate::thermal::Hold;
 use crate::time::Timestamp;
 use crate::volume::Promises;
 use card::Card;
@@ -69,6 +71,8 @@ use sweeping::Sweeping;
 
 /// So many ends are kept for a market that is away; a lease that is not listed is over in any case.
 const MOST_UNTOLD: usize = 64;
+/// A card with a job that is left out of so many lists in a row is gone.
+const LOST_AFTER_LOOKS: u32 = 2;
 
 /// See the module's text.
 #[derive(Clone, Debug)]
@@ -87,6 +91,8 @@ pub struct Host {
     closing: bool,
     /// The moments that it is told are not those of the wall.
     clock_off: bool,
+    /// The driver was asked about the cards and hangs.
+    is_driver_silent: bool,
     hours: Hours,
     helper: HelperStanding,
     /// How far the month's cap is used up, as last told.
@@ -95,6 +101,7 @@ pub struct Host {
     fee_basis_points: u32,
     /// What sweeps have measured.
     curves: BTreeMap<GpuUuid, Curves>,
+    image_coming: bool,
     /// What each image is good for.
     task_kinds: BTreeMap<String, Vec<TaskKind>>,
     /// What the market last told of the owner's money there.
@@ -119,11 +126,13 @@ impl Host {
             recovered: false,
             closing: false,
             clock_off: false,
+            is_driver_silent: false,
             hours: Hours::default(),
             helper: HelperStanding::default(),
             cap_level: CapLevel::Free,
             fee_basis_points: price::ASSUMED_FEE_BASIS_POINTS,
             curves: BTreeMap::new(),
+            image_coming: false,
             task_kinds: BTreeMap::new(),
             account: None,
             is_line_checked: false,
@@ -166,6 +175,7 @@ impl Host {
                 self.take_readings(report, now);
                 if is_read {
                     self.confirm_memory(now, &mut out);
+                    self.take_residue(now, &mut out);
                     self.take_heat(now);
                     self.take_sweep_readings(now, &mut out);
                     self.take_check_readings(now, &mut out);
@@ -175,12 +185,15 @@ impl Host {
             Input::Runtime(runtime) => self.take_runtime(runtime, &mut out),
             Input::TaskKinds(kinds) => self.task_kinds = kinds.into_iter().collect(),
             Input::GatewayPull(failure) => self.snapshot.gateway_failure = failure,
+            Input::ImageComing { is_coming } => self.image_coming = is_coming,
             Input::Disks(spaces) => {
                 let fewest = spaces
                     .iter()
                     .filter(|space| space.free_files.is_some())
                     .min_by_key(|space| space.free_files);
-                self.snapshot.files = fewest.cloned().or_else(|| self.snapshot.files.take());
+                if !spaces.is_empty() {
+                    self.snapshot.files = fewest.cloned();
+                }
                 let least = spaces.into_iter().min_by_key(|space| space.free_mib);
                 self.snapshot.disk = least.or_else(|| self.snapshot.disk.take());
             }
@@ -272,6 +285,9 @@ impl Host {
 
     fn images_lent(&self) -> ImagesLent {
         match &self.snapshot.runtime {
+            // Which images are here nobody tells before the gateway's is, and that has reasons of its own.
+            Runtime::Ready { engine, .. } if engine.gateway != GatewayImage::Present => ImagesLent::Some,
+            Runtime::Ready { images, .. } if images.is_empty() && self.image_coming => ImagesLent::Coming,
             Runtime::Ready { images, .. } if images.is_empty() => ImagesLent::NoneHere,
             Runtime::Ready { .. } if self.lent_images().is_empty() => ImagesLent::NoneAgreed,
             _ => ImagesLent::Some,
@@ -306,12 +322,18 @@ impl Host {
 
     fn take_readings(&mut self, report: GpuReport, now: Timestamp) {
         match report {
-            GpuReport::Trouble { trouble } => self.snapshot.gpu_trouble = Some(trouble),
+            GpuReport::Trouble { trouble } => {
+                self.is_driver_silent = false;
+                self.snapshot.gpu_trouble = Some(trouble);
+            }
+            GpuReport::Silent => self.is_driver_silent = true,
             GpuReport::Readings { driver, cards } => {
-                self.snapshot.gpu_trouble = None;
+                (self.snapshot.gpu_trouble, self.is_driver_silent) = (None, false);
                 self.snapshot.driver = Some(driver);
                 for card in self.cards.values_mut() {
-                    card.present = false;
+                    card.missed_looks = card.missed_looks.saturating_add(1);
+                    // One question that fails is not yet the end of a job.
+                    card.present &= card.job.is_some() && card.missed_looks < LOST_AFTER_LOOKS;
                 }
                 for reading in cards {
                     let card = self
@@ -329,7 +351,7 @@ impl Host {
                         );
                     }
                     card.reading = reading;
-                    card.present = true;
+                    (card.present, card.missed_looks) = (true, 0);
                 }
             }
         }
@@ -409,6 +431,7 @@ impl Host {
             let (settings, stranger) = (&self.settings, seen.and(card.strangers.counted()));
             let verdict = decide(&self.snapshot, settings, &self.overrides, seen, stranger, presence, now);
             let verdict = heat::with_heat(verdict, &card.thermal, &card.reading, &self.settings);
+            let verdict = if self.is_driver_silent { heat::unseen(verdict) } else { verdict };
             if let Some(job) = &mut card.job {
                 if self.closing || broke.contains(&card.reading.uuid) {
                     let gentle = job.gentle(&self.settings);
@@ -447,7 +470,10 @@ impl Host {
     /// Forgets cards that the driver does not list any more; the journal says why nothing more is heard of them.
     fn drop_absent(&mut self, now: Timestamp, out: &mut Outbox) {
         self.cards.retain(|gpu, card| {
+            // A stop for heat outlasts a card that is away for a moment.
+            let is_stopped = matches!(card.thermal.hold(), Some(Hold::Stopped { .. }));
             let stays = card.present || card.job.is_some() || card.is_swept() || card.is_checked();
+            let stays = stays || is_stopped;
             if !stays {
                 let trouble = crate::gpu::GpuTrouble::NoCard;
                 let reasons = vec![policy::BlockReason::NoGpu { trouble }];

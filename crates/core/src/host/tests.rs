@@ -5,6 +5,7 @@ mod anew;
 mod headline;
 mod parting;
 mod promises;
+mod unseen;
 mod warning;
 
 use std::collections::{BTreeMap, VecDeque};

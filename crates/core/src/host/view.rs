@@ -17,6 +17,7 @@ use crate::power::HelperStanding;
 use crate::preset::Preset;
 use crate::settings::Settings;
 use crate::signal::Sign;
+use crate::thermal::Hold;
 use crate::time::Timestamp;
 
 use super::Host;
@@ -147,7 +148,10 @@ impl Host {
     fn restart_due(&self) -> bool {
         let is_free = |card: &Card| card.job.is_none() && !card.is_swept() && !card.is_checked();
         let is_wanted = self.snapshot.update_waiting || self.clock_off;
-        is_wanted && !self.closing && self.cards.values().all(is_free)
+        // A snooze, a last job and a stop for heat are known to this run alone, and each of them passes by itself.
+        let is_bound = self.overrides != Overrides::default()
+            || self.cards.values().any(|card| matches!(card.thermal.hold(), Some(Hold::Stopped { .. })));
+        is_wanted && !self.closing && !is_bound && self.cards.values().all(is_free)
     }
 
     fn versions(&self) -> Versions {

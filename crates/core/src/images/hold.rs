@@ -49,6 +49,7 @@ pub fn holds_pulls(reason: &BlockReason) -> bool {
         | R::CardNotLent
         | R::ImageNotLent
         | R::NoImage
+        | R::ImageComing
         | R::NoImageLent
         | R::VramScarce { .. }
         | R::AfterLastJob { .. } => false,

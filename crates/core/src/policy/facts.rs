@@ -198,6 +198,8 @@ pub enum ImagesLent {
     #[default]
     Some,
     NoneHere,
+    /// None is here, and one is on its way.
+    Coming,
     /// The owner lends the card to none of those that are here.
     NoneAgreed,
 }
@@ -262,6 +264,7 @@ impl Snapshot {
         match self.images_lent {
             ImagesLent::Some => None,
             ImagesLent::NoneHere => Some(BlockReason::NoImage),
+            ImagesLent::Coming => Some(BlockReason::ImageComing),
             ImagesLent::NoneAgreed => Some(BlockReason::NoImageLent),
         }
     }

@@ -163,6 +163,8 @@ pub enum BlockReason {
     ImageNotLent,
     /// No image that could be lent is on this PC.
     NoImage,
+    /// The same, while one is being fetched.
+    ImageComing,
     /// There are some, and the owner lends the card to none of them.
     NoImageLent,
     /// The owner is back, and the tenant's memory leaves the desktop too little.
@@ -231,9 +233,23 @@ impl BlockReason {
             // Kinds that a market of an earlier version does not know, some with details of this PC.
             Self::GatewayFailed { .. } => Self::GatewayComing,
             Self::KernelAsked | Self::KernelLacks { .. } => Self::NoDocker { detail: none(), why: None },
-            Self::ImageNotLent | Self::NoImage | Self::NoImageLent => Self::CardNotLent,
+            Self::ImageNotLent | Self::NoImage | Self::ImageComing | Self::NoImageLent => Self::CardNotLent,
             other => other,
         }
+    }
+
+    /// What somebody does at this PC.
+    const fn is_use(&self) -> bool {
+        matches!(
+            self,
+            Self::UserHere { .. }
+                | Self::GameRunning { .. }
+                | Self::FullScreen { .. }
+                | Self::IdleInhibited { .. }
+                | Self::RemoteSession { .. }
+                | Self::ControllerInUse { .. }
+                | Self::GpuBusy { .. }
+        )
     }
 
     /// What it means where the owner gives back in this way.
@@ -252,6 +268,7 @@ impl BlockReason {
             | Self::UpdateWaiting
             | Self::ImageNotLent
             | Self::NoImage
+            | Self::ImageComing
             | Self::NoImageLent
             | Self::AfterLastJob { .. }
             | Self::DiskLow { .. }
@@ -332,6 +349,13 @@ impl Verdict {
         let gravest = self.impact(give_back);
         let first = reasons.iter().find(|reason| Some(reason.impact(give_back)) == gravest);
         first.map_or(Cause::OwnerBack, Cause::of_block)
+    }
+
+    /// Somebody uses this PC, and does not share the card meanwhile.
+    #[must_use]
+    pub fn is_for_the_owner(&self, give_back: GiveBack) -> bool {
+        let counts = |reason: &BlockReason| reason.is_use() && reason.impact(give_back) >= Impact::Freeze;
+        self.reasons().iter().any(counts)
     }
 
     /// A job that runs may go on.

@@ -119,6 +119,7 @@ fn of_the_market() -> Vec<BlockReason> {
         BlockReason::UpdateWaiting,
         BlockReason::ImageNotLent,
         BlockReason::NoImage,
+        BlockReason::ImageComing,
         BlockReason::NoImageLent,
         BlockReason::AfterLastJob { until: at },
     ]

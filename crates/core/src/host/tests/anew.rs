@@ -27,3 +27,16 @@ fn a_run_whose_clock_is_off_begins_anew_once_no_job_is_there() {
     world.input(Input::Closing);
     assert!(!is_due(&world), "it ends");
 }
+
+#[test]
+fn what_only_this_run_knows_is_not_lost_for_an_update() {
+    let mut world = World::new();
+    world.input(Input::UpdateWaiting { is_waiting: true });
+    assert!(is_due(&world));
+    for choice in [UserCommand::Snooze { for_ms: 3_600_000 }, UserCommand::LastJob { for_ms: 3_600_000 }] {
+        world.input(Input::User(choice));
+        assert!(!is_due(&world), "the owner's word would be forgotten");
+        world.wait(3_600_000);
+        assert!(is_due(&world), "it has passed");
+    }
+}

@@ -214,6 +214,14 @@ fn with_no_image_to_lend_the_owner_is_told_and_a_job_that_runs_goes_on() {
     world.input(Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images: vec![], engine }));
     assert_eq!(why(&world), blocked(BlockReason::NoImage));
     assert_eq!(world.host.pull_hold(world.now), None, "it would never come");
+    world.input(Input::ImageComing { is_coming: true });
+    assert_eq!(why(&world), blocked(BlockReason::ImageComing));
+    assert!(!BlockReason::ImageComing.is_trouble(), "what the owner chose is on its way");
+    assert_eq!(world.host.pull_hold(world.now), None, "it would never come");
+    // Without the gateway's nobody knows of the others, and it is the reason.
+    let engine = EngineFacts { gateway: policy::GatewayImage::Coming, ..EngineFacts::default() };
+    world.input(Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images: vec![], engine }));
+    assert_eq!(why(&world), blocked(BlockReason::GatewayComing));
 }
 
 /// Only what lies here is offered, and nothing but the gateway comes here by itself.
