@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nightjar_core::host::HostState;
 use nightjar_core::lease::LeaseState;
-use nightjar_sim::wire::{Reply, Request};
+use nightjar_sim::wire::{Control, Reply, Request};
 use nightjar_testbed::freezer::Freezer;
 use nightjar_testbed::helper::Helper;
 use nightjar_testbed::host::{Host, Watch, job_state, quick_settings};
@@ -105,6 +105,36 @@ fn a_docker_that_hangs_does_not_keep_the_owner_waiting() {
     wait_for("the lease is over", SOON, || Ok((renter.state(&lease)? == "ended").then_some(()))).unwrap();
     wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
     drop(host);
+}
+
+#[test]
+fn work_that_goes_on_while_its_tenant_is_frozen_costs_the_tenant_its_lease() {
+    let Running { watch, host, renter, lease, stage, helper: _helper, _words } = running();
+    let freezer = stage.freezer(&lease).unwrap();
+    let pid = first_process(&stage, &lease).trim().parse().unwrap();
+    // A kernel without an end: the card's work for this program stays, whatever its threads do.
+    let endless = Control::ExternalLoad {
+        card: 0,
+        pid,
+        util_percent: 95.0,
+        vram_mib: 1_024,
+        graphics: false,
+        memory_percent: None,
+    };
+    stage.cards.simulated().unwrap().client().control(endless).unwrap();
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(job_state(&host.around.view().unwrap()), Some(LeaseState::Running), "it may work");
+    frozen_after_input(&stage, &freezer);
+    let frozen = Instant::now();
+    let mut mouse = stage.desktop.mouse().unwrap();
+    // Its owner stays, or it would go on.
+    wait_for("the lease is over", SOON, || {
+        mouse.twitch()?;
+        Ok((renter.state(&lease)? == "ended").then_some(()))
+    })
+    .unwrap();
+    println!("ended {:.1} s after the freeze", frozen.elapsed().as_secs_f64());
+    watch.until("its owner has the card", SOON, |view| job_state(view).is_none()).unwrap();
 }
 
 #[test]
