@@ -50,6 +50,7 @@ const DESKTOP: &[&str] = &[
     "chromium",
     "chromium-driver",
     "wmctrl",
+    "xfce4-panel",
     "xdotool",
     "imagemagick",
     "fonts-noto-cjk",

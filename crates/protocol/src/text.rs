@@ -115,6 +115,7 @@ impl Texts {
         match reason {
             R::TurnedOff => self.plain("reason-turned-off"),
             R::Snoozed { until } => self.with("reason-snoozed", &[("time", clock(*until))]),
+            R::AfterLastJob { until } => self.with("reason-last-job", &[("time", clock(*until))]),
             R::SettingsUnreadable { detail } => {
                 self.with("reason-settings-unreadable", &[("detail", detail.clone())])
             }
@@ -222,7 +223,6 @@ impl Texts {
                 let values = [("free", free_mib.to_string()), ("needed", needed_mib.to_string())];
                 self.with("reason-vram-scarce", &values)
             }
-            R::AfterLastJob { until } => self.with("reason-last-job", &[("time", clock(*until))]),
             // `reason` has said the others.
             _ => self.plain("state-yours"),
         }

@@ -162,7 +162,9 @@ impl Desktop {
         Ok(connection)
     }
 
-    fn owns(&self, name: &str) -> bool {
+    /// Whether somebody has this name on the session bus.
+    #[must_use]
+    pub fn owns(&self, name: &str) -> bool {
         let mut ask = Command::new("dbus-send");
         self.enter(&mut ask);
         ask.args([

@@ -22,6 +22,7 @@ pub mod meddler;
 pub mod night;
 pub mod notebook;
 pub mod package;
+pub mod panel;
 pub mod place;
 pub mod process;
 pub mod registry;
