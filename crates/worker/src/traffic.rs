@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nightjar_core::lease::LeaseId;
-use nightjar_core::network::{Rates, Traffic};
+use nightjar_core::network::{DataUse, Rates, Traffic};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -19,8 +19,19 @@ pub struct GatewayTraffic {
     pub rates: Rates,
     /// By the gateway's own clock.
     at_ms: u64,
-    /// A gateway says nothing while nothing passes it.
-    pub heard: Instant,
+    /// A gateway says nothing while nothing passes it. `None`: its counters are not known yet, and are nothing only where it
+    /// is new; one that was taken up again may have carried much.
+    pub heard: Option<Instant>,
+}
+
+impl GatewayTraffic {
+    /// Adds to the month what passed. Counters that are not known yet change nothing: taken for nothing, they would have all
+    /// that was counted before counted again with the gateway's next word.
+    pub fn count(&self, lease: &LeaseId, used: &mut DataUse) {
+        if self.heard.is_some() {
+            used.take(lease, self.total);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -44,12 +55,8 @@ impl TrafficTable {
     }
 
     pub fn list(self: &Arc<Self>, lease: &LeaseId) -> Listed {
-        let nothing = GatewayTraffic {
-            total: Traffic::default(),
-            rates: Rates::default(),
-            at_ms: 0,
-            heard: Instant::now(),
-        };
+        let nothing =
+            GatewayTraffic { total: Traffic::default(), rates: Rates::default(), at_ms: 0, heard: None };
         self.0.send_modify(|table| {
             table.insert(lease.clone(), nothing);
         });
@@ -63,7 +70,7 @@ impl TrafficTable {
             // Bits in a millisecond are kilobits in a second.
             let kbit = |bytes: u64| u32::try_from(bytes.saturating_mul(8) / passed_ms).unwrap_or(u32::MAX);
             let rates = Rates { up_kbit: kbit(added.up_bytes), down_kbit: kbit(added.down_bytes) };
-            *known = GatewayTraffic { total, rates, at_ms, heard: Instant::now() };
+            *known = GatewayTraffic { total, rates, at_ms, heard: Some(Instant::now()) };
         });
     }
 }
@@ -92,5 +99,22 @@ mod tests {
         assert_eq!(seen.borrow()[&lease].rates, Rates { up_kbit: 1_000, down_kbit: 2_000 });
         drop(listed);
         assert!(seen.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_that_is_taken_up_again_counts_only_what_came_since() {
+        let (table, lease) = (Arc::<TrafficTable>::default(), LeaseId("a".into()));
+        let total = |down_bytes| Traffic { up_bytes: 0, down_bytes };
+        let mut used = DataUse::default();
+        used.take(&lease, total(500));
+        let seen = table.subscribe();
+        let _listed = table.list(&lease);
+        seen.borrow()[&lease].count(&lease, &mut used);
+        table.note(&lease, total(600), 9_000);
+        seen.borrow()[&lease].count(&lease, &mut used);
+        assert_eq!(used.used(), total(600));
+        table.note(&lease, total(700), 9_200);
+        seen.borrow()[&lease].count(&lease, &mut used);
+        assert_eq!(used.used(), total(700));
     }
 }

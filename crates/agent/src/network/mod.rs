@@ -198,7 +198,8 @@ impl Shaper {
             .values()
             .map(|gateway| {
                 let nothing = Rates::default();
-                if gateway.heard.elapsed() < SILENT { gateway.rates } else { nothing }
+                let is_fresh = gateway.heard.is_some_and(|at| at.elapsed() < SILENT);
+                if is_fresh { gateway.rates } else { nothing }
             })
             .collect();
         self.pulls.look();
@@ -236,7 +237,7 @@ impl Shaper {
             self.used.turn_to(month);
         }
         for (lease, gateway) in gateways {
-            self.used.take(lease, gateway.total);
+            gateway.count(lease, &mut self.used);
         }
         for gone in self.told.keys().filter(|lease| !gateways.contains_key(*lease)) {
             self.used.forget(gone);
