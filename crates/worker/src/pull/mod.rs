@@ -305,7 +305,7 @@ impl Puller {
         let registry = Registry::of(&image).map_err(|trouble| given_up(trouble, wanted.name))?;
         let mut task = Task::new(self, image, registry, blobs, hold, told);
         let done = task.run(wanted).await;
-        self.pace.set_active(false);
+        drop(task);
         done.map_err(|error| match error {
             Stop::Pull(error) => error,
             Stop::Disk(error) => unusable(error),

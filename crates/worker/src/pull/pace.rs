@@ -1,5 +1,6 @@
 //! How fast a pull may be: its share of the line, and the count of what it took.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -86,6 +87,26 @@ impl Pace {
             // Other limits hold from now on; this piece is paid for.
             _ = limit.changed() => {}
         }
+    }
+}
+
+/// Whether something is being fetched, which is over with this at the latest.
+#[derive(Debug)]
+pub(super) struct Fetching(Arc<Pace>);
+
+impl Fetching {
+    pub fn begin(pace: Arc<Pace>) -> Self {
+        Self(pace)
+    }
+
+    pub fn set(&self, is_active: bool) {
+        self.0.set_active(is_active);
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.0.set_active(false);
     }
 }
 

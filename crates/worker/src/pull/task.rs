@@ -15,6 +15,7 @@ use super::archive::{LayerFile, archive};
 use super::blobs::Blobs;
 use super::fetch::{End, Fetch, News, changes};
 use super::hold::{passed_free, while_free};
+use super::pace::Fetching;
 use super::registry::{Description, Registry, Trouble, digest_of};
 use super::{Progress, PullError, PullStep, Pulled, Puller, Wanted, layers};
 use crate::catalogue::Source;
@@ -54,6 +55,8 @@ pub(super) struct Task<'a> {
     /// Blobs; they end with this.
     fetches: JoinSet<()>,
     news: Channel<(String, News)>,
+    /// Ends with this too, and after those that fetch: who has the image freed drops this in the middle.
+    fetching: Fetching,
     /// Gives up to which layer the Engine has them; one at a time, and ends with this.
     unpacking: JoinSet<Result<usize, EngineError>>,
 }
@@ -98,6 +101,7 @@ impl<'a> Task<'a> {
             described: None,
             fetches: JoinSet::new(),
             news: mpsc::channel(MOST_NEWS),
+            fetching: Fetching::begin(puller.pace.clone()),
             unpacking: JoinSet::new(),
         }
     }
@@ -109,7 +113,7 @@ impl<'a> Task<'a> {
             self.pull.hold(is_held);
             let next = self.pull.next(self.clock.now());
             let is_active = matches!(next, Next::Describe | Next::Fetch { .. }) || self.pull.is_fetching();
-            self.puller.pace.set_active(is_active);
+            self.fetching.set(is_active);
             if !is_held {
                 self.unpack_ahead(wanted).await?;
             }
@@ -398,6 +402,39 @@ mod tests {
     const LISTED: &str = r#"[{"Id":"sha256:old","ParentId":"","RepoTags":[],"RepoDigests":[],"Created":0,"Size":0,
         "SharedSize":0,"Labels":{},"Containers":0}]"#;
 
+    fn image(registry: &str) -> Source {
+        Source {
+            key: "new".into(),
+            reference: format!("{registry}/new:1"),
+            digest: Some(format!("sha256:{}", "a".repeat(64))),
+            size_mib: 8,
+        }
+    }
+
+    /// Its owner freed it in the middle: the line is nobody's then.
+    #[tokio::test]
+    async fn a_pull_that_is_dropped_fetches_nothing_any_more() {
+        let fake = FakeEngine::start(|_| "[]".into());
+        let folder = tempfile::tempdir().unwrap();
+        let (catalogue, shelf) = (Arc::new(Catalogue::shipped().unwrap()), Arc::new(Shelf::open(None)));
+        let puller = Puller::new(Engine::new(fake.address()), catalogue, shelf, Some(folder.path().into()));
+        // It takes connections and says nothing.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let image = image(&silent.local_addr().unwrap().to_string());
+        let registry = Registry::of(&image).map_err(|trouble| format!("{trouble:?}")).unwrap();
+        let (blobs, told) = (Blobs::open(folder.path().into()).unwrap(), &mut |_: Progress| {});
+        let (_hold, is_held) = watch::channel(false);
+        let mut active = puller.pace().active();
+        let mut task = Task::new(&puller, image, registry, blobs, is_held, told);
+        let wanted = Wanted { name: "new", quota_bytes: 10 * MIB, now: Timestamp(2) };
+        tokio::select! {
+            _ = task.run(&wanted) => panic!("nobody answers"),
+            begun = active.wait_for(|is_active| *is_active) => drop(begun.unwrap()),
+        }
+        drop(task);
+        assert!(!*active.borrow());
+    }
+
     /// An image that is nearly here, on a base that another has, which was used longest ago and has to make room.
     #[tokio::test]
     async fn a_base_that_went_with_what_made_room_is_fetched_after_all() {
@@ -430,12 +467,7 @@ mod tests {
         });
         let catalogue = Arc::new(Catalogue::shipped().unwrap());
         let puller = Puller::new(Engine::new(fake.address()), catalogue, shelf, Some(folder.path().into()));
-        let image = Source {
-            key: "new".into(),
-            reference: "registry.example/new:1".into(),
-            digest: Some(format!("sha256:{}", "a".repeat(64))),
-            size_mib: 8,
-        };
+        let image = image("registry.example");
         let layer = |name: &str, digit: &str| Layer {
             digest: format!("sha256:{}", digit.repeat(64)),
             size_bytes: MIB,
