@@ -202,7 +202,7 @@ impl Shaper {
                 if is_fresh { gateway.rates } else { nothing }
             })
             .collect();
-        self.pulls.look();
+        self.pulls.look(Instant::now());
         let sum = carried.iter().chain([&self.pulls.carried()]).fold(Rates::default(), |sum, rates| Rates {
             up_kbit: sum.up_kbit.saturating_add(rates.up_kbit),
             down_kbit: sum.down_kbit.saturating_add(rates.down_kbit),
