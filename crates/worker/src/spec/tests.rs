@@ -17,6 +17,21 @@ fn each_image_has_the_tenant_that_containers_are_made_for() {
     }
 }
 
+/// A base may name an ordinary user, as the official one of RAPIDS does.
+#[test]
+fn each_stage_of_an_image_is_built_by_root_whoever_its_base_names() {
+    let images = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images");
+    for image in ["gateway", "pytorch-cuda", "tensorflow-cuda", "rapids", "llm-inference"] {
+        let recipe = std::fs::read_to_string(images.join(image).join("Dockerfile")).unwrap();
+        let stages: Vec<&str> = recipe.split("\nFROM ").skip(1).collect();
+        assert!(!stages.is_empty(), "{image}");
+        for stage in stages {
+            let run = stage.find("\nRUN ").unwrap_or(stage.len());
+            assert!(stage[..run].contains("\nUSER 0:0\n"), "{image}: {stage}");
+        }
+    }
+}
+
 fn terms() -> LeaseTerms {
     LeaseTerms {
         lease: LeaseId("6b1f7a52-8c3e-4b0e-9a55-0d6f0c1f2a77".into()),
