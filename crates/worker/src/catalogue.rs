@@ -425,7 +425,12 @@ mod tests {
         }
         assert!(catalogue.find("pytorch-cuda").is_none());
         let egress = Egress::shipped().unwrap();
-        assert!(egress.domains().iter().any(|domain| domain == "pypi.org"));
+        // Indexes, where they keep what they list, and the installers that renters are told of.
+        for needed in
+            ["pypi.org", "download.pytorch.org", "download-r2.pytorch.org", "astral.sh", "micro.mamba.pm"]
+        {
+            assert!(egress.domains().iter().any(|domain| domain == needed), "{needed}");
+        }
     }
 
     #[test]

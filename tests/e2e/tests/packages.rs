@@ -130,7 +130,15 @@ fn an_ordinary_tenant_installs_packages_from_an_index_and_keeps_them() {
     );
     let said = inside(&lease, &made);
     assert!(said.contains("made on the spot") && said.contains("status=0"), "{said}");
-    for tool in ["uv", "conda", "micromamba"] {
+    let from_by_uv = format!("--no-cache --index-url http://{INDEX}/simple --allow-insecure-host {INDEX}");
+    let said = inside(
+        &lease,
+        &format!(
+            "uv venv fast && uv pip install --python fast {from_by_uv} nightjar-sample && fast/bin/nightjar-sample"
+        ),
+    );
+    assert!(said.contains("made on the spot") && said.contains("status=0"), "{said}");
+    for tool in ["conda", "micromamba"] {
         if inside(&lease, &format!("command -v {tool}")).contains("status=0") {
             let said = inside(&lease, &format!("{tool} --version"));
             assert!(said.contains("status=0"), "{tool} does not run without root: {said}");
