@@ -116,13 +116,13 @@ impl AgentHandle {
         self.notices.subscribe()
     }
 
-    /// A window was opened or closed: while one is open, cards are read each second.
+    /// A window was opened or closed: while one is open, cards are read each second and no new start is due.
     pub fn window_open(&self, open: bool) {
         let _ = self.messages.send(Message::WindowOpen(open));
     }
 
-    /// Returns once a new start is wanted (a newer version waits, or the clock was set) and nothing runs here that it would
-    /// disturb.
+    /// Returns once a new start is wanted (a newer version waits, or the clock was set), nothing runs here that it would
+    /// disturb, and no window is open.
     pub async fn restart_due(&self) {
         let mut view = self.view.clone();
         if view.wait_for(|view| view.restart_due).await.is_err() {

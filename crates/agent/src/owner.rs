@@ -360,7 +360,9 @@ impl Owner {
     fn show(&mut self) {
         let now = self.clock.now();
         self.around.local_time = LocalTime { zone: clock::zone() };
-        let fresh = view_model(&self.host.view(now), &self.around);
+        let mut fresh = view_model(&self.host.view(now), &self.around);
+        // Whoever looks would be cut off: a page in a browser for good, since its link was used.
+        fresh.restart_due &= self.windows == 0;
         self.view.send_if_modified(|shown| {
             let same = ViewModel { at: shown.at, ..fresh.clone() } == **shown;
             if !same {

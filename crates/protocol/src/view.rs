@@ -136,7 +136,7 @@ pub struct ViewModel {
     pub account: Option<AccountNote>,
     /// What the market pays in, where the owner's prices are in another.
     pub other_currency: Option<Currency>,
-    /// A newer version waits or the clock was set, and nothing runs here that a new start would disturb.
+    /// A newer version waits or the clock was set, nothing runs here that a new start would disturb, and no window is open.
     pub restart_due: bool,
     /// Where the time since local midnight went; `None` until the journal was read.
     pub today: Option<Summary>,

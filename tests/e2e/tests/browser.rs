@@ -1,10 +1,15 @@
 //! `nightjar host --ui` in a real Chromium, against a real host.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use nightjar_protocol::control::ControlRequest;
 use nightjar_testbed::host::Surroundings;
 use nightjar_testbed::place::{checkout, program};
 use nightjar_testbed::process::{Process, wait_for};
@@ -88,6 +93,50 @@ fn the_window_of_a_headless_host_opens_in_a_browser_once_and_changes_what_it_sho
     wait_until("the page says that it lost the host", || {
         window.text("alert").is_ok_and(|text| text.contains("lost its connection"))
     });
+}
+
+#[test]
+fn after_an_update_a_headless_host_begins_anew_once_no_page_is_open() {
+    let room = Room::set().unwrap();
+    let around = room.place().unwrap();
+    // On the file system of the programs; it goes with the room.
+    let folder = room.folder().join("installed");
+    for folder in [&folder, &around.folder] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    let installed = folder.join("nightjar");
+    std::fs::copy(program("nightjar").unwrap(), &installed).unwrap();
+    let mut command = Command::new(&installed);
+    around.enter(command.args(["--json", "host"]).env("NIGHTJAR_LOG", "info"));
+    let (mut host, mut said) = Process::start_piped(&around.folder, "host", &mut command).unwrap();
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let file = |path: &Path| std::fs::metadata(path).map(|found| found.ino()).ok();
+    let runs = format!("/proc/{}/exe", host.id());
+    let old = file(Path::new(&runs)).unwrap();
+
+    // As the page does it, which reads what comes.
+    let mut page = UnixStream::connect(ready["control"].as_str().unwrap()).unwrap();
+    writeln!(page, "{}", serde_json::to_string(&ControlRequest::WatchClosely).unwrap()).unwrap();
+    let mut views = BufReader::new(page.try_clone().unwrap());
+    line.clear();
+    assert!(views.read_line(&mut line).unwrap() > 0, "no view came");
+    let reading = std::thread::spawn(move || std::io::copy(&mut views, &mut std::io::sink()));
+    std::fs::copy(&installed, folder.join("new")).unwrap();
+    std::fs::rename(folder.join("new"), &installed).unwrap();
+    let new = file(&installed).unwrap();
+    assert_ne!(new, old, "the file was not replaced");
+    wait_until("the update is noticed", || host.log().contains("a newer version lies at"));
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(file(Path::new(&runs)), Some(old), "it began anew under its owner's eyes");
+    assert!(!around.view().unwrap().restart_due, "a page is open");
+
+    page.shutdown(Shutdown::Both).unwrap();
+    let _ = reading.join().unwrap();
+    wait_until("the same process runs the new file", || file(Path::new(&runs)) == Some(new));
+    wait_until("its host is there again", || around.view().is_ok());
+    host.terminate(SOON).unwrap();
 }
 
 /// From the page's top to a changed setting without a mouse.

@@ -57,7 +57,7 @@ account: AccountNote | null,
  */
 other_currency: Currency | null, 
 /**
- * A newer version waits or the clock was set, and nothing runs here that a new start would disturb.
+ * A newer version waits or the clock was set, nothing runs here that a new start would disturb, and no window is open.
  */
 restart_due: boolean, 
 /**

@@ -33,6 +33,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const REPAIRED_WITHIN: Duration = Duration::from_secs(31 * 60);
 /// So often an empty line says that the stream lives, also while nothing changes.
 const BEAT: Duration = Duration::from_secs(15);
+/// A page that takes nothing for so long is gone, whatever its connection says: through a tunnel that died, nothing ends it,
+/// and a host with a page that counts as open reads its cards each second and puts off every new start.
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
 struct Hall {
     runtime_dir: PathBuf,
@@ -165,7 +168,7 @@ async fn views(State(hall): Shared) -> Result<Response, Lost> {
 async fn follow(mut client: Client, first: Bytes, page: mpsc::Sender<Bytes>) {
     let mut next = Some(first);
     while let Some(line) = next {
-        if page.send(line).await.is_err() {
+        if !is_taken(&page, line).await {
             return;
         }
         next = tokio::select! {
@@ -173,6 +176,10 @@ async fn follow(mut client: Client, first: Bytes, page: mpsc::Sender<Bytes>) {
             () = page.closed() => None,
         };
     }
+}
+
+async fn is_taken(page: &mpsc::Sender<Bytes>, line: Bytes) -> bool {
+    matches!(tokio::time::timeout(TAKEN_WITHIN, page.send(line)).await, Ok(Ok(())))
 }
 
 fn line(answer: &ControlAnswer) -> Option<Bytes> {
@@ -208,5 +215,25 @@ async fn ask(State(hall): Shared, Json(question): Json<Question>) -> Result<Resp
     match hall.put(ControlRequest::Ask(question)).await? {
         ControlAnswer::Reply(reply) => Ok(Json(reply).into_response()),
         _ => Err(something_else()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_takes_nothing_for_a_minute_is_gone_and_a_slow_one_is_not() {
+        let line = || Bytes::from_static(b"{}\n");
+        let (page, mut inbox) = mpsc::channel(1);
+        assert!(is_taken(&page, line()).await);
+        let slow = async {
+            tokio::time::sleep(TAKEN_WITHIN / 2).await;
+            inbox.recv().await
+        };
+        assert_eq!(tokio::join!(is_taken(&page, line()), slow), (true, Some(line())));
+        assert!(!is_taken(&page, line()).await, "nobody takes what came before");
+        inbox.close();
+        assert!(!is_taken(&page, line()).await, "it was closed");
     }
 }
