@@ -30,6 +30,8 @@ const LISTENING_WITHIN: Duration = Duration::from_secs(60);
 /// A service that ended so often before it answered once is not waited for.
 const HOPELESS_AFTER: u32 = 3;
 const ASK_EVERY: Duration = Duration::from_millis(20);
+/// After that time.
+const ASK_LATER_EVERY: Duration = Duration::from_secs(1);
 
 /// How to start a service.
 pub struct Recipe {
@@ -238,25 +240,33 @@ pub fn not_listening(service: Service) -> End {
     End::Failed { what: service.name(), why: format!("it does not answer; its log is in {LOG_FOLDER}") }
 }
 
-/// Tells process 1 when a service answers on a port of the loopback address, which it does when it listens.
+/// Tells process 1 when a service answers on a port of the loopback address, which it does when it listens; once, where it
+/// does not soon, and then when it does after all.
 pub fn await_listening(service: Service, port: u16, inputs: Sender<Input>) {
-    std::thread::spawn(move || {
-        let started = Instant::now();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        while started.elapsed() < LISTENING_WITHIN {
-            if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
-                let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let _ = inputs.send(Input::Listening { service, took_ms });
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    std::thread::spawn(move || listen_for(service, address, LISTENING_WITHIN, &inputs));
+}
+
+fn listen_for(service: Service, address: SocketAddr, within: Duration, inputs: &Sender<Input>) {
+    let started = Instant::now();
+    let mut is_late = false;
+    while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
+        if !is_late && started.elapsed() >= within {
+            is_late = true;
+            if inputs.send(Input::NotListening { service }).is_err() {
                 return;
             }
-            std::thread::sleep(ASK_EVERY);
         }
-        let _ = inputs.send(Input::NotListening { service });
-    });
+        std::thread::sleep(if is_late { ASK_LATER_EVERY } else { ASK_EVERY });
+    }
+    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let _ = inputs.send(Input::Listening { service, took_ms });
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -289,6 +299,22 @@ mod tests {
         services.services = vec![running("/nowhere/jupyter", 8)];
         assert!(services.ended(9, 1).is_ok(), "somebody else's end");
         assert!(matches!(services.ended(8, i32::from(CANNOT_START)), Err(End::Failed { .. })));
+    }
+
+    #[test]
+    fn a_service_that_is_late_is_told_to_be_so_once_and_is_heard_when_it_comes() {
+        // No connection from this PC's usual address takes this one's port, so that nothing listens there in between.
+        let address = TcpListener::bind((Ipv4Addr::new(127, 0, 7, 1), 0)).unwrap().local_addr().unwrap();
+        let (sender, inbox) = std::sync::mpsc::channel();
+        let asking =
+            std::thread::spawn(move || listen_for(Service::Jupyter, address, Duration::ZERO, &sender));
+        let first = inbox.recv().unwrap();
+        assert!(matches!(first, Input::NotListening { service: Service::Jupyter }));
+        let _service = TcpListener::bind(address).unwrap();
+        let second = inbox.recv().unwrap();
+        assert!(matches!(second, Input::Listening { service: Service::Jupyter, .. }));
+        asking.join().unwrap();
+        assert!(inbox.recv().is_err(), "nothing else is told");
     }
 
     #[test]

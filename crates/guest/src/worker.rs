@@ -141,12 +141,15 @@ impl Attendant {
             Some(News::Ready) => {
                 report::event(&GuestEvent::WorkerReady { ssh_host_key: self.ssh_host_key.clone() });
             }
-            Some(News::WithoutJupyter) => {
-                // A full disk is no reason to keep the tenant out.
-                let _ = shared_folder::write(Path::new(GREETING_FILE), &greeting(&self.boot, true));
-            }
+            Some(News::WithoutJupyter) => self.greet(true),
+            Some(News::WithJupyter) => self.greet(false),
             None => {}
         }
+    }
+
+    fn greet(&self, without_jupyter: bool) {
+        // A full disk is no reason to keep the tenant out.
+        let _ = shared_folder::write(Path::new(GREETING_FILE), &greeting(&self.boot, without_jupyter));
     }
 }
 
@@ -154,7 +157,7 @@ impl Attendant {
 #[derive(Default)]
 struct Known {
     is_ready: bool,
-    /// Whether it answered, once that is known. Later it is started again where it ends.
+    /// Whether it has answered, once that is known. Later it is started again where it ends.
     jupyter: Option<bool>,
 }
 
@@ -163,6 +166,8 @@ struct Known {
 enum News {
     Ready,
     WithoutJupyter,
+    /// After all: it was frozen while it came up, say, or what kept it from that was put right.
+    WithJupyter,
 }
 
 impl Known {
@@ -172,11 +177,18 @@ impl Known {
                 let was_ready = std::mem::replace(&mut self.is_ready, true);
                 (!was_ready).then_some(News::Ready)
             }
-            Service::Jupyter if self.jupyter.is_none() => {
-                self.jupyter = Some(answers);
-                (!answers).then_some(News::WithoutJupyter)
-            }
-            Service::Jupyter | Service::Api | Service::Proxy => None,
+            Service::Jupyter => match (self.jupyter, answers) {
+                (Some(true), _) => None,
+                (before, true) => {
+                    self.jupyter = Some(true);
+                    before.is_some().then_some(News::WithJupyter)
+                }
+                (before, false) => {
+                    self.jupyter = Some(false);
+                    before.is_none().then_some(News::WithoutJupyter)
+                }
+            },
+            Service::Api | Service::Proxy => None,
         }
     }
 }
@@ -276,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn ssh_makes_a_worker_ready_and_a_jupyter_that_does_not_come_up_is_told_once() {
+    fn ssh_makes_a_worker_ready_and_a_jupyter_that_does_not_come_up_is_told_until_it_does() {
         let heard = |words: &[(Service, bool)]| {
             let mut known = Known::default();
             words.iter().filter_map(|(service, answers)| known.hear(*service, *answers)).collect::<Vec<_>>()
@@ -285,7 +297,9 @@ mod tests {
         let (hopeless, api) = ((Service::Jupyter, false), (Service::Api, true));
         assert_eq!(heard(&[api, jupyter]), []);
         assert_eq!(heard(&[jupyter, ssh, hopeless]), [News::Ready]);
-        assert_eq!(heard(&[hopeless, hopeless, ssh, jupyter, ssh]), [News::WithoutJupyter, News::Ready]);
+        assert_eq!(heard(&[hopeless, hopeless, ssh, ssh]), [News::WithoutJupyter, News::Ready]);
+        let after_all = [hopeless, ssh, hopeless, jupyter, hopeless, jupyter];
+        assert_eq!(heard(&after_all), [News::WithoutJupyter, News::Ready, News::WithJupyter]);
         let told = |without_jupyter| greeting(&boot(), without_jupyter).contains("jupyter.log");
         assert!(told(true) && !told(false));
     }

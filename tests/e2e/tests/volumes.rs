@@ -92,6 +92,11 @@ impl Scene {
             Ok(Some(self.renter.ssh(lease, &[ask, "; true"])?).filter(|said| said.trim() == "200"))
         })
         .unwrap();
+        wait_for("the greeting says so no more", SOON, || {
+            let greeting = self.renter.ssh(lease, &["cat", "/run/nightjar/greeting"])?;
+            Ok((!greeting.contains("/run/nightjar/log/jupyter.log")).then_some(()))
+        })
+        .unwrap();
     }
 
     /// Names of what renters keep, as the owner sees it.

@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use nightjar_core::lease::LeaseState;
+use nightjar_protocol::market_api::Lease;
 use reqwest::Url;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,14 +18,14 @@ use crate::output::{Output, note, texts};
 use super::market::Market;
 use super::ssh::reachable;
 use super::state::RenterState;
-use super::{choice, port, tunnel};
+use super::{choice, port, show, tunnel};
 
 /// A minute is what process 1 gives it, and one that is still coming is no reason to keep the address back.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// Prints the address once JupyterLab answers, and forwards until Ctrl-C or the end of the lease, both of which are no error.
+/// Prints the address once JupyterLab answers (at once where the lease is frozen), and forwards until Ctrl-C or the end of the lease, both of which are no error.
 ///
 /// # Errors
 /// When the port is taken, or the lease cannot be reached.
@@ -38,8 +40,9 @@ pub async fn jupyter(state: &RenterState, arguments: &Jupyter, output: Output) -
 
     let quiet = arguments.print_url;
     let said = async {
-        if !answers(port).await {
-            note(&texts().without_jupyter());
+        let ask = async |known: &Lease| market.lease(&known.lease).await.ok();
+        if let Some(why) = silence(lease.clone(), async || answers(port).await, ask).await {
+            note(&why);
         }
         output.print(&json!({ "lease": lease.lease, "url": url, "port": port, "token": token }), &url)?;
         if !quiet {
@@ -55,6 +58,27 @@ pub async fn jupyter(state: &RenterState, arguments: &Jupyter, output: Output) -
     };
     link.close().await;
     ended
+}
+
+/// Why nothing comes back, once that is so. A frozen tenant answers nobody, and that says nothing of what it keeps.
+async fn silence(
+    mut known: Lease,
+    mut answers: impl AsyncFnMut() -> bool,
+    ask: impl AsyncFn(&Lease) -> Option<Lease>,
+) -> Option<String> {
+    loop {
+        if known.state == LeaseState::Yielded {
+            return Some(format!("{}; JupyterLab answers when it goes on", show::state(&known, texts())));
+        }
+        if answers().await {
+            return None;
+        }
+        match ask(&known).await {
+            // It may have been frozen for a part of that time.
+            Some(now) if now.state_since != known.state_since => known = now,
+            _ => return Some(texts().without_jupyter()),
+        }
+    }
 }
 
 /// Whether something comes back through the tunnel: JupyterLab comes up some seconds after SSH.
@@ -84,7 +108,48 @@ fn lab_url(port: u16, token: &str) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use nightjar_core::time::Timestamp;
+
     use super::*;
+    use crate::renter::sample;
+
+    fn lease(state: LeaseState, since: i64) -> Lease {
+        Lease { state_since: Timestamp(since), ..sample::lease("3f2a", state) }
+    }
+
+    /// What is said, and how often JupyterLab was asked, which answers the question of this number.
+    async fn said(at_first: Lease, later: Option<Lease>, answers_at: u32) -> (Option<String>, u32) {
+        let mut asked = 0;
+        let answers = async || {
+            asked += 1;
+            asked == answers_at
+        };
+        let why = silence(at_first, answers, async |_: &Lease| later.clone()).await;
+        (why, asked)
+    }
+
+    #[tokio::test]
+    async fn a_frozen_lease_is_said_to_be_frozen_and_only_a_silent_one_is_blamed() {
+        let (frozen, running) = (LeaseState::Yielded, LeaseState::Running);
+        let is_frozen = |why: &Option<String>| {
+            why.as_ref().is_some_and(|why| why.ends_with("when it goes on") && !why.contains("/workspace"))
+        };
+        let (why, asked) = said(lease(frozen.clone(), 0), None, 0).await;
+        assert!(is_frozen(&why) && asked == 0, "{why:?}, asked {asked} times");
+        // Its owner came while it was asked.
+        let (why, asked) = said(lease(running.clone(), 0), Some(lease(frozen, 5)), 0).await;
+        assert!(is_frozen(&why) && asked == 1, "{why:?}, asked {asked} times");
+        // Its owner came and went: it has its minute once more.
+        let (why, asked) = said(lease(running.clone(), 0), Some(lease(running.clone(), 9)), 2).await;
+        assert_eq!((why, asked), (None, 2));
+        let blamed = Some(texts().without_jupyter());
+        for (later, times) in
+            [(None, 1), (Some(lease(running.clone(), 0)), 1), (Some(lease(running.clone(), 9)), 2)]
+        {
+            assert_eq!(said(lease(running.clone(), 0), later, 0).await, (blamed.clone(), times));
+        }
+        assert_eq!(said(lease(running, 0), None, 1).await, (None, 1));
+    }
 
     #[test]
     fn a_token_cannot_change_the_address() {
