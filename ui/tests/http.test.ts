@@ -147,7 +147,7 @@ test("a stream that falls silent is told and begun anew, and one that only beats
   vi.unstubAllGlobals();
 });
 
-test("a connection that is never answered is given up: the stream, and each question but a repair", async () => {
+test("a connection that is never answered is given up: the stream, each question, and a repair after its half hour", async () => {
   vi.useFakeTimers();
   sessionStorage.setItem("nightjar-key", "k1");
   answer({ "/views": dead, "/view": dead, "/command": dead, "/ask": dead, "/enrol": dead });
@@ -171,6 +171,8 @@ test("a connection that is never answered is given up: the stream, and each ques
   expect(losses).toEqual(["the host has said nothing for 40 s"]);
   await vi.advanceTimersByTimeAsync(1_800_000);
   expect(ends).toHaveLength(4);
+  await vi.advanceTimersByTimeAsync(120_000);
+  expect(ends.slice(4)).toEqual(["repair: the host has said nothing for 1920 s"]);
   stop();
   vi.useRealTimers();
   vi.unstubAllGlobals();

@@ -12,6 +12,8 @@ const KEY = "nightjar-key";
 const AGAIN_MS = 3_000;
 /** The server gives the host half a minute for an answer. */
 const ANSWER_MS = 45_000;
+/** And a repair 31 minutes. */
+const REPAIRED_MS = 32 * 60_000;
 /** The server sends something each 15 s. A tunnel that died, or a PC that sleeps, sends nothing and does not say so. */
 const SILENCE_MS = 40_000;
 
@@ -46,8 +48,7 @@ export class HttpBackend implements Backend {
 
   async ask(question: Question): Promise<Reply> {
     const refused = (refusal: QuestionRefusal) => new Unanswered(refusal.detail);
-    // A repair may take half an hour, and what ends it is the server's to say.
-    const withinMs = question.question === "repair" ? null : ANSWER_MS;
+    const withinMs = question.question === "repair" ? REPAIRED_MS : ANSWER_MS;
     return (await this.#post<QuestionRefusal>("/ask", question, refused, withinMs)) as Reply;
   }
 
@@ -105,13 +106,12 @@ export class HttpBackend implements Backend {
     path: string,
     body: unknown,
     refused: (refusal: E) => Error,
-    withinMs: number | null = ANSWER_MS,
+    withinMs = ANSWER_MS,
   ): Promise<unknown> {
     const headers = { "content-type": "application/json" };
     const asked = { method: "POST", headers, body: JSON.stringify(body) };
-    const put = async (more: RequestInit) => (await this.#fetch(path, { ...asked, ...more })).json();
-    const answer = withinMs === null ? put({}) : within(withinMs, (signal) => put({ signal }));
-    const result = (await answer) as Result<E>;
+    const put = async (signal: AbortSignal) => (await this.#fetch(path, { ...asked, signal })).json();
+    const result = (await within(withinMs, put)) as Result<E>;
     if ("Err" in result) throw refused(result.Err);
     return result.Ok;
   }
