@@ -152,6 +152,64 @@ test("what could not be read of the images is no longer told once it can", async
   expect(screen.queryByRole("alert")).toBeNull();
 });
 
+test("what was asked through a connection that died is asked again once there is one", async () => {
+  for (const [page, questions] of [
+    ["work", ["images", "pulled_images", "steps", "volumes"]],
+    ["earnings", ["books", "nights", "night"]],
+  ] as const) {
+    let fails = true;
+    const answered: string[] = [];
+    const { backend, shown } = await open(page, recordedView(), (backend) => {
+      const ask = backend.ask.bind(backend);
+      backend.ask = async (question) => {
+        if (fails && question.question !== "desktop") throw new Error("the host has said nothing for 45 s");
+        answered.push(question.question);
+        return ask(question);
+      };
+    });
+    backend.connection(new Error("the host has said nothing for 40 s"));
+    await settled();
+    expect(screen.getAllByRole("alert").length).toBeGreaterThan(1);
+    fails = false;
+    backend.connection(null);
+    await settled();
+    expect(screen.queryByRole("alert"), page).toBeNull();
+    for (const question of questions) expect(answered, page).toContain(question);
+    shown.unmount();
+  }
+});
+
+test("a night that is open when it ends is read once more, to its end", async () => {
+  const view = recordedView();
+  let at = view.at;
+  const ends = view.at + 1_800_000;
+  const { backend } = await open("earnings", view, (backend) => {
+    const ask = backend.ask.bind(backend);
+    backend.ask = async (question) => {
+      const reply = await ask(question);
+      if (reply.reply === "nights") {
+        reply.data = reply.data.slice(0, 1).map((one) => ({ ...one, since: ends - 86_400_000, until: ends }));
+      }
+      // What lies ahead is left out, as the host does it.
+      if (reply.reply === "night") reply.data.summary.until = Math.min(reply.data.summary.until, at);
+      return reply;
+    };
+  });
+  const reads = () => backend.asked.filter(({ question }) => question === "night").length;
+  const first = reads();
+  const later = async (ms: number) => {
+    at += ms;
+    backend.show({ ...view, at, earnings: { ...view.earnings, all: { micros: at, currency: "CNY" } } });
+    await settled();
+  };
+  await later(900_000);
+  expect(reads(), "it lasts").toBe(first + 1);
+  await later(1_000_000);
+  expect(reads(), "its last part").toBe(first + 2);
+  await later(1_000_000);
+  expect(reads(), "it was read to its end").toBe(first + 2);
+});
+
 test("the calendar's days are those of the host's wall", async () => {
   // Noon of Monday in Shanghai, where a night begins then, is the evening before in Honolulu.
   const since = Date.UTC(2026, 5, 1, 4);

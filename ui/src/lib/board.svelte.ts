@@ -38,6 +38,8 @@ export class Board {
   /** A sentence about the last command that was not carried out. */
   complaint = $state<string | null>(null);
   page = $state<Page>("now");
+  /** How often the connection came up. What was asked through one that is gone has to be asked again. */
+  connections = $state(0);
   /** A change was saved and can be taken back. */
   undoable = $state(false);
   /** The first run was left for now. */
@@ -103,7 +105,10 @@ export class Board {
       if (over) return;
       if (why instanceof NotStarted) this.failure = why.failure;
       else if (why !== null) this.complaint = this.texts.say("ui-connection-lost", { detail: message(why) });
-      else this.complaint = null;
+      else {
+        this.complaint = null;
+        this.connections += 1;
+      }
     };
     const connecting = async () => {
       try {

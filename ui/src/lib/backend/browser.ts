@@ -13,7 +13,7 @@ export class BrowserBackend implements Backend {
   readonly sent: UserCommand[] = [];
   readonly enrolled: [string, string][] = [];
   readonly asked: Question[] = [];
-  #draws = new Set<(view: ViewModel) => void>();
+  #watches = new Set<{ draw: (view: ViewModel) => void; lost: (why: Error | null) => void }>();
 
   constructor(private current: ViewModel = recordedView()) {}
 
@@ -42,9 +42,10 @@ export class BrowserBackend implements Backend {
     return recordedReply(question, this.current);
   }
 
-  async onView(draw: (view: ViewModel) => void): Promise<() => void> {
-    this.#draws.add(draw);
-    return () => this.#draws.delete(draw);
+  async onView(draw: (view: ViewModel) => void, lost: (why: Error | null) => void): Promise<() => void> {
+    const watch = { draw, lost };
+    this.#watches.add(watch);
+    return () => this.#watches.delete(watch);
   }
 
   async onShown(): Promise<() => void> {
@@ -54,10 +55,15 @@ export class BrowserBackend implements Backend {
   /** As if the host had changed. */
   show(view: ViewModel): void {
     this.current = view;
-    for (const draw of this.#draws) draw(view);
+    for (const { draw } of this.#watches) draw(view);
+  }
+
+  /** As if the connection had gone (why) or come (`null`). */
+  connection(why: Error | null): void {
+    for (const { lost } of this.#watches) lost(why);
   }
 
   get listeners(): number {
-    return this.#draws.size;
+    return this.#watches.size;
   }
 }
