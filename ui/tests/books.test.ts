@@ -1,6 +1,7 @@
 import { fireEvent, render, screen, within } from "@testing-library/svelte";
 import { expect, test, vi } from "vitest";
 
+import type { RefusedTakings } from "../src/bindings/RefusedTakings";
 import type { ViewModel } from "../src/bindings/ViewModel";
 import { Unanswered } from "../src/lib/backend/backend";
 import { BrowserBackend } from "../src/lib/backend/browser";
@@ -22,6 +23,33 @@ test("the books, a night that adds up to a day, and the table", async () => {
   await settled();
   expect(backend.asked).toContainEqual({ question: "save_books", span: "month" });
   expect(screen.getByTestId("books-saved").textContent).toContain("Downloads");
+});
+
+test("work that the market will not pay for is named with the reason, and no line stands there without", async () => {
+  let refused: RefusedTakings[] = [];
+  const { backend } = await open("earnings", recordedView(), (backend) => {
+    const ask = backend.ask.bind(backend);
+    backend.ask = async (question) => {
+      const reply = await ask(question);
+      if (reply.reply === "books") reply.data.refused = refused;
+      return reply;
+    };
+  });
+  expect(screen.queryByTestId("books-refused")).toBeNull();
+  const host = { micros: 1_620_000, currency: "CNY" };
+  refused = [
+    { why: "unknown_lease", running_ms: 60_000, host },
+    { why: "lease_over", running_ms: 1_800_000, host },
+    { why: "other", running_ms: 60_000, host },
+  ];
+  await fireEvent.click(screen.getByTestId("span-month"));
+  await settled();
+  const lines = screen.getAllByTestId("books-refused").map((line) => line.textContent ?? "");
+  expect(lines).toHaveLength(3);
+  expect(lines[0]).toContain("no such job");
+  expect(lines[1]).toMatch(/30 min of work, CN¥1\.62 for you.*over by then/);
+  expect(lines[2]).toContain("does not fit");
+  expect(backend.asked).toContainEqual({ question: "books", span: "month" });
 });
 
 /** A promise and who keeps it. */

@@ -12,7 +12,7 @@ use nightjar_core::economics::Account;
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::{Bill, JournalEntry, StoredLease};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseState, LeaseTerms};
-use nightjar_core::meter::{UsageRecord, owed};
+use nightjar_core::meter::{UsageRecord, UsageRefusal, owed};
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::policy::Verdict;
 use nightjar_core::sweep::{Curve, Curves, WorkKind};
@@ -24,7 +24,7 @@ use sqlx::sqlite::{
 };
 
 /// Most records that are sent in one go.
-const SEND_AT_MOST: i64 = 200;
+pub(crate) const SEND_AT_MOST: usize = 200;
 
 /// More than a host has in the longest time that a volume is kept.
 const LOOK_BACK_LEASES: i64 = 20_000;
@@ -321,23 +321,28 @@ impl Journal {
         Ok(())
     }
 
-    /// Records that the coordinator has not acknowledged, oldest first.
+    /// The next records that `market` has neither acknowledged nor refused, in the order in which they were written, each
+    /// with its place in that order. Only those behind the place `after`: records that get no answer must not stand before
+    /// the others for ever.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn unacknowledged(&self) -> anyhow::Result<Vec<UsageRecord>> {
+    pub async fn unacknowledged(&self, market: &str, after: i64) -> anyhow::Result<Vec<(i64, UsageRecord)>> {
         let rows = sqlx::query(
-            "SELECT lease, epoch, sequence, from_ms, to_ms, running_ms_total, millijoules FROM usage
-             WHERE is_acknowledged = 0 ORDER BY lease, epoch, sequence LIMIT ?",
+            "SELECT rowid, lease, epoch, sequence, from_ms, to_ms, running_ms_total, millijoules FROM usage
+             WHERE is_acknowledged = 0 AND rowid > ? AND (refused_by IS NULL OR refused_by <> ?)
+             ORDER BY rowid LIMIT ?",
         )
-        .bind(SEND_AT_MOST)
+        .bind(after)
+        .bind(market)
+        .bind(i64::try_from(SEND_AT_MOST)?)
         .fetch_all(&self.pool)
         .await?;
         rows.iter()
             .map(|row| {
                 let whole =
                     |name: &str| -> anyhow::Result<u64> { Ok(u64::try_from(row.try_get::<i64, _>(name)?)?) };
-                Ok(UsageRecord {
+                let record = UsageRecord {
                     lease: LeaseId(row.try_get("lease")?),
                     epoch: Epoch(whole("epoch")?),
                     sequence: whole("sequence")?,
@@ -345,30 +350,68 @@ impl Journal {
                     to: Timestamp(row.try_get("to_ms")?),
                     running_ms_total: whole("running_ms_total")?,
                     millijoules: whole("millijoules")?,
-                })
+                };
+                Ok((row.try_get("rowid")?, record))
             })
             .collect()
+    }
+
+    /// Whether there are records that no market has answered.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(crate) async fn has_unanswered(&self) -> anyhow::Result<bool> {
+        let text = "SELECT EXISTS (SELECT 1 FROM usage WHERE is_acknowledged = 0 AND refused IS NULL)";
+        Ok(sqlx::query_scalar(text).fetch_one(&self.pool).await?)
     }
 
     /// # Errors
     /// When the journal cannot be written.
     pub async fn acknowledge(&self, lease: &LeaseId, epoch: Epoch, sequence: u64) -> anyhow::Result<()> {
-        sqlx::query("UPDATE usage SET is_acknowledged = 1 WHERE lease = ? AND epoch = ? AND sequence = ?")
-            .bind(&lease.0)
-            .bind(i64::try_from(epoch.0)?)
-            .bind(i64::try_from(sequence)?)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "UPDATE usage SET is_acknowledged = 1, refused = NULL, refused_by = NULL
+             WHERE lease = ? AND epoch = ? AND sequence = ?",
+        )
+        .bind(&lease.0)
+        .bind(i64::try_from(epoch.0)?)
+        .bind(i64::try_from(sequence)?)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
-    /// The host's part of everything metered since `from`, in `currency`.
+    /// `market` will never book it. What one has booked, none can refuse.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub(crate) async fn refuse(
+        &self,
+        (lease, epoch, sequence): (&LeaseId, Epoch, u64),
+        market: &str,
+        why: UsageRefusal,
+    ) -> anyhow::Result<()> {
+        sqlx::query(
+            "UPDATE usage SET refused = ?, refused_by = ?
+             WHERE lease = ? AND epoch = ? AND sequence = ? AND is_acknowledged = 0",
+        )
+        .bind(serde_json::to_string(&why)?)
+        .bind(market)
+        .bind(&lease.0)
+        .bind(i64::try_from(epoch.0)?)
+        .bind(i64::try_from(sequence)?)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The host's part of everything metered since `from`, in `currency`, less what its market refused.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub async fn earned_since(&self, from: Timestamp, currency: Currency) -> anyhow::Result<Money> {
         let micros: i64 = sqlx::query_scalar(
-            "SELECT coalesce(sum(host_micros), 0) FROM usage WHERE to_ms >= ? AND currency = ?",
+            "SELECT coalesce(sum(host_micros), 0) FROM usage
+             WHERE to_ms >= ? AND currency = ? AND refused IS NULL",
         )
         .bind(from.0)
         .bind(currency.code())
@@ -383,7 +426,7 @@ impl Journal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use nightjar_core::economics::account;
     use nightjar_core::gpu::GpuUuid;
@@ -407,6 +450,78 @@ mod tests {
             offered_at: Timestamp(0),
             nonce: Default::default(),
         }
+    }
+
+    /// More than one page, of two leases.
+    pub(crate) const EACH: u64 = 125;
+
+    /// Two leases of [`EACH`] records each, the later of which sorts before the other; 10 s a record.
+    pub(crate) async fn two_long_leases() -> (tempfile::TempDir, Journal) {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).await.unwrap();
+        for lease in ["later in the alphabet", "earlier"].map(|name| LeaseId(name.into())) {
+            let terms = LeaseTerms { lease: lease.clone(), ..terms() };
+            let entry = JournalEntry::Lease { terms, state: LeaseState::Running, at: Timestamp(5) };
+            journal.write(&entry).await.unwrap();
+            for sequence in 1..=EACH {
+                let record = UsageRecord {
+                    lease: lease.clone(),
+                    epoch: Epoch(1),
+                    sequence,
+                    from: Timestamp(i64::try_from(sequence).unwrap() * 10_000),
+                    to: Timestamp((i64::try_from(sequence).unwrap() + 1) * 10_000),
+                    running_ms_total: sequence * 10_000,
+                    millijoules: 7,
+                };
+                journal.write(&JournalEntry::Usage { record }).await.unwrap();
+            }
+        }
+        (folder, journal)
+    }
+
+    #[tokio::test]
+    async fn a_market_that_answers_nothing_is_sent_all_there_is_once() {
+        let (_folder, journal) = two_long_leases().await;
+        let (mut after, mut pages, mut sent) = (0, Vec::new(), Vec::new());
+        loop {
+            let page = journal.unacknowledged("https://market", after).await.unwrap();
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            pages.push(page.len());
+            sent.extend(page.into_iter().map(|(_, record)| (record.lease.0, record.sequence)));
+        }
+        assert_eq!(pages, [200, 50]);
+        let wanted = ["later in the alphabet", "earlier"]
+            .into_iter()
+            .flat_map(|lease| (1..=EACH).map(move |sequence| (lease.to_owned(), sequence)));
+        assert_eq!(sent, wanted.collect::<Vec<_>>(), "in the order in which they were measured");
+    }
+
+    #[tokio::test]
+    async fn what_a_market_refuses_is_no_income_and_only_another_market_is_asked_again() {
+        let (_folder, journal) = two_long_leases().await;
+        let lease = LeaseId("earlier".into());
+        let (here, there) = ("https://here", "https://there");
+        let earned = async || journal.earned_since(Timestamp(0), Currency::CNY).await.unwrap().micros;
+        let waiting = async |market| journal.unacknowledged(market, 0).await.unwrap();
+        let (last, before) = (EACH, earned().await);
+        journal.refuse((&lease, Epoch(1), last), here, UsageRefusal::LeaseOver).await.unwrap();
+        assert_eq!(before - earned().await, 9_000);
+        for sequence in 1..=last {
+            journal.acknowledge(&LeaseId("later in the alphabet".into()), Epoch(1), sequence).await.unwrap();
+            if sequence < last {
+                journal.acknowledge(&lease, Epoch(1), sequence).await.unwrap();
+            }
+        }
+        assert_eq!(waiting(here).await, []);
+        assert!(!journal.has_unanswered().await.unwrap());
+        assert_eq!(waiting(there).await.len(), 1);
+        // What was booked stays so, and what is booked after all counts.
+        journal.refuse((&lease, Epoch(1), 1), here, UsageRefusal::LeaseOver).await.unwrap();
+        assert_eq!(before - earned().await, 9_000);
+        journal.acknowledge(&lease, Epoch(1), last).await.unwrap();
+        assert_eq!(earned().await, before);
+        assert_eq!(waiting(there).await, []);
     }
 
     #[tokio::test]
@@ -453,8 +568,8 @@ mod tests {
         let earned = journal.earned_since(Timestamp(0), Currency::CNY).await.unwrap();
         assert_eq!(earned.micros, 27_000);
         journal.acknowledge(&LeaseId("l".into()), Epoch(1), 2).await.unwrap();
-        let left: Vec<u64> = journal.unacknowledged().await.unwrap().iter().map(|r| r.sequence).collect();
-        assert_eq!(left, [1, 3]);
+        let left = journal.unacknowledged("https://market", 0).await.unwrap();
+        assert_eq!(left.iter().map(|(_, record)| record.sequence).collect::<Vec<_>>(), [1, 3]);
         journal.write(&lease(LeaseState::Ended { reason: EndReason::RenterStopped })).await.unwrap();
         assert!(journal.open_leases().await.unwrap().is_empty());
     }

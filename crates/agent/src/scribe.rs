@@ -7,6 +7,7 @@ use std::time::Duration;
 use nightjar_core::books::{Books, Span, Takings};
 use nightjar_core::host::{Input, JournalEntry, Notice};
 use nightjar_core::lease::{Epoch, LeaseId};
+use nightjar_core::meter::UsageRefusal;
 use nightjar_core::money::Currency;
 use nightjar_core::settings::Settings;
 use nightjar_core::time::{Timestamp, WallWatch};
@@ -29,6 +30,14 @@ pub(crate) enum Writing {
         lease: LeaseId,
         epoch: Epoch,
         sequence: u64,
+    },
+    /// The market at this address will never book the record.
+    Refuse {
+        lease: LeaseId,
+        epoch: Epoch,
+        sequence: u64,
+        market: String,
+        why: UsageRefusal,
     },
     Settings(Box<Settings>),
     /// Answers once everything before it is on the disk.
@@ -190,6 +199,13 @@ impl Scribe {
                 if let Err(error) = self.journal.acknowledge(&lease, epoch, sequence).await {
                     // It is sent again, and the coordinator books it once.
                     tracing::warn!(%error, "an acknowledgement was not written down");
+                }
+            }
+            Writing::Refuse { lease, epoch, sequence, market, why } => {
+                match self.journal.refuse((&lease, epoch, sequence), &market, why).await {
+                    Ok(()) => self.tell_earnings().await,
+                    // It is sent again with the next session, and refused again.
+                    Err(error) => tracing::warn!("a market's refusal was not written down: {error:#}"),
                 }
             }
             Writing::Settings(settings) => {

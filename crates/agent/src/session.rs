@@ -1,7 +1,6 @@
 //! The line to the market: one WebSocket, opened again and again, over which reports and usage go out and orders come
 //! in. What is only said once (usage) stays in the journal until it is acknowledged.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,6 @@ use anyhow::{Context, bail};
 use futures_util::{SinkExt, StreamExt};
 use iroh_base::SecretKey;
 use nightjar_core::host::{Input, MarketInput, Report};
-use nightjar_core::lease::{Epoch, LeaseId};
 use nightjar_protocol::host_session::{
     HEARTBEAT_MS, HOST_SESSION_VERSION, MAX_FRAME_BYTES, SignedReport, SignedUsage, ToCoordinator, ToHost,
     hello_signing_bytes,
@@ -21,7 +19,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::journal::Journal;
+use crate::journal::{Journal, SEND_AT_MOST};
 use crate::owner::Message;
 use crate::scribe::Writing;
 
@@ -37,6 +35,15 @@ pub(crate) struct Session {
     pub scribe: mpsc::UnboundedSender<Writing>,
     pub owner: mpsc::UnboundedSender<Message>,
     pub usage_waits: Arc<Notify>,
+}
+
+/// How far one session has got through what waits to be sent.
+#[derive(Default)]
+struct UsageSent {
+    /// The place of the last one in the journal.
+    up_to: i64,
+    /// More waited than were sent; they go out with the next heartbeats.
+    is_more: bool,
 }
 
 impl Session {
@@ -89,8 +96,8 @@ impl Session {
         // What was said while nobody listened is told anew by the host on `Connected`.
         while reports.try_recv().is_ok() {}
         self.tell(MarketInput::Connected);
-        let mut sent: HashSet<(LeaseId, Epoch, u64)> = HashSet::new();
-        self.send_usage(&mut socket, &mut sent).await?;
+        let mut usage = UsageSent::default();
+        self.send_usage(&mut socket, url, &mut usage).await?;
         let mut heartbeat = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS));
         let mut heard = Instant::now();
         loop {
@@ -98,7 +105,7 @@ impl Session {
                 frame = socket.next() => {
                     heard = Instant::now();
                     match frame.context("the connection was closed")?? {
-                        Frame::Text(text) => self.take(serde_json::from_str(&text)?)?,
+                        Frame::Text(text) => self.take(url, serde_json::from_str(&text)?)?,
                         Frame::Close(_) => bail!("the coordinator closed the session"),
                         _ => {}
                     }
@@ -110,12 +117,15 @@ impl Session {
                         return Ok(());
                     }
                 },
-                () = self.usage_waits.notified() => self.send_usage(&mut socket, &mut sent).await?,
+                () = self.usage_waits.notified() => self.send_usage(&mut socket, url, &mut usage).await?,
                 _ = heartbeat.tick() => {
                     if heard.elapsed() > Duration::from_millis(3 * HEARTBEAT_MS) {
                         bail!("the coordinator has been silent for too long");
                     }
                     say(&mut socket, &ToCoordinator::Heartbeat).await?;
+                    if usage.is_more {
+                        self.send_usage(&mut socket, url, &mut usage).await?;
+                    }
                 }
             }
         }
@@ -155,7 +165,7 @@ impl Session {
         }
     }
 
-    fn take(&self, order: ToHost) -> anyhow::Result<()> {
+    fn take(&self, url: &str, order: ToHost) -> anyhow::Result<()> {
         match order {
             ToHost::Offer(terms) => self.tell(MarketInput::Offer(Box::new(terms))),
             ToHost::Start { lease, epoch } => self.tell(MarketInput::Start { lease, epoch }),
@@ -168,8 +178,13 @@ impl Session {
             ToHost::Check { gpu, nonce, within_ms } => {
                 self.tell(MarketInput::Check { gpu, nonce, within_ms });
             }
-            ToHost::UsageStored { lease, epoch, sequence } => {
+            ToHost::UsageStored { lease, epoch, sequence, refused: None } => {
                 let _ = self.scribe.send(Writing::Acknowledge { lease, epoch, sequence });
+            }
+            ToHost::UsageStored { lease, epoch, sequence, refused: Some(why) } => {
+                tracing::warn!(%lease, sequence, ?why, "the market will not pay for this stretch");
+                let market = url.to_owned();
+                let _ = self.scribe.send(Writing::Refuse { lease, epoch, sequence, market, why });
             }
             ToHost::Refused { code, detail } => bail!("refused: {detail} ({})", code.as_str()),
             ToHost::Heartbeat | ToHost::Challenge { .. } | ToHost::Welcome { .. } => {}
@@ -184,15 +199,13 @@ impl Session {
         ToCoordinator::Proven(SignedReport { report, signature })
     }
 
-    async fn send_usage(
-        &self,
-        socket: &mut Socket,
-        sent: &mut HashSet<(LeaseId, Epoch, u64)>,
-    ) -> anyhow::Result<()> {
-        for record in self.journal.unacknowledged().await? {
-            if !sent.insert((record.lease.clone(), record.epoch, record.sequence)) {
-                continue;
-            }
+    /// What was not sent in this session yet, up to a page. The answers are read before the next one goes out: neither
+    /// side may wait for the other to take what it says.
+    async fn send_usage(&self, socket: &mut Socket, url: &str, sent: &mut UsageSent) -> anyhow::Result<()> {
+        let page = self.journal.unacknowledged(url, sent.up_to).await?;
+        sent.is_more = page.len() == SEND_AT_MOST;
+        for (place, record) in page {
+            sent.up_to = place;
             let signature = hex::encode(self.key.sign(&record.signing_bytes()).to_bytes());
             say(socket, &ToCoordinator::Usage(SignedUsage { record, signature })).await?;
         }
@@ -244,12 +257,13 @@ fn short(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::tests::{EACH, two_long_leases};
+    use nightjar_core::meter::{UsageRecord, UsageRefusal};
     use tokio::net::TcpListener;
     use tokio::sync::oneshot;
 
-    /// A market that greets whoever comes and writes down what they say until they leave. A heartbeat says
-    /// nothing and comes whenever it is due, also between the last word and the leaving.
-    async fn market(listener: TcpListener, greeted: oneshot::Sender<()>) -> Vec<ToCoordinator> {
+    /// A market that greets whoever comes.
+    async fn greet(listener: TcpListener, greeted: oneshot::Sender<()>) -> WebSocketStream<TcpStream> {
         let (stream, _) = listener.accept().await.unwrap();
         let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
         let mut tell = async |order: &ToHost| {
@@ -258,7 +272,14 @@ mod tests {
         };
         tell(&ToHost::Challenge { nonce: "nonce".into() }).await;
         tell(&ToHost::Welcome { host_id: "host".into(), relay: None, terms: None, seen_from: None }).await;
-        greeted.send(()).unwrap();
+        let _ = greeted.send(());
+        socket
+    }
+
+    /// Writes down what a host says until it leaves. A heartbeat says nothing and comes whenever it is due, also between
+    /// the last word and the leaving.
+    async fn market(listener: TcpListener, greeted: oneshot::Sender<()>) -> Vec<ToCoordinator> {
+        let mut socket = greet(listener, greeted).await;
         let mut said = Vec::new();
         while let Some(Ok(Frame::Text(text))) = socket.next().await {
             match serde_json::from_str(&text).unwrap() {
@@ -267,6 +288,64 @@ mod tests {
             }
         }
         said
+    }
+
+    /// The last of each lease is refused for good and no other gets an answer: all are sent, each once, and the refusals are
+    /// written down.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_long_backlog_goes_out_whatever_the_market_answers() {
+        let (_folder, journal) = two_long_leases().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (greeted, _greeting) = oneshot::channel();
+        let (all, enough) = oneshot::channel();
+        let all_there_is = usize::try_from(2 * EACH).unwrap();
+        let hearing = tokio::spawn(async move {
+            let mut socket = greet(listener, greeted).await;
+            let mut usage = Vec::new();
+            while let Some(Ok(Frame::Text(text))) = socket.next().await {
+                let ToCoordinator::Usage(SignedUsage { record, .. }) = serde_json::from_str(&text).unwrap()
+                else {
+                    continue;
+                };
+                if record.sequence == EACH {
+                    let UsageRecord { lease, epoch, sequence, .. } = record.clone();
+                    let refused = Some(UsageRefusal::LeaseOver);
+                    let answer = ToHost::UsageStored { lease, epoch, sequence, refused };
+                    socket.send(Frame::text(serde_json::to_string(&answer).unwrap())).await.unwrap();
+                }
+                usage.push((record.lease, record.sequence));
+                if usage.len() == all_there_is {
+                    break;
+                }
+            }
+            all.send(()).unwrap();
+            while let Some(Ok(_)) = socket.next().await {}
+            usage
+        });
+        let (owner, _told) = mpsc::unbounded_channel();
+        let (scribe, mut orders) = mpsc::unbounded_channel();
+        let (key, usage_waits) = (SecretKey::generate(), Arc::new(Notify::new()));
+        let session = Session { key, journal, scribe, owner, usage_waits };
+        let (coordinator, coordinator_inbox) = watch::channel(Some(url.clone()));
+        let (reports, report_inbox) = mpsc::unbounded_channel();
+        let speaking = tokio::spawn(session.run(coordinator_inbox, report_inbox));
+        enough.await.unwrap();
+        for lease in ["later in the alphabet", "earlier"] {
+            let Some(Writing::Refuse { lease: named, sequence, market, why, .. }) = orders.recv().await
+            else {
+                panic!("something else was written down")
+            };
+            assert_eq!((named.0.as_str(), sequence), (lease, EACH));
+            assert_eq!((market, why), (url.clone(), UsageRefusal::LeaseOver));
+        }
+        drop(coordinator);
+        drop(reports);
+        speaking.await.unwrap();
+        let mut sent = hearing.await.unwrap();
+        sent.sort_by(|a, b| (&a.0.0, a.1).cmp(&(&b.0.0, b.1)));
+        sent.dedup();
+        assert_eq!(sent.len(), all_there_is, "something was sent twice");
     }
 
     /// The owner of all state goes in one moment: its last report, and all that it held.

@@ -457,7 +457,7 @@ async fn last_words(journal: &Journal, scribe: &mpsc::UnboundedSender<Writing>) 
     let _ = scribe.send(Writing::Flush(done));
     let _ = tokio::time::timeout(LAST_WORDS, flushed).await;
     let sent = async {
-        while journal.unacknowledged().await.is_ok_and(|records| !records.is_empty()) {
+        while journal.has_unanswered().await.is_ok_and(|some| some) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

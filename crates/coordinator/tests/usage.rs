@@ -3,7 +3,7 @@
 mod rig;
 
 use nightjar_core::lease::{EndReason, Epoch, LeaseState};
-use nightjar_core::meter::UsageRecord;
+use nightjar_core::meter::{UsageRecord, UsageRefusal};
 use nightjar_protocol::host_session::{SignedUsage, ToCoordinator, ToHost};
 use rig::{Rig, record};
 
@@ -46,12 +46,17 @@ async fn what_is_not_right_is_not_booked() {
         record: UsageRecord { running_ms_total: 5_001, ..good.clone() },
     };
     host.say(ToCoordinator::Usage(changed)).await;
-    host.use_up(&UsageRecord { epoch: Epoch(0), ..good.clone() }).await;
-    host.use_up(&UsageRecord { epoch: Epoch(2), ..good.clone() }).await;
+    for epoch in [Epoch(0), Epoch(2)] {
+        let elsewhere = UsageRecord { epoch, ..good.clone() };
+        host.use_up(&elsewhere).await;
+        host.hears_refused(&elsewhere, UsageRefusal::LeaseOver).await;
+    }
+    // The one before it may come, and time passes: neither is refused for good.
     host.use_up(&record(&terms, 2, 5_000)).await;
     host.use_up(&record(&terms, 1, 60_000)).await;
     // Somebody else's lease, signed by the one who claims it.
     thief.use_up(&good).await;
+    thief.hears_refused(&good, UsageRefusal::UnknownLease).await;
     thief.settle().await;
     host.settle().await;
     assert_eq!(rig.earned_micros().await, 0);
@@ -112,6 +117,47 @@ async fn the_books_go_on_after_a_restart_in_the_middle_of_a_lease() {
     rig.ledger_is_right().await;
     assert_eq!(rig.earned_micros().await, 11_400);
     rig.running.shutdown().await;
+}
+
+/// A host that was cut off goes on counting after the market has ended the lease. What of it is never booked it is told,
+/// each record by itself: it would send it for ever.
+#[tokio::test]
+async fn what_ran_after_the_end_is_refused_for_good() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut host = rig.host("a", 3_600_000).await;
+    let lease = alice.rent(&rig).await.lease;
+    let terms = host.run().await;
+    alice.sees_state(&rig, &lease, LeaseState::Running).await;
+    host.disconnect().await;
+    alice.stop(&rig, &lease).await;
+    host.connect(&rig).await;
+    host.list(vec![(lease.clone(), terms.epoch, LeaseState::Running)]).await;
+    let end = ToHost::End { lease: lease.clone(), epoch: terms.epoch, reason: EndReason::RenterStopped };
+    assert_eq!(host.hear().await, Some(end));
+    host.use_up(&record(&terms, 1, 3_000)).await;
+    host.hears_stored(&record(&terms, 1, 3_000)).await;
+    // Ten minutes in one record cannot have passed before the end, and nothing follows what is missing.
+    let long = UsageRecord {
+        to: terms.offered_at.plus_ms(603_000),
+        running_ms_total: 603_000,
+        ..record(&terms, 2, 3_000)
+    };
+    let after = UsageRecord {
+        from: long.to,
+        to: long.to.plus_ms(3_000),
+        running_ms_total: 606_000,
+        ..record(&terms, 3, 3_000)
+    };
+    for _ in 0..2 {
+        host.use_up(&long).await;
+        host.hears_refused(&long, UsageRefusal::LeaseOver).await;
+        host.use_up(&after).await;
+        host.hears_refused(&after, UsageRefusal::Other).await;
+    }
+    assert_eq!(alice.lease(&rig, &lease).await.charged.micros, 3_000);
+    assert_eq!(rig.earned_micros().await, 2_850);
+    rig.ledger_is_right().await;
 }
 
 #[tokio::test]

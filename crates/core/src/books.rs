@@ -6,7 +6,7 @@ use ts_rs::TS;
 
 use crate::gpu::GpuUuid;
 use crate::lease::{LeaseId, LeaseTerms};
-use crate::meter::owed;
+use crate::meter::{UsageRefusal, owed};
 use crate::money::{Currency, Money};
 use crate::time::Timestamp;
 
@@ -90,6 +90,18 @@ pub struct Books {
     pub jobs_left_out: u32,
     /// Jobs that were paid in another currency; they are in no sum.
     pub jobs_in_other_currencies: u32,
+    /// Work that the market will never pay for; only its time and its electricity are in the sums.
+    pub refused: Vec<RefusedTakings>,
+}
+
+/// What the market refused for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct RefusedTakings {
+    pub why: UsageRefusal,
+    #[ts(type = "number")]
+    pub running_ms: u64,
+    /// What the host's part of it would have been.
+    pub host: Money,
 }
 
 /// What the market's checks of waiting cards cost.
@@ -135,6 +147,10 @@ pub struct Slice {
     pub with_ms: u64,
     /// Over its whole life.
     pub life_ms: u64,
+    /// Its running time up to the first record that the market refused.
+    pub paid_ms: u64,
+    /// Why it refused that one.
+    pub refusal: Option<UsageRefusal>,
     pub life_electricity_micros: i64,
 }
 
@@ -144,7 +160,8 @@ impl Slice {
     pub fn takings(&self) -> Takings {
         let LeaseTerms { price_per_hour, fee_basis_points, .. } = self.terms;
         let split = |ms| owed(price_per_hour, fee_basis_points, ms);
-        let (before, with) = (split(self.before_ms), split(self.with_ms));
+        let paid = |ms: u64| split(ms.min(self.paid_ms));
+        let (before, with) = (paid(self.before_ms), paid(self.with_ms));
         let electricity = self.electricity_until(self.with_ms) - self.electricity_until(self.before_ms);
         let money = |micros| Money::new(micros, price_per_hour.currency);
         let (gross, fee) = (with.gross.micros - before.gross.micros, with.fee.micros - before.fee.micros);
@@ -155,6 +172,17 @@ impl Slice {
             net: money(gross - fee - electricity),
             running_ms: self.with_ms.saturating_sub(self.before_ms),
         }
+    }
+
+    /// What of the span the market will never pay for.
+    fn refused(&self) -> Option<RefusedTakings> {
+        let why = self.refusal?;
+        let LeaseTerms { price_per_hour, fee_basis_points, .. } = self.terms;
+        let from_ms = self.before_ms.max(self.paid_ms);
+        let running_ms = self.with_ms.checked_sub(from_ms).filter(|ms| *ms > 0)?;
+        let host = |ms| owed(price_per_hour, fee_basis_points, ms).host.micros;
+        let host = Money::new(host(self.with_ms) - host(from_ms), price_per_hour.currency);
+        Some(RefusedTakings { why, running_ms, host })
     }
 
     /// Spread evenly over the running time.
@@ -193,6 +221,7 @@ impl Books {
     ) -> Self {
         let (ours, others): (Vec<_>, Vec<_>) =
             slices.iter().partition(|slice| slice.terms.price_per_hour.currency == currency);
+        let refused = by_reason(ours.iter().filter_map(|slice| slice.refused()));
         let mut jobs: Vec<JobTakings> = ours.into_iter().map(Slice::job).collect();
         jobs.sort_by(|a, b| b.to.cmp(&a.to).then_with(|| a.lease.0.cmp(&b.lease.0)));
         let mut cards: Vec<CardTakings> = Vec::new();
@@ -225,6 +254,7 @@ impl Books {
             jobs,
             jobs_left_out: count(left_out),
             jobs_in_other_currencies: count(others.len()),
+            refused,
         }
     }
 
@@ -261,6 +291,22 @@ impl Books {
         }
         text
     }
+}
+
+/// One sum a reason. They are of one currency.
+fn by_reason(parts: impl Iterator<Item = RefusedTakings>) -> Vec<RefusedTakings> {
+    let mut sums: Vec<RefusedTakings> = Vec::new();
+    for part in parts {
+        match sums.iter_mut().find(|sum| sum.why == part.why) {
+            Some(sum) => {
+                sum.running_ms = sum.running_ms.saturating_add(part.running_ms);
+                sum.host.micros = sum.host.micros.saturating_add(part.host.micros);
+            }
+            None => sums.push(part),
+        }
+    }
+    sums.sort_by_key(|sum| sum.why);
+    sums
 }
 
 /// A renter's name must be no formula where the table is opened.
@@ -306,8 +352,52 @@ mod tests {
             before_ms,
             with_ms,
             life_ms,
+            paid_ms: life_ms,
+            refusal: None,
             life_electricity_micros: electricity,
         }
+    }
+
+    /// A job of two hours of which the market took one: its electricity was used all the same.
+    #[test]
+    fn what_the_market_refuses_is_in_no_income_and_named() {
+        const HOUR: u64 = 3_600_000;
+        let cut = |before_ms, with_ms, why| Slice {
+            paid_ms: HOUR,
+            refusal: Some(why),
+            ..slice(3_600_000, 1_000, before_ms, with_ms, 2 * HOUR, 400_000)
+        };
+        let books = |slices: &[Slice]| Books::of(slices, &[], Timestamp(0), Timestamp(9), Currency::CNY, 10);
+        let over = |before_ms, with_ms| cut(before_ms, with_ms, UsageRefusal::LeaseOver);
+        let total = books(&[over(0, 2 * HOUR)]).total;
+        assert_eq!((total.gross.micros, total.fee.micros), (3_600_000, 360_000));
+        assert_eq!((total.electricity.micros, total.running_ms), (400_000, 2 * HOUR));
+        assert_eq!(total.net.micros, 3_600_000 - 360_000 - 400_000);
+        let named = |why, running_ms, micros| RefusedTakings {
+            why,
+            running_ms,
+            host: Money::new(micros, Currency::CNY),
+        };
+        // Only the span's own part is named, and the same reason once.
+        assert_eq!(books(&[over(0, HOUR)]).refused, []);
+        let half = over(HOUR, HOUR + HOUR / 2);
+        assert_eq!(half.takings().gross.micros, 0);
+        let unknown = cut(0, 2 * HOUR, UsageRefusal::UnknownLease);
+        assert_eq!(
+            books(&[half.clone(), unknown, half]).refused,
+            [
+                named(UsageRefusal::UnknownLease, HOUR, 3_240_000),
+                named(UsageRefusal::LeaseOver, HOUR, 3_240_000),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_reason_of_a_later_version_is_one_too() {
+        let read = |text| serde_json::from_str::<UsageRefusal>(text).unwrap();
+        assert_eq!(read("\"lease_over\""), UsageRefusal::LeaseOver);
+        assert_eq!(read("\"never_heard_of\""), UsageRefusal::Other);
+        assert_eq!(serde_json::to_string(&UsageRefusal::Other).unwrap(), "\"other\"");
     }
 
     #[test]
@@ -368,6 +458,7 @@ mod tests {
             fee in 0_u32..=10_000,
             electricity in 0_i64..1_000_000_000,
             life in 1_u64..1_000_000_000,
+            paid in 0.0_f64..=1.0,
             cuts in prop::collection::vec(0.0_f64..1.0, 0..12),
         ) {
             #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss,
@@ -375,9 +466,20 @@ mod tests {
             let mut at: Vec<u64> = cuts.iter().map(|part| (life as f64 * part) as u64).collect();
             at.extend([0, life]);
             at.sort_unstable();
-            let parts = at.windows(2).map(|w| slice(price, fee, w[0], w[1], life, electricity).takings());
+            #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss,
+                reason = "any part will do")]
+            let paid_ms = (life as f64 * paid) as u64;
+            let of = |before, with| Slice {
+                paid_ms,
+                refusal: Some(UsageRefusal::LeaseOver),
+                ..slice(price, fee, before, with, life, electricity)
+            };
+            let parts = at.windows(2).map(|w| of(w[0], w[1]).takings());
             let sum = parts.fold(Takings::none(Currency::CNY), Takings::plus);
-            let whole = slice(price, fee, 0, life, life, electricity).takings();
+            let whole = of(0, life).takings();
+            let refused: i64 =
+                at.windows(2).filter_map(|w| of(w[0], w[1]).refused()).map(|part| part.host.micros).sum();
+            prop_assert_eq!(refused, of(0, life).refused().map_or(0, |part| part.host.micros));
             prop_assert_eq!(sum, whole);
             prop_assert_eq!(whole.electricity.micros, electricity);
             prop_assert_eq!(whole.gross.micros, whole.fee.micros + whole.electricity.micros + whole.net.micros);

@@ -60,6 +60,19 @@ impl UsageRecord {
     }
 }
 
+/// Why a market will never book a record, as far as its host can use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageRefusal {
+    /// This market has no such lease with this host: it is another's, or its books were lost.
+    UnknownLease,
+    /// For the market the lease was over before the time that the record counts.
+    LeaseOver,
+    /// It does not fit what was booked before, or the market names a reason of a later version.
+    #[serde(other)]
+    Other,
+}
+
 /// How an amount splits between the host and the market.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Split {

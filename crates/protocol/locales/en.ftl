@@ -497,6 +497,9 @@ earnings-other-currencies = { $count ->
     [one] One job was paid in another currency and is in no sum here.
    *[other] { $count } jobs were paid in other currencies and are in no sum here.
    }
+earnings-refused-unknown-lease = { $time } of work, { $amount } for you, is not paid: this market has no such job with this PC. That is so after a change of market, or where the market lost its books. Ask its operator.
+earnings-refused-lease-over = { $time } of work, { $amount } for you, is not paid: for the market the job was over by then. It ends a job when it hears nothing of this PC for ten minutes.
+earnings-refused-other = { $time } of work, { $amount } for you, is not paid: it does not fit what the market booked before. Ask its operator; this PC keeps its records.
 earnings-by-card = By card
 earnings-by-job = By job
 earnings-no-jobs = No job ran in this time.

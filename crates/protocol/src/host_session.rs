@@ -12,7 +12,7 @@ use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseTerms};
 use nightjar_core::line_check::LineFigures;
 use nightjar_core::market::{HostAccount, MarketTerms, WaitReason};
-use nightjar_core::meter::UsageRecord;
+use nightjar_core::meter::{UsageRecord, UsageRefusal};
 use nightjar_core::proof::Nonce;
 use serde::{Deserialize, Serialize};
 
@@ -79,11 +79,14 @@ pub enum ToHost {
         epoch: Epoch,
         reason: EndReason,
     },
-    /// The record with this number is in the ledger: the host need not send it again.
+    /// The host need not send the record with this number again: it is in the ledger, or `refused` says why it never will
+    /// be. A host of before that word only reads the first half.
     UsageStored {
         lease: LeaseId,
         epoch: Epoch,
         sequence: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<UsageRefusal>,
     },
     /// The host's money at this market; replaces what was said before.
     Account(HostAccount),

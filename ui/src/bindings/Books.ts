@@ -2,6 +2,7 @@
 import type { CardTakings } from "./CardTakings";
 import type { CheckTakings } from "./CheckTakings";
 import type { JobTakings } from "./JobTakings";
+import type { RefusedTakings } from "./RefusedTakings";
 import type { Takings } from "./Takings";
 import type { Timestamp } from "./Timestamp";
 
@@ -24,4 +25,8 @@ jobs: Array<JobTakings>, jobs_left_out: number,
 /**
  * Jobs that were paid in another currency; they are in no sum.
  */
-jobs_in_other_currencies: number, };
+jobs_in_other_currencies: number, 
+/**
+ * Work that the market will never pay for; only its time and its electricity are in the sums.
+ */
+refused: Array<RefusedTakings>, };

@@ -17,6 +17,12 @@ macro_rules! slices_by {
             "SELECT l.terms AS terms, min(u.from_ms) AS first_ms, max(u.to_ms) AS last_ms,
                 min(u.running_ms_total - (u.to_ms - u.from_ms)) AS before_ms, max(u.running_ms_total) AS with_ms,
                 (SELECT max(w.running_ms_total) FROM usage w WHERE w.lease = u.lease AND w.epoch = u.epoch) AS life_ms,
+                (SELECT w.running_ms_total - (w.to_ms - w.from_ms) FROM usage w
+                    WHERE w.lease = u.lease AND w.epoch = u.epoch AND w.refused IS NOT NULL
+                    ORDER BY w.sequence LIMIT 1) AS paid_ms,
+                (SELECT w.refused FROM usage w
+                    WHERE w.lease = u.lease AND w.epoch = u.epoch AND w.refused IS NOT NULL
+                    ORDER BY w.sequence LIMIT 1) AS refused,
                 coalesce((SELECT a.electricity_micros FROM accounts a WHERE a.lease = u.lease AND a.epoch = u.epoch), 0)
                     AS electricity
              FROM usage u JOIN leases l ON l.lease = u.lease AND l.epoch = u.epoch
@@ -101,6 +107,8 @@ impl Journal {
 fn slice(row: &SqliteRow) -> anyhow::Result<Slice> {
     let whole = |name: &str| -> anyhow::Result<u64> { Ok(u64::try_from(row.try_get::<i64, _>(name)?)?) };
     let terms: LeaseTerms = serde_json::from_str(row.try_get("terms")?)?;
+    let refused: Option<&str> = row.try_get("refused")?;
+    let paid_ms = row.try_get::<Option<i64>, _>("paid_ms")?.map_or(Ok(u64::MAX), u64::try_from)?;
     Ok(Slice {
         terms,
         from: Timestamp(row.try_get("first_ms")?),
@@ -108,6 +116,8 @@ fn slice(row: &SqliteRow) -> anyhow::Result<Slice> {
         before_ms: whole("before_ms")?,
         with_ms: whole("with_ms")?,
         life_ms: whole("life_ms")?,
+        paid_ms,
+        refusal: refused.map(serde_json::from_str).transpose()?,
         life_electricity_micros: row.try_get("electricity")?,
     })
 }
@@ -119,7 +129,7 @@ mod tests {
     use nightjar_core::economics::{Consumption, account};
     use nightjar_core::host::{Bill, JournalEntry};
     use nightjar_core::lease::{Epoch, LeaseId, LeaseState};
-    use nightjar_core::meter::{UsageRecord, owed};
+    use nightjar_core::meter::{UsageRecord, UsageRefusal, owed};
 
     const HOUR: i64 = 3_600_000;
 
@@ -198,6 +208,31 @@ mod tests {
         assert_eq!((books.jobs.len(), books.total.running_ms), (1, 6 * 3_600_000));
         assert_eq!(books.total.gross.micros, 21_600_000);
         assert_eq!(books.jobs[0].from, since);
+    }
+
+    /// A market books records in order, so from the first refusal on none is booked.
+    #[tokio::test]
+    async fn what_the_market_refused_is_paid_on_neither_side() {
+        let (_folder, journal) = a_night().await;
+        for sequence in [58, 59, 60] {
+            let why = if sequence == 58 { UsageRefusal::LeaseOver } else { UsageRefusal::Other };
+            let record = (&LeaseId("l".into()), Epoch(1), sequence);
+            journal.refuse(record, "https://market", why).await.unwrap();
+        }
+        let edges = [12, 36].map(|hour| Timestamp(hour * HOUR));
+        let slices = journal.slices(edges[0], edges[1]).await.unwrap();
+        let books = Books::of(&slices, &[], edges[0], edges[1], Currency::CNY, 10);
+        // Nine hours and a half are paid; the electricity of all ten was used.
+        let total = books.total;
+        assert_eq!((total.gross.micros, total.fee.micros), (34_200_000, 3_420_000));
+        assert_eq!((total.electricity.micros, total.running_ms), (1_000_001, 36_000_000));
+        let [refused] = books.refused[..] else { panic!("{:?}", books.refused) };
+        assert_eq!((refused.why, refused.running_ms), (UsageRefusal::LeaseOver, 1_800_000));
+        assert_eq!(refused.host.micros, 1_620_000);
+        let earned = journal.earned_since(Timestamp(0), Currency::CNY).await.unwrap();
+        assert_eq!(earned.micros, total.gross.micros - total.fee.micros);
+        let nights = journal.nights(&edges, Currency::CNY).await.unwrap();
+        assert_eq!(nights[0].takings, total, "the calendar and the books say the same");
     }
 
     #[tokio::test]

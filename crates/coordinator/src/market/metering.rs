@@ -2,7 +2,7 @@
 //! can see for itself: in order, once, and never more time than has passed. The host's own moments count only beside each
 //! other: a PC whose clock is a day off is paid like any other.
 
-use nightjar_core::meter::{METERING_INTERVAL_MS, UsageRecord};
+use nightjar_core::meter::{METERING_INTERVAL_MS, UsageRecord, UsageRefusal};
 use nightjar_core::time::Timestamp;
 
 /// How much more than the wall clock's time may be running time: the interval that is open when a lease ends, and what
@@ -44,6 +44,18 @@ pub(super) enum Fault {
     Total,
     #[error("it counts more running time than has passed since the start")]
     TooMuch,
+}
+
+impl Fault {
+    /// Why a record with it is never booked, of a lease that is `closed`, or not; `None` where the same record may be
+    /// right later: the one before it may come, more time has passed, or the start is yet to be booked.
+    pub(super) fn for_good(self, closed: bool) -> Option<UsageRefusal> {
+        match self {
+            Self::NotStarted | Self::TooMuch => closed.then_some(UsageRefusal::LeaseOver),
+            Self::Gap => closed.then_some(UsageRefusal::Other),
+            Self::Malformed | Self::Overlap | Self::Total => Some(UsageRefusal::Other),
+        }
+    }
 }
 
 pub(super) fn rule(record: &UsageRecord, known: &Known, now: Timestamp) -> Ruling {
@@ -136,6 +148,20 @@ mod tests {
         assert_eq!(rule(&record(3, 20_000, 30_000, 30_000), &closed, now), Ruling::Book);
         let fifty_in_twenty_five = record(3, 30_000, 60_000, 50_000);
         assert_eq!(rule(&fifty_in_twenty_five, &closed, now), Ruling::Refuse(Fault::TooMuch));
+    }
+
+    /// What time or another record may mend is sent again; what nothing mends is said, or it would be sent for ever.
+    #[test]
+    fn only_what_nothing_can_mend_is_refused_for_good() {
+        use Fault as F;
+        for fault in [F::NotStarted, F::Gap, F::TooMuch] {
+            assert_eq!(fault.for_good(false), None, "{fault}");
+            assert!(fault.for_good(true).is_some(), "{fault}");
+        }
+        for fault in [F::Malformed, F::Overlap, F::Total] {
+            assert!(fault.for_good(false).is_some() && fault.for_good(true).is_some(), "{fault}");
+        }
+        assert_eq!(F::TooMuch.for_good(true), Some(UsageRefusal::LeaseOver));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use nightjar_core::lease::{EndReason, LeaseEvent};
 use nightjar_core::ledger::{Account, Transfer};
-use nightjar_core::meter::owed;
+use nightjar_core::meter::{UsageRecord, UsageRefusal, owed};
 use nightjar_core::time::Timestamp;
 use nightjar_protocol::host_session::{SignedUsage, ToHost};
 use sqlx::sqlite::SqliteConnection;
@@ -16,8 +16,9 @@ use crate::store::leases::LeaseRecord;
 use crate::store::{StoreError, books, leases};
 
 impl Market {
-    /// Takes one record. One that is refused is logged and not acknowledged; an error is the database's, and the host
-    /// sends again what it got no answer to.
+    /// Takes one record. One that will never be booked is answered with the reason, so that its host stops sending it and
+    /// both books agree; one that may be right later has no answer, nor has one that this host did not sign. An error is
+    /// the database's. What got no answer is sent again at the next session.
     pub(crate) async fn take_usage(
         &self,
         host_id: &str,
@@ -25,12 +26,15 @@ impl Market {
         usage: SignedUsage,
     ) -> Result<(), Failure> {
         let record = &usage.record;
-        let refused = |why: &str| {
+        let refused = |why: &str, for_good: Option<UsageRefusal>| {
             let (lease, epoch, sequence) = (&record.lease, record.epoch.0, record.sequence);
-            tracing::warn!(host_id, %lease, epoch, sequence, "usage refused: {why}");
+            tracing::warn!(host_id, %lease, epoch, sequence, ?for_good, "usage refused: {why}");
+            if for_good.is_some() {
+                self.registry.send(host_id, answer(record, for_good));
+            }
         };
         if !bounds::is_signed(host_key, &record.signing_bytes(), &usage.signature) {
-            refused("the signature is not this host's over this record");
+            refused("the signature is not this host's over this record", None);
             return Ok(());
         }
         let now = self.clock.now();
@@ -38,16 +42,16 @@ impl Market {
         let mut tx = self.store.write().await?;
         let found = leases::by_id(tx.connection(), &record.lease).await?;
         let Some(mut lease) = found.filter(|lease| lease.placement.host_id == host_id) else {
-            refused("this host has no such lease");
+            refused("this host has no such lease", Some(UsageRefusal::UnknownLease));
             return Ok(());
         };
         if lease.placement.epoch != record.epoch {
-            refused("its epoch is not in force");
+            refused("its epoch is not in force", Some(UsageRefusal::LeaseOver));
             return Ok(());
         }
         match rule(record, &known(&lease), now) {
             Ruling::Refuse(fault) => {
-                refused(&fault.to_string());
+                refused(&fault.to_string(), fault.for_good(lease.closed_at.is_some()));
                 return Ok(());
             }
             Ruling::StoredBefore => {}
@@ -58,8 +62,7 @@ impl Market {
             }
         }
         tx.commit().await?;
-        let (epoch, sequence) = (record.epoch, record.sequence);
-        out.order(host_id, ToHost::UsageStored { lease: record.lease.clone(), epoch, sequence });
+        out.order(host_id, answer(record, None));
         self.publish(out);
         Ok(())
     }
@@ -107,6 +110,11 @@ impl Market {
         }
         Ok(())
     }
+}
+
+fn answer(record: &UsageRecord, refused: Option<UsageRefusal>) -> ToHost {
+    let UsageRecord { lease, epoch, sequence, .. } = record;
+    ToHost::UsageStored { lease: lease.clone(), epoch: *epoch, sequence: *sequence, refused }
 }
 
 fn known(lease: &LeaseRecord) -> Known {

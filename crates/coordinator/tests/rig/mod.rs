@@ -16,7 +16,7 @@ use nightjar_core::host::{CheckAnswer, Report};
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
 use nightjar_core::line_check::LineFigures;
 use nightjar_core::market::{CardOffer, HostAccount, WaitReason};
-use nightjar_core::meter::UsageRecord;
+use nightjar_core::meter::{UsageRecord, UsageRefusal};
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::parting::Cause;
 use nightjar_core::proof::{self, Nonce, Proof};
@@ -553,10 +553,20 @@ impl Host {
     }
 
     pub async fn hears_stored(&mut self, record: &UsageRecord) {
+        self.hears_answer(record, None).await;
+    }
+
+    /// It is never booked, for this reason.
+    pub async fn hears_refused(&mut self, record: &UsageRecord, why: UsageRefusal) {
+        self.hears_answer(record, Some(why)).await;
+    }
+
+    async fn hears_answer(&mut self, record: &UsageRecord, refused: Option<UsageRefusal>) {
         let stored = ToHost::UsageStored {
             lease: record.lease.clone(),
             epoch: record.epoch,
             sequence: record.sequence,
+            refused,
         };
         assert_eq!(self.hear().await, Some(stored));
     }

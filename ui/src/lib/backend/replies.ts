@@ -62,6 +62,7 @@ function books(question: Extract<Question, { question: "books" }>, view: ViewMod
       jobs,
       jobs_left_out: 0,
       jobs_in_other_currencies: 0,
+      refused: [],
       checks: { checks: 0, electricity: takings(0).electricity },
     },
   };
