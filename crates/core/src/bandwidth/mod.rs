@@ -14,7 +14,7 @@
 //! | after 300 ms a cut may follow a cut | only while the wait does not become shorter | a queue drains for longer than that, and was paid for several times |
 //! | grows by the same steps up to the maximum | remembers where bloat came, waits a tenth below that for 30 s, then feels its way by a quarter of a percent a second | at +4 % a step the line is full again in a second; this is a queue of some milliseconds for a blink of each minute, and a tenth is what the senders' bursts need |
 //! | both directions have their own delay, or are cut together | the directions that carry load are cut; where none does, both | only round trips are measured; a cut that costs nothing makes room for whoever fills the line |
-//! | the baseline rises by 0.001 a sample, always | it rises while the line is idle or our rates lie at the floor | under our own load a rising baseline would take our queue for the line |
+//! | the baseline rises by 0.001 a sample, always | it rises while the line is idle or whatever carries load lies at the floor | under our own load a rising baseline would take our queue for the line |
 //! | each reflector says as much as another | rates grow only while one beyond the first hop answers | the router answers at once however long packets wait behind it, in front of the provider's line |
 //! | returns to a base rate that the user sets | rests at half of what the line last bore | nobody in a home knows that number |
 
@@ -36,6 +36,8 @@ const FLOOR_KBIT: f64 = 256.0;
 /// Up to here of it counts as there: a baseline that ceased to rise with the first step up would stay just short of what
 /// the line is now.
 const NEAR_FLOOR: f64 = 1.5;
+/// A limit of no more than so many floors says nothing of the line by being reached: it is the owner's wish.
+const FAR_FROM_FLOOR: f64 = 2.0;
 /// No line is known to bear more before it has been tried.
 const START_KBIT: f64 = 2_000.0;
 /// A direction carries load when it uses so much of its rate.
@@ -71,7 +73,7 @@ const BEYOND: f64 = 1.08;
 const REST_AFTER_MS: u64 = 30_000;
 const REST: f64 = 0.5;
 const STEP_REST: f64 = 0.98;
-/// At the floor for so long a latency is not of our making.
+/// Where a direction is at its floor for so long, what latency there still is was not of its making.
 const NOT_OURS_MS: u64 = 5_000;
 /// Nothing was heard of any reflector behind the line for so long.
 const BLIND_MS: u64 = 3_000;
@@ -117,6 +119,7 @@ struct Way {
     bore: Option<f64>,
     cut_at: Option<Timestamp>,
     loaded_at: Timestamp,
+    at_floor_since: Option<Timestamp>,
 }
 
 impl Way {
@@ -131,6 +134,7 @@ impl Way {
             bore: None,
             cut_at: None,
             loaded_at: now,
+            at_floor_since: None,
         }
     }
 
@@ -155,6 +159,28 @@ impl Way {
 
     fn floor(&self) -> f64 {
         FLOOR_KBIT.min(self.limit)
+    }
+
+    fn is_low(&self) -> bool {
+        self.kbit <= NEAR_FLOOR * self.floor()
+    }
+
+    /// What was learned from a latency that the floor did not end says nothing of the line.
+    fn heed_floor(&mut self, now: Timestamp) {
+        let is_there = self.is_low() && self.limit > FAR_FROM_FLOOR * FLOOR_KBIT;
+        self.at_floor_since = is_there.then(|| self.at_floor_since.unwrap_or(now));
+        if self.is_at_floor(now) {
+            self.bore = None;
+        }
+    }
+
+    fn is_at_floor(&self, now: Timestamp) -> bool {
+        self.at_floor_since.is_some_and(|since| now.since_ms(since) >= NOT_OURS_MS)
+    }
+
+    /// It cannot be what fills the line: it carries nothing to speak of, or no less could be had of it.
+    fn is_innocent(&self, now: Timestamp) -> bool {
+        self.is_low() || now.since_ms(self.loaded_at) >= NOT_OURS_MS
     }
 
     fn is_loaded(&self) -> bool {
@@ -237,7 +263,6 @@ pub struct Controller {
     /// How bad it was then.
     cut_us: f64,
     stepped_at: Timestamp,
-    at_floor_since: Option<Timestamp>,
     mood: Mood,
 }
 
@@ -254,7 +279,6 @@ impl Controller {
             cut_at: None,
             cut_us: 0.0,
             stepped_at: now,
-            at_floor_since: None,
             mood: Mood::Resting,
         }
     }
@@ -277,7 +301,9 @@ impl Controller {
     /// The answer to a probe, or `None` where none came in time. A cut takes effect at once.
     pub fn probed(&mut self, reflector: usize, rtt_us: Option<u64>, now: Timestamp) {
         let is_quiet = !self.up.is_suspect() && !self.down.is_suspect();
-        let is_not_ours = self.at_floor_since.is_some_and(|since| now.since_ms(since) >= NOT_OURS_MS);
+        // One direction at its floor acquits nobody while the other carries load that could be less.
+        let is_not_ours = (self.up.is_at_floor(now) && self.down.is_innocent(now))
+            || (self.down.is_at_floor(now) && self.up.is_innocent(now));
         let Some((vantage, seen)) = self.reflectors.get_mut(reflector) else { return };
         seen.take(rtt_us, is_quiet, is_not_ours);
         if rtt_us.is_some() && *vantage == Vantage::Beyond {
@@ -319,12 +345,8 @@ impl Controller {
 
     /// To be called some times a second: grows, rests, or gives up what cannot be known.
     pub fn tick(&mut self, now: Timestamp) {
-        let at_floor = [&self.up, &self.down].iter().any(|way| way.kbit <= NEAR_FLOOR * way.floor());
-        self.at_floor_since = if at_floor { self.at_floor_since.or(Some(now)) } else { None };
-        if self.at_floor_since.is_some_and(|since| now.since_ms(since) >= NOT_OURS_MS) {
-            // It is not our load that makes the latency: what was learned from it says nothing of the line.
-            (self.up.bore, self.down.bore) = (None, None);
-        }
+        self.up.heed_floor(now);
+        self.down.heed_floor(now);
         if now.since_ms(self.stepped_at) < STEP_MS {
             return;
         }

@@ -225,6 +225,25 @@ fn a_longer_way_is_not_taken_for_a_full_line_for_ever() {
     assert!(mean > 0.6 * 40_000.0, "{mean:.0}");
 }
 
+/// A limit of the owner's may lie where a line that is somebody else's would: being there says nothing of the line then.
+#[test]
+fn a_low_limit_one_way_takes_nothing_from_what_is_known_of_the_other() {
+    let mut home = Home::new(line(1e9, 40_000.0), Rates { up_kbit: 200, down_kbit: 50_000 });
+    home.run(60_000);
+    let (waits, mean) = home.run(120_000);
+    assert!(at(0.99, waits.clone()) <= 5.0, "{:.1} ms", at(0.99, waits));
+    assert!(mean > 0.85 * 40_000.0, "{mean:.0} of 40000 kbit/s");
+    assert!(home.controller.down.bore.is_some(), "the line's bounds were forgotten");
+    let idle_us = home.controller.latency().unwrap().idle_us;
+    assert!(idle_us < 17_000, "a queue was taken for the line: {idle_us} us");
+    assert_eq!(home.controller.rates().up_kbit, 200);
+    // And a longer way is still told from a full line.
+    home.line.idle_us += 20_000.0;
+    home.run(60_000);
+    let (_, mean) = home.run(60_000);
+    assert!(mean > 0.6 * 40_000.0, "{mean:.0}");
+}
+
 #[test]
 fn at_its_limit_it_stays_and_without_load_it_rests() {
     let mut home = Home::new(line(1e9, 1e9), limits(10_000));
