@@ -254,8 +254,10 @@ pub enum GuestEvent {
         /// Since the gateway's start, so that a rate needs no clock of the hearer's.
         at_ms: u64,
     },
-    /// Something of the tenant's speaks the language of mining pools; said once.
+    /// Something of the tenant's speaks the language of mining pools.
     PoolProtocol,
+    /// Nothing of it does any more. One of these two is said whenever it changes, and each minute once there was the first.
+    PoolSilent,
     /// A tool makes, mends or grows the renter's disk; said each second while it does.
     DiskAtWork,
     /// The renter's disk is there as a block device of the Engine's machine, as long as it is held or mounted.

@@ -22,7 +22,7 @@ pub(crate) async fn watch(
     passed_bytes: impl Fn() -> u64,
     told: impl Fn(WorkerEvent),
 ) {
-    let (mut known_mib, mut miner_known) = (0_u64, false);
+    let (mut known_mib, mut miner) = (0_u64, Miner::default());
     for look in 0_u64.. {
         sleep(LOOK_EVERY).await;
         if look.is_multiple_of(MOVED_AT_LOOKS)
@@ -33,12 +33,8 @@ pub(crate) async fn watch(
             told(WorkerEvent::Moved { bytes });
         }
         // A worker that is frozen, or on its way out, is looked at the next time or not at all.
-        if !miner_known
-            && let Ok(programs) = engine.programs(&worker).await
-            && let Some(name) = programs.into_iter().find(|name| is_miner(name))
-        {
-            miner_known = true;
-            told(WorkerEvent::Mining { sign: MiningSign::Program { name } });
+        if let Ok(programs) = engine.programs(&worker).await {
+            miner.look(programs).into_iter().for_each(&told);
         }
         if let Ok(Some(mib)) = engine.written_mib(&worker).await
             && mib.abs_diff(known_mib) >= STEP_MIB
@@ -46,5 +42,45 @@ pub(crate) async fn watch(
             known_mib = mib;
             told(WorkerEvent::DiskUsed { mib });
         }
+    }
+}
+
+/// What is known of a miner's program among the tenant's.
+#[derive(Default)]
+struct Miner(Option<MiningSign>);
+
+impl Miner {
+    /// What there is to tell by a list of all programs that run.
+    fn look(&mut self, programs: Vec<String>) -> Option<WorkerEvent> {
+        let name = programs.into_iter().find(|name| is_miner(name));
+        match (name, self.0.is_some()) {
+            (Some(name), false) => {
+                let sign = MiningSign::Program { name };
+                self.0 = Some(sign.clone());
+                Some(WorkerEvent::Mining { sign })
+            }
+            (None, true) => self.0.take().map(|sign| WorkerEvent::MiningOver { sign }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_miners_program_is_told_of_when_it_comes_and_when_it_is_gone() {
+        let mut miner = Miner::default();
+        let mut look = |names: &[&str]| miner.look(names.iter().map(|&name| name.to_owned()).collect());
+        let sign = || MiningSign::Program { name: "xmrig".to_owned() };
+        assert_eq!(look(&["tini", "python3"]), None);
+        assert_eq!(look(&["tini", "xmrig", "python3"]), Some(WorkerEvent::Mining { sign: sign() }));
+        // Another one in its place is the same tenant's doing.
+        assert_eq!(look(&["tini", "xmrig"]), None);
+        assert_eq!(look(&["tini", "t-rex"]), None);
+        assert_eq!(look(&["tini"]), Some(WorkerEvent::MiningOver { sign: sign() }));
+        assert_eq!(look(&["tini"]), None);
+        assert_eq!(look(&["xmrig"]), Some(WorkerEvent::Mining { sign: sign() }));
     }
 }

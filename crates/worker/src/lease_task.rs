@@ -320,6 +320,7 @@ impl LeaseTask {
                 self.traffic.note(&self.lease, passed, *at_ms);
             }
             GuestEvent::PoolProtocol => self.report(WorkerEvent::Mining { sign: MiningSign::Protocol }),
+            GuestEvent::PoolSilent => self.report(WorkerEvent::MiningOver { sign: MiningSign::Protocol }),
             event => note(&self.lease, event),
         }
     }

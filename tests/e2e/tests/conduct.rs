@@ -2,12 +2,14 @@
 //! Engine; the card's memory is the stand-in's.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use nightjar_core::conduct::MinerRule;
 use nightjar_core::host::HostState;
 use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
 use nightjar_testbed::host::{Host, quick_settings};
+use nightjar_testbed::internet::{self, Turned};
 use nightjar_testbed::process::{LogsOfAFailure, wait_for};
 use nightjar_testbed::renter::Renter;
 use nightjar_testbed::stage::{Stage, Wish};
@@ -16,6 +18,11 @@ const SOON: Duration = Duration::from_secs(60);
 const IMAGE: &str = "pytorch-cuda:lite";
 const JOB: &str = include_str!("../../testbed/src/work.py");
 const WARNING_MS: u64 = 6_000;
+/// So long that what is looked at each ten seconds can be seen to be over.
+const MINERS_WARNING_MS: u64 = 30_000;
+const POOL_PORT: u16 = 3_333;
+/// A miner's first words, said once.
+const WORDS: &str = r#"{"id": 1, "method": "mining.subscribe", "params": ["one", "two", "three"]}"#;
 /// Of 24 GiB, so that a job of the test's size is past it.
 const RESERVE_MIB: u64 = 22_000;
 const HELD_MIB: u64 = 4_096;
@@ -29,11 +36,11 @@ struct Scene {
     stage: Stage,
 }
 
-fn scene(miners: MinerRule) -> Scene {
+fn scene(miners: MinerRule, warning_ms: u64) -> Scene {
     let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
     let settings = Settings {
         miners,
-        warning_ms: WARNING_MS,
+        warning_ms,
         vram_reserve_mib: RESERVE_MIB,
         limits: WorkerLimits { disk_mib: LAYER_MIB, ..WorkerLimits::default() },
         root_inside: true,
@@ -89,7 +96,7 @@ impl Scene {
 
 #[test]
 fn who_takes_the_desktops_memory_or_fills_the_disk_is_warned_and_may_go_back() {
-    let scene = scene(MinerRule::Tell);
+    let scene = scene(MinerRule::Tell, WARNING_MS);
     let lease = scene.rent(true);
     // What the card was seen to do before all that, as its renter reads it: nearly all of 24 GiB, at a rate of its class.
     let proof = scene.renter.ask(&["show", &lease]).unwrap()["access"]["proof"].clone();
@@ -121,7 +128,7 @@ fn who_takes_the_desktops_memory_or_fills_the_disk_is_warned_and_may_go_back() {
 
 #[test]
 fn a_miner_is_found_by_its_name_or_its_words_and_ended_where_the_owner_says_so() {
-    let scene = scene(MinerRule::Stop);
+    let scene = scene(MinerRule::Stop, MINERS_WARNING_MS);
     let lease = scene.rent(false);
     // Read from the disk, and sent to its renter: what tells honest work from a miner.
     scene.renter.ssh(&lease, &["head -c 20M /dev/urandom > much; sync; cat much much > /dev/null"]).unwrap();
@@ -129,16 +136,37 @@ fn a_miner_is_found_by_its_name_or_its_words_and_ended_where_the_owner_says_so()
     assert_eq!(sent.len(), 24_000_000);
     wait_for("what was moved", SOON * 2, || Ok(scene.moved_bytes().filter(|bytes| *bytes > 24_000_000)))
         .unwrap();
-    scene.start(&lease, "cp /bin/sleep /workspace/xmrig; exec /workspace/xmrig 600");
+    // What a tenant's programs say to each other goes to no pool.
+    let talk = format!(
+        "python3 -m http.server --bind 127.0.0.1 {POOL_PORT} & sleep 1; while :; do exec 3<>/dev/tcp/127.0.0.1/{POOL_PORT}; \
+         printf '%s\\n' '{WORDS}' >&3; sleep 1; done"
+    );
+    scene.renter.ssh_with_input(&lease, &["cat > talk.sh"], &talk).unwrap();
+    scene.start(&lease, "bash talk.sh");
+    // Who ends the program in time goes on.
+    scene.start(&lease, "cp /bin/sleep /workspace/xmrig; exec /workspace/xmrig 12");
+    scene.is_warned(&lease, "mining");
+    wait_for("the warning is taken back", SOON, || Ok(scene.notice(&lease).is_none().then_some(()))).unwrap();
+    assert_eq!(scene.renter.state(&lease).unwrap(), "running");
+    scene.start(&lease, "exec /workspace/xmrig 600");
     scene.is_warned(&lease, "mining");
     scene.is_ended_for(&lease, "mining");
 
+    if !internet::is_possible() {
+        println!("SKIPPED: turning a tenant's traffic to a pool of the test's own needs root");
+        return;
+    }
     let lease = scene.rent(false);
-    // Nobody listens in that place but the tenant itself: what counts is what is said.
-    let pool = "python3 -m http.server --bind 127.0.0.1 3333 & sleep 1; while :; do printf \"%s\\n\" \
-                \"{\\\"id\\\": 1, \\\"method\\\": \\\"mining.subscribe\\\", \\\"params\\\": []}\" > /dev/tcp/127.0.0.1/3333; sleep 1; done";
-    scene.renter.ssh_with_input(&lease, &["cat > pool.sh"], pool).unwrap();
-    scene.start(&lease, "bash pool.sh");
+    // It answers nothing: what counts is what is said, and that the connection stands.
+    let pool = TcpListener::bind("0.0.0.0:0").unwrap();
+    let here = pool.local_addr().unwrap().port();
+    let _turned = Turned::to_here(&scene.stage.engine, &lease, POOL_PORT, here).unwrap();
+    let mine = format!(
+        "exec 3<>/dev/tcp/{}/{POOL_PORT}; printf '%s\\n' '{WORDS}' >&3; sleep 600",
+        internet::ADDRESS
+    );
+    scene.renter.ssh_with_input(&lease, &["cat > mine.sh"], &mine).unwrap();
+    scene.start(&lease, "bash mine.sh");
     scene.is_warned(&lease, "mining");
     scene.is_ended_for(&lease, "mining");
     assert_eq!(scene.stage.containers().unwrap(), Vec::<String>::new());

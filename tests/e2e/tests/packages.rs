@@ -2,7 +2,7 @@
 //! finds, and the programs and modules of it are there, in the next lease too.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,15 +10,14 @@ use std::time::Duration;
 use nightjar_core::host::HostState;
 use nightjar_core::settings::{EgressMode, Settings};
 use nightjar_testbed::host::quick_settings;
-use nightjar_testbed::process::{output, output_with_input, wait_for};
+use nightjar_testbed::internet::{self, Turned};
+use nightjar_testbed::process::{output, wait_for};
 use nightjar_testbed::renter::Renter;
 use nightjar_testbed::stage::{Stage, Wish};
 
 const SOON: Duration = Duration::from_secs(60);
 const IMAGE: &str = "pytorch-cuda:lite";
-/// Stands for an index on the internet; it is routed nowhere else from here.
-const INDEX: &str = "11.77.8.9";
-const TABLE: &str = "nightjar_packages";
+const INDEX: Ipv4Addr = internet::ADDRESS;
 /// A wheel as any build makes it: a module, and a program that calls it.
 const MAKE_WHEEL: &str = r#"
 import base64, hashlib, sys, zipfile
@@ -37,7 +36,7 @@ with zipfile.ZipFile(sys.argv[1], "w") as wheel:
         wheel.writestr(name, text)
 "#;
 
-/// An index of one package on this PC, to which what a tenant sends to [`INDEX`] is turned. Gone with the value.
+/// An index of one package on this PC, gone with the value.
 struct Index {
     server: Child,
     port: u16,
@@ -60,40 +59,18 @@ impl Index {
         wait_for("the index", SOON, || Ok(std::net::TcpStream::connect(("127.0.0.1", port)).ok())).unwrap();
         server
     }
-
-    /// What leaves this bridge for the index comes to the server.
-    fn stand_behind(&self, bridge: &str) {
-        forget();
-        let rules = format!(
-            "table ip {TABLE} {{\n chain to_here {{\n  type nat hook prerouting priority -100;\n  iifname \"{bridge}\" \
-             ip daddr {INDEX} tcp dport 80 redirect to :{}\n }}\n}}\n",
-            self.port
-        );
-        output_with_input(Command::new("nft").args(["-f", "-"]), &rules).unwrap();
-    }
 }
 
 impl Drop for Index {
     fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
-        forget();
     }
-}
-
-fn forget() {
-    let _ = output(Command::new("nft").args(["delete", "table", "ip", TABLE]).stderr(Stdio::null()));
-}
-
-fn bridge(stage: &Stage, lease: &str) -> String {
-    let label = format!("label=nightjar.lease={lease}");
-    let id = stage.engine.ask(["network", "ls", "--no-trunc", "--quiet", "--filter", &label]).unwrap();
-    format!("br-{}", &id.trim()[..12])
 }
 
 #[test]
 fn an_ordinary_tenant_installs_packages_from_an_index_and_keeps_them() {
-    if !output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0") {
+    if !internet::is_possible() {
         println!("SKIPPED: turning a tenant's traffic to an index of the test's own needs root");
         return;
     }
@@ -106,7 +83,7 @@ fn an_ordinary_tenant_installs_packages_from_an_index_and_keeps_them() {
     wait_for("an offer", SOON, || Ok(renter.run(&["offers"]).ok())).unwrap();
     let index = Index::serve(stage.folder());
     let lease = renter.rent(IMAGE).unwrap();
-    index.stand_behind(&bridge(&stage, &lease));
+    let turned = Turned::to_here(&stage.engine, &lease, 80, index.port).unwrap();
     // As a login has it.
     let inside = |lease: &str, script: &str| {
         renter.ssh(lease, &[&format!("bash -lc '( {script} ) 2>&1; echo status=$?'")]).unwrap()
@@ -147,6 +124,7 @@ fn an_ordinary_tenant_installs_packages_from_an_index_and_keeps_them() {
         }
     }
     renter.run(&["stop", &lease, "--wait"]).unwrap();
+    drop(turned);
 
     // They are kept as everything of the renter's is; only the index is out of reach where nothing is let out to it.
     wait_for("an offer", SOON, || Ok(renter.run(&["offers"]).ok())).unwrap();

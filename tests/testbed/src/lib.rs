@@ -15,6 +15,7 @@ pub mod heat;
 pub mod helper;
 pub mod host;
 pub mod images;
+pub mod internet;
 pub mod line;
 pub mod look;
 pub mod market;

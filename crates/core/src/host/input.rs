@@ -192,6 +192,10 @@ pub enum WorkerEvent {
     Mining {
         sign: MiningSign,
     },
+    /// A sign of this kind is not there any more.
+    MiningOver {
+        sign: MiningSign,
+    },
     /// No process of it is left.
     Gone {
         cause: String,

@@ -1,5 +1,7 @@
 //! A tenant that goes past what it is held to: told, then ended.
 
+use std::mem::discriminant;
+
 use crate::conduct::{Breach, LoadWatch, MinerRule, MiningSign, disk_breach, vram_breach};
 use crate::gpu::GpuReading;
 use crate::lease::{EndReason, LeaseState};
@@ -16,7 +18,8 @@ use super::job::Job;
 pub(super) struct Conduct {
     /// Of its container's own files.
     disk_mib: u64,
-    mining: Option<MiningSign>,
+    /// One of a kind, those that are there now.
+    mining: Vec<MiningSign>,
     mining_is_told: bool,
     load: LoadWatch,
     load_is_told: bool,
@@ -35,10 +38,16 @@ impl Conduct {
             WorkerEvent::Moved { bytes } => self.load.moved(*bytes, now),
             WorkerEvent::DiskUsed { mib } => self.disk_mib = *mib,
             WorkerEvent::Mining { sign } => {
-                self.mining.get_or_insert_with(|| sign.clone());
+                self.forget(sign);
+                self.mining.push(sign.clone());
             }
+            WorkerEvent::MiningOver { sign } => self.forget(sign),
             _ => {}
         }
+    }
+
+    fn forget(&mut self, sign: &MiningSign) {
+        self.mining.retain(|known| discriminant(known) != discriminant(sign));
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
@@ -47,7 +56,7 @@ impl Conduct {
 
     fn breach(&self, card: &GpuReading, settings: &Settings) -> Option<Breach> {
         let mining = || {
-            let sign = self.mining.clone().filter(|_| settings.miners == MinerRule::Stop)?;
+            let sign = self.mining.first().cloned().filter(|_| settings.miners == MinerRule::Stop)?;
             Some(Breach::Mining { sign })
         };
         vram_breach(card, settings).or_else(|| disk_breach(self.disk_mib, settings)).or_else(mining)
@@ -55,7 +64,7 @@ impl Conduct {
 
     /// What the owner has not heard of and nobody is ended for.
     fn untold(&mut self, rule: MinerRule, is_hinted: bool) -> Option<MiningSign> {
-        match &self.mining {
+        match self.mining.first() {
             Some(sign) if rule == MinerRule::Tell && !self.mining_is_told => {
                 self.mining_is_told = true;
                 Some(sign.clone())

@@ -92,6 +92,31 @@ fn a_miner_is_told_of_once_or_ended_or_left_alone_as_the_owner_chooses() {
 }
 
 #[test]
+fn a_miner_that_is_ended_within_the_warning_ends_nobody_unless_another_sign_stays() {
+    let program = || MiningSign::Program { name: "xmrig".into() };
+    let mut world = running_world();
+    let settings = Box::new(Settings { miners: MinerRule::Stop, ..world.host.settings().clone() });
+    world.host.handle(Input::User(UserCommand::Save { settings, base: None }), world.now);
+    let (now, wait_ms) = (world.now, Settings::default().warning_ms);
+    assert_eq!(warnings(&world.host.handle(says(WorkerEvent::Mining { sign: program() }), now)).len(), 1);
+    // The program is gone while its connection still stands, and that is the sign then.
+    for (sign, over, told) in [
+        (MiningSign::Protocol, false, vec![]),
+        (program(), true, vec![]),
+        (MiningSign::Protocol, true, vec![None]),
+    ] {
+        let event = if over { WorkerEvent::MiningOver { sign } } else { WorkerEvent::Mining { sign } };
+        assert_eq!(warnings(&world.host.handle(says(event), now.plus_ms(1_000))), told);
+    }
+    assert_eq!(ends(&world.host.handle(Input::Deadline, now.plus_ms(wait_ms))), []);
+    // Who begins again is warned again, and is given that time again.
+    let again = now.plus_ms(2 * wait_ms);
+    let effects = world.host.handle(says(WorkerEvent::Mining { sign: program() }), again);
+    assert!(matches!(warnings(&effects)[..], [Some(parting)] if parting.deadline == again.plus_ms(wait_ms)));
+    assert_eq!(ends(&world.host.handle(Input::Deadline, again.plus_ms(wait_ms))), [Cause::Mining]);
+}
+
+#[test]
 fn load_that_nothing_feeds_is_told_once_and_ends_nobody() {
     for (miners, told) in [
         (MinerRule::Tell, vec![(Cause::Mining, false)]),
