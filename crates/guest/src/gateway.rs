@@ -9,7 +9,6 @@ mod shaping;
 mod traffic;
 
 use std::io::{ErrorKind, Write};
-use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ fn serve() -> Result<End, End> {
     shaping::check(boot.up_kbit, boot.down_kbit).map_err(|why| End::Failed { what: "configuration", why })?;
     check_ports(&boot)?;
     let route = way_out()?;
-    let [best, second] = rules::rulesets(&boot, route.by, &resolvers());
+    let [best, second] = rules::rulesets(&boot, route.by);
     feed("nft", &["-f", "-"], &best)
         .or_else(|_| feed("nft", &["-f", "-"], &second))
         .map_err(|why| End::Failed { what: "netfilter", why })?;
@@ -109,20 +108,6 @@ fn way_out() -> Result<DefaultRoute, End> {
     })
 }
 
-/// The name servers that the Engine gave to both containers.
-fn resolvers() -> Vec<Ipv4Addr> {
-    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    listed(&text)
-}
-
-/// Newer Engines tell in a comment whom their own name server asks: `# ExtServers: [192.168.65.7 host(127.0.0.53)]`.
-fn listed(text: &str) -> Vec<Ipv4Addr> {
-    let own = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
-    let asked = text.lines().filter_map(|line| line.strip_prefix("# ExtServers:"));
-    let asked = asked.flat_map(|list| list.split(['[', ']', ' '])).filter_map(|word| word.parse().ok());
-    own.chain(asked).collect()
-}
-
 /// A process that there is no room for right now is tried again: it may be a tenant who takes it.
 fn patiently<T>(mut spawn: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
     let mut tries = 1;
@@ -176,11 +161,5 @@ mod tests {
             Err::<(), _>(ErrorKind::NotFound.into())
         });
         assert_eq!((refused.unwrap_err().kind(), tries), (ErrorKind::NotFound, 1));
-    }
-
-    #[test]
-    fn name_servers_behind_the_engines_own_are_found() {
-        let text = "# Generated\nnameserver 127.0.0.11\n# ExtServers: [192.168.65.7 host(127.0.0.53)]\n";
-        assert_eq!(listed(text), [Ipv4Addr::new(127, 0, 0, 11), Ipv4Addr::new(192, 168, 65, 7)]);
     }
 }

@@ -97,9 +97,6 @@ pub struct GatewayBoot {
     /// The tenant may have any user's number, so no rule goes by it.
     #[serde(default)]
     pub root_inside: bool,
-    /// Name servers that the Engine asks on the tenant's behalf.
-    #[serde(default)]
-    pub name_servers: Vec<std::net::Ipv4Addr>,
     /// Networks that are out of reach beside those that always are, as `address/prefix`: the host's own public ones.
     #[serde(default)]
     pub blocked_networks: Vec<String>,

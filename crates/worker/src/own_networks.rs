@@ -23,8 +23,7 @@ pub(crate) fn find() -> Vec<String> {
     telling(found.map(|network| (network.addr, network.prefix)))
 }
 
-/// Whom the Engine asks for names: those of this PC. Where the Engine runs on another (virtual) machine these say
-/// nothing, and its own are found in the gateway.
+/// Whom this PC asks for names.
 pub(crate) fn name_servers() -> Vec<Ipv4Addr> {
     // The second holds the true ones where the first names a resolver on this PC alone.
     let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];

@@ -12,6 +12,7 @@ use bollard::models::{
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::images::TaskKind;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms, check_model};
+use nightjar_core::network::public_name_servers;
 use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
 use nightjar_protocol::guest::{API_PORT, GatewayBoot, JUPYTER_PORT, PROXY_CLIENTS, SSH_PORT, WorkerBoot};
 
@@ -153,7 +154,7 @@ pub(crate) struct Surroundings<'a> {
     pub seccomp: &'a str,
     /// The same for a tenant who is root inside.
     pub root_seccomp: &'a str,
-    /// Whom the Engine asks for names.
+    /// Whom this PC asks for names.
     pub name_servers: &'a [std::net::Ipv4Addr],
     pub settings: &'a Settings,
     /// Networks that this PC is in and that are not out of reach in any case, as `address/prefix`.
@@ -188,7 +189,7 @@ impl WorkerSpec {
         let labels = |role| labels(around.host, terms, role);
         Ok(Self {
             network: network(&names, labels(ROLE_NETWORK)),
-            gateway: gateway(&names, around, &ports, labels(ROLE_GATEWAY)),
+            gateway: gateway(&names, around, &ports, name_servers(terms, around), labels(ROLE_GATEWAY)),
             gateway_boot: GatewayBoot {
                 lease_id: terms.lease.0.clone(),
                 egress: around.settings.egress,
@@ -200,7 +201,6 @@ impl WorkerSpec {
                 blocked_networks: blocked(around),
                 own_addresses: around.own_addresses.to_vec(),
                 root_inside: terms.root_inside,
-                name_servers: around.name_servers.to_vec(),
             },
             worker: worker(&names, terms, image, around),
             worker_boot: WorkerBoot {
@@ -290,10 +290,21 @@ fn ports(terms: &LeaseTerms) -> Vec<u16> {
     [SSH_PORT, JUPYTER_PORT].into_iter().chain(api).collect()
 }
 
+/// Whom the Engine asks for both containers, where that is not to be whom it asks for the PC. The proxy of curated egress
+/// asks as the PC does, and for nothing but names of its list.
+fn name_servers(terms: &LeaseTerms, around: &Surroundings<'_>) -> Option<Vec<String>> {
+    (around.settings.egress == EgressMode::Open).then(|| {
+        let currency = terms.price_per_hour.currency;
+        let chosen = public_name_servers(around.name_servers, &blocked(around), currency);
+        chosen.iter().map(ToString::to_string).collect()
+    })
+}
+
 fn gateway(
     names: &Names,
     around: &Surroundings<'_>,
     ports: &[u16],
+    dns: Option<Vec<String>>,
     labels: HashMap<String, String>,
 ) -> ContainerCreateBody {
     let ports: Vec<String> = ports.iter().map(|port| format!("{port}/tcp")).collect();
@@ -303,6 +314,7 @@ fn gateway(
     let host_config = HostConfig {
         network_mode: Some(names.network.clone()),
         port_bindings: Some(bindings),
+        dns,
         ..gateway_cell()
     };
     let endpoints = HashMap::from([(names.network.clone(), EndpointSettings::default())]);

@@ -74,7 +74,6 @@ impl Guest {
             worker_ports: vec![22, 8888],
             allow_proxy_domains: vec!["example.org".to_owned()],
             root_inside: false,
-            name_servers: Vec::new(),
             blocked_networks: Vec::new(),
             own_addresses: Vec::new(),
         };

@@ -4,6 +4,7 @@
 
 mod data_use;
 mod divide;
+mod names;
 mod own;
 mod route;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use ts_rs::TS;
 
 pub use data_use::{DataUse, Month, Traffic};
 pub use divide::divide;
+pub use names::public_name_servers;
 pub use own::{OwnAddresses, Teller};
 pub use route::{DefaultRoute, default_route, is_on_link};
 

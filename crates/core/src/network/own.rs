@@ -52,7 +52,7 @@ impl OwnAddresses {
 }
 
 /// What could be an address on the internet.
-fn public(address: IpAddr) -> Option<Ipv4Addr> {
+pub(super) fn public(address: IpAddr) -> Option<Ipv4Addr> {
     let address = match address.to_canonical() {
         IpAddr::V4(address) => address,
         IpAddr::V6(_) => return None,

@@ -60,7 +60,7 @@ impl Found {
 
 /// The rules as they are for a lease. Only where they are refused is it of interest which word was too much.
 fn netfilter(found: &mut Found) {
-    let [best, second] = rules::rulesets(&boot(), Ipv4Addr::LOCALHOST, &[]);
+    let [best, second] = rules::rulesets(&boot(), Ipv4Addr::LOCALHOST);
     let Err(why) = table(&best) else { return };
     let one = |hook: &str, rule: &str| {
         table(&format!(
@@ -96,7 +96,6 @@ fn boot() -> GatewayBoot {
         worker_ports: vec![SSH_PORT, JUPYTER_PORT],
         allow_proxy_domains: Vec::new(),
         root_inside: false,
-        name_servers: Vec::new(),
         blocked_networks: Vec::new(),
         own_addresses: vec![Ipv4Addr::new(192, 0, 2, 1)],
     }

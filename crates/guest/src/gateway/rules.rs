@@ -1,6 +1,5 @@
 //! The netfilter rules: a pure function of the configuration.
 
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use nightjar_core::settings::EgressMode;
@@ -92,33 +91,8 @@ fn listed(addresses: &[Ipv4Addr]) -> String {
 }
 
 /// The rules for each way of limiting connections, the best first.
-pub fn rulesets(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr]) -> [String; 2] {
-    CONNECTION_LIMITS.map(|limit| ruleset(boot, bridge, resolvers, limit))
-}
-
-/// Who may ask which name server.
-fn name_rules(boot: &GatewayBoot, resolvers: &[Ipv4Addr]) -> String {
-    match boot.egress {
-        EgressMode::Off => String::new(),
-        EgressMode::Curated => "meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept".to_owned(),
-        EgressMode::Open => {
-            let told = resolvers.iter().chain(&boot.name_servers);
-            let listed = told.filter(|address| !address.is_loopback()).collect::<BTreeSet<_>>().into_iter();
-            let listed = listed.map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            let everybody = if listed.is_empty() {
-                String::new()
-            } else {
-                format!("\n        ip daddr {{ {listed} }} meta l4proto {{ tcp, udp }} th dport 53 accept")
-            };
-            // The Engine's name server may ask whom it knows and we do not, but not in the tenant's disguise.
-            let engine = if boot.root_inside {
-                ""
-            } else {
-                "meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept"
-            };
-            format!("{engine}{everybody}")
-        }
-    }
+pub fn rulesets(boot: &GatewayBoot, bridge: Ipv4Addr) -> [String; 2] {
+    CONNECTION_LIMITS.map(|limit| ruleset(boot, bridge, limit))
 }
 
 /// All rules, as `nft -f -` reads them.
@@ -135,7 +109,7 @@ fn name_rules(boot: &GatewayBoot, resolvers: &[Ipv4Addr]) -> String {
 ///
 /// IPv6 goes nowhere, since the machines of a home have public addresses there, which no rule could tell from the
 /// internet's.
-fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr], connection_limit: &str) -> String {
+fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, connection_limit: &str) -> String {
     let ports = boot.worker_ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let own = boot.blocked_networks.iter().map(String::as_str);
     let blocked = BLOCKED.iter().copied().chain(own).collect::<Vec<_>>().join(", ");
@@ -149,7 +123,12 @@ fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr], connect
         EgressMode::Curated => format!("ip daddr {ENGINE_RESOLVER} meta skuid != 0 reject"),
         EgressMode::Open => String::new(),
     };
-    let names = name_rules(boot, resolvers);
+    let names = match boot.egress {
+        // The proxy alone asks, for names of its list: whom the Engine asks may be in the home.
+        EgressMode::Curated => "\n        meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept",
+        // A name server in the home would tell of its devices: these ask public ones, whom the agent names to the Engine.
+        EgressMode::Open | EgressMode::Off => "",
+    };
     let last = match boot.egress {
         EgressMode::Off => "reject",
         EgressMode::Curated => "meta skuid 0 tcp dport { 80, 443 } accept\n        reject",
@@ -187,8 +166,7 @@ fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, resolvers: &[Ipv4Addr], connect
         ip daddr @own reject
         meta nfproto ipv6 reject
         ct state established,related accept
-        {connection_limit}
-        {names}
+        {connection_limit}{names}
         ip daddr @blocked reject
         tcp dport {{ {MAIL_PORTS} }} reject
         {last}
@@ -213,28 +191,21 @@ mod tests {
             worker_ports: vec![22, 8888],
             allow_proxy_domains: vec!["example.org".to_owned()],
             root_inside: false,
-            name_servers: Vec::new(),
             blocked_networks: vec!["198.51.100.0/24".to_owned(), "8.8.4.0/22".to_owned()],
             own_addresses: Vec::new(),
         }
     }
 
-    fn whole(egress: EgressMode, resolvers: &[Ipv4Addr]) -> String {
-        rulesets(&boot(egress), BRIDGE, resolvers)[0].clone()
+    fn whole(egress: EgressMode) -> String {
+        rulesets(&boot(egress), BRIDGE)[0].clone()
     }
 
     #[test]
     fn a_user_number_says_nothing_of_a_tenant_who_is_root() {
         for egress in [EgressMode::Off, EgressMode::Open] {
-            let name_servers = vec![Ipv4Addr::new(10, 0, 0, 1)];
-            let boot = GatewayBoot { root_inside: true, name_servers, ..boot(egress) };
-            let [rules, _] = rulesets(&boot, BRIDGE, &[]);
+            let boot = GatewayBoot { root_inside: true, ..boot(egress) };
+            let [rules, _] = rulesets(&boot, BRIDGE);
             assert!(!rules.contains("skuid"), "{rules}");
-            assert_eq!(
-                rules.contains("ip daddr { 10.0.0.1 } meta l4proto"),
-                egress == EgressMode::Open,
-                "{rules}"
-            );
         }
         let curated = GatewayBoot { root_inside: true, ..boot(EgressMode::Curated) };
         assert!(check(&curated).unwrap_err().contains("proxy"));
@@ -243,7 +214,7 @@ mod tests {
     #[test]
     fn connections_are_limited_before_any_is_let_out() {
         for egress in [EgressMode::Off, EgressMode::Curated, EgressMode::Open] {
-            for rules in rulesets(&boot(egress), BRIDGE, &[]) {
+            for rules in rulesets(&boot(egress), BRIDGE) {
                 let limit = rules.find("ct state new ").unwrap();
                 assert!(rules.find("oif lo accept").unwrap() < limit, "{rules}");
                 assert!(limit < rules.find("ip daddr @blocked reject").unwrap(), "{rules}");
@@ -257,14 +228,14 @@ mod tests {
         let own = Ipv4Addr::new(9, 1, 2, 3);
         for egress in [EgressMode::Off, EgressMode::Curated, EgressMode::Open] {
             let known = GatewayBoot { own_addresses: vec![own, Ipv4Addr::new(9, 1, 2, 4)], ..boot(egress) };
-            for rules in rulesets(&known, BRIDGE, &[own]) {
+            for rules in rulesets(&known, BRIDGE) {
                 assert!(rules.contains("elements = { 9.1.2.3, 9.1.2.4 }"), "{rules}");
                 let output = rules.split("chain output").nth(1).unwrap();
                 let refused = output.find("ip daddr @own reject").unwrap();
                 assert!(refused < output.find("ct state established").unwrap(), "{rules}");
                 assert!(output.find("th dport 53 accept").is_none_or(|names| refused < names), "{rules}");
             }
-            assert!(whole(egress, &[]).contains("set own {\n        type ipv4_addr\n    }"));
+            assert!(whole(egress).contains("set own {\n        type ipv4_addr\n    }"));
         }
         let more = more_own(&[own]).unwrap().unwrap();
         assert_eq!(more, "add element inet nightjar own { 9.1.2.3 }\n");
@@ -277,7 +248,7 @@ mod tests {
     #[test]
     fn private_networks_are_refused_before_anything_is_allowed() {
         for egress in [EgressMode::Off, EgressMode::Curated, EgressMode::Open] {
-            let rules = whole(egress, &[Ipv4Addr::new(192, 168, 1, 1)]);
+            let rules = whole(egress);
             let refused = rules.find("ip daddr @blocked reject").unwrap();
             let tail = &rules[refused..];
             assert!(!rules[..refused].contains("dport { 80, 443 } accept"), "{rules}");
@@ -289,13 +260,27 @@ mod tests {
 
     #[test]
     fn only_open_lets_the_tenant_out() {
-        let open = whole(EgressMode::Open, &[Ipv4Addr::new(192, 168, 1, 1), ENGINE_RESOLVER]);
+        let open = whole(EgressMode::Open);
         assert!(open.contains("reject\n        accept\n    }"), "{open}");
-        assert!(open.contains("ip daddr { 192.168.1.1 } meta l4proto"), "{open}");
-        let curated = whole(EgressMode::Curated, &[]);
+        let curated = whole(EgressMode::Curated);
         assert!(curated.contains("meta skuid 0 tcp dport { 80, 443 } accept\n        reject\n"), "{curated}");
-        let off = whole(EgressMode::Off, &[]);
+        let off = whole(EgressMode::Off);
         assert!(!off.contains("skuid") && !off.contains("dport 53"), "{off}");
+    }
+
+    /// It tells which devices the home has, whoever asks it and by whichever way.
+    #[test]
+    fn a_name_server_in_the_home_is_as_private_as_all_else_there() {
+        let open = whole(EgressMode::Open);
+        let output = open.split("chain output").nth(1).unwrap();
+        let before = output.split("ip daddr @blocked reject").next().unwrap();
+        assert!(!before.contains("dport") && !before.contains("skuid"), "{open}");
+        // The proxy's list holds no name of a home.
+        let curated = whole(EgressMode::Curated);
+        assert!(
+            curated.contains("\n        meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept\n"),
+            "{curated}"
+        );
     }
 
     #[test]

@@ -85,6 +85,18 @@ fn both_containers_and_their_network_are_as_they_were() {
     });
 }
 
+/// A router tells of the home's devices whoever asks it for names.
+#[test]
+fn a_tenant_that_reaches_all_of_the_internet_asks_no_name_server_of_the_home() {
+    let asked = |egress| {
+        let spec = spec(&terms(), &Settings { egress, ..Settings::default() }).unwrap();
+        spec.gateway.host_config.unwrap().dns
+    };
+    assert_eq!(asked(EgressMode::Open).unwrap()[0], "223.5.5.5");
+    assert!(!asked(EgressMode::Open).unwrap().contains(&"192.168.1.1".to_owned()));
+    assert_eq!((asked(EgressMode::Curated), asked(EgressMode::Off)), (None, None));
+}
+
 #[test]
 fn a_tenant_gets_the_card_of_its_terms_by_name_and_no_other() {
     let spec_of =

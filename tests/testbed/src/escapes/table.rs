@@ -123,6 +123,13 @@ pub const ATTEMPTS: &[Attempt] = &[
         Without::Rules(BLOCKED),
     ),
     open(
+        "names-of-the-home",
+        "names of the home's devices, by the PC's own name server",
+        BY_ADDRESS,
+        "ask=home-names",
+        Without::Rules(BLOCKED),
+    ),
+    open(
         "metadata",
         "the metadata address 169.254.169.254",
         BY_ADDRESS,

@@ -119,8 +119,17 @@ impl World {
         let rules = format!(
             "table ip {TABLE} {{\n chain to_here {{\n  type nat hook prerouting priority -100;\n\
              iifname {{ \"{}\", \"{}\" }} ip daddr {{ {PUBLIC}, {SEEN_FROM}, {CARRIER}, {METADATA} }} meta l4proto tcp redirect to :{}\n\
-             iifname {{ \"{}\", \"{}\" }} ip daddr {PUBLIC} meta l4proto udp redirect to :{}\n }}\n}}\n",
-            bridges[0], bridges[1], self.tcp_port, bridges[0], bridges[1], self.udp_port
+             iifname {{ \"{}\", \"{}\" }} ip daddr {PUBLIC} meta l4proto udp redirect to :{}\n\
+             iifname \"{}\" ip daddr {} meta l4proto udp redirect to :{}\n }}\n}}\n",
+            bridges[0],
+            bridges[1],
+            self.tcp_port,
+            bridges[0],
+            bridges[1],
+            self.udp_port,
+            bridges[0],
+            home_name_server(),
+            self.udp_port
         );
         output_with_input(Command::new("nft").args(["-f", "-"]), &rules)?;
         let inside = cell.gateway_process(From::Open)?.to_string();
@@ -170,6 +179,7 @@ impl World {
             "multicast": format!("{GROUP}:1900"),
             "proxy-port": nightjar_protocol::guest::PROXY_PORT,
             "resolver": "127.0.0.11:53",
+            "home-names": format!("{}:53", home_name_server()),
             "neighbour": format!("{}:8888", cell.address(From::Curated)?),
             "ipv6": format!("[{}%eth0]:{port}", scope.context("the bridge has no IPv6 address")?),
             "victim": self.victim.id(),
@@ -202,6 +212,14 @@ impl Drop for World {
         }
         take_down();
     }
+}
+
+/// Whom this PC asks for names, where that is a device of a private network; else one that could be.
+fn home_name_server() -> Ipv4Addr {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let mut named =
+        text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse::<Ipv4Addr>().ok());
+    named.find(Ipv4Addr::is_private).unwrap_or(Ipv4Addr::new(10, 251, 77, 2))
 }
 
 /// A program of the owner's that watches files, as editors and shops of games do.

@@ -72,7 +72,6 @@ impl Gateway {
             worker_ports: vec![8888],
             allow_proxy_domains: Vec::new(),
             blocked_networks: Vec::new(),
-            name_servers: Vec::new(),
             root_inside: false,
             own_addresses: Vec::new(),
         };
