@@ -1,6 +1,5 @@
 //! What the parts of the app have in common.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -32,8 +31,6 @@ pub struct App {
     /// The link that was opened last, until the window asks for it.
     opened: Mutex<Option<Result<Invitation, InvitationError>>>,
     exit: watch::Sender<Option<u8>>,
-    /// It ends to begin anew, with the right time and as the version that lies in its place by now.
-    begins_anew: AtomicBool,
 }
 
 impl App {
@@ -47,7 +44,6 @@ impl App {
             main_loop,
             opened: Mutex::new(None),
             exit: watch::Sender::new(None),
-            begins_anew: AtomicBool::new(false),
         })
     }
 
@@ -87,14 +83,7 @@ impl App {
             tokio::time::sleep(WINDOW_AGAIN).await;
         }
         tracing::info!("begins anew: a newer version lies in its place, or the clock was set");
-        self.begins_anew.store(true, Ordering::Relaxed);
-        host.shutdown().await;
-    }
-
-    /// Whether the next run begins when this one has ended.
-    #[cfg(unix)]
-    pub fn begins_anew(&self) -> bool {
-        self.begins_anew.load(Ordering::Relaxed)
+        host.restart().await;
     }
 
     /// Ends the program with this code. For where no host runs: one that does is shut down first.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use iroh_base::SecretKey;
 use nightjar_core::history::CardHistory;
@@ -44,10 +45,34 @@ pub struct AgentHandle {
     pub(crate) ending: Arc<Ending>,
 }
 
-/// Who ends the host, once.
+/// Who ends the host, once, and what comes then.
 pub(crate) struct Ending {
-    pub(crate) asked: Mutex<Option<oneshot::Sender<()>>>,
-    pub(crate) over: watch::Receiver<bool>,
+    asked: Mutex<Option<oneshot::Sender<()>>>,
+    over: watch::Receiver<bool>,
+    /// It ends to begin anew.
+    begins_anew: AtomicBool,
+    /// Somebody wants it to end, whatever else it ends for.
+    is_final: AtomicBool,
+}
+
+impl Ending {
+    pub(crate) fn new(asked: oneshot::Sender<()>, over: watch::Receiver<bool>) -> Self {
+        let (begins_anew, is_final) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { asked: Mutex::new(Some(asked)), over, begins_anew, is_final }
+    }
+
+    async fn end(&self, to: &AtomicBool) {
+        to.store(true, Ordering::Relaxed);
+        if let Some(asked) = self.asked.lock().await.take() {
+            let _ = asked.send(());
+        }
+        let mut over = self.over.clone();
+        let _ = over.wait_for(|over| *over).await;
+    }
+
+    fn begins_anew(&self) -> bool {
+        self.begins_anew.load(Ordering::Relaxed) && !self.is_final.load(Ordering::Relaxed)
+    }
 }
 
 impl AgentHandle {
@@ -144,12 +169,51 @@ impl AgentHandle {
         seen.await.map_err(|_| EnrolError::Ending)
     }
 
-    /// Ends all jobs, then the host; returns when it is over.
+    /// Ends all jobs, then the host; returns when it is over. No new start follows, also where one was under way.
     pub async fn shutdown(&self) {
-        if let Some(asked) = self.ending.asked.lock().await.take() {
-            let _ = asked.send(());
+        self.ending.end(&self.ending.is_final).await;
+    }
+
+    /// As [`Self::shutdown`], for a program that begins anew then, unless somebody wants its end in the meantime: see
+    /// [`Self::begins_anew`].
+    pub async fn restart(&self) {
+        self.ending.end(&self.ending.begins_anew).await;
+    }
+
+    /// Of a host that is over: whether its program is to begin anew.
+    #[must_use]
+    pub fn begins_anew(&self) -> bool {
+        self.ending.begins_anew()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_wants_the_end_during_a_new_start_gets_it() {
+        for (is_anew, is_asked_for, follows) in
+            [(true, false, true), (true, true, false), (false, true, false)]
+        {
+            let (asked, mut ask) = oneshot::channel();
+            let (over, over_inbox) = watch::channel(false);
+            let ending = Arc::new(Ending::new(asked, over_inbox));
+            let mut asking = tokio::task::JoinSet::new();
+            if is_anew {
+                let ending = ending.clone();
+                asking.spawn(async move { ending.end(&ending.begins_anew).await });
+                tokio::task::yield_now().await;
+            }
+            if is_asked_for {
+                let ending = ending.clone();
+                asking.spawn(async move { ending.end(&ending.is_final).await });
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(ask.try_recv(), Ok(()), "the jobs end whoever asks");
+            over.send_replace(true);
+            asking.join_all().await;
+            assert_eq!(ending.begins_anew(), follows, "anew: {is_anew}, asked for: {is_asked_for}");
         }
-        let mut over = self.ending.over.clone();
-        let _ = over.wait_for(|over| *over).await;
     }
 }

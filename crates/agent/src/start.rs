@@ -16,7 +16,7 @@ use nightjar_protocol::network::NetworkNow;
 use nightjar_protocol::view::{Earnings, Identity as Shown, Surroundings, view_model};
 use nightjar_worker::{WorkerReport, Workers, WorkersConfig};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -298,7 +298,7 @@ impl Parts {
             workers: self.workers.clone(),
             volumes: volumes.clone(),
             repairs: Repairs::by(self.config.repair_program.clone()),
-            ending: Arc::new(Ending { asked: Mutex::new(Some(asked)), over: over_inbox }),
+            ending: Arc::new(Ending::new(asked, over_inbox)),
         };
         let listener = control::listen(&self.config.runtime_dir).with_context(|| {
             format!("the control socket in {} cannot be opened", self.config.runtime_dir.display())

@@ -46,7 +46,8 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     })?;
     // What still runs has nothing left to do; a blocked notification must not hold the end up.
     runtime.shutdown_background();
-    if app.begins_anew() {
+    // With the right time, and as the version that lies in its place by now.
+    if app.engine.host_now().is_some_and(|host| host.begins_anew()) {
         // Nobody looked when it ended, and nobody asked for a window.
         return Err(begin_anew([OsString::from("--hidden")].into_iter()).into());
     }

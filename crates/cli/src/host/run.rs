@@ -1,8 +1,6 @@
 //! The headless host.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nightjar_agent::control::Client;
 #[cfg(unix)]
@@ -92,11 +90,11 @@ pub async fn run(arguments: &Host, output: Output) -> Result<(), Failure> {
 
 /// Until the host has ended; begins anew where a newer version lies in this one's place or the clock was set.
 async fn live(agent: Agent, signals: Signals) -> Result<(), Failure> {
-    let begins_anew = Arc::new(AtomicBool::new(false));
-    tokio::spawn(end_by(signals, agent.handle(), begins_anew.clone()));
+    let handle = agent.handle();
+    tokio::spawn(end_by(signals, handle.clone()));
     agent.join().await?;
     #[cfg(unix)]
-    if begins_anew.load(Ordering::Relaxed) {
+    if handle.begins_anew() {
         let arguments = update::without("--pair", std::env::args_os().skip(1));
         let error = update::begin_anew(arguments);
         return Err(Failure::failed(format!("this program cannot be started anew: {error}")));
@@ -104,15 +102,20 @@ async fn live(agent: Agent, signals: Signals) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn end_by(mut signals: Signals, handle: AgentHandle, begins_anew: Arc<AtomicBool>) {
+async fn end_by(mut signals: Signals, handle: AgentHandle) {
+    let begin_anew = async {
+        handle.restart_due().await;
+        note("starting anew: a newer version is installed, or this PC's clock was set");
+        handle.restart().await;
+    };
     tokio::select! {
-        () = signals.wait() => note("ending: jobs end first"),
-        () = handle.restart_due() => {
-            note("starting anew: a newer version is installed, or this PC's clock was set");
-            begins_anew.store(true, Ordering::Relaxed);
+        () = begin_anew => {}
+        // Also during a new start.
+        () = signals.wait() => {
+            note("ending: jobs end first");
+            handle.shutdown().await;
         }
     }
-    handle.shutdown().await;
 }
 
 /// Joins the market and opens the page, as far as either is asked for.
