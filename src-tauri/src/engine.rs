@@ -111,8 +111,8 @@ async fn first_window(app: Arc<App>, options: Options) {
         window::open(&app);
     }
     if !tray::is_shown_within(&app, PANEL_WITHIN).await {
-        tracing::warn!("no panel shows the tray icon; the window stands in for it");
-        if options.hidden {
+        tracing::warn!("no panel shows the tray icon");
+        if options.stands_in() {
             window::open(&app);
         }
     }

@@ -17,11 +17,18 @@ Usage: nightjar-desktop [--hidden] [LINK]
 Environment: NIGHTJAR_LOG (e.g. debug), and what `nightjar --help` lists.
 Exit codes: 0 ended by the owner, 1 could not start.";
 
+/// Said by the app to itself where it begins anew, and in no help: [`Options::begun_anew`].
+#[cfg_attr(not(unix), allow(dead_code, reason = "said on Linux, read everywhere"))]
+pub const ANEW: &str = "--begun-anew";
+
 /// How to start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// No window until it is asked for.
     pub hidden: bool,
+    /// It goes on for a run that its owner had no window of. None is opened, and none stands in for an icon that no panel
+    /// shows: its owner closed the one that did.
+    pub begun_anew: bool,
     /// One of ours by its beginning. Whether it is sound is said in the window: a browser shows nobody what is printed.
     pub link: Option<String>,
 }
@@ -40,6 +47,7 @@ impl Options {
         for argument in arguments {
             match argument.to_str() {
                 Some("--hidden") => options.hidden = true,
+                Some(ANEW) => (options.hidden, options.begun_anew) = (true, true),
                 Some("-h" | "--help") => return Asked::Print(HELP.to_owned()),
                 Some("-V" | "--version") => {
                     return Asked::Print(format!("nightjar-desktop {}", env!("CARGO_PKG_VERSION")));
@@ -53,6 +61,11 @@ impl Options {
         }
         Asked::Run(options)
     }
+
+    /// Whether the window stands in for an icon that no panel shows.
+    pub fn stands_in(&self) -> bool {
+        self.hidden && !self.begun_anew
+    }
 }
 
 #[cfg(test)]
@@ -65,8 +78,9 @@ mod tests {
 
     #[test]
     fn words_are_read() {
-        let run =
-            |hidden: bool, link: Option<&str>| Asked::Run(Options { hidden, link: link.map(str::to_owned) });
+        let run = |hidden: bool, link: Option<&str>| {
+            Asked::Run(Options { hidden, begun_anew: false, link: link.map(str::to_owned) })
+        };
         assert_eq!(read(&[]), run(false, None));
         assert_eq!(read(&["--hidden"]), run(true, None));
         assert_eq!(read(&["--gapplication-service", "--hidden"]), run(true, None));
@@ -78,6 +92,10 @@ mod tests {
         assert!(
             matches!(long, Asked::Run(Options { link: Some(link), .. }) if link.len() == LONGEST_LINK_BYTES + 1)
         );
+        let anew = Options { hidden: true, begun_anew: true, link: None };
+        assert_eq!(read(&[ANEW]), Asked::Run(anew.clone()));
+        assert!(!anew.stands_in() && !Options::default().stands_in());
+        assert!(Options { hidden: true, ..Options::default() }.stands_in());
         assert!(matches!(read(&["--help"]), Asked::Print(text) if text.contains("--hidden")));
         assert!(matches!(read(&["-V"]), Asked::Print(text) if text.contains(env!("CARGO_PKG_VERSION"))));
     }

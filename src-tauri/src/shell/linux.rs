@@ -11,7 +11,7 @@ use nightjar_desktop::runtime;
 use zbus::zvariant::OwnedValue;
 
 use crate::app::App;
-use crate::options::Options;
+use crate::options::{ANEW, Options};
 use crate::window;
 
 /// The app's name on the session's bus: who has it is the app that runs.
@@ -49,7 +49,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     // With the right time, and as the version that lies in its place by now.
     if app.engine.host_now().is_some_and(|host| host.begins_anew()) {
         // Nobody looked when it ended, and nobody asked for a window.
-        return Err(begin_anew([OsString::from("--hidden")].into_iter()).into());
+        return Err(begin_anew([OsString::from(ANEW)].into_iter()).into());
     }
     Ok(ExitCode::from(code))
 }

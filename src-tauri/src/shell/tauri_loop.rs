@@ -75,7 +75,7 @@ fn end_host(app: &App) {
 /// The app was started again: its owner looks for the window, unless the login did it.
 fn second_start(app: &Arc<App>, words: Vec<String>) {
     let options = Options::read(words.into_iter().skip(1).map(Into::into));
-    if let Asked::Run(Options { hidden: false, link }) = options {
+    if let Asked::Run(Options { hidden: false, link, .. }) = options {
         if let Some(link) = link {
             app.invite(&link);
         }
