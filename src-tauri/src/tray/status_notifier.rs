@@ -1,13 +1,14 @@
 //! Linux: the icon as panels ask for it over D-Bus (StatusNotifierItem and its menu). A panel that is started anew, as when
 //! the shell is, gets it again.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use anyhow::Context;
 use ksni::menu::{CheckmarkItem, MenuItem, StandardItem, SubMenu};
 use ksni::{Handle, Icon, OfflineReason, ToolTip, TrayMethods};
+use nightjar_core::time::Timestamp;
 use nightjar_protocol::view::ViewModel;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use super::picture::pictures;
 use super::{Line, Look, Shown, clicked, lines};
@@ -18,8 +19,32 @@ use crate::window;
 /// The tray icon; it is gone when the app is.
 pub struct Tray {
     handle: Handle<Item>,
-    shown: Mutex<Shown>,
+    /// Held until the panel has the newer: one that is overtaken on its way would stay for as long as nothing changes.
+    newest: Mutex<Newest>,
     has_panel: watch::Receiver<bool>,
+}
+
+/// What the panel has.
+struct Newest {
+    shown: Shown,
+    at: Timestamp,
+}
+
+impl Newest {
+    fn of(view: &ViewModel) -> Self {
+        Self { shown: Shown::of(view), at: view.at }
+    }
+
+    /// What the panel is to have instead. The view is made anew each second, and seldom with another menu.
+    fn take(&mut self, view: &ViewModel) -> Option<Shown> {
+        let new = Self::of(view);
+        if new.at < self.at {
+            return None;
+        }
+        let differs = new.shown != self.shown;
+        *self = new;
+        differs.then(|| self.shown.clone())
+    }
 }
 
 impl Tray {
@@ -27,26 +52,20 @@ impl Tray {
     /// When the session's bus cannot be reached, or a panel refuses the icon.
     pub async fn build(app: &Arc<App>, view: &ViewModel) -> anyhow::Result<Self> {
         let (panel, has_panel) = watch::channel(true);
-        let shown = Shown::of(view);
-        let item = Item { app: Arc::downgrade(app), shown: shown.clone(), panel };
+        let newest = Newest::of(view);
+        let item = Item { app: Arc::downgrade(app), shown: newest.shown.clone(), panel };
         // A panel that is not there yet gets the icon when it comes.
         let spawned = item.assume_sni_available(true).spawn().await;
         let handle = spawned.context("the session's bus takes no tray icon")?;
-        Ok(Self { handle, shown: Mutex::new(shown), has_panel })
+        Ok(Self { handle, newest: Mutex::new(newest), has_panel })
     }
 
     /// Brings the tray up to date. Only what has changed is sent.
     pub async fn show(&self, view: &ViewModel) {
-        let new = Shown::of(view);
-        {
-            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-            // The view is made anew each second, and seldom with another menu.
-            if *shown == new {
-                return;
-            }
-            shown.clone_from(&new);
+        let mut newest = self.newest.lock().await;
+        if let Some(shown) = newest.take(view) {
+            self.handle.update(|item| item.shown = shown).await;
         }
-        self.handle.update(|item| item.shown = new).await;
     }
 
     /// After a click: the host has taken or refused what it asked for.
@@ -200,6 +219,19 @@ mod tests {
             _ => 1,
         };
         menu.iter().map(of).sum()
+    }
+
+    #[test]
+    fn a_view_that_was_overtaken_is_not_shown() {
+        let on = ViewModel { at: Timestamp(10), ..view(Language::English, Settings::default()) };
+        let off = view(Language::English, Settings { earn_while_idle: false, ..Settings::default() });
+        let mut newest = Newest::of(&on);
+        assert_eq!(newest.take(&ViewModel { at: Timestamp(11), ..on.clone() }), None, "nothing is new");
+        assert_eq!(newest.take(&ViewModel { at: Timestamp(10), ..off.clone() }), None, "older");
+        let clicked = ViewModel { at: Timestamp(12), ..off };
+        assert_eq!(newest.take(&clicked), Some(Shown::of(&clicked)));
+        assert_eq!(newest.take(&on), None, "its answer was overtaken");
+        assert_eq!(newest.take(&ViewModel { at: Timestamp(12), ..on.clone() }), Some(Shown::of(&on)));
     }
 
     #[test]
