@@ -22,8 +22,10 @@ use crate::app::App;
 use crate::{answers, notifications};
 use program::Program;
 
-/// How long a window may take to go once its line is cut.
-const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// How long a window may take to go: once its line is cut, or its owner has closed it.
+const GONE_WITHIN: Duration = Duration::from_secs(15);
+/// And where the app ends and waits for it.
+const CLOSE_WITHIN: Duration = Duration::from_secs(6);
 /// How long one that was made ready waits to be asked for: as long as somebody looks at a menu.
 const READY_FOR: Duration = Duration::from_secs(20);
 
@@ -118,6 +120,17 @@ impl Window {
         Ok(Open { orders, ended: tokio::spawn(talk.run()) })
     }
 
+    /// Whoever asks from now on gets another; whether somebody has asked this one, which cannot come any more.
+    fn hears_no_more(&self, inbox: &mut mpsc::UnboundedReceiver<Order>) -> bool {
+        let _open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        inbox.close();
+        let mut is_asked_for = false;
+        while let Ok(order) = inbox.try_recv() {
+            is_asked_for |= matches!(order, Order::Say(ToWindow::Show));
+        }
+        is_asked_for
+    }
+
     pub fn is_open(&self) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.as_ref().is_some_and(|open| !open.orders.is_closed())
@@ -129,7 +142,7 @@ impl Window {
         let Some(open) = open else { return };
         let _ = open.orders.send(Order::End);
         let abort = open.ended.abort_handle();
-        if tokio::time::timeout(CLOSE_WITHIN * 2, open.ended).await.is_err() {
+        if tokio::time::timeout(CLOSE_WITHIN, open.ended).await.is_err() {
             abort.abort();
         }
     }
@@ -184,9 +197,14 @@ impl Talk {
         if let Some(host) = self.host.as_ref().filter(|_| self.seen == Seen::Shown) {
             host.window_open(false);
         }
-        let Self { mut child, to, .. } = self;
+        let Self { mut child, to, mut inbox, host, .. } = self;
+        let is_asked_for = app.window.hears_no_more(&mut inbox);
+        let host_lives = host.is_some_and(|host| host.view().has_changed().is_ok());
+        if is_asked_for && host_lives {
+            open(&app);
+        }
         drop(to);
-        match tokio::time::timeout(CLOSE_WITHIN, child.wait()).await {
+        match tokio::time::timeout(GONE_WITHIN, child.wait()).await {
             Ok(Ok(status)) if status.success() => {}
             Ok(Ok(status)) => tracing::warn!("the window ended with {status}"),
             Ok(Err(error)) => tracing::warn!("the window's end was not seen: {error}"),
@@ -227,9 +245,11 @@ impl Talk {
                     Some(view) => self.say(&ToWindow::View(view)).await?,
                     None => return Ok(()),
                 },
-                asked = self.from.next_line() => match asked? {
-                    Some(asked) => self.take(&asked),
-                    None => return Ok(()),
+                said = self.from.next_line() => match said?.map(|said| serde_json::from_str(&said).ok()) {
+                    Some(Some(FromWindow::Asked { number, ask })) => self.take(number, ask),
+                    // A library of the desktop's may print there, too.
+                    Some(None) => {}
+                    Some(Some(FromWindow::Closed)) | None => return Ok(()),
                 },
                 // A process of its own may hold the window's output open for longer.
                 _ = self.child.wait() => return Ok(()),
@@ -261,11 +281,7 @@ impl Talk {
         Ok(self.to.write_all(&line(words)?).await?)
     }
 
-    fn take(&self, asked: &str) {
-        let Ok(FromWindow { number, ask }) = serde_json::from_str(asked) else {
-            // A library of the desktop's may print there, too.
-            return tracing::debug!("the window printed: {asked}");
-        };
+    fn take(&self, number: u64, ask: Ask) {
         let Some(host) = self.host.clone() else { return };
         let (orders, app) = (self.orders.clone(), self.app.clone());
         // A market may take its time, and the view goes on in between.
@@ -290,5 +306,28 @@ async fn answer(app: &App, host: &AgentHandle, ask: Ask) -> Answer {
             Answer::Enrol(host.enrol(&coordinator_url, &pairing_code).await.map_err(EnrolRefusal::from))
         }
         Ask::Question(question) => Answer::Question(answers::answer(app, host, question).await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_was_asked_for_while_it_went_is_known_to_be_wanted() {
+        let window = Window::default();
+        let left = |orders: &[fn() -> Order]| {
+            let (sender, mut inbox) = mpsc::unbounded_channel();
+            for order in orders {
+                sender.send(order()).unwrap_or_else(|_| panic!("nobody hears it"));
+            }
+            let is_asked_for = window.hears_no_more(&mut inbox);
+            assert!(sender.send(Order::End).is_err(), "who asks now is to get another");
+            is_asked_for
+        };
+        let show: fn() -> Order = || Order::Say(ToWindow::Show);
+        let other: fn() -> Order = || Order::Say(ToWindow::Prepare);
+        assert!(!left(&[]) && !left(&[other, || Order::End]));
+        assert!(left(&[show]) && left(&[other, show, other]));
     }
 }

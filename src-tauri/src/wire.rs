@@ -24,11 +24,12 @@ pub enum ToWindow {
     },
 }
 
-/// From the window. Each number is answered once, in whatever order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FromWindow {
-    pub number: u64,
-    pub ask: Ask,
+pub enum FromWindow {
+    /// Each number is answered once, in whatever order.
+    Asked { number: u64, ask: Ask },
+    /// Its owner closes it. It hears nothing from here on, and takes a moment to go.
+    Closed,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,7 +63,7 @@ mod tests {
     #[test]
     fn a_message_is_one_line_whatever_stands_in_it() {
         let ask = Ask::Enrol { coordinator_url: "https://x\ny".into(), pairing_code: "\"1\r\n2\"".into() };
-        let message = FromWindow { number: 7, ask };
+        let message = FromWindow::Asked { number: 7, ask };
         let line = line(&message).expect("JSON");
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert_eq!(serde_json::from_slice::<FromWindow>(&line).expect("the same"), message);

@@ -145,6 +145,24 @@ fn a_closed_window_leaves_nothing_of_a_browser_and_a_second_start_opens_the_firs
 }
 
 #[test]
+fn a_window_that_is_asked_for_while_the_last_one_goes_comes() {
+    let room = Room::set().unwrap();
+    let tray = Tray::watch(&room.desktop).unwrap();
+    let mut app = Host::start_app(room.place().unwrap(), &[]).unwrap();
+    let item = tray.item(SOON).unwrap();
+    for _ in 0..3 {
+        wait_until("the window is open", || windows(&room).len() == 1);
+        room.desktop.close(&windows(&room)[0]).unwrap();
+        // Its process takes a moment longer.
+        wait_until("the window is gone", || windows(&room).is_empty());
+        item.activate().unwrap();
+    }
+    wait_until("it comes again", || windows(&room).len() == 1);
+    item.click(&item.line("Quit").unwrap()).unwrap();
+    wait_until("the app has ended", || !app.process.is_running());
+}
+
+#[test]
 fn the_window_goes_when_its_app_is_killed() {
     let room = Room::set().unwrap();
     let mut app = Host::start_app(room.place().unwrap(), &[]).unwrap();

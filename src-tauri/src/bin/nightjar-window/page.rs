@@ -15,7 +15,9 @@ use nightjar_protocol::text::Texts;
 use nightjar_protocol::view::ViewModel;
 use nightjar_protocol::window::StartFailure;
 use tauri::webview::PageLoadEvent;
-use tauri::{AppHandle, Emitter, Manager, WebviewUrl, WebviewWindow, WebviewWindowBuilder};
+use tauri::{
+    AppHandle, Emitter, Manager, RunEvent, WebviewUrl, WebviewWindow, WebviewWindowBuilder, WindowEvent,
+};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{oneshot, watch};
 
@@ -72,7 +74,7 @@ impl HostLine {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, answer);
-        std::io::stdout().lock().write_all(&line(&FromWindow { number, ask })?)?;
+        say(&FromWindow::Asked { number, ask })?;
         answered.await.context("the app is ending")
     }
 
@@ -111,10 +113,21 @@ pub fn run() -> anyhow::Result<ExitCode> {
         })
         .build(tauri::generate_context!())
         .context("the window cannot be made")?;
-    let code = app.run_return(|_, _| {});
+    let code = app.run_return(|_, event| {
+        // To take the browser down takes a while, in which somebody may ask for the window again.
+        if let RunEvent::WindowEvent { event: WindowEvent::CloseRequested { .. }, .. } = event
+            && let Err(error) = say(&FromWindow::Closed)
+        {
+            tracing::debug!("the app is gone: {error:#}");
+        }
+    });
     // The reader of standard input blocks a thread.
     runtime.shutdown_background();
     Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn say(words: &FromWindow) -> anyhow::Result<()> {
+    Ok(std::io::stdout().lock().write_all(&line(words)?)?)
 }
 
 /// Hears the app until it has said its last.
