@@ -4,16 +4,23 @@
 use notify_rust::{Notification, NotificationResponse};
 pub use platform::{Waiting, answer};
 
-/// So many are listened to at a time: each costs a connection to the session's bus, or a thread.
+/// So many are listened to at a time: each costs two connections to the session's bus, or a thread.
 const MOST: usize = 8;
 
 #[cfg(target_os = "linux")]
 mod platform {
     use std::collections::VecDeque;
+    use std::pin::pin;
 
     use tokio::sync::oneshot;
+    use zbus::Connection;
+    use zbus::export::futures_core::Stream;
+    use zbus::fdo::DBusProxy;
 
     use super::{MOST, Notification, NotificationResponse};
+
+    /// The name of what shows notifications.
+    const DAEMON: &str = "org.freedesktop.Notifications";
 
     /// Gives way when it is another's turn.
     pub type Place = oneshot::Receiver<()>;
@@ -45,26 +52,61 @@ mod platform {
         notice: Notification,
         place: Option<Place>,
     ) -> anyhow::Result<Option<NotificationResponse>> {
+        let Some(place) = place else {
+            notice.show_async().await?;
+            return Ok(None);
+        };
+        let bus = Connection::session().await?;
+        // From before it is shown, so that no end is missed.
+        let gone = pin!(daemon_gone(&bus).await?);
         let handle = notice.show_async().await?;
-        let Some(place) = place else { return Ok(None) };
         let mut response = None;
         let heard = handle.wait_for_action_async(|said| response = Some(said.clone()));
-        if !is_heard(heard, place).await {
+        if end(heard, gone, place).await == End::Displaced {
             handle.close_async().await;
         }
         Ok(response)
     }
 
-    async fn is_heard(heard: impl Future<Output = ()>, place: Place) -> bool {
+    /// Comes when what has shown the notification is gone, and the notification with it. Who comes in its place counts from
+    /// one again: a click on another program's notification would be taken for one on ours, and ours would close another's.
+    async fn daemon_gone(bus: &Connection) -> zbus::Result<impl Future<Output = ()>> {
+        let changes = DBusProxy::new(bus).await?.receive_name_owner_changed_with_args(&[(0, DAEMON)]).await?;
+        Ok(async move {
+            let mut changes = pin!(changes);
+            while let Some(change) = std::future::poll_fn(|context| changes.as_mut().poll_next(context)).await
+            {
+                // The first comes when it is wanted, from nobody to somebody.
+                if change.args().is_ok_and(|args| args.old_owner.is_some()) {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Why nothing is waited for any more.
+    #[derive(Debug, PartialEq, Eq)]
+    enum End {
+        Heard,
+        /// There is nothing left to hear, or to close.
+        Gone,
+        /// It is another's turn.
+        Displaced,
+    }
+
+    async fn end(heard: impl Future<Output = ()>, gone: impl Future<Output = ()>, place: Place) -> End {
         tokio::select! {
             biased;
-            () = heard => true,
-            _ = place => false,
+            () = gone => End::Gone,
+            () = heard => End::Heard,
+            _ = place => End::Displaced,
         }
     }
 
     #[cfg(test)]
     mod tests {
+        use std::future::{pending, ready};
+
         use super::*;
 
         #[tokio::test(start_paused = true)]
@@ -73,16 +115,25 @@ mod platform {
             let mut place = || waiting.place().unwrap();
             let (oldest, second, answered) = (place(), place(), place());
             let hours = std::time::Duration::from_secs(10 * 3_600);
+            let is_heard = async |heard, place| end(heard, pending(), place).await == End::Heard;
             assert!(is_heard(tokio::time::sleep(hours), answered).await, "nobody else wanted the place");
             let kept: Vec<Place> = (2..MOST).map(|_| place()).collect();
             assert!(is_heard(tokio::time::sleep(hours), second).await, "an answered one takes no place");
             drop(place());
             let newest = place();
-            assert!(is_heard(std::future::ready(()), newest).await);
+            assert_eq!(end(ready(()), pending(), newest).await, End::Heard);
             assert_eq!(kept.len() + 2, MOST);
             let newer = (place(), place());
-            assert!(!is_heard(std::future::pending(), oldest).await);
+            assert_eq!(end(pending(), pending(), oldest).await, End::Displaced);
             drop((kept, newer));
+        }
+
+        #[tokio::test]
+        async fn a_notification_that_went_with_its_daemon_is_neither_heard_nor_closed() {
+            let mut waiting = Waiting::default();
+            assert_eq!(end(pending(), ready(()), waiting.place().unwrap()).await, End::Gone);
+            // The next daemon's first notification has the same number.
+            assert_eq!(end(ready(()), ready(()), waiting.place().unwrap()).await, End::Gone);
         }
     }
 }
