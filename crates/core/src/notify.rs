@@ -15,6 +15,8 @@ use crate::time::Timestamp;
 pub const SHORTEST_GAP_MS: u64 = 60_000;
 /// Trouble that passes by itself within this is not worth a word.
 pub const TROUBLE_LASTS_MS: u64 = 20_000;
+/// The gateway's image that fails again within this has not come in between: see [`TroubleWatch::take`].
+pub const SAME_FAILURE_MS: u64 = 3_600_000;
 /// So long after the last input its owner still sees what the screen shows.
 pub const STILL_THERE_MS: u64 = 60_000;
 
@@ -126,42 +128,57 @@ type Kind = std::mem::Discriminant<BlockReason>;
 /// Trouble that has lasted and was not told yet.
 #[derive(Clone, Debug, Default)]
 pub struct TroubleWatch {
-    /// What it is, since when, and whether it was told.
-    current: Option<(Kind, Timestamp, bool)>,
+    current: Option<Trouble>,
     /// What a notice of its own has told, and when. It may come before the trouble does.
     told_by_notice: Option<(Kind, Timestamp)>,
+    /// Until when the gateway's image failed, and its owner knew.
+    failed_until: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    kind: Kind,
+    since: Timestamp,
+    told: bool,
+    /// The gateway's image fails.
+    is_of_the_gateway: bool,
 }
 
 impl TroubleWatch {
     /// Takes what holds now; `true` as long as the owner should be told and was not: see [`Self::told`]. A PC that is in
-    /// no market yet is told that by the window, not by a notification.
+    /// no market yet is told that by the window, not by a notification. The gateway's image is tried again every quarter of an
+    /// hour, and while that is under way nothing says whether it will fail again: it is one trouble all the same.
     pub fn take(&mut self, reason: Option<&BlockReason>, now: Timestamp) -> bool {
         let trouble = reason.filter(|reason| {
             (reason.is_trouble() && !matches!(reason, BlockReason::NotEnrolled))
                 || matches!(reason, BlockReason::UpdateWaiting)
         });
-        let Some(reason) = trouble else {
-            self.current = None;
-            return false;
-        };
+        let kind = trouble.map(std::mem::discriminant);
+        if let Some(over) = self.current.take_if(|current| Some(current.kind) != kind)
+            && over.is_of_the_gateway
+            && over.told
+        {
+            self.failed_until = Some(now);
+        }
+        let Some(reason) = trouble else { return false };
+        let current = self.current.unwrap_or_else(|| self.begun(reason, now));
+        self.current = Some(current);
+        !current.told && now.since_ms(current.since) >= TROUBLE_LASTS_MS
+    }
+
+    fn begun(&mut self, reason: &BlockReason, now: Timestamp) -> Trouble {
         let kind = std::mem::discriminant(reason);
-        let (since, told) = match self.current {
-            Some((known, since, told)) if known == kind => (since, told),
-            _ => (
-                now,
-                self.told_by_notice
-                    .take_if(|(told, _)| *told == kind)
-                    .is_some_and(|(_, at)| now.since_ms(at) < TROUBLE_LASTS_MS),
-            ),
-        };
-        self.current = Some((kind, since, told));
-        !told && now.since_ms(since) >= TROUBLE_LASTS_MS
+        let is_of_the_gateway = matches!(reason, BlockReason::GatewayFailed { .. });
+        let by_notice = self.told_by_notice.take_if(|(told, _)| *told == kind);
+        let was_told = by_notice.is_some_and(|(_, at)| now.since_ms(at) < TROUBLE_LASTS_MS);
+        let fails_again = self.failed_until.is_some_and(|until| now.since_ms(until) < SAME_FAILURE_MS);
+        Trouble { kind, since: now, told: was_told || is_of_the_gateway && fails_again, is_of_the_gateway }
     }
 
     /// It was shown. What began behind a full screen is not old when that ends, if it still holds.
     pub fn told(&mut self) {
-        if let Some((_, _, told)) = &mut self.current {
-            *told = true;
+        if let Some(current) = &mut self.current {
+            current.told = true;
         }
     }
 
@@ -170,7 +187,7 @@ impl TroubleWatch {
         let Notice::DataCapReached { cap_mib, stops } = *notice else { return };
         let kind = std::mem::discriminant(&BlockReason::DataCapReached { cap_mib, stops, until: now });
         match &mut self.current {
-            Some((known, _, told)) if *known == kind => *told = true,
+            Some(current) if current.kind == kind => current.told = true,
             _ => self.told_by_notice = Some((kind, now)),
         }
     }
@@ -178,8 +195,8 @@ impl TroubleWatch {
     /// When [`Self::take`] should be asked again although nothing changes.
     #[must_use]
     pub fn due_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let waiting = self.current.filter(|(_, _, told)| !told);
-        waiting.map(|(_, since, _)| since.plus_ms(TROUBLE_LASTS_MS)).filter(|due| *due > now)
+        let waiting = self.current.filter(|current| !current.told);
+        waiting.map(|current| current.since.plus_ms(TROUBLE_LASTS_MS)).filter(|due| *due > now)
     }
 }
 
@@ -270,6 +287,41 @@ mod tests {
         let mut watch = TroubleWatch::default();
         watch.told_by(&Notice::DataCapNear { used_mib: 800, cap_mib: 1_000 }, Timestamp(0));
         assert!(!watch.take(Some(&reason), Timestamp(10)) && watch.take(Some(&reason), Timestamp(20_010)));
+    }
+
+    #[test]
+    fn a_gateway_that_fails_again_and_again_is_told_once_and_later_anew() {
+        let failed = || BlockReason::GatewayFailed {
+            why: crate::images::ImageTrouble::Unreachable { detail: String::new() },
+            again_at: Timestamp(0),
+        };
+        let mut watch = TroubleWatch::default();
+        let lasts = |watch: &mut TroubleWatch, from: i64| {
+            assert!(!watch.take(Some(&failed()), Timestamp(from)));
+            watch.take(Some(&failed()), Timestamp(from + 30_000))
+        };
+        assert!(lasts(&mut watch, 0));
+        watch.told();
+        // A retry is under way; with its owner there, the reason is that.
+        let between = [BlockReason::GatewayComing, BlockReason::TurnedOff];
+        let mut at = 0;
+        for round in 0..12 {
+            at += 900_000;
+            assert!(!watch.take(Some(&between[round % 2]), Timestamp(at - 60_000)));
+            assert!(!lasts(&mut watch, at), "told again in round {round}");
+            assert_eq!(watch.due_at(Timestamp(at)), None);
+        }
+        // It came, and fails on another day.
+        assert!(!watch.take(None, Timestamp(at + 60_000)));
+        assert!(lasts(&mut watch, at + 60_000 + 3_600_000));
+        // One that nobody was told of, since it was over too soon or behind a game, is told when it comes again.
+        let mut watch = TroubleWatch::default();
+        assert!(!watch.take(Some(&failed()), Timestamp(0)) && !watch.take(None, Timestamp(1_000)));
+        assert!(lasts(&mut watch, 2_000));
+        // And no other trouble is taken for it.
+        watch.told();
+        let low = BlockReason::DiskLow { free_mib: 9, needed_mib: 10_240, folder: "/".into() };
+        assert!(!watch.take(Some(&low), Timestamp(40_000)) && watch.take(Some(&low), Timestamp(60_000)));
     }
 
     proptest::proptest! {
