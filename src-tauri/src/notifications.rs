@@ -65,8 +65,9 @@ pub async fn run(app: Arc<App>, host: AgentHandle) {
         let there = presence.borrow_and_update().clone();
         if let Some(notice) = week.due(&there, now)
             && speaker.notice(&notice, &view)
+            && let Some(old_at) = week.told()
         {
-            week.told();
+            speaker.host.week_told(old_at);
         }
         if trouble.take(view.reason.as_ref(), now) && speaker.opens(NoticeKind::Trouble, &view) {
             trouble.told();

@@ -146,6 +146,11 @@ impl AgentHandle {
         let _ = self.messages.send(Message::WindowOpen(open));
     }
 
+    /// The owner was shown last week's sum, which would have been old at `old_at`: no later run shows it again.
+    pub fn week_told(&self, old_at: Timestamp) {
+        let _ = self.messages.send(Message::WeekTold(old_at));
+    }
+
     /// Returns once a new start is wanted (a newer version waits, or the clock was set), nothing runs here that it would
     /// disturb, and no window is open.
     pub async fn restart_due(&self) {

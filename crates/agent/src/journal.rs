@@ -3,6 +3,7 @@
 pub(crate) mod books;
 pub(crate) mod night;
 mod steps;
+mod week;
 
 use std::collections::BTreeMap;
 use std::path::Path;

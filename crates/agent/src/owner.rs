@@ -65,6 +65,8 @@ pub(crate) enum Message {
         shown: oneshot::Sender<()>,
     },
     WindowOpen(bool),
+    /// The owner was shown last week's sum, which would have been old then.
+    WeekTold(Timestamp),
     /// End all jobs; the answer comes when the last one is over.
     Close(oneshot::Sender<()>),
 }
@@ -214,6 +216,7 @@ impl Owner {
                     if open { self.windows.saturating_add(1) } else { self.windows.saturating_sub(1) };
                 self.adapt_sampling();
             }
+            Message::WeekTold(old_at) => return drop(self.hands.scribe.send(Writing::WeekTold { old_at })),
             Message::Close(done) => {
                 self.closing = Some(done);
                 return self.take(Input::Closing);

@@ -9,6 +9,7 @@ use nightjar_core::host::{Input, JournalEntry, Notice};
 use nightjar_core::lease::{Epoch, LeaseId};
 use nightjar_core::meter::UsageRefusal;
 use nightjar_core::money::Currency;
+use nightjar_core::notify::week_is_told;
 use nightjar_core::settings::Settings;
 use nightjar_core::time::{Timestamp, WallWatch};
 use nightjar_protocol::view::Earnings;
@@ -40,6 +41,10 @@ pub(crate) enum Writing {
         why: UsageRefusal,
     },
     Settings(Box<Settings>),
+    /// The owner was shown last week's sum, which would have been old then.
+    WeekTold {
+        old_at: Timestamp,
+    },
     /// Answers once everything before it is on the disk.
     Flush(oneshot::Sender<()>),
 }
@@ -75,7 +80,8 @@ impl Scribe {
     pub(crate) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Writing>) {
         self.tell_earnings().await;
         let mut midnight = local_midnight(self.clock.now());
-        let mut seen_before = self.journal.seen_before().await.unwrap_or_default();
+        // The Monday whose week was made known in this run; whether its owner saw it, is written down.
+        let mut summed = None;
         let mut has_begun = false;
         let mut awake = Awake::start(&self.clock);
         let mut wall = WallWatch::default();
@@ -104,10 +110,7 @@ impl Scribe {
                     self.tell_today(midnight).await;
                     // The first beat is the start itself: nobody listens yet.
                     if std::mem::replace(&mut has_begun, true) {
-                        if let Some(seen) = seen_before {
-                            self.tell_week(seen).await;
-                        }
-                        seen_before = Some(self.clock.now());
+                        self.tell_week(&mut summed).await;
                     }
                 }
             }
@@ -147,20 +150,26 @@ impl Scribe {
         }
     }
 
-    /// Once a week: at the first beat after Monday began, also where no host ran at that moment.
-    async fn tell_week(&self, seen_before: Timestamp) {
+    /// Once a run and week, until its owner has seen it: at the first beat after Monday began, also where no host ran at that
+    /// moment or the one that ran ended too soon.
+    async fn tell_week(&self, summed: &mut Option<Timestamp>) {
         let monday = span_start(Span::Week, self.clock.now());
-        if seen_before >= monday {
+        if *summed == Some(monday) {
             return;
         }
         // Whatever the clock on the wall did: a moment of the week before, and of the one after.
         let last = span_start(Span::Week, Timestamp(monday.0 - 3 * 86_400_000));
         let read = async {
+            if week_is_told(self.journal.week_told().await?, monday) {
+                return Ok(None);
+            }
             let slices = self.journal.slices(last, monday).await?;
-            anyhow::Ok((slices, self.journal.check_costs(last, monday).await?))
+            anyhow::Ok(Some((slices, self.journal.check_costs(last, monday).await?)))
         };
         match read.await {
-            Ok((slices, checks)) => {
+            Ok(None) => *summed = Some(monday),
+            Ok(Some((slices, checks))) => {
+                *summed = Some(monday);
                 let books = Books::of(&slices, &checks, last, monday, self.currency, usize::MAX);
                 let jobs = u32::try_from(books.jobs.len()).unwrap_or(u32::MAX);
                 let Takings { net, running_ms, .. } = books.total;
@@ -211,6 +220,11 @@ impl Scribe {
             Writing::Settings(settings) => {
                 self.currency = settings.price_per_hour.currency;
                 self.insist(&Writable::Settings(&settings)).await;
+            }
+            Writing::WeekTold { old_at } => {
+                if let Err(error) = self.journal.tell_week(old_at).await {
+                    tracing::warn!("it was not written down that last week's sum was shown: {error:#}");
+                }
             }
             Writing::Flush(done) => {
                 let _ = done.send(());

@@ -17,6 +17,7 @@ pub const SHORTEST_GAP_MS: u64 = 60_000;
 pub const TROUBLE_LASTS_MS: u64 = 20_000;
 /// The gateway's image that fails again within this has not come in between: see [`TroubleWatch::take`].
 pub const SAME_FAILURE_MS: u64 = 3_600_000;
+const HALF_A_WEEK_MS: u64 = 302_400_000;
 /// So long after the last input its owner still sees what the screen shows.
 pub const STILL_THERE_MS: u64 = 60_000;
 
@@ -116,10 +117,20 @@ impl KeptWeek {
         self.notice.clone().filter(|_| is_there)
     }
 
-    /// It was shown.
-    pub fn told(&mut self) {
-        self.notice = None;
+    /// It was shown. Gives when it would have been old, which is to be kept: see [`week_is_told`].
+    pub fn told(&mut self) -> Option<Timestamp> {
+        match self.notice.take() {
+            Some(Notice::WeekOver { old_at, .. }) => Some(old_at),
+            _ => None,
+        }
     }
+}
+
+/// Whether the owner was told of the week that ended at `monday`, by when the last sum that was shown would have been old:
+/// a Monday later, which is another moment where the PC has travelled.
+#[must_use]
+pub fn week_is_told(old_at: Option<Timestamp>, monday: Timestamp) -> bool {
+    old_at.is_some_and(|old_at| old_at >= monday.plus_ms(HALF_A_WEEK_MS))
 }
 
 /// A reason without its figures.
@@ -290,6 +301,19 @@ mod tests {
     }
 
     #[test]
+    fn a_week_that_was_told_is_told_whatever_the_time_zone_and_the_next_is_not() {
+        let (week_ms, hour_ms) = (604_800_000, 3_600_000);
+        let monday = Timestamp(1_000 * 604_800_000);
+        let old_at = Some(monday.plus_ms(week_ms));
+        assert!(!week_is_told(None, monday));
+        for hours in -24..=24 {
+            let flown = |at: Timestamp| Timestamp(at.0 + hours * hour_ms);
+            assert!(week_is_told(old_at, flown(monday)), "{hours} hours off");
+            assert!(!week_is_told(old_at, flown(monday.plus_ms(week_ms))), "{hours} hours off");
+        }
+    }
+
+    #[test]
     fn a_gateway_that_fails_again_and_again_is_told_once_and_later_anew() {
         let failed = || BlockReason::GatewayFailed {
             why: crate::images::ImageTrouble::Unreachable { detail: String::new() },
@@ -347,7 +371,7 @@ mod tests {
                     chances.push(now);
                 }
                 if week.due(&presence, now).is_some() && gate.opens(NoticeKind::Weekly, &rules, plays, now) {
-                    week.told();
+                    proptest::prop_assert_eq!(week.told(), Some(old_at));
                     shown.push(now);
                 }
             }

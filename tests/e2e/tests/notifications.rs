@@ -174,6 +174,12 @@ fn the_week_that_is_over_is_summed_up_once_when_its_owner_sees_it() {
     two_beats(&app, &mut mouse);
     assert!(is_film_seen(&view(&app)));
     assert_eq!(shown(&room, WEEK), 0, "{}", room.desktop.notifications());
+    // And the next run has it still.
+    drop(app);
+    let app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
+    wait_for("the film", SOON, || Ok(is_film_seen(&app.around.view()?).then_some(()))).unwrap();
+    two_beats(&app, &mut mouse);
+    assert_eq!(shown(&room, WEEK), 0, "{}", room.desktop.notifications());
     drop(film);
     mouse.twitch().unwrap();
     notified(&room, WEEK);

@@ -98,16 +98,6 @@ impl Journal {
         Ok(())
     }
 
-    /// When a host was last seen to run before this run of it.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub(crate) async fn seen_before(&self) -> anyhow::Result<Option<Timestamp>> {
-        let seen = sqlx::query_scalar("SELECT max(seen_at) FROM runs WHERE ?1 IS NULL OR id < ?1");
-        let seen: Option<i64> = seen.bind(self.run).fetch_one(&self.pool).await?;
-        Ok(seen.map(Timestamp))
-    }
-
     /// # Errors
     /// When the journal cannot be written.
     pub(crate) async fn drop_old(&self, now: Timestamp) -> anyhow::Result<()> {
