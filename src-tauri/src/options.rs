@@ -18,7 +18,6 @@ Environment: NIGHTJAR_LOG (e.g. debug), and what `nightjar --help` lists.
 Exit codes: 0 ended by the owner, 1 could not start.";
 
 /// Said by the app to itself where it begins anew, and in no help: [`Options::begun_anew`].
-#[cfg_attr(not(unix), allow(dead_code, reason = "said on Linux, read everywhere"))]
 pub const ANEW: &str = "--begun-anew";
 
 /// How to start.
