@@ -1,4 +1,4 @@
-//! What was carried in a calendar month. Counters of gateways only rise, begin at nothing with each placement, and
+//! What was carried in each calendar month. Counters of gateways only rise, begin at nothing with each placement, and
 //! outlive this program: what was already counted of each is kept beside the sum, so nothing counts twice or is lost.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,10 @@ use ts_rs::TS;
 use crate::lease::LeaseId;
 use crate::time::Timestamp;
 use crate::week::{beginning, wall_date};
+
+/// So many months are kept: a clock that is wrong for a while shows another, and what was counted must be there when it is
+/// right again.
+const MONTHS_KEPT: usize = 12;
 
 /// More leases than a PC has at once; what ended while nobody looked is forgotten beyond it.
 const MOST_COUNTED: usize = 256;
@@ -70,34 +74,61 @@ impl Month {
 
 /// See the module's text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct DataUse {
+    /// The one that is counted now.
     month: String,
-    used: Traffic,
+    months: BTreeMap<String, Traffic>,
     counted: BTreeMap<LeaseId, Traffic>,
+}
+
+/// As it lies in a file. An earlier version kept one month alone.
+#[derive(Deserialize)]
+struct Stored {
+    month: String,
+    used: Option<Traffic>,
+    #[serde(default)]
+    months: BTreeMap<String, Traffic>,
+    counted: BTreeMap<LeaseId, Traffic>,
+}
+
+impl From<Stored> for DataUse {
+    fn from(stored: Stored) -> Self {
+        let Stored { month, used, mut months, counted } = stored;
+        if let Some(used) = used {
+            months.entry(month.clone()).or_insert(used);
+        }
+        Self { month, months, counted }
+    }
 }
 
 impl DataUse {
     /// In the month that was last named.
     #[must_use]
     pub fn used(&self) -> Traffic {
-        self.used
+        self.months.get(&self.month).copied().unwrap_or_default()
     }
 
-    /// Begins anew with another month. Returns whether it did.
+    /// Counts in this month from now on, and goes on where it was known. Returns whether it is another.
     pub fn turn_to(&mut self, month: &Month) -> bool {
-        let is_new = self.month != month.name;
-        if is_new {
-            self.month.clone_from(&month.name);
-            self.used = Traffic::default();
+        let before = std::mem::replace(&mut self.month, month.name.clone());
+        // Only a later one makes the earliest old.
+        if before < month.name {
+            while self.months.len() > MONTHS_KEPT {
+                self.months.pop_first();
+            }
         }
-        is_new
+        before != month.name
     }
 
     /// The counters of a lease's gateway as they stand. Returns what was added.
     pub fn take(&mut self, lease: &LeaseId, total: Traffic) -> Traffic {
         let known = self.counted.get(lease).copied().unwrap_or_default();
         let added = total.since(known);
-        self.used = self.used.plus(added);
+        if added != Traffic::default() {
+            let used = self.months.entry(self.month.clone()).or_default();
+            *used = used.plus(added);
+        }
         if known != total {
             self.counted.insert(lease.clone(), total);
         }

@@ -96,6 +96,54 @@ fn a_new_month_begins_at_nothing_and_counts_only_what_comes() {
     assert_eq!(used.used().sum(), 35);
 }
 
+/// A clock without a battery is in another year until the network sets it, after each start of the PC.
+#[test]
+fn a_clock_that_shows_another_month_for_a_while_clears_nothing() {
+    let lease = LeaseId("a".into());
+    let month = |name: &str| Month { name: name.into(), ends_at: Timestamp(0) };
+    let (mut used, mut total) = (DataUse::default(), 0);
+    let mut carry = |used: &mut DataUse, bytes| {
+        total += bytes;
+        used.take(&lease, Traffic { up_bytes: total, down_bytes: 0 });
+        used.used().sum()
+    };
+    used.turn_to(&month("2026-10"));
+    assert_eq!(carry(&mut used, 7), 7);
+    used.turn_to(&month("2026-11"));
+    assert_eq!(carry(&mut used, 100), 100);
+    for start in 1..=3 {
+        for wrong in ["2020-01", "2098-03"] {
+            assert!(used.turn_to(&month(wrong)));
+            assert_eq!(carry(&mut used, 1), start);
+            assert!(used.turn_to(&month("2026-11")));
+            assert_eq!(used.used().sum(), 100);
+        }
+    }
+    // The next month begins at nothing all the same, and in time the earliest are forgotten.
+    used.turn_to(&month("2026-12"));
+    assert_eq!(used.used().sum(), 0);
+    for year in 2027..2050 {
+        used.turn_to(&month(&format!("{year}-01")));
+        assert_eq!(carry(&mut used, 5), 5);
+    }
+    for (name, known) in [("2026-11", 0), ("2049-01", 5), ("2048-01", 5), ("2098-03", 3)] {
+        used.turn_to(&month(name));
+        assert_eq!(used.used().sum(), known, "{name}");
+    }
+    assert!(serde_json::to_string(&used).unwrap().len() < 1_000);
+}
+
+#[test]
+fn what_an_earlier_version_counted_goes_on() {
+    let text = r#"{"month":"2026-11","used":{"up_bytes":5,"down_bytes":7},"counted":{"a":{"up_bytes":5,"down_bytes":7}}}"#;
+    let mut used: DataUse = serde_json::from_str(text).unwrap();
+    used.turn_to(&Month { name: "2026-11".into(), ends_at: Timestamp(0) });
+    used.take(&LeaseId("a".into()), Traffic { up_bytes: 6, down_bytes: 7 });
+    assert_eq!(used.used().sum(), 13);
+    let written = serde_json::to_string(&used).unwrap();
+    assert_eq!(serde_json::from_str::<DataUse>(&written).unwrap(), used);
+}
+
 proptest! {
     /// However often the program is restarted between two readings: the sum is what went through.
     #[test]
