@@ -147,10 +147,11 @@ fn kind_of(notice: &Notice) -> NoticeKind {
         Notice::JobResumed { .. } => NoticeKind::Resumed,
         Notice::JobEnded { .. } => NoticeKind::Ended,
         Notice::WeekOver { .. } => NoticeKind::Weekly,
-        // Something that ends earning for a while, as trouble does.
-        Notice::DataCapNear { .. } | Notice::DataCapReached { .. } | Notice::Conduct { .. } => {
-            NoticeKind::Trouble
-        }
+        // Something that ends earning for a while, as trouble does, or that only the owner can mend.
+        Notice::DataCapNear { .. }
+        | Notice::DataCapReached { .. }
+        | Notice::Conduct { .. }
+        | Notice::SettingsUnsaved { .. } => NoticeKind::Trouble,
     }
 }
 

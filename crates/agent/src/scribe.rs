@@ -1,4 +1,4 @@
-//! The task that writes: journal and settings, in order, off the host's loop.
+//! The task that writes: the journal in order, and the latest settings, off the host's loop.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use nightjar_core::settings::Settings;
 use nightjar_core::time::{Timestamp, WallWatch};
 use nightjar_protocol::view::Earnings;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use crate::clock::{Awake, Clock, local_midnight, span_start};
 use crate::journal::Journal;
@@ -24,6 +24,8 @@ use crate::settings_file;
 
 /// How long to wait before a write is tried again (the disk was full, say).
 const RETRY: Duration = Duration::from_secs(2);
+/// The longest that the settings wait for the next try.
+const RETRY_SELDOM: Duration = Duration::from_secs(60);
 
 pub(crate) enum Writing {
     Entry(Box<JournalEntry>),
@@ -45,28 +47,22 @@ pub(crate) enum Writing {
     WeekTold {
         old_at: Timestamp,
     },
-    /// Answers once everything before it is on the disk.
+    /// Answers once every entry before it is on the disk, and the settings where they can be.
     Flush(oneshot::Sender<()>),
 }
 
-/// What must be written, however long it takes.
-enum Writable<'a> {
-    Entry(&'a JournalEntry),
-    Settings(&'a Settings),
-}
-
-impl Writable<'_> {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Entry(_) => "the journal",
-            Self::Settings(_) => "the settings",
-        }
-    }
+/// The owner's last word, while it cannot be written. It waits beside the queue: a folder that can never be written must
+/// hold up no record of money.
+pub(crate) struct Unsaved {
+    settings: Box<Settings>,
+    again_at: Instant,
+    pause: Duration,
 }
 
 pub(crate) struct Scribe {
     pub journal: Journal,
     pub settings_path: PathBuf,
+    pub unsaved: Option<Unsaved>,
     pub clock: Clock,
     pub currency: Currency,
     /// Told when a record waits to be sent.
@@ -88,6 +84,7 @@ impl Scribe {
         let mut minute = tokio::time::interval(Duration::from_millis(BEAT_MS));
         minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let again_at = self.unsaved.as_ref().map(|unsaved| unsaved.again_at);
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(order) => {
@@ -99,6 +96,9 @@ impl Scribe {
                     }
                     None => return self.end().await,
                 },
+                () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {
+                    self.save_again();
+                }
                 _ = minute.tick() => {
                     self.beat(awake.has_slept(&self.clock)).await;
                     self.look_at_the_wall(&mut wall);
@@ -117,7 +117,8 @@ impl Scribe {
         }
     }
 
-    async fn end(&self) {
+    async fn end(&mut self) {
+        self.save_again();
         if let Err(error) = self.journal.end(self.clock.now()).await {
             tracing::warn!("the end of this run was not written down: {error:#}");
         }
@@ -193,7 +194,7 @@ impl Scribe {
     async fn write(&mut self, order: Writing) {
         match order {
             Writing::Entry(entry) => {
-                self.insist(&Writable::Entry(&entry)).await;
+                self.insist(&entry).await;
                 if matches!(*entry, JournalEntry::Usage { .. }) {
                     self.usage_waits.notify_one();
                 }
@@ -219,7 +220,7 @@ impl Scribe {
             }
             Writing::Settings(settings) => {
                 self.currency = settings.price_per_hour.currency;
-                self.insist(&Writable::Settings(&settings)).await;
+                self.save(settings, None);
             }
             Writing::WeekTold { old_at } => {
                 if let Err(error) = self.journal.tell_week(old_at).await {
@@ -227,6 +228,7 @@ impl Scribe {
                 }
             }
             Writing::Flush(done) => {
+                self.save_again();
                 let _ = done.send(());
             }
         }
@@ -234,22 +236,45 @@ impl Scribe {
 
     /// Nothing is lost because a disk is full for a while: what cannot be written is tried again, and what comes after
     /// it waits, so that the order holds.
-    async fn insist(&self, what: &Writable<'_>) {
+    async fn insist(&self, entry: &JournalEntry) {
         for attempt in 1_u32.. {
-            let written = match what {
-                Writable::Entry(entry) => self.journal.write(entry).await,
-                Writable::Settings(settings) => {
-                    settings_file::save(&self.settings_path, settings).map_err(anyhow::Error::from)
-                }
-            };
-            let Err(error) = written else { return };
-            tracing::error!(attempt, "{} cannot be written, tried again in 2 s: {error:#}", what.name());
+            let Err(error) = self.journal.write(entry).await else { return };
+            tracing::error!(attempt, "the journal cannot be written, tried again in 2 s: {error:#}");
             // A record that is already there, or whose lease is not, will not become right by waiting.
             if is_about_content(&error) {
                 return;
             }
             tokio::time::sleep(RETRY).await;
         }
+    }
+
+    fn save_again(&mut self) {
+        if let Some(Unsaved { settings, pause, .. }) = &self.unsaved {
+            self.save(settings.clone(), Some(*pause));
+        }
+    }
+
+    /// In place of what could not be written before. `pause` is how long was waited since the last try of the same, of
+    /// which the owner was told.
+    fn save(&mut self, settings: Box<Settings>, pause: Option<Duration>) {
+        let Err(error) = settings_file::save(&self.settings_path, &settings) else {
+            if self.unsaved.take().is_some() {
+                tracing::info!("the settings are saved now");
+                self.tell_saved(None);
+            }
+            return;
+        };
+        if pause.is_none() {
+            let detail = format!("{}: {error}", self.settings_path.display());
+            tracing::error!("the settings cannot be written and are tried again: {detail}");
+            self.tell_saved(Some(detail));
+        }
+        let pause = pause.map_or(RETRY, |pause| (pause * 2).min(RETRY_SELDOM));
+        self.unsaved = Some(Unsaved { settings, again_at: Instant::now() + pause, pause });
+    }
+
+    fn tell_saved(&self, trouble: Option<String>) {
+        let _ = self.owner.send(Message::Input(Input::SettingsSaved { trouble }));
     }
 
     async fn tell_earnings(&self) {
@@ -284,5 +309,61 @@ fn is_about_content(error: &anyhow::Error) -> bool {
         }
         sqlx::Error::RowNotFound => true,
         _ => false,
-    }) && error.downcast_ref::<std::io::Error>().is_none()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightjar_core::gpu::GpuUuid;
+
+    /// A file stands where the settings' folder would be, which root cannot write either.
+    #[tokio::test]
+    async fn settings_that_cannot_be_written_hold_up_no_entry_and_are_saved_once_they_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let in_the_way = folder.path().join("config");
+        std::fs::write(&in_the_way, "").unwrap();
+        let settings_path = in_the_way.join("settings.toml");
+        let journal = Journal::open(folder.path()).await.unwrap();
+        let (owner, mut told) = mpsc::unbounded_channel();
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let scribe = Scribe {
+            journal: journal.clone(),
+            settings_path: settings_path.clone(),
+            unsaved: None,
+            clock: Clock::start(),
+            currency: Currency::CNY,
+            usage_waits: Arc::new(Notify::new()),
+            leases_changed: Arc::new(Notify::new()),
+            owner,
+        };
+        let writing = tokio::spawn(scribe.run(inbox));
+        let settings = |idle_after_ms| Box::new(Settings { idle_after_ms, ..Settings::default() });
+        let mut trouble = async || loop {
+            if let Message::Input(Input::SettingsSaved { trouble }) = told.recv().await.unwrap() {
+                return trouble;
+            }
+        };
+        for idle_after_ms in [42_000, 43_000] {
+            orders.send(Writing::Settings(settings(idle_after_ms))).unwrap();
+            let detail = trouble().await.unwrap();
+            assert!(detail.contains(settings_path.to_str().unwrap()), "{detail}");
+        }
+        let electricity = nightjar_core::money::Money::new(7, Currency::CNY);
+        let (gpu, at) = (GpuUuid("GPU-0".into()), Timestamp(5));
+        let energy = Default::default();
+        let cost = JournalEntry::CheckCost { gpu, at, energy, overhead_millijoules: 0, electricity };
+        orders.send(Writing::Entry(Box::new(cost))).unwrap();
+        let (done, flushed) = oneshot::channel();
+        orders.send(Writing::Flush(done)).unwrap();
+        flushed.await.unwrap();
+        assert_eq!(journal.check_costs(Timestamp(0), Timestamp(9)).await.unwrap().len(), 1);
+
+        std::fs::remove_file(&in_the_way).unwrap();
+        assert_eq!(trouble().await, None);
+        let saved = settings_file::load(&settings_path);
+        assert_eq!(saved, settings_file::Loaded::Read(settings(43_000)), "the latest word counts");
+        drop(orders);
+        writing.await.unwrap();
+    }
 }

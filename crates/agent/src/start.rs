@@ -238,6 +238,7 @@ impl Parts {
         let scribing = Scribe {
             journal: self.journal.clone(),
             settings_path: self.config.settings_path.clone(),
+            unsaved: None,
             clock: self.clock.clone(),
             currency: self.settings.price_per_hour.currency,
             usage_waits: usage_waits.clone(),

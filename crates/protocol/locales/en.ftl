@@ -377,6 +377,7 @@ tray-power-as-found = As it is
 tray-power-percent = { $percent } % of the default
 
 check-settings = Settings
+check-settings-unsaved = Your last changes hold now, but are lost when Nightjar ends: the settings file cannot be written ({ $detail }). Make it and its folder writable for your account, or free some disk space; Nightjar tries again by itself.
 check-driver = Graphics driver
 check-driver-good = The NVIDIA driver { $version } answers.
 check-engine = Docker Engine
@@ -839,6 +840,8 @@ first-later = Later
 first-back = Back
 first-next = Next
 first-done = Done
+notice-unsaved-title = Your settings are not saved
+notice-unsaved-body = They hold now, but are lost when Nightjar ends: { $detail }. Nightjar tries again; make the file and its folder writable for your account, or free some disk space.
 notice-week-title = Your week
 notice-week-body = { $net } is left of last week, from { $time } of work in { $jobs ->
     [one] one job

@@ -377,6 +377,7 @@ tray-power-as-found = 保持原样
 tray-power-percent = 默认值的 { $percent }%
 
 check-settings = 设置
+check-settings-unsaved = 最近的改动现在有效，但夜鹰退出后会丢失：设置文件写不进去（{ $detail }）。请让它和所在文件夹对你的账户可写，或腾出一些磁盘空间；夜鹰会自动重试。
 check-driver = 显卡驱动
 check-driver-good = NVIDIA 驱动 { $version } 工作正常。
 check-engine = Docker 引擎
@@ -824,6 +825,8 @@ first-later = 以后再说
 first-back = 上一步
 first-next = 下一步
 first-done = 完成
+notice-unsaved-title = 设置没有保存
+notice-unsaved-body = 改动现在有效，但夜鹰退出后会丢失：{ $detail }。夜鹰会自动重试；请让设置文件及其文件夹对你的账户可写，或腾出一些磁盘空间。
 notice-week-title = 上周小结
 notice-week-body = 上周净赚 { $net }：{ $jobs } 个任务，共 { $time }。
 set-notice-weekly = 每周小结

@@ -201,6 +201,9 @@ pub fn checks(
     if let Some(detail) = &snapshot.settings_trouble {
         let reason = BlockReason::SettingsUnreadable { detail: detail.clone() };
         checks.insert(0, doctor.blocked("settings", &reason));
+    } else if let Some(detail) = &snapshot.settings_unsaved {
+        let sentence = texts.with("check-settings-unsaved", &[("detail", detail.clone())]);
+        checks.insert(0, doctor.check("settings", CheckStanding::Bad, sentence));
     }
     checks
 }

@@ -439,6 +439,10 @@ pub fn notification(notice: &Notice, language: Language) -> (String, String) {
             (texts.plain("notice-ended-title"), texts.with(body, &values))
         }
         Notice::Conduct { image, renter, breach, stops } => conduct(texts, (image, renter), breach, *stops),
+        Notice::SettingsUnsaved { detail } => (
+            texts.plain("notice-unsaved-title"),
+            texts.with("notice-unsaved-body", &[("detail", detail.clone())]),
+        ),
         Notice::WeekOver { net, running_ms, jobs, .. } => {
             let values = [
                 ("net", texts.money(*net)),

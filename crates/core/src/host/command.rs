@@ -1,7 +1,7 @@
 //! What the owner says.
 
 use super::Host;
-use super::effect::{Effect, Outbox, Report};
+use super::effect::{Effect, Notice, Outbox, Report};
 use super::input::{CommandError, UserCommand};
 use crate::lease::EndReason;
 use crate::policy::{EarnNow, Overrides};
@@ -126,6 +126,14 @@ impl Host {
                 out.push(Effect::SaveSettings(Box::new(settings)));
             }
         }
+    }
+
+    /// What is not in the file holds all the same, until the program ends.
+    pub(super) fn take_saved(&mut self, trouble: Option<String>, out: &mut Outbox) {
+        if let Some(detail) = trouble.clone() {
+            out.push(Effect::Notify(Notice::SettingsUnsaved { detail }));
+        }
+        self.snapshot.settings_unsaved = trouble;
     }
 
     /// The settings that a save would leave.

@@ -340,6 +340,10 @@ pub enum Notice {
         electricity: Money,
         net: Money,
     },
+    /// What the owner chose just now cannot be written to the settings file.
+    SettingsUnsaved {
+        detail: String,
+    },
     /// The week that ended with Sunday.
     WeekOver {
         net: Money,

@@ -69,6 +69,10 @@ pub enum Input {
     SettingsUnreadable {
         detail: String,
     },
+    /// The owner's last word is in the settings file, or why it could not be written.
+    SettingsSaved {
+        trouble: Option<String>,
+    },
     Market(MarketInput),
     Worker {
         lease: LeaseId,

@@ -200,6 +200,7 @@ impl Host {
             Input::Volumes(kept) => self.promises = Promises::new(kept),
             Input::DataUsed { bytes, resets_at } => self.take_data(bytes, resets_at, &mut out),
             Input::SettingsUnreadable { detail } => self.snapshot.settings_trouble = Some(detail),
+            Input::SettingsSaved { trouble } => self.take_saved(trouble, &mut out),
             Input::Market(market) => self.take_market(market, now, &mut out),
             Input::Worker { lease, epoch, event } => self.take_worker(&lease, epoch, event, now, &mut out),
             Input::User(command) => self.take_command(command, now, &mut out),

@@ -148,10 +148,12 @@ impl Host {
     fn restart_due(&self) -> bool {
         let is_free = |card: &Card| card.job.is_none() && !card.is_swept() && !card.is_checked();
         let is_wanted = self.snapshot.update_waiting || self.clock_off;
+        // A new start would take back what is in no file.
+        let is_saved = self.snapshot.settings_unsaved.is_none();
         // A snooze, a last job and a stop for heat are known to this run alone, and each of them passes by itself.
         let is_bound = self.overrides != Overrides::default()
             || self.cards.values().any(|card| matches!(card.thermal.hold(), Some(Hold::Stopped { .. })));
-        is_wanted && !self.closing && !is_bound && self.cards.values().all(is_free)
+        is_wanted && is_saved && !self.closing && !is_bound && self.cards.values().all(is_free)
     }
 
     fn versions(&self) -> Versions {

@@ -231,6 +231,8 @@ pub struct Snapshot {
     pub data_used: Option<(u64, Timestamp)>,
     /// Why the settings cannot be read, where they cannot.
     pub settings_trouble: Option<String>,
+    /// Why the owner's last word is not in the settings file, where it is not.
+    pub settings_unsaved: Option<String>,
     /// What the owner's schedule says now; the host keeps it up to date.
     pub schedule: ScheduleStanding,
 }
@@ -301,6 +303,7 @@ impl Default for Snapshot {
             files: None,
             data_used: None,
             settings_trouble: None,
+            settings_unsaved: None,
             schedule: ScheduleStanding::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use nightjar_core::gpu::GpuTrouble;
+use nightjar_core::host::Notice;
 use nightjar_core::policy::{
     DiskSpace, EngineFacts, EngineTrouble, GatewayImage, KernelFacts, KernelHome, KernelPart,
 };
@@ -34,6 +35,20 @@ fn a_bare_pc_is_told_what_it_lacks_in_both_languages() {
         assert!(helper.standing == CheckStanding::Optional && helper.command.is_some());
         let repairs: Vec<Repair> = found.iter().filter_map(|check| check.repair).collect();
         assert_eq!(repairs, [Repair::Docker, Repair::HelperSocket]);
+    }
+}
+
+#[test]
+fn settings_that_are_in_no_file_are_told_first_in_both_languages() {
+    let detail = "/home/a/settings.toml: read-only";
+    let snapshot = Snapshot { settings_unsaved: Some(detail.into()), ..Snapshot::default() };
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let first = &look(&snapshot, language)[0];
+        assert_eq!((first.id.as_str(), first.standing), ("settings", CheckStanding::Bad));
+        assert!(first.sentence.contains(detail), "{first:?}");
+        let (title, body) =
+            crate::view::notification(&Notice::SettingsUnsaved { detail: detail.into() }, language);
+        assert!(!title.starts_with("notice-") && body.contains(detail), "{title}: {body}");
     }
 }
 

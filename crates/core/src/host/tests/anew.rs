@@ -40,3 +40,25 @@ fn what_only_this_run_knows_is_not_lost_for_an_update() {
         assert!(is_due(&world), "it has passed");
     }
 }
+
+#[test]
+fn settings_that_cannot_be_written_are_told_at_each_change_and_no_new_start_takes_them_back() {
+    let mut world = World::new();
+    world.input(Input::ClockOff { is_off: true });
+    assert!(is_due(&world));
+    let told = |effects: &[Effect]| {
+        let is_told = |effect: &&Effect| matches!(effect, Effect::Notify(Notice::SettingsUnsaved { .. }));
+        effects.iter().filter(is_told).count()
+    };
+    let saved = |world: &mut World, trouble: Option<&str>| {
+        let trouble = trouble.map(str::to_owned);
+        world.host.handle(Input::SettingsSaved { trouble }, world.now)
+    };
+    for _ in 0..2 {
+        assert_eq!(told(&saved(&mut world, Some("read-only"))), 1);
+        assert_eq!(world.host.snapshot().settings_unsaved.as_deref(), Some("read-only"));
+        assert!(!is_due(&world));
+    }
+    assert_eq!(told(&saved(&mut world, None)), 0);
+    assert!(is_due(&world));
+}
