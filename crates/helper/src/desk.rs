@@ -7,7 +7,7 @@ use nightjar_core::gpu::GpuUuid;
 use nightjar_gpu::{GpuError, MilliwattLimits, Nvml};
 use nightjar_protocol::helper::{HeldLimit, HelperAnswer, HelperErrorCode, HelperRefusal};
 
-use crate::limits::{Book, Connection, Undo};
+use crate::limits::{Book, Connection, Remembered, Undo};
 use crate::memory::Memory;
 
 /// What the driver is asked.
@@ -39,7 +39,21 @@ struct Held {
     book: Book,
     cards: Box<dyn Cards>,
     memory: Memory,
+    /// What the file holds.
+    saved: Remembered,
     over: bool,
+}
+
+impl Held {
+    /// Nothing is written that is there already: a disk need not wake for it.
+    fn save(&mut self) -> anyhow::Result<()> {
+        let wanted = self.book.remember();
+        if wanted != self.saved {
+            self.memory.save(&wanted)?;
+            self.saved = wanted;
+        }
+        Ok(())
+    }
 }
 
 /// See the module's text.
@@ -53,9 +67,10 @@ impl Desk {
     /// Puts back what an earlier helper has left on the cards.
     #[must_use]
     pub fn open(cards: Box<dyn Cards>, memory: Memory) -> Self {
-        let book = Book::recall(memory.load());
+        let saved = memory.load();
+        let book = Book::recall(saved.clone());
         let desk = Self {
-            held: Mutex::new(Held { book, cards, memory, over: false }),
+            held: Mutex::new(Held { book, cards, memory, saved, over: false }),
             changed: Condvar::new(),
             started: Instant::now(),
         };
@@ -84,7 +99,7 @@ impl Desk {
         })?;
         let before = held.book.clone();
         let wish = held.book.propose(card, watts, limits, owner, self.now_ms())?;
-        if let Err(error) = held.memory.save(&held.book.remember()) {
+        if let Err(error) = held.save() {
             // Without a note of what was found, nothing is changed.
             held.book = before;
             return Err(HelperRefusal::new(
@@ -96,7 +111,7 @@ impl Desk {
         }
         let set = held.cards.set(card, wish.milliwatts);
         held.book.written(card, set.is_ok());
-        self.note(&held);
+        self.note(&mut held);
         self.changed.notify_all();
         set.map_err(refused)?;
         Ok(HelperAnswer::PowerSet {
@@ -111,7 +126,7 @@ impl Desk {
     pub fn confirm(&self, card: &GpuUuid, owner: Connection) -> Result<(), HelperRefusal> {
         let mut held = self.lock();
         held.book.confirm(card, owner, self.now_ms())?;
-        self.note(&held);
+        self.note(&mut held);
         Ok(())
     }
 
@@ -171,10 +186,16 @@ impl Desk {
     fn tend(&self, held: &mut Held) {
         let due = held.book.due(self.now_ms());
         for card in &due {
-            if self.undo(held, card) {
+            let Err(error) = self.undo(held, card) else {
                 held.book.undone(card);
-            } else {
-                held.book.postpone(card, self.now_ms());
+                continue;
+            };
+            let is_gone = is_unknown(&error);
+            let is_first = held.book.postpone(card, self.now_ms(), is_gone);
+            if is_first && is_gone {
+                tracing::warn!(%card, "the driver knows no such card; its limit is put back when it does, tried ever more seldom: {error}");
+            } else if !is_gone {
+                tracing::warn!(%card, "the limit is not put back yet: {error}");
             }
         }
         if !due.is_empty() {
@@ -183,40 +204,34 @@ impl Desk {
         }
     }
 
-    /// Whether nothing is left to do.
-    fn undo(&self, held: &Held, card: &GpuUuid) -> bool {
-        let undone = match held.cards.limits(card) {
-            Ok(Some(limits)) => match held.book.undo(card, limits.current) {
-                Undo::Leave => Ok(()),
-                Undo::Write { milliwatts } => {
-                    tracing::info!(%card, milliwatts, "the limit is put back");
-                    held.cards.set(card, milliwatts)
-                }
-            },
-            // Nothing that could be put back.
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        match undone {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(%card, "the limit is not put back yet: {error}");
-                false
+    /// Nothing is left to do, unless it fails.
+    fn undo(&self, held: &Held, card: &GpuUuid) -> Result<(), GpuError> {
+        // Without limits there is nothing that could be put back.
+        let Some(limits) = held.cards.limits(card)? else { return Ok(()) };
+        match held.book.undo(card, limits.current) {
+            Undo::Leave => Ok(()),
+            Undo::Write { milliwatts } => {
+                tracing::info!(%card, milliwatts, "the limit is put back");
+                held.cards.set(card, milliwatts)
             }
         }
     }
 
-    fn note(&self, held: &Held) {
-        if let Err(error) = held.memory.save(&held.book.remember()) {
+    fn note(&self, held: &mut Held) {
+        if let Err(error) = held.save() {
             tracing::error!("what is held cannot be noted: {error:#}");
         }
     }
 }
 
+/// What NVML says of a name that it does not know.
+fn is_unknown(error: &GpuError) -> bool {
+    matches!(error, GpuError::Other { code: 2 | 6, .. })
+}
+
 fn refused(error: GpuError) -> HelperRefusal {
     let code = match &error {
-        // What NVML says of a name that it does not know.
-        GpuError::Other { code: 2 | 6, .. } => HelperErrorCode::NoSuchCard,
+        error if is_unknown(error) => HelperErrorCode::NoSuchCard,
         GpuError::Other { code: 3, .. } => HelperErrorCode::NotSupported,
         _ => HelperErrorCode::Driver,
     };

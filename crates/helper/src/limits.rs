@@ -16,6 +16,8 @@ const MOST_CARDS: usize = 64;
 const MOST_KNOWN: usize = 256;
 /// Between two tries to put back a limit while the driver does not answer.
 pub const RETRY_MS: u64 = 5_000;
+/// The most between two looks for a card that is not there: it may have been sold, or be plugged in again.
+pub const RETRY_SELDOM_MS: u64 = 3_600_000;
 
 /// One connection to the helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +41,27 @@ struct Held {
     owner: Option<Connection>,
     pending: Option<Pending>,
     retry_at_ms: u64,
+    /// How long was waited for that; 0 before the first time.
+    pause_ms: u64,
+}
+
+impl Held {
+    fn give_up(&mut self) {
+        (self.owner, self.pending) = (None, None);
+        self.try_at_once();
+    }
+
+    fn try_at_once(&mut self) {
+        (self.retry_at_ms, self.pause_ms) = (0, 0);
+    }
+
+    /// When something is to be undone; `None` while it is wanted as it is.
+    fn due_at_ms(&self) -> Option<u64> {
+        match self.pending {
+            Some(pending) => Some(pending.until_ms.max(self.retry_at_ms)),
+            None => self.owner.is_none().then_some(self.retry_at_ms),
+        }
+    }
 }
 
 /// What survives a crash, in milliwatts.
@@ -86,8 +109,8 @@ impl Book {
     pub fn recall(remembered: Remembered) -> Self {
         let held = remembered.held.into_iter().take(MOST_CARDS).map(|(card, was)| {
             let set = was.ours.last().copied().unwrap_or(was.found);
-            let held =
-                Held { found: was.found, set, ours: was.ours, owner: None, pending: None, retry_at_ms: 0 };
+            let (found, ours) = (was.found, was.ours);
+            let held = Held { found, set, ours, owner: None, pending: None, retry_at_ms: 0, pause_ms: 0 };
             (card, held)
         });
         Self { held: held.collect(), known: remembered.known }
@@ -134,6 +157,7 @@ impl Book {
             owner: Some(owner),
             pending: None,
             retry_at_ms: 0,
+            pause_ms: 0,
         };
         let held = self.held.entry(card.clone()).or_insert_with(fresh);
         if !held.ours.is_empty() && !held.ours.contains(&limits.current) {
@@ -147,6 +171,7 @@ impl Book {
         held.ours.insert(milliwatts);
         held.ours.insert(limits.current);
         held.set = milliwatts;
+        held.try_at_once();
         let until_ms = now_ms.saturating_add(CONFIRM_WITHIN_MS);
         held.pending = (!is_known).then_some(Pending { until_ms, before });
         Ok(Proposal { milliwatts, confirm_within_ms: (!is_known).then_some(CONFIRM_WITHIN_MS) })
@@ -187,44 +212,33 @@ impl Book {
     /// Nobody wants this card's limit any more; [`Book::due`] names it from now on.
     pub fn give_up(&mut self, card: &GpuUuid) {
         if let Some(held) = self.held.get_mut(card) {
-            (held.owner, held.pending, held.retry_at_ms) = (None, None, 0);
+            held.give_up();
         }
     }
 
     /// Every card, at the end of the helper.
     pub fn give_up_all(&mut self) {
-        self.held
-            .values_mut()
-            .for_each(|held| (held.owner, held.pending, held.retry_at_ms) = (None, None, 0));
+        self.held.values_mut().for_each(Held::give_up);
     }
 
     /// The connection is gone, and with it what it wanted.
     pub fn lose(&mut self, owner: Connection) {
         for held in self.held.values_mut().filter(|held| held.owner == Some(owner)) {
-            (held.owner, held.pending, held.retry_at_ms) = (None, None, 0);
+            held.give_up();
         }
     }
 
     /// Cards on which something must be undone now.
     #[must_use]
     pub fn due(&self, now_ms: u64) -> Vec<GpuUuid> {
-        let is_due = |held: &Held| match held.pending {
-            Some(pending) => pending.until_ms <= now_ms,
-            None => held.owner.is_none() && held.retry_at_ms <= now_ms,
-        };
+        let is_due = |held: &Held| held.due_at_ms().is_some_and(|at| at <= now_ms);
         self.held.iter().filter(|(_, held)| is_due(held)).map(|(card, _)| card.clone()).collect()
     }
 
     /// When [`Book::due`] will name the next card.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        self.held
-            .values()
-            .filter_map(|held| match held.pending {
-                Some(pending) => Some(pending.until_ms),
-                None => held.owner.is_none().then_some(held.retry_at_ms),
-            })
-            .min()
+        self.held.values().filter_map(Held::due_at_ms).min()
     }
 
     /// How a card that is due is undone, with the limit that the driver names now.
@@ -252,15 +266,15 @@ impl Book {
         }
     }
 
-    /// The driver did not answer: try again.
-    pub fn postpone(&mut self, card: &GpuUuid, now_ms: u64) {
-        if let Some(held) = self.held.get_mut(card) {
-            let at = now_ms.saturating_add(RETRY_MS);
-            held.retry_at_ms = at;
-            if let Some(pending) = &mut held.pending {
-                pending.until_ms = at;
-            }
-        }
+    /// The driver did not answer: try again. A card that `is_gone` is looked for ever more seldom. Returns whether this is
+    /// the first time since somebody cared.
+    pub fn postpone(&mut self, card: &GpuUuid, now_ms: u64, is_gone: bool) -> bool {
+        let Some(held) = self.held.get_mut(card) else { return false };
+        let is_first = held.pause_ms == 0;
+        let longer = held.pause_ms.saturating_mul(2).clamp(RETRY_MS, RETRY_SELDOM_MS);
+        held.pause_ms = if is_gone { longer } else { RETRY_MS };
+        held.retry_at_ms = now_ms.saturating_add(held.pause_ms);
+        is_first
     }
 
     /// For a report, with no word of the driver in it yet.

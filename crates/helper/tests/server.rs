@@ -141,6 +141,27 @@ fn a_helper_that_died_leaves_its_successor_enough_to_put_it_back() {
     assert_eq!(rig.rack.now(), 420_000);
 }
 
+/// A look for such a card comes again and again, and each writing waits for the disk.
+#[test]
+fn what_is_held_of_a_card_that_is_gone_is_kept_and_not_written_anew() {
+    let rig = Rig::new();
+    let (mut line, serving) = rig.greeted();
+    ask(&mut line, set(250));
+    rig.rack.0.lock().unwrap().clear();
+    // It would be here again after a writing.
+    let file = rig.folder.path().join("state/limits.json");
+    std::fs::remove_file(&file).unwrap();
+    drop(line);
+    serving.join().unwrap();
+    let (mut line, _serving) = rig.greeted();
+    ask(&mut line, HelperRequest::Restore { gpu_uuid: None });
+    assert!(!file.exists());
+    rig.rack.set(&card(), 250_000).unwrap();
+    ask(&mut line, HelperRequest::Restore { gpu_uuid: None });
+    assert_eq!(rig.rack.now(), 420_000);
+    assert!(file.exists());
+}
+
 #[test]
 fn what_is_not_allowed_is_refused_with_its_code() {
     let rig = Rig::new();

@@ -108,6 +108,49 @@ fn a_limit_beyond_the_cards_own_is_refused_and_nothing_is_held() {
     assert!(bench.book.list().is_empty() && bench.current == FOUND);
 }
 
+/// What is held of a card that was taken out stays in the file for ever: it must not be asked about for ever as often.
+#[test]
+fn a_card_that_is_gone_is_looked_for_ever_more_seldom_and_at_once_when_asked() {
+    let mut bench = Bench::new();
+    bench.set(300, US).unwrap();
+    bench.book.lose(US);
+    let mut pauses = Vec::new();
+    for turn in 0..14 {
+        assert_eq!(bench.book.due(bench.now_ms), [card()]);
+        assert_eq!(bench.book.postpone(&card(), bench.now_ms, true), turn == 0);
+        let next = bench.book.next_deadline_ms().unwrap();
+        pauses.push(next - bench.now_ms);
+        assert_eq!(bench.book.due(next - 1), []);
+        bench.now_ms = next;
+    }
+    assert_eq!(pauses[..3], [RETRY_MS, 2 * RETRY_MS, 4 * RETRY_MS]);
+    assert_eq!(pauses[10..], [RETRY_SELDOM_MS; 4]);
+    // It is there again and only busy.
+    bench.book.postpone(&card(), bench.now_ms, false);
+    assert_eq!(bench.book.next_deadline_ms(), Some(bench.now_ms + RETRY_MS));
+    bench.book.postpone(&card(), bench.now_ms, true);
+    bench.book.give_up(&card());
+    assert_eq!(bench.book.due(bench.now_ms), [card()]);
+    assert!(bench.book.postpone(&card(), bench.now_ms, true));
+    bench.book.give_up(&card());
+    bench.tend();
+    assert_eq!((bench.current, bench.book.next_deadline_ms()), (FOUND, None));
+}
+
+#[test]
+fn a_value_whose_time_is_over_cannot_be_confirmed_while_its_card_is_looked_for() {
+    let mut bench = Bench::new();
+    bench.set(300, US).unwrap();
+    bench.now_ms = CONFIRM_WITHIN_MS;
+    assert_eq!(bench.book.due(bench.now_ms), [card()]);
+    bench.book.postpone(&card(), bench.now_ms, true);
+    let refused = bench.book.confirm(&card(), US, bench.now_ms + 1).unwrap_err();
+    assert_eq!(refused.code, HelperErrorCode::NothingToConfirm);
+    // A new wish has its whole time again.
+    let within = bench.set(310, US).unwrap().confirm_within_ms.unwrap();
+    assert_eq!(bench.book.next_deadline_ms(), Some(bench.now_ms + within));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Set { watts: u32, owner: u64, taken: bool, crash: bool },
