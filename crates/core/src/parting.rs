@@ -63,6 +63,7 @@ impl Cause {
             R::UserHere { .. }
             | R::IdleInhibited { .. }
             | R::RemoteSession { .. }
+            | R::OtherAccount { .. }
             | R::ControllerInUse { .. }
             | R::CpuBusy { .. }
             | R::VramScarce { .. } => Self::OwnerBack,

@@ -14,6 +14,7 @@ mod newcomers;
 mod poll;
 mod proc;
 mod scan;
+mod seat;
 mod service;
 mod sessions;
 mod sleep;

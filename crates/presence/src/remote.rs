@@ -6,6 +6,8 @@ use crate::process::Processes;
 #[cfg(target_os = "linux")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Login {
+    pub(crate) id: String,
+    pub(crate) uid: u32,
     pub(crate) user: String,
     /// `user`, `greeter`, `background` …
     pub(crate) class: String,
@@ -17,6 +19,12 @@ pub(crate) struct Login {
     pub(crate) remote_host: String,
     /// `online`, `active`, `closing`.
     pub(crate) state: String,
+    /// Where it sits, e.g. `seat0`; empty for one that sits nowhere at this PC.
+    pub(crate) seat: String,
+    /// Its seat shows it. Also set for those without a seat.
+    pub(crate) active: bool,
+    /// The X display, e.g. `:0`; empty where there is none or it was not told.
+    pub(crate) display: String,
 }
 
 #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! What is told over D-Bus of games, remote logins, battery and network. A real bus (a private dbus-daemon) carries it;
+//! What is told over D-Bus of games, remote logins, other accounts, battery and network. A real bus (a private dbus-daemon) carries it;
 //! the services on it are small fakes with the interfaces of the real ones, since this machine has none of those.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "what a test stands on must be there")]
@@ -238,6 +238,111 @@ fn peers_09_a_remote_desktop_is_use_and_ssh_where_the_owner_says_so() {
     say("SessionRemoved");
     plain.until_quiet(SignalKind::RemoteSession, "logind");
     strict.until_quiet(SignalKind::RemoteSession, "logind");
+}
+
+/// A login manager with one seat, which shows one of its sessions. Session `1` is the one that Nightjar was started in.
+#[derive(Clone)]
+struct Seat(Arc<Mutex<SeatState>>);
+
+struct SeatState {
+    shows: &'static str,
+    is_known: bool,
+}
+
+const AT_THE_SEAT: [(&str, u32, &str, &str); 3] =
+    [("1", 1000, "mia", "user"), ("2", 1001, "ben", "user"), ("c1", 120, "gdm", "greeter")];
+
+fn session_path(id: &str) -> OwnedObjectPath {
+    path(&format!("/org/freedesktop/login1/session/s{id}"))
+}
+
+#[zbus::interface(name = "org.freedesktop.login1.Manager")]
+impl Seat {
+    fn list_sessions(&self) -> Vec<Listed> {
+        let listed = |(id, uid, user, _): &(&str, u32, &str, &str)| {
+            ((*id).to_owned(), *uid, (*user).to_owned(), "seat0".to_owned(), session_path(id))
+        };
+        AT_THE_SEAT.iter().map(listed).collect()
+    }
+
+    #[zbus(name = "GetSessionByPID")]
+    fn session_by_pid(&self, _pid: u32) -> zbus::fdo::Result<OwnedObjectPath> {
+        let is_known = self.0.lock().unwrap().is_known;
+        if is_known { Ok(session_path("1")) } else { Err(zbus::fdo::Error::Failed("no session".into())) }
+    }
+}
+
+struct SeatSession {
+    id: &'static str,
+    class: &'static str,
+    seat: Seat,
+}
+
+#[zbus::interface(name = "org.freedesktop.login1.Session")]
+impl SeatSession {
+    #[zbus(property)]
+    fn active(&self) -> bool {
+        self.seat.0.lock().unwrap().shows == self.id
+    }
+    #[zbus(property)]
+    fn class(&self) -> &str {
+        self.class
+    }
+    #[zbus(property, name = "Type")]
+    fn kind(&self) -> &str {
+        "wayland"
+    }
+    #[zbus(property)]
+    fn state(&self) -> &str {
+        "online"
+    }
+    #[zbus(property)]
+    fn locked_hint(&self) -> bool {
+        false
+    }
+}
+
+fn seat(bus: &PrivateBus, seat: &Seat) -> Connection {
+    let mut builder = bus.builder().serve_at("/org/freedesktop/login1", seat.clone()).unwrap();
+    for (id, _, _, class) in AT_THE_SEAT {
+        let session = SeatSession { id, class, seat: seat.clone() };
+        builder = builder.serve_at(session_path(id).to_string(), session).unwrap();
+    }
+    builder.name("org.freedesktop.login1").unwrap().build().unwrap()
+}
+
+#[test]
+fn who_switched_to_another_account_is_seen_as_long_as_the_seat_shows_it() {
+    let (another, locked) = (SignalKind::OtherAccount, SignalKind::ScreenLocked);
+    let bus = PrivateBus::start();
+    let watched = bus.watch(false);
+    watched.until_unavailable(another, "logind");
+    watched.until_unavailable(locked, "login-screen");
+    let state = Seat(Arc::new(Mutex::new(SeatState { shows: "1", is_known: true })));
+    let service = seat(&bus, &state);
+    watched.until_quiet(another, "logind");
+    let shows = |id: &'static str| {
+        state.0.lock().unwrap().shows = id;
+        let (at, interface) = ("/org/freedesktop/login1/seat/seat0", "org.freedesktop.login1.Seat");
+        changed(&service, at, interface, "ActiveSession", (id, session_path(id)).into());
+    };
+    shows("2");
+    watched.until_seen(another, "logind", "ben");
+    // He leaves by the login screen: nobody works there, and ours is behind it.
+    shows("c1");
+    watched.until_quiet(another, "logind");
+    watched.until_seen(locked, "login-screen", "login screen");
+    shows("2");
+    watched.until_seen(another, "logind", "ben");
+    watched.until_quiet(locked, "login-screen");
+    shows("1");
+    watched.until_quiet(another, "logind");
+    // A service without a session, which hears nobody: whoever sits there counts, and an empty login screen does not.
+    state.0.lock().unwrap().is_known = false;
+    shows("2");
+    watched.until_seen(another, "logind", "ben");
+    shows("c1");
+    watched.until_quiet(another, "logind");
 }
 
 struct UPower(bool);

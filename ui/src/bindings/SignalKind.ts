@@ -3,4 +3,4 @@
 /**
  * What a sensor watches. Several sensors may watch the same thing; it is seen when any of them sees it.
  */
-export type SignalKind = "game" | "full_screen" | "idle_inhibitor" | "remote_session" | "controller" | "foreign_cpu" | "on_battery" | "metered_network" | "screen_locked" | "suspending";
+export type SignalKind = "game" | "full_screen" | "idle_inhibitor" | "remote_session" | "other_account" | "controller" | "foreign_cpu" | "on_battery" | "metered_network" | "screen_locked" | "suspending";

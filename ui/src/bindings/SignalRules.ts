@@ -5,4 +5,4 @@ import type { SignalRule } from "./SignalRule";
  * A rule for each kind that the owner can switch. Sleep of the PC always counts, a locked screen has a setting of its
  * own.
  */
-export type SignalRules = { game: SignalRule, full_screen: SignalRule, idle_inhibitor: SignalRule, remote_session: SignalRule, controller: SignalRule, foreign_cpu: SignalRule, on_battery: SignalRule, metered_network: SignalRule, };
+export type SignalRules = { game: SignalRule, full_screen: SignalRule, idle_inhibitor: SignalRule, remote_session: SignalRule, other_account: SignalRule, controller: SignalRule, foreign_cpu: SignalRule, on_battery: SignalRule, metered_network: SignalRule, };

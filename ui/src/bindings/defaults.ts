@@ -118,6 +118,11 @@ export const DEFAULTS: Settings = {
       "linger_ms": 5000,
       "on": true
     },
+    "other_account": {
+      "grace_ms": 0,
+      "linger_ms": 15000,
+      "on": true
+    },
     "remote_session": {
       "grace_ms": 0,
       "linger_ms": 10000,
@@ -302,6 +307,10 @@ export const BOUNDS: Record<string, [number, number]> = {
     3600000
   ],
   "signals.on_battery": [
+    0,
+    3600000
+  ],
+  "signals.other_account": [
     0,
     3600000
   ],

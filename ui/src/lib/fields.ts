@@ -45,6 +45,7 @@ const NAMES: Record<string, string> = {
   "signals.full_screen": "when-signal-full-screen",
   "signals.idle_inhibitor": "when-signal-idle-inhibitor",
   "signals.remote_session": "when-signal-remote-session",
+  "signals.other_account": "when-signal-other-account",
   "signals.controller": "when-signal-controller",
   "signals.foreign_cpu": "when-signal-foreign-cpu",
   "signals.on_battery": "when-signal-on-battery",

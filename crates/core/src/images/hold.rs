@@ -14,6 +14,7 @@ pub fn holds_pulls(reason: &BlockReason) -> bool {
         | R::FullScreen { .. }
         | R::IdleInhibited { .. }
         | R::RemoteSession { .. }
+        | R::OtherAccount { .. }
         | R::ControllerInUse { .. }
         | R::CpuBusy { .. }
         | R::Snoozed { .. }

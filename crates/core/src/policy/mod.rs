@@ -135,6 +135,7 @@ fn use_of_the_pc(
         return;
     }
     let before = found.reasons.len();
+    sign(SignalKind::OtherAccount, |name| BlockReason::OtherAccount { name }, found);
     presence(snapshot, settings, job, now, found);
     if found.reasons.len() > before && job == Job::Held {
         vram_of_the_desktop(settings, card, found);
@@ -149,8 +150,9 @@ fn presence(snapshot: &Snapshot, settings: &Settings, job: Job, now: Timestamp, 
         Job::None => settings.idle_after_ms,
         Job::Held => settings.resume_after_ms.min(settings.idle_after_ms),
     };
-    // Whoever locks the screen has left.
-    if snapshot.signs.counted(SignalKind::ScreenLocked).is_some() {
+    // Whoever locks the screen has left; a switch to another account locks it too, and leaves nobody away.
+    let switched = snapshot.signs.is_seen(SignalKind::OtherAccount);
+    if !switched && snapshot.signs.counted(SignalKind::ScreenLocked).is_some() {
         needed_ms = needed_ms.min(settings.locked_idle_after_ms);
     }
     match &snapshot.presence {

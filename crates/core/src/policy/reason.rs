@@ -51,6 +51,10 @@ pub enum BlockReason {
     RemoteSession {
         name: String,
     },
+    /// Somebody sits at this PC in another session than the one whose input is heard.
+    OtherAccount {
+        name: String,
+    },
     ControllerInUse {
         name: String,
     },
@@ -234,6 +238,7 @@ impl BlockReason {
             Self::GatewayFailed { .. } => Self::GatewayComing,
             Self::KernelAsked | Self::KernelLacks { .. } => Self::NoDocker { detail: none(), why: None },
             Self::ImageNotLent | Self::NoImage | Self::ImageComing | Self::NoImageLent => Self::CardNotLent,
+            Self::OtherAccount { .. } => Self::UserHere { idle_ms: 0, needed_ms: 0 },
             other => other,
         }
     }
@@ -284,6 +289,7 @@ impl BlockReason {
             | Self::PresenceUnknown { .. }
             | Self::IdleInhibited { .. }
             | Self::RemoteSession { .. }
+            | Self::OtherAccount { .. }
             | Self::ControllerInUse { .. }
             | Self::CpuBusy { .. }
             | Self::OnBattery

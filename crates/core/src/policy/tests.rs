@@ -199,3 +199,50 @@ fn a_month_that_is_used_up_holds_new_jobs_and_ends_one_only_where_the_owner_said
     assert_eq!(impact(&snapshot, AtCap::Finish), Some(Impact::HoldNew));
     assert_eq!(verdict(&snapshot, Some(&card)), Verdict::Earn, "without a cap nothing is counted against it");
 }
+
+/// Signs that are seen now, and count at once under these settings.
+fn see(snapshot: &mut Snapshot, settings: &Settings, signs: &[(SignalKind, &str)]) {
+    for (kind, name) in signs {
+        let standing = Standing::Seen { name: (*name).into() };
+        snapshot.signs.take(Sign { kind: *kind, source: "test".into(), standing });
+    }
+    snapshot.signs.settle(&settings.signals, settings.cpu_busy_percent, NOW);
+}
+
+#[test]
+fn another_account_at_the_pc_is_somebody_here_although_ours_is_locked_and_without_input() {
+    let (mut snapshot, mut card) = idle_pc();
+    let settings = Settings::default();
+    see(&mut snapshot, &settings, &[(SignalKind::ScreenLocked, "screen"), (SignalKind::OtherAccount, "ben")]);
+    let ben = BlockReason::OtherAccount { name: "ben".into() };
+    let said = verdict(&snapshot, Some(&card));
+    assert_eq!(said, Verdict::Blocked { reasons: vec![ben.clone()], next_change: None });
+    for give_back in [GiveBack::Instant, GiveBack::Friendly, GiveBack::Share] {
+        assert_eq!(said.impact(give_back), Some(Impact::Freeze), "{give_back:?}");
+    }
+    assert!(crate::images::holds_pulls(&ben), "it is their line too");
+    assert!(matches!(ben.unnamed(), BlockReason::UserHere { .. }), "earlier markets know no such word");
+    // A frozen tenant's memory must leave this desktop enough, as it must leave the owner's.
+    card.vram_used_bytes = card.vram_total_bytes;
+    let held = decide(&snapshot, &settings, &Overrides::default(), Some(&card), None, Job::Held, NOW);
+    assert_eq!(held.impact(GiveBack::Instant), Some(Impact::Evict));
+}
+
+#[test]
+fn a_screen_that_a_switch_of_users_locked_shortens_no_wait() {
+    let mut settings = Settings::default();
+    settings.signals.other_account.on = false;
+    let (mut snapshot, card) = idle_pc();
+    let idle_ms = i64::try_from(settings.locked_idle_after_ms).unwrap();
+    snapshot.presence = Presence::Idle { since: Timestamp(NOW.0 - idle_ms) };
+    let said = |snapshot: &Snapshot| {
+        decide(snapshot, &settings, &Overrides::default(), Some(&card), None, Job::None, NOW)
+    };
+    see(&mut snapshot, &settings, &[(SignalKind::ScreenLocked, "screen")]);
+    assert_eq!(said(&snapshot), Verdict::Earn, "whoever locked it has left");
+    // Also where the owner does not count it as use: it is no sign of absence for that.
+    see(&mut snapshot, &settings, &[(SignalKind::OtherAccount, "ben")]);
+    let here =
+        BlockReason::UserHere { idle_ms: settings.locked_idle_after_ms, needed_ms: settings.idle_after_ms };
+    assert_eq!(said(&snapshot).reasons(), [here]);
+}

@@ -20,6 +20,8 @@ pub enum SignalKind {
     /// A film, a call, a presentation: a program keeps the screen from sleeping.
     IdleInhibitor,
     RemoteSession,
+    /// Somebody sits at this PC in a session whose input is not heard: another account, after a switch of users.
+    OtherAccount,
     Controller,
     /// Load of the processor that is not ours.
     ForeignCpu,

@@ -40,6 +40,7 @@ pub struct SignalRules {
     pub full_screen: SignalRule,
     pub idle_inhibitor: SignalRule,
     pub remote_session: SignalRule,
+    pub other_account: SignalRule,
     pub controller: SignalRule,
     pub foreign_cpu: SignalRule,
     pub on_battery: SignalRule,
@@ -55,6 +56,8 @@ impl Default for SignalRules {
             // A page that plays a sound of a second holds one too.
             idle_inhibitor: SignalRule::new(true, 5_000, 5_000),
             remote_session: SignalRule::new(true, 0, 10_000),
+            // As long as a locked screen waits: who logs out for the next account has not left the PC yet.
+            other_account: SignalRule::new(true, 0, 15_000),
             // Between two touches of a controller.
             controller: SignalRule::new(true, 0, 120_000),
             // A scheduled task of a few seconds is no user.
@@ -74,6 +77,7 @@ impl SignalRules {
             SignalKind::FullScreen => self.full_screen,
             SignalKind::IdleInhibitor => self.idle_inhibitor,
             SignalKind::RemoteSession => self.remote_session,
+            SignalKind::OtherAccount => self.other_account,
             SignalKind::Controller => self.controller,
             SignalKind::ForeignCpu => self.foreign_cpu,
             SignalKind::OnBattery => self.on_battery,
@@ -84,12 +88,13 @@ impl SignalRules {
 
     /// Every rule with its name in the settings file.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, SignalRule); 8] {
+    pub fn named(&self) -> [(&'static str, SignalRule); 9] {
         [
             ("signals.game", self.game),
             ("signals.full_screen", self.full_screen),
             ("signals.idle_inhibitor", self.idle_inhibitor),
             ("signals.remote_session", self.remote_session),
+            ("signals.other_account", self.other_account),
             ("signals.controller", self.controller),
             ("signals.foreign_cpu", self.foreign_cpu),
             ("signals.on_battery", self.on_battery),

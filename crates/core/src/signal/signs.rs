@@ -109,6 +109,13 @@ impl Signs {
         }
     }
 
+    /// Whether any sensor sees it now, whatever the owner's rule says of it.
+    #[must_use]
+    pub fn is_seen(&self, kind: SignalKind) -> bool {
+        let mut of_kind = self.by_sensor.iter().filter(|((of, _), _)| *of == kind);
+        of_kind.any(|(_, standing)| matches!(standing, Standing::Seen { .. }))
+    }
+
     /// When time alone changes what counts.
     #[must_use]
     pub fn next_change(&self, rules: &SignalRules) -> Option<Timestamp> {

@@ -53,6 +53,10 @@ fn what_is_switched_off_does_not_count_and_what_cannot_be_seen_is_listed() {
     rules.game.on = false;
     signs.settle(&rules, 50, Timestamp(1));
     assert_eq!(signs.counted(SignalKind::Game), None);
+    assert!(signs.is_seen(SignalKind::Game), "it does not count, and is there");
+    assert!(!signs.is_seen(SignalKind::FullScreen) && !signs.is_seen(SignalKind::Controller));
+    signs.take(sign(SignalKind::Game, "a", None));
+    assert!(!signs.is_seen(SignalKind::Game));
     assert_eq!(signs.list().len(), 2);
 }
 

@@ -16,19 +16,25 @@ pub(super) async fn manager(connection: &Connection) -> zbus::Result<Proxy<'stat
 
 /// The session that this program belongs to; for a service of the user, the user's session on the screen.
 pub(super) async fn session(connection: &Connection) -> zbus::Result<Proxy<'static>> {
-    let manager = manager(connection).await?;
-    // Process 0 stands for whoever asks.
-    let own: zbus::Result<OwnedObjectPath> = manager.call("GetSessionByPID", &(0_u32,)).await;
-    let path = match own {
+    let path = match session_by_process(connection).await {
         Ok(path) => path,
-        Err(_) => {
-            let user: OwnedObjectPath = manager.call("GetUserByPID", &(0_u32,)).await?;
-            let user = proxy(connection, user, USER).await?;
-            let (_, path): (String, OwnedObjectPath) = user.get_property("Display").await?;
-            path
-        }
+        Err(_) => session_of_user(connection).await?,
     };
     proxy(connection, path, SESSION).await
+}
+
+/// The session that this program was started in.
+pub(super) async fn session_by_process(connection: &Connection) -> zbus::Result<OwnedObjectPath> {
+    // Process 0 stands for whoever asks.
+    manager(connection).await?.call("GetSessionByPID", &(0_u32,)).await
+}
+
+/// The session on the screen of the user whose service this program is; `/` where there is none.
+pub(super) async fn session_of_user(connection: &Connection) -> zbus::Result<OwnedObjectPath> {
+    let user: OwnedObjectPath = manager(connection).await?.call("GetUserByPID", &(0_u32,)).await?;
+    let user = proxy(connection, user, USER).await?;
+    let (_, path): (String, OwnedObjectPath) = user.get_property("Display").await?;
+    Ok(path)
 }
 
 /// Without a cache: what is asked for is asked of logind.

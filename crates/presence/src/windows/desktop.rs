@@ -1,4 +1,4 @@
-//! Full screen, the locked screen, a session that is shown elsewhere: asked every second, since a game wants the card
+//! Full screen, the locked screen, a session that is shown elsewhere or another that is used: asked every second, since a game wants the card
 //! soon. And what Windows does not tell to programs without its administrator's rights, said once.
 
 use std::io::Error;
@@ -32,7 +32,8 @@ pub(super) fn start(_options: &SignalOptions, sink: Sink) -> Option<Guard> {
 }
 
 fn unavailable(sink: &Sink, detail: &str) -> Option<Guard> {
-    for kind in [SignalKind::FullScreen, SignalKind::ScreenLocked, SignalKind::RemoteSession] {
+    use SignalKind as K;
+    for kind in [K::FullScreen, K::ScreenLocked, K::RemoteSession, K::OtherAccount] {
         tell(sink, kind, SOURCE, Standing::Unavailable { detail: detail.to_owned() });
     }
     None
@@ -51,6 +52,13 @@ fn look(sink: &Sink, programs: &mut System) {
         Err(error) => Standing::Unavailable { detail: error.to_string() },
     };
     tell(sink, SignalKind::FullScreen, SOURCE, full_screen);
+    // Before the locked screen, which another one's session takes the meaning from.
+    let another = match system::session_in_use() {
+        Ok(Some(name)) => Standing::Seen { name },
+        Ok(None) => Standing::Quiet,
+        Err(error) => Standing::Unavailable { detail: error.to_string() },
+    };
+    tell(sink, SignalKind::OtherAccount, SOURCE, another);
     tell(sink, SignalKind::ScreenLocked, SOURCE, standing(system::locked(), "Windows"));
     let elsewhere = standing(Ok(system::shown_elsewhere()), "Remote Desktop");
     tell(sink, SignalKind::RemoteSession, SOURCE, elsewhere);

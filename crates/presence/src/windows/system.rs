@@ -12,8 +12,9 @@ use windows_sys::Win32::NetworkManagement::IpHelper::{
 };
 use windows_sys::Win32::System::Power::{GetSystemPowerStatus, SYSTEM_POWER_STATUS};
 use windows_sys::Win32::System::RemoteDesktop::{
-    WTS_CURRENT_SERVER_HANDLE, WTS_CURRENT_SESSION, WTS_SESSIONSTATE_LOCK, WTSFreeMemory, WTSINFOEXW,
-    WTSQuerySessionInformationW, WTSSessionInfoEx,
+    ProcessIdToSessionId, WTS_CURRENT_SERVER_HANDLE, WTS_CURRENT_SESSION, WTS_INFO_CLASS, WTS_SESSION_INFOW,
+    WTS_SESSIONSTATE_LOCK, WTSActive, WTSEnumerateSessionsW, WTSFreeMemory, WTSINFOEXW,
+    WTSQuerySessionInformationW, WTSSessionInfoEx, WTSUserName,
 };
 use windows_sys::Win32::System::Threading::GetSystemTimes;
 use windows_sys::Win32::UI::Input::XboxController::{XINPUT_GAMEPAD, XINPUT_STATE, XInputGetState};
@@ -78,14 +79,78 @@ pub(super) fn processor_time() -> Result<u64, Error> {
 
 /// Whether the screen is locked.
 pub(super) fn locked() -> Result<bool, Error> {
+    let flags = of_session(WTS_CURRENT_SESSION, WTSSessionInfoEx, |answer| {
+        if answer.len() < size_of::<WTSINFOEXW>() {
+            return None;
+        }
+        // SAFETY: the system has written a structure of this kind there, and at least its length was checked; it is
+        // copied out, so its alignment does not matter.
+        let info = unsafe { ptr::read_unaligned(answer.as_ptr().cast::<WTSINFOEXW>()) };
+        // SAFETY: level 1 is the only member of the union, and plain numbers.
+        (info.Level == 1).then(|| unsafe { info.Data.WTSInfoExLevel1.SessionFlags })
+    })?;
+    let flags = flags.ok_or_else(|| Error::other("the session does not say whether it is locked"))?;
+    Ok(u32::try_from(flags) == Ok(WTS_SESSIONSTATE_LOCK))
+}
+
+/// Who uses another session than this program's, here or from elsewhere, by name. After a switch of users this one lives
+/// on, locked and without input. A screen to log in at is a session too, and nobody's, so it is not active.
+pub(super) fn session_in_use() -> Result<Option<String>, Error> {
+    let mut own = 0;
+    // SAFETY: writes one number to where the pointer shows, which lives through the call.
+    if unsafe { ProcessIdToSessionId(std::process::id(), &raw mut own) } == 0 {
+        return Err(Error::last_os_error());
+    }
+    let other = active_sessions()?.into_iter().find(|session| *session != own);
+    Ok(other.map(|session| user_of(session).unwrap_or_else(|| "Windows".to_owned())))
+}
+
+/// The sessions in which somebody is logged in and which are shown on a screen, this PC's or another's.
+fn active_sessions() -> Result<Vec<u32>, Error> {
+    let mut sessions: *mut WTS_SESSION_INFOW = ptr::null_mut();
+    let mut count = 0;
+    // SAFETY: both pointers show to values that live through the call.
+    let told =
+        unsafe { WTSEnumerateSessionsW(WTS_CURRENT_SERVER_HANDLE, 0, 1, &raw mut sessions, &raw mut count) };
+    if told == 0 {
+        return Err(Error::last_os_error());
+    }
+    let mut active = Vec::new();
+    for at in 0..usize::try_from(count).unwrap_or(0) {
+        if sessions.is_null() {
+            break;
+        }
+        // SAFETY: the system has written so many structures there; each is copied out.
+        let session = unsafe { ptr::read_unaligned(sessions.add(at)) };
+        if session.State == WTSActive {
+            active.push(session.SessionId);
+        }
+    }
+    // SAFETY: what the call above gave is freed once, and not used after.
+    unsafe { WTSFreeMemory(sessions.cast()) };
+    Ok(active)
+}
+
+/// `None` where the session does not say, or nobody is logged in there.
+fn user_of(session: u32) -> Option<String> {
+    let told = of_session(session, WTSUserName, |answer| {
+        let letters = answer.chunks_exact(2).map(|two| u16::from_ne_bytes([two[0], two[1]]));
+        let letters: Vec<u16> = letters.take_while(|letter| *letter != 0).collect();
+        String::from_utf16_lossy(&letters)
+    });
+    told.ok().filter(|name| !name.is_empty())
+}
+
+/// What a session says of one thing, as bytes.
+fn of_session<T>(session: u32, what: WTS_INFO_CLASS, read: impl FnOnce(&[u8]) -> T) -> Result<T, Error> {
     let mut answer = ptr::null_mut();
     let mut length = 0;
     // SAFETY: both pointers show to values that live through the call.
     let told = unsafe {
         WTSQuerySessionInformationW(
             WTS_CURRENT_SERVER_HANDLE,
-            WTS_CURRENT_SESSION,
-            WTSSessionInfoEx,
+            session,
+            what,
             &raw mut answer,
             &raw mut length,
         )
@@ -93,20 +158,16 @@ pub(super) fn locked() -> Result<bool, Error> {
     if told == 0 {
         return Err(Error::last_os_error());
     }
-    let whole = usize::try_from(length).is_ok_and(|length| length >= size_of::<WTSINFOEXW>());
-    let flags = if answer.is_null() || !whole {
-        None
+    let bytes = if answer.is_null() {
+        &[]
     } else {
-        // SAFETY: the system has written a structure of this kind there, and at least its length was checked; it is
-        // copied out, so its alignment does not matter.
-        let info = unsafe { ptr::read_unaligned(answer.cast::<WTSINFOEXW>()) };
-        // SAFETY: level 1 is the only member of the union, and plain numbers.
-        (info.Level == 1).then(|| unsafe { info.Data.WTSInfoExLevel1.SessionFlags })
+        // SAFETY: the system has written so many bytes there, which stay until they are freed below.
+        unsafe { std::slice::from_raw_parts(answer.cast::<u8>(), usize::try_from(length).unwrap_or(0)) }
     };
+    let read = read(bytes);
     // SAFETY: what the call above gave is freed once, and not used after.
     unsafe { WTSFreeMemory(answer.cast()) };
-    let flags = flags.ok_or_else(|| Error::other("the session does not say whether it is locked"))?;
-    Ok(u32::try_from(flags) == Ok(WTS_SESSIONSTATE_LOCK))
+    Ok(read)
 }
 
 /// What a controller shows; nothing where none is in this place. `packet` is another number with each change.

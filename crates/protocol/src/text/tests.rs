@@ -52,6 +52,7 @@ fn of_the_pc() -> Vec<BlockReason> {
         BlockReason::FullScreen { name: text.clone() },
         BlockReason::IdleInhibited { by: text.clone() },
         BlockReason::RemoteSession { name: text.clone() },
+        BlockReason::OtherAccount { name: text.clone() },
         BlockReason::ControllerInUse { name: text.clone() },
         BlockReason::GpuBusy { process: text.clone() },
         BlockReason::CpuBusy { percent: 80 },

@@ -308,6 +308,7 @@ const SIGNALS: Partial<Record<SignalKind, string>> = {
   game: "signal-game",
   full_screen: "signal-full-screen",
   idle_inhibitor: "signal-inhibitor",
+  other_account: "signal-other-account",
   controller: "signal-controller",
   foreign_cpu: "signal-cpu",
   on_battery: "signal-battery",
@@ -336,6 +337,7 @@ function recordedSensors(): ViewModel["sensors"] {
     quiet("game", "gamemode", "Games"),
     quiet("full_screen", "x11", "Full screen"),
     quiet("idle_inhibitor", "logind", "Films and calls"),
+    quiet("other_account", "logind", "Other accounts at this PC"),
     quiet("controller", "evdev", "Controllers"),
     quiet("foreign_cpu", "proc", "Load of the processor"),
     {
