@@ -131,14 +131,22 @@ fn use_of_the_pc(
     // A game wants the whole card, whatever else was chosen.
     sign(SignalKind::Game, |name| BlockReason::GameRunning { name }, found);
     sign(SignalKind::FullScreen, |name| BlockReason::FullScreen { name }, found);
-    if overrides.earn_now.is_some() || snapshot.schedule.is_even_if_here() {
-        return;
-    }
+    let even_if_here = snapshot.schedule.is_even_if_here();
+    // Whoever said "until I am back" said nothing of somebody else in the chair.
+    let until_back = !even_if_here && overrides.earn_now.is_some_and(|earn| earn.until_back);
+    let even_if_here = even_if_here || overrides.earn_now.is_some();
     let before = found.reasons.len();
-    sign(SignalKind::OtherAccount, |name| BlockReason::OtherAccount { name }, found);
-    presence(snapshot, settings, job, now, found);
+    if until_back || !even_if_here {
+        sign(SignalKind::OtherAccount, |name| BlockReason::OtherAccount { name }, found);
+    }
+    if !even_if_here {
+        presence(snapshot, settings, job, now, found);
+    }
     if found.reasons.len() > before && job == Job::Held {
         vram_of_the_desktop(settings, card, found);
+    }
+    if even_if_here {
+        return;
     }
     sign(SignalKind::IdleInhibitor, |by| BlockReason::IdleInhibited { by }, found);
     sign(SignalKind::RemoteSession, |name| BlockReason::RemoteSession { name }, found);

@@ -246,3 +246,24 @@ fn a_screen_that_a_switch_of_users_locked_shortens_no_wait() {
         BlockReason::UserHere { idle_ms: settings.locked_idle_after_ms, needed_ms: settings.idle_after_ms };
     assert_eq!(said(&snapshot).reasons(), [here]);
 }
+
+#[test]
+fn earning_until_the_owner_is_back_waits_for_another_account_and_earning_for_a_time_does_not() {
+    let (mut snapshot, card) = idle_pc();
+    let settings = Settings::default();
+    snapshot.presence = Presence::Active { since: NOW };
+    let said = |snapshot: &Snapshot, until_back| {
+        let earn_now = Some(EarnNow { until: NOW.plus_ms(3_600_000), until_back, has_left: false });
+        let overrides = Overrides { earn_now, ..Overrides::default() };
+        decide(snapshot, &settings, &overrides, Some(&card), None, Job::None, NOW)
+    };
+    for until_back in [true, false] {
+        assert_eq!(said(&snapshot, until_back), Verdict::Earn, "whoever pressed it is still there");
+    }
+    see(&mut snapshot, &settings, &[(SignalKind::OtherAccount, "ben")]);
+    assert_eq!(said(&snapshot, true).reasons(), [BlockReason::OtherAccount { name: "ben".into() }]);
+    assert_eq!(said(&snapshot, false), Verdict::Earn);
+    // Hours that count even if somebody is here count for everybody.
+    snapshot.schedule.state = crate::schedule::ScheduleState::Open { closes_at: None, even_if_here: true };
+    assert_eq!(said(&snapshot, true), Verdict::Earn);
+}
