@@ -212,7 +212,7 @@ mod tests {
         let ssh = Login { seat: String::new(), ..desktop("1", "mia", 1000, true) };
         for own in [service, over_ssh] {
             let at = |login: Login| own.in_front(&[ssh.clone(), login]);
-            assert_eq!(own.in_front(&[ssh.clone()]), InFront::Heard);
+            assert_eq!(own.in_front(std::slice::from_ref(&ssh)), InFront::Heard);
             assert_eq!(at(desktop("2", "ben", 1001, true)), another("ben"));
             assert_eq!(at(desktop("2", "ben", 1001, false)), InFront::Heard);
             assert_eq!(at(desktop("2", "mia", 1000, true)), another("mia"));
