@@ -253,6 +253,7 @@ impl BlockReason {
                 | Self::IdleInhibited { .. }
                 | Self::RemoteSession { .. }
                 | Self::ControllerInUse { .. }
+                | Self::OtherAccount { .. }
                 | Self::GpuBusy { .. }
         )
     }
