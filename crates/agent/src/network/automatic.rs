@@ -1,13 +1,14 @@
 //! Probes and controller together: rates that follow the line.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use nightjar_core::bandwidth::{Controller, Latency, Mood, Vantage};
 use nightjar_core::network::Rates;
 
 use crate::clock::Clock;
 
+use super::near::Host;
 use super::probe::{Answer, Probes};
 
 /// Above this something of ours is on the line, and it is looked at closely.
@@ -27,9 +28,25 @@ impl Automatic {
     /// # Errors
     /// When none of them can be asked from this account.
     pub fn start(addresses: &[(IpAddr, Vantage)], limits: Rates) -> io::Result<Self> {
-        let (probes, clock) = (Probes::start(addresses)?, Clock::start());
+        let alone = |(address, vantage): &(IpAddr, Vantage)| vec![(SocketAddr::new(*address, 0), *vantage)];
+        Self::over(&addresses.iter().map(alone).collect::<Vec<_>>(), limits)
+    }
+
+    pub(super) fn over(hosts: &[Host], limits: Rates) -> io::Result<Self> {
+        let (probes, clock) = (Probes::start(hosts)?, Clock::start());
         let controller = Controller::new(limits, probes.vantages(), clock.now());
         Ok(Self { probes, controller, clock })
+    }
+
+    /// Asks others from now on; what is known of the line stays.
+    pub(super) fn ask(&mut self, hosts: &[Host]) -> io::Result<()> {
+        self.probes = Probes::start(hosts)?;
+        self.controller.look_by(self.probes.vantages());
+        Ok(())
+    }
+
+    pub(super) fn vantages(&self) -> &[Vantage] {
+        self.probes.vantages()
     }
 
     pub fn set_limits(&mut self, limits: Rates) {

@@ -10,6 +10,7 @@ mod line;
 mod near;
 mod probe;
 mod pulls;
+mod sight;
 mod store;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 pub use automatic::Automatic;
 use line::LineShare;
 use pulls::PullShare;
+use sight::Sight;
 use store::Store;
 
 use crate::clock::{self, Clock};
@@ -45,8 +47,6 @@ const IDLE_STEP: Duration = Duration::from_secs(60);
 const SILENT: Duration = Duration::from_millis(600);
 /// A rate that rises by less is not worth telling.
 const RISE_PERCENT: u32 = 1;
-/// The automatic is tried again after this where it cannot be had.
-const AGAIN: Duration = Duration::from_secs(300);
 
 pub(crate) struct Network {
     pub workers: Workers,
@@ -87,7 +87,7 @@ impl Network {
                 () = tokio::time::sleep_until(step_at) => {}
             }
             let standing = gateways.borrow_and_update().clone();
-            shaper.prepare(&standing, &coordinator).await;
+            shaper.prepare(&standing, &coordinator);
             step_at = Instant::now() + shaper.step(&standing);
             store.keep(&shaper.used, false).await;
         }
@@ -104,9 +104,7 @@ struct Shaper {
     pulls: PullShare,
     line: LineShare,
     month: Option<Month>,
-    automatic: Option<Automatic>,
-    /// When the automatic failed, and why.
-    no_probe: Option<(Instant, String)>,
+    sight: Sight,
     /// What each gateway was told.
     told: BTreeMap<LeaseId, Rates>,
     samples: VecDeque<PingSample>,
@@ -135,6 +133,7 @@ impl Shaper {
         line.begin(&mut used);
         Self {
             workers,
+            sight: Sight::new(clock.clone()),
             clock,
             owner,
             settings,
@@ -142,8 +141,6 @@ impl Shaper {
             pulls,
             line,
             month: None,
-            automatic: None,
-            no_probe: None,
             told: BTreeMap::new(),
             samples: VecDeque::new(),
             shown: Shown::default(),
@@ -151,10 +148,8 @@ impl Shaper {
     }
 
     async fn heed(&mut self) {
-        match &mut self.automatic {
-            Some(automatic) => automatic.heed().await,
-            None => std::future::pending().await,
-        }
+        let limits = self.settings.standing_at(self.clock.now(), &clock::zone()).limits;
+        self.sight.heed(limits).await;
     }
 
     /// Something of ours may use the line.
@@ -163,29 +158,11 @@ impl Shaper {
     }
 
     /// Probes are there exactly while something may use the line and the owner wants them.
-    async fn prepare(&mut self, gateways: &Gateways, coordinator: &watch::Receiver<Option<String>>) {
-        if !self.settings.automatic || !self.is_busy(gateways) {
-            self.automatic = None;
-            if !self.settings.automatic {
-                self.no_probe = None;
-            }
-            return;
-        }
-        let waits = self.no_probe.as_ref().is_some_and(|(at, _)| at.elapsed() < AGAIN);
-        if self.automatic.is_some() || waits {
-            return;
-        }
-        let coordinator = coordinator.borrow().clone();
-        let addresses = near::addresses(coordinator.as_deref()).await;
-        let limits = self.settings.standing_at(self.clock.now(), &clock::zone()).limits;
-        match Automatic::start(&addresses, limits) {
-            Ok(automatic) => (self.automatic, self.no_probe) = (Some(automatic), None),
-            Err(error) => {
-                tracing::warn!(
-                    "the line's latency cannot be measured, so the limits hold as they are: {error}"
-                );
-                self.no_probe = Some((Instant::now(), error.to_string()));
-            }
+    fn prepare(&mut self, gateways: &Gateways, coordinator: &watch::Receiver<Option<String>>) {
+        if self.settings.automatic && self.is_busy(gateways) {
+            self.sight.open(&|| coordinator.borrow().clone());
+        } else {
+            self.sight.close(self.settings.automatic);
         }
     }
 
@@ -207,15 +184,7 @@ impl Shaper {
             up_kbit: sum.up_kbit.saturating_add(rates.up_kbit),
             down_kbit: sum.down_kbit.saturating_add(rates.down_kbit),
         });
-        let total = match &mut self.automatic {
-            Some(automatic) => {
-                automatic.set_limits(standing.limits);
-                automatic.carried(sum);
-                automatic.tick();
-                automatic.rates()
-            }
-            None => standing.limits,
-        };
+        let total = self.sight.rates(standing.limits, sum);
         self.tell_gateways(gateways, &carried, total);
         // It begins only while nothing else is on the line, and has all of it then.
         self.line.set(total);
@@ -278,8 +247,7 @@ impl Shaper {
             return;
         }
         self.shown.at = Some(Instant::now());
-        let latency = self.automatic.as_ref().and_then(Automatic::latency);
-        if let Some(latency) = latency {
+        if let Some(latency) = self.sight.latency() {
             if self.samples.len() == MOST_SAMPLES {
                 self.samples.pop_front();
             }
@@ -289,8 +257,8 @@ impl Shaper {
         let fresh = Arc::new(NetworkNow {
             in_force: Some(total),
             carried,
-            mood: self.automatic.as_ref().map(Automatic::mood),
-            no_probe: self.no_probe.as_ref().map(|(_, why)| why.clone()),
+            mood: self.sight.mood(),
+            no_probe: self.sight.no_probe(),
             samples: self.samples.iter().copied().collect(),
         });
         if self.shown.now.as_ref() != Some(&fresh) {

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nightjar_core::bandwidth::Vantage;
@@ -14,6 +14,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
+
+use super::near::Host;
 
 /// Between two requests while something is carried, and while nothing is.
 const HURRIED: Duration = Duration::from_millis(50);
@@ -43,24 +45,33 @@ pub(super) struct Probes {
 }
 
 impl Probes {
+    /// Of each host the first address is asked that can be.
+    ///
     /// # Errors
-    /// When no address can be asked: the last cause.
-    pub(super) fn start(addresses: &[(IpAddr, Vantage)]) -> io::Result<Self> {
+    /// When none can be: see [`has_no_way`].
+    pub(super) fn start(hosts: &[Host]) -> io::Result<Self> {
         let (told, answers) = mpsc::unbounded_channel();
         let (hurry, hurried) = watch::channel(false);
         let (mut tasks, mut vantages) = (Vec::new(), Vec::new());
-        let mut fault = io::Error::other("there is no address to ask");
-        for (address, vantage) in addresses {
-            match Reflector::open(*address, tasks.len()) {
-                Ok(reflector) => {
-                    let run = reflector.run(hurried.clone(), told.clone());
-                    tasks.push(AbortOnDropHandle::new(tokio::spawn(run)));
-                    vantages.push(*vantage);
+        let mut faults = Vec::new();
+        for host in hosts {
+            for (address, vantage) in host {
+                match Reflector::open(*address, tasks.len()) {
+                    Ok(reflector) => {
+                        let run = reflector.run(hurried.clone(), told.clone());
+                        tasks.push(AbortOnDropHandle::new(tokio::spawn(run)));
+                        vantages.push(*vantage);
+                        break;
+                    }
+                    Err(error) => faults.push(error),
                 }
-                Err(error) => fault = error,
             }
         }
-        if tasks.is_empty() { Err(fault) } else { Ok(Self { answers, hurry, vantages, _tasks: tasks }) }
+        if tasks.is_empty() {
+            Err(cause(faults))
+        } else {
+            Ok(Self { answers, hurry, vantages, _tasks: tasks })
+        }
     }
 
     /// Where those are that are asked, by their numbers.
@@ -79,6 +90,19 @@ impl Probes {
     }
 }
 
+/// Nobody can be asked because the line leads to nobody, and not because it is forbidden: that may be over in a moment.
+pub(super) fn has_no_way(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkDown, NetworkUnreachable, NotFound};
+    matches!(error.kind(), AddrNotAvailable | HostUnreachable | NetworkDown | NetworkUnreachable | NotFound)
+}
+
+/// Where one address failed for want of a way, asking is allowed.
+fn cause(faults: Vec<io::Error>) -> io::Error {
+    let nobody = || io::Error::new(io::ErrorKind::NotFound, "there is no address to ask");
+    let (no_way, others): (Vec<_>, Vec<_>) = faults.into_iter().partition(has_no_way);
+    no_way.into_iter().chain(others).next().unwrap_or_else(nobody)
+}
+
 struct Reflector {
     socket: UdpSocket,
     number: usize,
@@ -88,10 +112,10 @@ struct Reflector {
 }
 
 impl Reflector {
-    fn open(address: IpAddr, number: usize) -> io::Result<Self> {
+    fn open(address: SocketAddr, number: usize) -> io::Result<Self> {
         let (domain, protocol) = match address {
-            IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
-            IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+            SocketAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+            SocketAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
         };
         let (socket, raw_id) = match Socket::new(domain, Type::DGRAM, Some(protocol)) {
             Ok(socket) => (socket, None),
@@ -102,7 +126,7 @@ impl Reflector {
             },
         };
         socket.set_nonblocking(true)?;
-        socket.connect(&SocketAddr::new(address, 0).into())?;
+        socket.connect(&address.into())?;
         let socket = UdpSocket::from_std(socket.into())?;
         Ok(Self { socket, number, is_v6: address.is_ipv6(), raw_id })
     }
@@ -213,8 +237,11 @@ mod tests {
     /// Needs the right to ask, which a container may lack: then that is what is said.
     #[tokio::test]
     async fn this_pc_answers_itself_or_says_that_it_may_not_be_asked() {
-        match Probes::start(&[(IpAddr::from([127, 0, 0, 1]), Vantage::Near)]) {
+        let at = |address: &str| (address.parse::<SocketAddr>().unwrap(), Vantage::Near);
+        // An address of a link is nobody's without the link's name: the host's next one is asked.
+        match Probes::start(&[vec![at("[fe80::1]:0"), at("127.0.0.1:0"), at("127.0.0.2:0")]]) {
             Ok(mut probes) => {
+                assert_eq!(probes.vantages(), [Vantage::Near]);
                 probes.hurry(true);
                 let answer =
                     tokio::time::timeout(Duration::from_secs(5), probes.next()).await.unwrap().unwrap();
@@ -227,6 +254,20 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_to_ask_is_an_error() {
-        assert!(Probes::start(&[]).is_err());
+        assert!(Probes::start(&[]).is_err_and(|error| has_no_way(&error)));
+    }
+
+    #[test]
+    fn asking_is_allowed_where_one_address_has_only_no_way() {
+        use io::ErrorKind::{NetworkUnreachable, PermissionDenied, Unsupported};
+        for (faults, is_for_want_of_a_way) in [
+            (vec![NetworkUnreachable, Unsupported], true),
+            (vec![Unsupported, NetworkUnreachable], true),
+            (vec![PermissionDenied, Unsupported], false),
+            (vec![], true),
+        ] {
+            let error = cause(faults.iter().map(|kind| (*kind).into()).collect());
+            assert_eq!(has_no_way(&error), is_for_want_of_a_way, "{faults:?}: {error}");
+        }
     }
 }

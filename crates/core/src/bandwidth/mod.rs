@@ -19,6 +19,7 @@
 //! | returns to a base rate that the user sets | rests at half of what the line last bore | nobody in a home knows that number |
 
 mod reflector;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use ts_rs::TS;
 use crate::network::Rates;
 use crate::time::Timestamp;
 use reflector::Reflector;
+pub use search::{Probing, Search};
 
 /// What a game's ping may lose is 5 ms; acting takes a moment, so it begins a little before.
 const TARGET_US: f64 = 4_000.0;
@@ -289,6 +291,11 @@ impl Controller {
             way.limit = f64::from(kbit);
             way.set(way.kbit);
         }
+    }
+
+    /// Others answer from now on. What is known of the line stays, and so does blindness until one of them answers.
+    pub fn look_by(&mut self, reflectors: &[Vantage]) {
+        self.reflectors = reflectors.iter().map(|vantage| (*vantage, Reflector::default())).collect();
     }
 
     /// What Nightjar's traffic carries now.

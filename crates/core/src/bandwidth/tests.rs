@@ -306,6 +306,29 @@ fn an_answer_from_in_front_of_the_line_alone_leaves_it_blind_and_small() {
     assert!(controller.rates().down_kbit <= 25_000, "{:?}", controller.rates());
 }
 
+/// The market was found after all, or has another address.
+#[test]
+fn other_reflectors_end_blindness_only_when_they_answer() {
+    let mut now = Timestamp(1_000_000);
+    let mut controller = Controller::new(limits(50_000), &[Vantage::Near], now);
+    let run = |controller: &mut Controller, now: &mut Timestamp, reflector, rtt_us| {
+        for _ in 0..200 {
+            *now = now.plus_ms(PROBE);
+            controller.carried(controller.rates(), *now);
+            controller.probed(reflector, rtt_us, *now);
+            controller.tick(*now);
+        }
+    };
+    run(&mut controller, &mut now, 0, Some(600));
+    assert_eq!(controller.mood(), Mood::Blind);
+    controller.look_by(&[Vantage::Near, Vantage::Beyond]);
+    run(&mut controller, &mut now, 1, None);
+    assert_eq!(controller.mood(), Mood::Blind);
+    assert!(f64::from(controller.rates().down_kbit) <= START_KBIT);
+    run(&mut controller, &mut now, 1, Some(20_000));
+    assert!(f64::from(controller.rates().down_kbit) > START_KBIT, "{:?}", controller.rates());
+}
+
 #[test]
 fn one_late_answer_changes_nothing() {
     let mut home = Home::new(line(1e9, 1e9), limits(10_000));

@@ -18,7 +18,7 @@ pub use data_use::{DataUse, Month, Traffic};
 pub use divide::divide;
 pub use names::public_name_servers;
 pub use own::{OwnAddresses, Teller};
-pub use route::{DefaultRoute, default_route, is_on_link};
+pub use route::{DefaultRoute, DefaultRoute6, default_route, default_route6, is_on_link, is_on_link6};
 
 use crate::settings::OutOfBounds;
 use crate::time::Timestamp;
