@@ -160,13 +160,18 @@ impl Footing {
 }
 
 /// The name of a renter's volume. Named by the key that opens the tunnel, so that nobody else's lease meets it. An
-/// ordinary user could do nothing with files of root's, so a renter who is root inside has another. Those of before the
-/// tenant had a number of its own had no `-user`; they go with the end of what they are kept for.
+/// ordinary user could do nothing with files of root's, so a renter who is root inside has another.
 #[must_use]
 pub fn name(renter_key: &str, root_inside: bool) -> String {
     let renter: String = renter_key.to_ascii_lowercase().chars().take(KEY_CHARS).collect();
     let mode = if root_inside { "-root" } else { "-user" };
     format!("nightjar-{renter}{mode}")
+}
+
+/// What it was called before the tenant had a number of its own. No lease meets it any more, and what was promised of it
+/// holds to its end.
+fn former_name(name: &str) -> Option<&str> {
+    name.strip_suffix("-user")
 }
 
 /// One lease of the journal, as far as a volume is concerned.
@@ -244,6 +249,15 @@ pub fn volumes(
         // One that brought nothing counts only where there is no other.
         if (!used.is_void, used.at) >= (!last.is_void, last.at) {
             *last = used;
+        }
+    }
+    for key in latest.keys().filter(|key| former_name(key).is_some()).cloned().collect::<Vec<_>>() {
+        let former = former_name(&key).unwrap_or_default().to_owned();
+        if let Some(footing) = footings.get(&key).copied() {
+            footings.insert(former.clone(), footing);
+        }
+        if let Some(last) = latest.get(&key).copied() {
+            latest.insert(former, last);
         }
     }
     seen.retain(|name, _| names.contains(name));
@@ -388,6 +402,10 @@ mod tests {
         assert_eq!((of(&a).expires_at, of(&a).renter.as_str()), (Some(Timestamp(2_100)), "a-otter"));
         assert!(is_expired(of(&a), Timestamp(2_100)) && !is_expired(of(&a), Timestamp(2_099)));
         assert!(of(&b).in_use && !is_expired(of(&b), Timestamp(i64::MAX)));
+        // What it was called once holds for it too.
+        let former = format!("nightjar-{}", "a".repeat(32));
+        let known = volumes(std::slice::from_ref(&former), &uses, &mut BTreeMap::new(), Timestamp(3_000));
+        assert_eq!((known[0].expires_at, known[0].quota_mib), (Some(Timestamp(2_100)), 100));
         // One of which nothing is known has its whole time from now on, however often it is looked at.
         let keep = VolumeTerms::default();
         let again = volumes(std::slice::from_ref(&c), &[], &mut seen, Timestamp(900_000));

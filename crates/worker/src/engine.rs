@@ -372,6 +372,8 @@ async fn exec(client: &Docker, name: &str, command: &[&str]) -> Result<Output, A
         attach_stderr: Some(true),
         cmd: Some(command.to_vec()),
         env: Some(CHECK_ENV.to_vec()),
+        // A library that reads its settings from where it is started would read the renter's.
+        working_dir: Some("/"),
         ..CreateExecOptions::default()
     };
     let exec = client.create_exec(name, options).await?;

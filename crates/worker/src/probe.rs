@@ -38,6 +38,9 @@ const LONGEST_TOOL_OUTPUT: usize = 4_096;
 /// What starts containers where the owner has changed nothing; older Engines tell of none.
 const USUAL_RUNTIMES: [&str; 3] = ["", "runc", "io.containerd.runc.v2"];
 
+/// The tenant's number until it had one of its own.
+const FORMER_TENANT: &str = "1000:1000";
+
 pub(crate) struct Probe<'a> {
     pub engine: &'a Engine,
     pub config: &'a WorkersConfig,
@@ -68,6 +71,7 @@ impl Probe<'_> {
             tools.into_iter().filter(|tool| tool.component != Component::Wsl || backend == Backend::Wsl2),
         );
         let (images, gateway) = self.config.catalogue.present_among(&names, &self.shelf.ids());
+        let images = self.that_let_in(images).await?;
         let kernel = self.kernel_facts(&version, &info, &gateway, busy).await?;
         Ok(Runtime::Ready {
             unsafe_versions: self.config.floors.findings(&found, backend),
@@ -81,6 +85,25 @@ impl Probe<'_> {
                 ..facts(&info)
             },
         })
+    }
+
+    /// An image that was built for the tenant's number of before would pass its check and let nobody in: its SSH cannot
+    /// become the account that it has.
+    async fn that_let_in(&self, images: Vec<String>) -> Result<Vec<String>, EngineError> {
+        let mut kept = Vec::new();
+        for key in images {
+            let Some(image) = self.config.catalogue.find(&key) else { continue };
+            let facts = self.engine.image(&self.shelf.reference_of(&image.source())).await?;
+            if facts.is_some_and(|facts| facts.user == FORMER_TENANT) {
+                tracing::debug!(
+                    image = key,
+                    "it is of an earlier version of Nightjar: build or fetch it anew"
+                );
+            } else {
+                kept.push(key);
+            }
+        }
+        Ok(kept)
     }
 
     async fn kernel_facts(

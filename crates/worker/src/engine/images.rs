@@ -24,6 +24,8 @@ pub(crate) struct ImageFacts {
     /// Digests of its unpacked layers, the lowest first.
     pub diff_ids: Vec<String>,
     pub size_bytes: u64,
+    /// As its last `USER` says; empty where there is none.
+    pub user: String,
 }
 
 impl Engine {
@@ -50,6 +52,7 @@ impl Engine {
             Err(error) if error.is_absence() => Ok(None),
             Err(error) => Err(error),
             Ok(found) => Ok(Some(ImageFacts {
+                user: found.config.and_then(|config| config.user).unwrap_or_default(),
                 id: found.id.unwrap_or_default(),
                 diff_ids: found.root_fs.and_then(|root| root.layers).unwrap_or_default(),
                 size_bytes: found.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),

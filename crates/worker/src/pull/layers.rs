@@ -101,6 +101,7 @@ mod tests {
     #[test]
     fn layers_are_left_out_only_on_top_of_the_same_ones() {
         let image = |ids: &[&str]| ImageFacts {
+            user: String::new(),
             id: String::new(),
             diff_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
             size_bytes: 0,

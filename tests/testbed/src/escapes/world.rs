@@ -53,8 +53,10 @@ const OWNER: u32 = 1_000;
 const WATCHES_LEFT: u32 = 10;
 /// It takes the rest, says so, and waits for its end.
 const WATCH: &str = "\
-import ctypes, sys\n\
+import ctypes, resource, sys\n\
 libc = ctypes.CDLL(None)\n\
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n\
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))\n\
 most = int(open('/proc/sys/fs/inotify/max_user_instances').read())\n\
 held = [libc.inotify_init1(0) for _ in range(max(0, most - int(sys.argv[1])))]\n\
 print('held', flush=True)\n\
