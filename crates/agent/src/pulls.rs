@@ -153,7 +153,7 @@ impl Pulls {
                 ended = &mut pull => {
                     if let Err(error) = ended {
                         tracing::warn!(image = name, "not pulled: {error}");
-                        state.take_failure(name, &error, self.clock.now());
+                        state.take_failure(name, &error, self.clock.now(), &self.puller.wishes());
                     }
                     return Ok(());
                 }
@@ -211,16 +211,21 @@ impl State {
         self.is_held.send_if_modified(|known| std::mem::replace(known, is_held) != is_held);
     }
 
-    fn take_failure(&mut self, name: &str, error: &PullError, now: Timestamp) {
+    fn take_failure(&mut self, name: &str, error: &PullError, now: Timestamp, wishes: &[String]) {
         let why = error.trouble();
         let is_gateway = name == GATEWAY;
         self.gateway_failures = self.gateway_failures.saturating_add(u32::from(is_gateway));
         let again_ms = again_after_ms(&why, is_gateway.then_some(self.gateway_failures));
-        if let Some(again_ms) = again_ms.filter(|_| is_gateway) {
-            self.tell_gateway(Some(GatewayFailure { why: why.clone(), again_at: now.plus_ms(again_ms) }));
-        }
+        let failure = again_ms
+            .filter(|_| is_gateway)
+            .map(|again_ms| GatewayFailure { why: why.clone(), again_at: now.plus_ms(again_ms) });
         let again_at = again_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         self.failed.push(Failed { name: name.to_owned(), why, again_at });
+        // First of all: whoever reads that it failed finds it so in the list.
+        self.show(wishes, None);
+        if failure.is_some() {
+            self.tell_gateway(failure);
+        }
     }
 
     fn tell_gateway(&mut self, failure: Option<GatewayFailure>) {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use nightjar_core::host::Input;
 use nightjar_core::time::Timestamp;
-use nightjar_core::volume::{self, Footing, Volume, VolumeTrouble};
+use nightjar_core::volume::{self, Footing, Volume, VolumeTerms, VolumeTrouble};
 use nightjar_worker::{EngineError, Workers};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Clock;
@@ -20,29 +21,54 @@ use crate::settings_file::write_atomically;
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
 /// Beside the journal.
 const SEEN_FILE: &str = "volumes.json";
+/// So exactly it is kept when they were last looked at.
+const NOTED_EACH_MS: u64 = 6 * 3_600_000;
 const LOOK_AGAIN_SOON: Duration = Duration::from_secs(2);
 
 /// Since when volumes are known that the journal does not know. Kept over restarts: their time would never be over on a PC
 /// that is turned off each night.
 struct Seen {
     path: PathBuf,
+    known: Known,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
     since: BTreeMap<String, Timestamp>,
+    /// About when they were last looked at.
+    looked_at: Option<Timestamp>,
+}
+
+impl Known {
+    /// A clock that was set (from a dead battery's year, say) must not make their time be over at once: after a leap of as
+    /// long as they are kept, or back, it begins anew.
+    fn look(&mut self, now: Timestamp) {
+        let Some(last) = self.looked_at else { return self.looked_at = Some(now) };
+        let keep_ms = VolumeTerms::default().keep_ms;
+        if now.plus_ms(NOTED_EACH_MS) < last || now.since_ms(last) >= keep_ms {
+            self.since.values_mut().for_each(|since| *since = now);
+            self.looked_at = Some(now);
+        } else if now.since_ms(last) >= NOTED_EACH_MS {
+            self.looked_at = Some(now);
+        }
+    }
 }
 
 impl Seen {
     /// What cannot be read counts as seen from now on.
     fn open(data_dir: &Path) -> Self {
         let path = data_dir.join(SEEN_FILE);
-        let since = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { path, since: since.unwrap_or_default() }
+        let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { path, known: known.unwrap_or_default() }
     }
 
-    fn look<T>(&mut self, look: impl FnOnce(&mut BTreeMap<String, Timestamp>) -> T) -> T {
-        let before = self.since.clone();
-        let found = look(&mut self.since);
+    fn look<T>(&mut self, now: Timestamp, look: impl FnOnce(&mut BTreeMap<String, Timestamp>) -> T) -> T {
+        let before = self.known.clone();
+        self.known.look(now);
+        let found = look(&mut self.known.since);
         // It changes with a volume that comes or goes, and is as small as their number.
-        if self.since != before
-            && let Ok(bytes) = serde_json::to_vec(&self.since)
+        if self.known != before
+            && let Ok(bytes) = serde_json::to_vec(&self.known)
             && let Err(error) = write_atomically(&self.path, &bytes)
         {
             tracing::warn!("{} cannot be written: {error}", self.path.display());
@@ -78,7 +104,8 @@ impl Volumes {
         let uses = self.journal.volume_uses().await;
         let uses = uses.map_err(|error| VolumeTrouble::Journal { detail: format!("{error:#}") })?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = seen.look(|since| volume::volumes(&names, &uses, since, self.clock.now()));
+        let now = self.clock.now();
+        let found = seen.look(now, |since| volume::volumes(&names, &uses, since, now));
         let promised = found.iter().map(|volume| (volume.name.clone(), volume.quota_mib)).collect();
         let _ = self.owner.send(Message::Input(Input::Volumes(promised)));
         Ok(found)
@@ -153,7 +180,7 @@ mod tests {
         let expires_at = |names: &[&str], now| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             let mut seen = Seen::open(folder.path());
-            seen.look(|since| volume::volumes(&names, &[], since, Timestamp(now)))
+            seen.look(Timestamp(now), |since| volume::volumes(&names, &[], since, Timestamp(now)))
                 .first()
                 .map(|found| found.expires_at)
         };
@@ -164,5 +191,22 @@ mod tests {
         assert_ne!(expires_at(&["nightjar-x"], 20_000), first, "another one of the same name");
         std::fs::write(folder.path().join(SEEN_FILE), "{").unwrap();
         assert!(expires_at(&["nightjar-x"], 30_000) > Some(first.unwrap()));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_ends_the_time_of_no_volume() {
+        const DAY: i64 = 86_400_000;
+        let folder = tempfile::tempdir().unwrap();
+        let is_over = |day: i64| {
+            let (names, now) = (["nightjar-x".to_owned()], Timestamp(day * DAY));
+            let mut seen = Seen::open(folder.path());
+            let found = seen.look(now, |since| volume::volumes(&names, &[], since, now));
+            volume::is_expired(&found[0], now)
+        };
+        assert!(!is_over(14_300), "a dead battery's year");
+        assert!(!is_over(20_000), "the network's time");
+        assert!((1..14).all(|day| !is_over(20_000 + day)));
+        assert!(is_over(20_014), "its time is over");
+        assert!(!is_over(14_300), "back again");
     }
 }

@@ -7,13 +7,14 @@ use crate::energy::EnergySample;
 use crate::lease::{EndReason, LeaseEvent, LeaseState, LeaseTerms, WorkerAccess};
 use crate::meter::{Meter, UsageRecord, owed};
 use crate::parting::{Cause, Parting, Step};
-use crate::policy::{BlockReason, Impact, Verdict};
-use crate::settings::{GiveBack, Settings, Sharing};
+use crate::policy::{Impact, Verdict};
+use crate::settings::{Settings, Sharing};
 use crate::tariff::Tariff;
 use crate::time::Timestamp;
 
 use super::bill::Bill;
 use super::effect::{Effect, JournalEntry, Notice, Outbox, Report, StopHow};
+use super::eviction::eviction;
 use super::input::{Survivor, WorkerEvent, WorkerFate};
 use super::warning::Conduct;
 
@@ -577,51 +578,5 @@ impl Job {
             }));
             self.write_account(now, out);
         }
-    }
-}
-
-/// Why and how a job leaves a card that is needed or unfit.
-fn eviction(verdict: &Verdict, settings: &Settings, gentle: StopHow) -> (EndReason, StopHow) {
-    let Verdict::Blocked { reasons, .. } = verdict else { return (EndReason::OwnerReturned, StopHow::Kill) };
-    let Some(reason) = reasons.iter().find(|reason| reason.impact(settings.give_back) == Impact::Evict)
-    else {
-        return (EndReason::OwnerReturned, StopHow::Kill);
-    };
-    match reason {
-        BlockReason::TurnedOff
-        | BlockReason::Snoozed { .. }
-        | BlockReason::SettingsUnreadable { .. }
-        | BlockReason::CardNotLent
-        | BlockReason::DataCapReached { .. }
-        | BlockReason::OutsideSchedule { .. } => (EndReason::OwnerStopped, gentle),
-        BlockReason::Suspending => (EndReason::OwnerStopped, gentle.within(CLOSING_GRACE_MS)),
-        BlockReason::DiskLow { free_mib, .. } => {
-            let cause = format!("the host's disk is nearly full ({free_mib} MiB are left)");
-            (EndReason::WorkerDied { cause }, StopHow::Kill)
-        }
-        BlockReason::FilesLow { free, .. } => {
-            let cause = format!("the host's disk can make hardly any files more ({free} are left)");
-            (EndReason::WorkerDied { cause }, StopHow::Kill)
-        }
-        BlockReason::NoDocker { detail, .. } => {
-            let cause = format!("the Docker Engine is not there: {detail}");
-            (EndReason::WorkerDied { cause }, StopHow::Kill)
-        }
-        BlockReason::TooHotForGood { trips, .. } => {
-            let cause = format!("the card reached its temperature ceiling {trips} times in an hour");
-            (EndReason::WorkerDied { cause }, StopHow::Kill)
-        }
-        BlockReason::NoGpu { trouble } => {
-            let cause = format!("the card cannot be read any more: {trouble:?}");
-            (EndReason::WorkerDied { cause }, StopHow::Kill)
-        }
-        BlockReason::DriverTooOld { found, needed } => {
-            let cause = format!("driver {found} is older than {needed}");
-            (EndReason::WorkerDied { cause }, StopHow::Kill)
-        }
-        _ => match settings.give_back {
-            GiveBack::Instant | GiveBack::Share => (EndReason::OwnerReturned, StopHow::Kill),
-            GiveBack::Friendly => (EndReason::OwnerReturned, gentle),
-        },
     }
 }

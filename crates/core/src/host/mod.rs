@@ -9,6 +9,7 @@ mod checking;
 mod command;
 mod data;
 mod effect;
+mod eviction;
 mod heat;
 mod hours;
 mod input;
