@@ -51,6 +51,8 @@ const DESKTOP: &[&str] = &[
     "chromium-driver",
     "wmctrl",
     "xfce4-panel",
+    // Keeps that one's settings; a test starts it by itself.
+    "xfconf",
     "xdotool",
     "imagemagick",
     "fonts-noto-cjk",
