@@ -1,4 +1,5 @@
-//! A real coordinator on loopback, and a host that does what a test says.
+//! A real coordinator on loopback, and a host that does what a test says. One file, a little longer than others: what a host
+//! says and hears is a line or two each, and is looked for here by its name.
 #![allow(dead_code, reason = "each test file uses its own part of the rig")]
 #![expect(clippy::unwrap_used, reason = "a rig that fails is a test that fails")]
 

@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::Host;
+use super::card::Card;
 use super::job::Job;
 use crate::gpu::GpuReading;
 use crate::lease::LeaseState;
@@ -73,26 +74,22 @@ fn work(job: Option<&Job>) -> Work {
     }
 }
 
-/// The verdict while the driver hangs: how hot the card is, and what runs on it, nobody sees.
-pub(super) fn unseen(verdict: Verdict) -> Verdict {
-    let (mut reasons, next_change) = match verdict {
-        Verdict::Earn => (Vec::new(), None),
-        Verdict::Blocked { reasons, next_change } => (reasons, next_change),
-    };
-    if !reasons.iter().any(|reason| matches!(reason, BlockReason::TemperatureUnknown { .. })) {
-        reasons.push(BlockReason::TemperatureUnknown { doubt: Doubt::Silent });
+impl Card {
+    /// Why nothing may run on it. While the driver hangs nobody sees how hot it is.
+    pub(super) fn heat_hold(&self, is_driver_silent: bool, now: Timestamp) -> Option<Hold> {
+        let unseen = Hold::Blind { since: now, doubt: Doubt::Silent };
+        self.thermal.hold().or(is_driver_silent.then_some(unseen))
     }
-    Verdict::Blocked { reasons, next_change }
 }
 
 /// The verdict with what the heat adds to it.
 pub(super) fn with_heat(
     verdict: Verdict,
-    thermal: &Thermal,
+    hold: Option<Hold>,
     reading: &GpuReading,
     settings: &Settings,
 ) -> Verdict {
-    let Some(hold) = thermal.hold() else { return verdict };
+    let Some(hold) = hold else { return verdict };
     let (mut reasons, mut next_change) = match verdict {
         Verdict::Earn => (Vec::new(), None),
         Verdict::Blocked { reasons, next_change } => (reasons, next_change),

@@ -432,8 +432,8 @@ impl Host {
             card.thermal.tick(now);
             let (settings, stranger) = (&self.settings, seen.and(card.strangers.counted()));
             let verdict = decide(&self.snapshot, settings, &self.overrides, seen, stranger, presence, now);
-            let verdict = heat::with_heat(verdict, &card.thermal, &card.reading, &self.settings);
-            let verdict = if self.is_driver_silent { heat::unseen(verdict) } else { verdict };
+            let hold = card.heat_hold(self.is_driver_silent, now);
+            let verdict = heat::with_heat(verdict, hold, &card.reading, &self.settings);
             if let Some(job) = &mut card.job {
                 if self.closing || broke.contains(&card.reading.uuid) {
                     let gentle = job.gentle(&self.settings);

@@ -147,7 +147,8 @@ impl Host {
             return Some(vec![]);
         }
         let verdict = self.verdict_for(card, JobPresence::None, now);
-        match heat::with_heat(verdict, &card.thermal, &card.reading, &self.settings) {
+        let hold = card.heat_hold(self.is_driver_silent, now);
+        match heat::with_heat(verdict, hold, &card.reading, &self.settings) {
             Verdict::Earn => None,
             Verdict::Blocked { reasons, .. } => Some(reasons),
         }

@@ -243,21 +243,6 @@ impl BlockReason {
         }
     }
 
-    /// What somebody does at this PC.
-    const fn is_use(&self) -> bool {
-        matches!(
-            self,
-            Self::UserHere { .. }
-                | Self::GameRunning { .. }
-                | Self::FullScreen { .. }
-                | Self::IdleInhibited { .. }
-                | Self::RemoteSession { .. }
-                | Self::ControllerInUse { .. }
-                | Self::OtherAccount { .. }
-                | Self::GpuBusy { .. }
-        )
-    }
-
     /// What it means where the owner gives back in this way.
     #[must_use]
     pub fn impact(&self, give_back: GiveBack) -> Impact {
@@ -361,7 +346,10 @@ impl Verdict {
     /// Somebody uses this PC, and does not share the card meanwhile.
     #[must_use]
     pub fn is_for_the_owner(&self, give_back: GiveBack) -> bool {
-        let counts = |reason: &BlockReason| reason.is_use() && reason.impact(give_back) >= Impact::Freeze;
+        let counts = |reason: &BlockReason| {
+            let is_use = matches!(Cause::of_block(reason), Cause::OwnerBack | Cause::Game);
+            is_use && reason.impact(give_back) >= Impact::Freeze
+        };
         self.reasons().iter().any(counts)
     }
 

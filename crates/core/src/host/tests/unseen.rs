@@ -96,6 +96,17 @@ fn a_driver_that_hangs_freezes_the_tenant_and_stops_its_meter() {
 }
 
 #[test]
+fn a_driver_that_hangs_takes_no_lease() {
+    let mut world = World::new();
+    world.input(Input::Gpus(GpuReport::Silent));
+    world.put(Step::Offer { lease: 0, epoch: 1 });
+    assert_eq!(state(&world), None);
+    world.put(Step::Cards(true));
+    world.put(Step::Offer { lease: 0, epoch: 2 });
+    assert_eq!(state(&world), Some(LeaseState::Preparing));
+}
+
+#[test]
 fn one_list_without_the_card_ends_no_job_and_two_do() {
     let mut world = running_world();
     world.put(Step::Cards(false));
