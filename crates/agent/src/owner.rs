@@ -294,10 +294,10 @@ impl Owner {
             Effect::CheckLine { ticket } => drop(hands.line.send(LineOrder::Check { ticket })),
             Effect::StopLineCheck => drop(hands.line.send(LineOrder::Stop)),
             Effect::StopLoad { gpu } => hands.workers.stop_load(&gpu),
-            Effect::Prepare { terms } => {
+            Effect::Prepare { terms, sandbox } => {
                 let used = PullOrder::Used { name: terms.image.clone(), at: self.clock.now() };
                 let _ = hands.pulls.send(used);
-                hands.workers.prepare(terms, self.host.settings());
+                hands.workers.prepare(terms, sandbox, self.host.settings());
             }
             Effect::Adopt { terms } => hands.workers.adopt(terms),
             Effect::OpenGate { lease, renter_key } => hands.gate.open(&lease, &renter_key),

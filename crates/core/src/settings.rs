@@ -205,6 +205,8 @@ pub struct Settings {
     pub egress: EgressMode,
     /// Renters who ask for it are root inside their container, with the few rights that packages and services need.
     pub root_inside: bool,
+    /// Tenants run in gVisor where the Engine has it and it knows the driver.
+    pub gvisor: bool,
     /// What all of Nightjar's traffic may use of the line.
     pub network: NetworkSettings,
     /// Images from a registry, and which kinds of work are agreed to.
@@ -264,6 +266,7 @@ impl Default for Settings {
             disk_reserve_mib: 10_240,
             egress: EgressMode::Curated,
             root_inside: false,
+            gvisor: true,
             network: NetworkSettings::default(),
             images: ImageSettings::default(),
             limits: WorkerLimits::default(),

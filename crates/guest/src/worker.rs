@@ -276,6 +276,7 @@ mod tests {
             root_inside: false,
             serve_model: None,
             await_check: false,
+            tells_miners: false,
             env: BTreeMap::new(),
         }
     }

@@ -332,14 +332,12 @@ impl Doctor<'_> {
         if engine.has_other_runtime {
             found.push(say("defaults", CheckStanding::Warning, "check-defaults-runtime"));
         }
-        match engine.gvisor {
+        match &engine.gvisor {
             Gvisor::Absent => {}
             Gvisor::OwnNetwork => {
                 found.push(say("gvisor", CheckStanding::Optional, "check-gvisor-own-network"));
             }
-            Gvisor::HostNetwork => {
-                found.push(say("gvisor", CheckStanding::Optional, "check-gvisor-host-network"));
-            }
+            Gvisor::NoCard | Gvisor::Silent | Gvisor::Told(_) => {}
         }
         if cfg!(windows) {
             let command = Some("wsl --shutdown; wsl --manage docker-desktop --set-sparse true".to_owned());

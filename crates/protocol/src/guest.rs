@@ -36,6 +36,8 @@ pub const PROXY_CLIENTS: u32 = 256;
 pub const NOTICE_PORT: u16 = 8008;
 /// How often a gateway says what has passed it.
 pub const TRAFFIC_EVERY_MS: u64 = 200;
+/// The kernel's short names of programs have 15.
+pub const LONGEST_PROGRAM_NAME: usize = 64;
 /// Folder on a renter's disk of what is not encrypted.
 pub const PLAIN_FOLDER: &str = "plain";
 /// Version of the self-check's result.
@@ -62,6 +64,9 @@ pub struct WorkerBoot {
     /// there what would disturb the check.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub await_check: bool,
+    /// It tells of miners' programs: nobody outside sees the names of what runs in a sandbox.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tells_miners: bool,
     /// Names as in a shell; values of one line.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -97,6 +102,13 @@ pub struct GatewayBoot {
     /// The tenant may have any user's number, so no rule goes by it.
     #[serde(default)]
     pub root_inside: bool,
+    /// The tenant runs in gVisor, which opens its sockets as root, whoever it is inside: the proxy has a user of its own
+    /// then, and asks `name_servers` itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sandboxed: bool,
+    /// Whom the PC asks for names, for a proxy that asks by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_servers: Vec<std::net::Ipv4Addr>,
     /// Networks that are out of reach beside those that always are, as `address/prefix`: the host's own public ones.
     #[serde(default)]
     pub blocked_networks: Vec<String>,
@@ -255,6 +267,10 @@ pub enum GuestEvent {
     PoolProtocol,
     /// Nothing of it does any more. One of these two is said whenever it changes, and each minute once there was the first.
     PoolSilent,
+    /// A program of a miner's runs in the sandbox: its short name, of at most [`LONGEST_PROGRAM_NAME`] letters.
+    MinerRuns { name: String },
+    /// It does no more, nor does another.
+    NoMiner,
     /// A tool makes, mends or grows the renter's disk; said each second while it does.
     DiskAtWork,
     /// The renter's disk is there as a block device of the Engine's machine, as long as it is held or mounted.
@@ -370,6 +386,7 @@ mod tests {
             root_inside: false,
             serve_model: None,
             await_check: false,
+            tells_miners: false,
             env: BTreeMap::from([("HF_TOKEN".to_owned(), "hush".to_owned())]),
         };
         let shown = format!("{boot:?}");

@@ -53,6 +53,8 @@ pub(crate) type Ports = Arc<OnceLock<HashMap<u16, SocketAddr>>>;
 pub(crate) enum Begin {
     Prepare {
         terms: Box<LeaseTerms>,
+        /// See [`crate::Workers::prepare`].
+        sandbox: Option<String>,
         settings: Box<Settings>,
     },
     /// Containers that survived the agent's end.
@@ -175,8 +177,8 @@ impl LeaseTask {
         let mut stop = self.stop.clone();
         let begun = async {
             match begin {
-                Begin::Prepare { terms, settings } => {
-                    self.prepare(&terms, &settings, making, &mut alive.ice).await
+                Begin::Prepare { terms, sandbox, settings } => {
+                    self.prepare(&terms, sandbox.as_deref(), &settings, making, &mut alive.ice).await
                 }
                 Begin::Adopt => self.adopt(&mut alive.ice).await,
                 Begin::Remains => Err("it was left over from an earlier run".to_owned()),
@@ -197,6 +199,7 @@ impl LeaseTask {
     async fn prepare(
         &mut self,
         terms: &LeaseTerms,
+        sandbox: Option<&str>,
         settings: &Settings,
         making: &TaskTracker,
         ice: &mut Ice,
@@ -209,7 +212,7 @@ impl LeaseTask {
         let (shelf, own_addresses) = (&self.shelf, self.own.borrow().list());
         let own_addresses = own_addresses.as_slice();
         let preparation =
-            Preparation { engine, config, terms, settings, shelf, making, volumes, own_addresses };
+            Preparation { engine, config, terms, settings, sandbox, shelf, making, volumes, own_addresses };
         let prepared = preparation.run().await;
         match prepared {
             Ok(prepared) => {

@@ -77,6 +77,8 @@ pub(crate) struct Preparation<'a> {
     pub config: &'a WorkersConfig,
     pub terms: &'a LeaseTerms,
     pub settings: &'a Settings,
+    /// The Engine's name for the gVisor that the tenant runs in, if it does.
+    pub sandbox: Option<&'a str>,
     pub shelf: &'a Shelf,
     /// Calls that make something run in here: they come to their end even where the preparation is given up, so that
     /// nothing appears after it was cleaned up.
@@ -105,6 +107,7 @@ impl Preparation<'_> {
             own_addresses: self.own_addresses,
             engine_cores: info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(u32::MAX),
             engine_root: remapped_root(&info),
+            sandbox: self.sandbox,
         };
         let mut spec = WorkerSpec::new(self.terms, jupyter_token.clone(), &around)?;
         spec.use_image(self.shelf.reference_of(&spec.image.source()));

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bollard::models::{SystemInfo, SystemVersion};
 use futures_util::StreamExt;
 use nightjar_core::policy::{
-    EngineFacts, GatewayImage, Gvisor, KernelFacts, KernelHome, RegisteredRuntime, Runtime, Toolkit,
+    EngineFacts, GatewayImage, Gvisor, KernelFacts, KernelHome, RegisteredRuntime, Registration, Runtime,
+    Toolkit,
 };
 use tokio::time::sleep;
 
@@ -223,11 +224,17 @@ fn facts(info: &SystemInfo) -> EngineFacts {
 }
 
 fn gvisor(info: &SystemInfo) -> Gvisor {
-    Gvisor::among(info.runtimes.iter().flatten().map(|(name, runtime)| RegisteredRuntime {
+    let runtimes = info.runtimes.iter().flatten().map(|(name, runtime)| RegisteredRuntime {
         name,
         path: runtime.path.as_deref().unwrap_or_default(),
         arguments: runtime.runtime_args.as_deref().unwrap_or_default(),
-    }))
+    });
+    match Registration::among(runtimes) {
+        (Registration::Absent, _) => Gvisor::Absent,
+        (Registration::OwnNetwork, _) => Gvisor::OwnNetwork,
+        (Registration::NoCard, _) => Gvisor::NoCard,
+        (Registration::Fit, _) => Gvisor::Silent,
+    }
 }
 
 /// As the Engine finds it when it starts: by a hook of this name on its PATH, or by a runtime in its settings. Docker
@@ -373,7 +380,7 @@ mod tests {
         let told = r#"{"Runtimes":{"runc":{"path":"runc"},
             "gvisor":{"path":"/usr/bin/runsc","runtimeArgs":["--network=host","--nvproxy"]}}}"#;
         let info: SystemInfo = serde_json::from_str(told).unwrap();
-        assert_eq!(facts(&info).gvisor, Gvisor::HostNetwork);
+        assert_eq!(facts(&info).gvisor, Gvisor::Silent);
         let info: SystemInfo = serde_json::from_str(&told.replace("--network=host", "--debug")).unwrap();
         assert_eq!(facts(&info).gvisor, Gvisor::OwnNetwork);
         let info: SystemInfo = serde_json::from_str(&told.replace("runsc", "runc")).unwrap();

@@ -23,6 +23,9 @@ pub(crate) const LABEL_HOST: &str = "nightjar.host";
 pub(crate) const LABEL_LEASE: &str = "nightjar.lease";
 pub(crate) const LABEL_EPOCH: &str = "nightjar.epoch";
 pub(crate) const LABEL_ROLE: &str = "nightjar.role";
+/// On a worker that runs in a sandbox of its own, with the sandbox's kind: it is frozen and ended in its own way.
+pub(crate) const LABEL_SANDBOX: &str = "nightjar.sandbox";
+const GVISOR: &str = "gvisor";
 pub(crate) const ROLE_WORKER: &str = "worker";
 pub(crate) const ROLE_GATEWAY: &str = "gateway";
 const ROLE_LOAD: &str = "load";
@@ -51,6 +54,10 @@ const ROOT_CAPABILITIES: [&str; 8] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SYS_CHROOT"];
 /// Rules and shaping.
 const GATEWAY_CAPABILITIES: [&str; 1] = ["NET_ADMIN"];
+/// So that a sandboxed tenant, whose packets are root's, is not taken for the proxy: that becomes a user of its own.
+const SANDBOXED_GATEWAY_CAPABILITIES: [&str; 3] = ["NET_ADMIN", "SETGID", "SETUID"];
+/// Where the gateway's own name server listens, which asks for the proxy's names alone.
+const PROXY_RESOLVER: &str = "127.0.0.2";
 /// The proxy's connections, and as much again: while they are all taken, limits and rules can still be changed.
 const GATEWAY_PIDS: i64 = 2 * PROXY_CLIENTS as i64;
 /// Of 1024, which is what the owner's own programs have: where both want a core, the owner's have it.
@@ -165,6 +172,8 @@ pub(crate) struct Surroundings<'a> {
     pub engine_cores: u32,
     /// Whom root in a container is outside, where the Engine maps users.
     pub engine_root: (u32, u32),
+    /// The Engine's name for the gVisor that the tenant runs in, if it does.
+    pub sandbox: Option<&'a str>,
 }
 
 impl WorkerSpec {
@@ -201,6 +210,8 @@ impl WorkerSpec {
                 blocked_networks: blocked(around),
                 own_addresses: around.own_addresses.to_vec(),
                 root_inside: terms.root_inside,
+                sandboxed: around.sandbox.is_some(),
+                name_servers: proxy_name_servers(terms, around),
             },
             worker: worker(&names, terms, image, around),
             worker_boot: WorkerBoot {
@@ -211,6 +222,7 @@ impl WorkerSpec {
                 root_inside: terms.root_inside,
                 serve_model: terms.serve_model.clone(),
                 await_check: true,
+                tells_miners: around.sandbox.is_some(),
                 env: Default::default(),
             },
             volume: volume::spec(terms, image, around),
@@ -293,11 +305,26 @@ fn ports(terms: &LeaseTerms) -> Vec<u16> {
 /// Whom the Engine asks for both containers, where that is not to be whom it asks for the PC. The proxy of curated egress
 /// asks as the PC does, and for nothing but names of its list.
 fn name_servers(terms: &LeaseTerms, around: &Surroundings<'_>) -> Option<Vec<String>> {
-    (around.settings.egress == EgressMode::Open).then(|| {
-        let currency = terms.price_per_hour.currency;
-        let chosen = public_name_servers(around.name_servers, &blocked(around), currency);
-        chosen.iter().map(ToString::to_string).collect()
-    })
+    match (around.settings.egress, around.sandbox) {
+        (EgressMode::Open, _) => Some(public(terms, around).iter().map(ToString::to_string).collect()),
+        // What the Engine asks from here cannot be told from what a sandboxed tenant asks, so it asks the gateway, which
+        // knows the proxy's names alone.
+        (EgressMode::Curated, Some(_)) => Some(vec![PROXY_RESOLVER.to_owned()]),
+        (EgressMode::Curated | EgressMode::Off, _) => None,
+    }
+}
+
+fn public(terms: &LeaseTerms, around: &Surroundings<'_>) -> Vec<std::net::Ipv4Addr> {
+    public_name_servers(around.name_servers, &blocked(around), terms.price_per_hour.currency)
+}
+
+/// Whom the proxy's own name server asks: whom this PC asks, and public ones where that is not known.
+fn proxy_name_servers(terms: &LeaseTerms, around: &Surroundings<'_>) -> Vec<std::net::Ipv4Addr> {
+    match (around.settings.egress, around.sandbox, around.name_servers) {
+        (EgressMode::Curated, Some(_), []) => public(terms, around),
+        (EgressMode::Curated, Some(_), known) => known.to_vec(),
+        _ => Vec::new(),
+    }
 }
 
 fn gateway(
@@ -315,7 +342,7 @@ fn gateway(
         network_mode: Some(names.network.clone()),
         port_bindings: Some(bindings),
         dns,
-        ..gateway_cell()
+        ..gateway_cell(around.sandbox.is_some())
     };
     let endpoints = HashMap::from([(names.network.clone(), EndpointSettings::default())]);
     ContainerCreateBody {
@@ -338,16 +365,20 @@ pub(crate) fn kernel_probe(host: &str, image: String) -> ContainerCreateBody {
         image: Some(image),
         cmd: Some(vec!["probe".to_owned()]),
         labels: Some(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
-        host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..gateway_cell() }),
+        host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..gateway_cell(false) }),
         ..with_line()
     }
 }
 
 /// A gateway's rights and limits.
-fn gateway_cell() -> HostConfig {
+fn gateway_cell(sandboxed: bool) -> HostConfig {
+    let capabilities: &[&str] = match sandboxed {
+        true => &SANDBOXED_GATEWAY_CAPABILITIES,
+        false => &GATEWAY_CAPABILITIES,
+    };
     HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
-        cap_add: Some(GATEWAY_CAPABILITIES.map(str::to_owned).to_vec()),
+        cap_add: Some(capabilities.iter().map(|&name| name.to_owned()).collect()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         sysctls: Some(HashMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())])),
         readonly_rootfs: Some(true),
@@ -395,14 +426,17 @@ fn worker(
         oom_score_adj: Some(WORKER_OOM_SCORE),
         ulimits: Some(vec![ulimit("nofile", WORKER_OPEN_FILES), ulimit("core", 0)]),
         log_config: Some(log_config()),
+        runtime: around.sandbox.map(str::to_owned),
         ..HostConfig::default()
     };
+    let mut labels = labels(around.host, terms, ROLE_WORKER);
+    labels.extend(around.sandbox.map(|_| (LABEL_SANDBOX.to_owned(), GVISOR.to_owned())));
     ContainerCreateBody {
         image: Some(image.source().pinned_reference()),
         user: Some(if root { ROOT } else { TENANT }.to_owned()),
         cmd: Some(vec!["worker".to_owned()]),
         working_dir: Some("/workspace".to_owned()),
-        labels: Some(labels(around.host, terms, ROLE_WORKER)),
+        labels: Some(labels),
         host_config: Some(host_config),
         ..with_line()
     }

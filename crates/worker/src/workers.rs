@@ -159,12 +159,13 @@ impl Workers {
     /// Starts gateway and worker of a lease and checks the card inside; reports `Ready`, `SelfCheckFailed` or
     /// `PreparationFailed`, the latter two followed by `Gone`. An earlier placement of the lease ends first, and a load of
     /// our own that was told to leave the card has left it.
-    pub fn prepare(&self, terms: LeaseTerms, settings: &Settings) {
+    /// It runs in what the Engine calls `sandbox`, if that is given.
+    pub fn prepare(&self, terms: LeaseTerms, sandbox: Option<String>, settings: &Settings) {
         let (lease, epoch) = (terms.lease.clone(), terms.epoch);
         self.begin(
             lease,
             epoch,
-            Begin::Prepare { terms: Box::new(terms), settings: Box::new(settings.clone()) },
+            Begin::Prepare { terms: Box::new(terms), sandbox, settings: Box::new(settings.clone()) },
         );
     }
 

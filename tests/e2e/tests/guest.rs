@@ -74,6 +74,8 @@ impl Guest {
             worker_ports: vec![22, 8888],
             allow_proxy_domains: vec!["example.org".to_owned()],
             root_inside: false,
+            sandboxed: false,
+            name_servers: Vec::new(),
             blocked_networks: Vec::new(),
             own_addresses: Vec::new(),
         };
@@ -98,6 +100,7 @@ impl Guest {
             root_inside: false,
             serve_model: None,
             await_check: false,
+            tells_miners: false,
             env: [("GREETING".to_owned(), "two words".to_owned())].into(),
         };
         let profile = format!("seccomp={}", checkout().join("images/seccomp.json").display());

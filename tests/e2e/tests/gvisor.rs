@@ -52,6 +52,8 @@ impl Gateway {
             worker_ports: vec![22],
             allow_proxy_domains: vec!["example.org".to_owned()],
             root_inside: false,
+            sandboxed: false,
+            name_servers: Vec::new(),
             blocked_networks: Vec::new(),
             own_addresses: Vec::new(),
         };

@@ -87,6 +87,8 @@ pub enum Effect {
     /// Start gateway and worker and run the self-check.
     Prepare {
         terms: LeaseTerms,
+        /// The Engine's name for the gVisor that the tenant runs in, if it does.
+        sandbox: Option<String>,
     },
     /// Take up the line to a worker that survived the agent.
     Adopt {

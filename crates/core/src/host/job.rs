@@ -89,7 +89,12 @@ pub(super) struct Job {
 
 impl Job {
     /// Takes an offer: accepted and preparing at once, for nothing stands between the two.
-    pub(super) fn accept(offered: LeaseTerms, now: Timestamp, out: &mut Outbox) -> Self {
+    pub(super) fn accept(
+        offered: LeaseTerms,
+        sandbox: Option<String>,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) -> Self {
         // The volume's key goes to the hands and nowhere else: what this job holds is written down and shown.
         let terms = LeaseTerms { volume_key: None, ..offered.clone() };
         let mut job = Self {
@@ -113,7 +118,7 @@ impl Job {
         };
         job.step(LeaseEvent::Accept, now, out);
         job.step(LeaseEvent::Prepare, now, out);
-        out.push(Effect::Prepare { terms: offered });
+        out.push(Effect::Prepare { terms: offered, sandbox });
         out.push(Effect::Notify(Notice::JobArrived {
             image: job.terms.image.clone(),
             renter: job.terms.renter.clone(),

@@ -107,7 +107,8 @@ impl Host {
         match (reasons, granted, self.cards.get_mut(&terms.gpu)) {
             (None, Ok(granted_mib), Some(card)) => {
                 terms.volume.quota_mib = granted_mib;
-                card.job = Some(Job::accept(terms, now, out));
+                let sandbox = self.snapshot.sandboxing(&self.settings).runtime().map(str::to_owned);
+                card.job = Some(Job::accept(terms, sandbox, now, out));
             }
             (reasons, granted, _) => {
                 let reasons = reasons.into_iter().flatten().map(policy::BlockReason::unnamed).collect();

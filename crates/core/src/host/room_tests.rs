@@ -33,7 +33,7 @@ fn offer(host: &mut Host, gpu: &str, renter: &str, asked_mib: u64) -> Result<u64
     let terms = LeaseTerms { renter_key: key(renter), volume, ..terms(&format!("lease-{gpu}"), 1, gpu) };
     let effects = host.handle(Input::Market(MarketInput::Offer(Box::new(terms))), NOW);
     let became = effects.iter().find_map(|effect| match effect {
-        Effect::Prepare { terms } => Some(Ok(terms.volume.quota_mib)),
+        Effect::Prepare { terms, .. } => Some(Ok(terms.volume.quota_mib)),
         Effect::Tell(Report::Declined { no_room, .. }) => Some(Err(*no_room)),
         _ => None,
     });

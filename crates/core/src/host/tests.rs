@@ -121,7 +121,7 @@ impl World {
                 assert!(before.is_none_or(|before| !before.is_over()), "a lease came back from its end");
             }
             Effect::Journal(JournalEntry::Usage { record }) => self.records.push(record.clone()),
-            Effect::Prepare { terms } => {
+            Effect::Prepare { terms, .. } => {
                 self.pending.push_back((terms.lease.clone(), terms.epoch, effect.clone()));
             }
             Effect::Freeze { lease, .. } | Effect::Thaw { lease } | Effect::Stop { lease, .. } => {

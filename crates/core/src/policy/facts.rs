@@ -93,7 +93,7 @@ pub struct EngineFacts {
     pub is_open_to_network: bool,
     /// Root in a container is nobody on this PC.
     pub maps_users: bool,
-    /// One more wall, which is not used.
+    /// One more wall around tenants; whether it is used says [`Snapshot::sandboxing`].
     pub gvisor: Gvisor,
     /// Its settings take the system-call filter off every container that brings none.
     pub is_unfiltered: bool,

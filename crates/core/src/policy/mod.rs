@@ -12,7 +12,7 @@ pub use facts::{
     DiskSpace, EngineFacts, EngineTrouble, GatewayFailure, GatewayImage, ImagesLent, Market, OddContainer,
     Presence, Runtime, Snapshot, Toolkit, UnsafeVersion,
 };
-pub use gvisor::{Gvisor, RegisteredRuntime};
+pub use gvisor::{Gvisor, RegisteredRuntime, Registration, Sandbox, Sandboxing};
 pub use kernel::{KernelAnswer, KernelFacts, KernelHome, KernelInquiry, KernelPart, KernelQuestion};
 pub use overrides::{EarnNow, Overrides};
 pub use reason::{BlockReason, Impact, Verdict};

@@ -96,6 +96,8 @@ fn boot() -> GatewayBoot {
         worker_ports: vec![SSH_PORT, JUPYTER_PORT],
         allow_proxy_domains: Vec::new(),
         root_inside: false,
+        sandboxed: false,
+        name_servers: Vec::new(),
         blocked_networks: Vec::new(),
         own_addresses: vec![Ipv4Addr::new(192, 0, 2, 1)],
     }

@@ -191,6 +191,8 @@ mod tests {
             worker_ports: vec![22, 8888],
             allow_proxy_domains: vec!["example.org".to_owned()],
             root_inside: false,
+            sandboxed: false,
+            name_servers: Vec::new(),
             blocked_networks: vec!["198.51.100.0/24".to_owned(), "8.8.4.0/22".to_owned()],
             own_addresses: Vec::new(),
         }

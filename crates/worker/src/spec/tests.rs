@@ -70,6 +70,7 @@ fn spec(terms: &LeaseTerms, settings: &Settings) -> Result<WorkerSpec, UnusableT
         own_addresses: &[std::net::Ipv4Addr::new(9, 9, 1, 1)],
         engine_cores: 16,
         engine_root: (0, 0),
+        sandbox: None,
     };
     WorkerSpec::new(terms, "t".repeat(64), &around)
 }

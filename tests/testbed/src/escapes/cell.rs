@@ -106,7 +106,7 @@ impl<'a> Cell<'a> {
 
     pub(super) fn prepare(&self, terms: LeaseTerms, egress: EgressMode) {
         let _inside = self.runtime.enter();
-        self.workers.prepare(terms, &settings(egress));
+        self.workers.prepare(terms, None, &settings(egress));
     }
 
     /// The same lease where the catalogue has this image too: what it comes to, and what a program of the image's says.
@@ -139,7 +139,7 @@ self_check = ["nightjar-guest", "self-check", "--json"]
         let lease = terms.lease.clone();
         let container = format!("nightjar-{lease}-{}-worker", terms.epoch.0);
         let _inside = self.runtime.enter();
-        workers.prepare(terms, &settings(EgressMode::Open));
+        workers.prepare(terms, None, &settings(EgressMode::Open));
         drop(_inside);
         let event = self.hear_of(&lease, READY_WITHIN)?;
         if !matches!(event, WorkerEvent::Ready { .. }) {

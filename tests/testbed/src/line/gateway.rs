@@ -73,6 +73,8 @@ impl Gateway {
             allow_proxy_domains: Vec::new(),
             blocked_networks: Vec::new(),
             root_inside: false,
+            sandboxed: false,
+            name_servers: Vec::new(),
             own_addresses: Vec::new(),
         };
         mouth.say(&serde_json::to_string(&boot)?)?;
