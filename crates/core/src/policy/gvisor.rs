@@ -205,21 +205,18 @@ mod tests {
     fn of_several_the_nearest_to_use_is_told() {
         let host = ["--network=host".to_owned()];
         let fit = ["--network=host".to_owned(), "--nvproxy".to_owned()];
-        let of = |name, arguments| RegisteredRuntime { name, path: "", arguments };
-        let best = |runtimes: &[RegisteredRuntime<'static>]| {
+        let of = |name: &'static str, arguments| RegisteredRuntime { name, path: "", arguments };
+        let none: [String; 0] = [];
+        let best = |runtimes: &[RegisteredRuntime<'_>]| {
             let (how, which) = Registration::among(runtimes.iter().copied());
             (how, which.map(|runtime| runtime.name.to_owned()))
         };
         assert_eq!(best(&[]), (Registration::Absent, None));
-        let none: &'static [String] = &[];
-        assert_eq!(best(&[of("runc", none)]), (Registration::Absent, None));
-        let (how, which) = Registration::among([
-            of("runsc", &host[..]),
-            of("runsc-b", &fit),
-            of("runsc-a", &fit),
-            of("runc", &[]),
-        ]);
-        assert_eq!((how, which.unwrap().name), (Registration::Fit, "runsc-a"));
+        assert_eq!(best(&[of("runc", &none)]), (Registration::Absent, None));
+        let several =
+            [of("runsc", &host[..]), of("runsc-b", &fit[..]), of("runsc-a", &fit[..]), of("runc", &none)];
+        assert_eq!(best(&several), (Registration::Fit, Some("runsc-a".to_owned())));
+        assert_eq!(best(&several[..1]).0, Registration::NoCard);
     }
 
     fn snapshot(gvisor: Gvisor, driver: &str) -> Snapshot {
