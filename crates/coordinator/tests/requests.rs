@@ -2,11 +2,11 @@
 
 mod rig;
 
-use nightjar_core::market::Requirements;
+use nightjar_core::market::{CardOffer, Requirements};
 use nightjar_core::money::{Currency, Money};
 use nightjar_protocol::error::{ErrorBody, ErrorCode};
 use nightjar_protocol::market_api::{About, Account, Lease, Leases, Offers, RentRequest};
-use rig::{Rig, SSH_KEY, answer, code, rent_request};
+use rig::{Rig, SSH_KEY, answer, card, code, rent_request};
 
 #[tokio::test]
 async fn without_a_known_token_nothing_is_told() {
@@ -76,6 +76,25 @@ async fn what_nobody_offers_is_told_by_requirement() {
     let image = RentRequest { image: "other:1".into(), ..rent_request() };
     let refused = alice.post::<Lease>(&rig, "/v1/leases", &image).await.unwrap_err();
     assert!(refused.detail.contains("1 by image"), "{}", refused.detail);
+}
+
+#[tokio::test]
+async fn who_wants_no_sandbox_gets_a_dearer_card_without_one_or_none() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut host = rig.host("a", 600_000).await;
+    host.offer(vec![CardOffer { sandbox: true, ..card("a", 600_000) }]).await;
+    let all = alice.get::<Offers>(&rig, "/v1/offers").await.unwrap().offers;
+    assert!(matches!(&all[..], [only] if only.card.sandbox), "{all:?}");
+    let bare = alice.get::<Offers>(&rig, "/v1/offers?no_sandbox=true").await.unwrap().offers;
+    assert_eq!(bare, []);
+    let requirements = Requirements { no_sandbox: true, ..Default::default() };
+    let request = RentRequest { requirements, ..rent_request() };
+    let refused = alice.post::<Lease>(&rig, "/v1/leases", &request).await.unwrap_err();
+    assert!(refused.code == ErrorCode::NoMatch && refused.detail.contains("1 by no sandbox"), "{refused:?}");
+    let _other = rig.host("b", 900_000).await;
+    let lease = alice.post::<Lease>(&rig, "/v1/leases", &request).await.unwrap();
+    assert_eq!(lease.price_per_hour, Money::new(900_000, Currency::CNY));
 }
 
 #[tokio::test]

@@ -25,6 +25,9 @@ pub struct CardOffer {
     /// A renter who asks for it is root inside the container.
     #[serde(default)]
     pub root_inside: bool,
+    /// A renter's programs run in gVisor, whose kernel does less than Linux. A host that does not say has none.
+    #[serde(default)]
+    pub sandbox: bool,
     /// What a renter may keep on this host, and how long.
     #[serde(default)]
     pub volume: VolumeTerms,
@@ -96,6 +99,9 @@ pub struct Requirements {
     /// user, also where the host would let them be root.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub root_inside: bool,
+    /// Linux itself instead of gVisor, for what that does not have or pass on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_sandbox: bool,
     /// A language model that the worker serves from its start, where the image is made for that; see
     /// [`crate::lease::LeaseTerms::serve_model`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +131,7 @@ pub enum Mismatch {
     Price,
     Image,
     RootInside,
+    NoSandbox,
 }
 
 impl Requirements {
@@ -153,6 +160,9 @@ impl Requirements {
         }
         if self.root_inside && !offer.root_inside {
             return Err(Mismatch::RootInside);
+        }
+        if self.no_sandbox && offer.sandbox {
+            return Err(Mismatch::NoSandbox);
         }
         Ok(())
     }
@@ -196,6 +206,7 @@ mod tests {
             images: vec!["pytorch-cuda:lite".into()],
             egress: crate::settings::EgressMode::Off,
             root_inside: model == "A",
+            sandbox: model == "A",
             volume: VolumeTerms::default(),
         }
     }
@@ -227,5 +238,18 @@ mod tests {
         assert_eq!(best(&root).as_deref(), Some("A"));
         assert_eq!(root.check(&offers[0], "cn-east"), Err(Mismatch::RootInside));
         assert_eq!(cheap.check(&offers[0], "cn-east"), Err(Mismatch::Price));
+        let bare = Requirements { no_sandbox: true, ..Default::default() };
+        assert_eq!(best(&bare).as_deref(), Some("RTX 3060"));
+        assert_eq!(bare.check(&offers[2], "cn-east"), Err(Mismatch::NoSandbox));
+    }
+
+    #[test]
+    fn who_does_not_know_of_gvisor_offers_and_asks_as_before() {
+        let mut said = serde_json::to_value(offer("A", 12_288, 600_000)).unwrap();
+        assert!(serde_json::from_value::<CardOffer>(said.clone()).unwrap().sandbox);
+        assert_eq!(said.as_object_mut().unwrap().remove("sandbox"), Some(true.into()));
+        assert!(!serde_json::from_value::<CardOffer>(said).unwrap().sandbox);
+        let asked: Requirements = serde_json::from_str("{}").unwrap();
+        assert_eq!((asked.no_sandbox, serde_json::to_string(&asked).unwrap().as_str()), (false, "{}"));
     }
 }

@@ -83,6 +83,8 @@ pub struct OfferQuery {
     pub image: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub root_inside: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_sandbox: bool,
 }
 
 impl OfferQuery {
@@ -95,6 +97,7 @@ impl OfferQuery {
             max_price_per_hour: self.max_price_per_hour_micros.map(|micros| Money::new(micros, currency)),
             image: self.image.clone(),
             root_inside: self.root_inside,
+            no_sandbox: self.no_sandbox,
             serve_model: None,
         }
     }

@@ -57,6 +57,9 @@ pub struct Filters {
     /// Be root inside the container, e.g. for apt; without it you are an ordinary user
     #[arg(long)]
     pub root_inside: bool,
+    /// Linux itself, not gVisor: for io_uring, eBPF, raw sockets, profilers, and what of CUDA gVisor does not pass on
+    #[arg(long)]
+    pub no_sandbox: bool,
 }
 
 #[derive(Debug, Args)]

@@ -35,6 +35,7 @@ pub fn query(filters: &Filters) -> OfferQuery {
         max_price_per_hour_micros: filters.max_price,
         image: filters.image.clone(),
         root_inside: filters.root_inside,
+        no_sandbox: filters.no_sandbox,
     }
 }
 

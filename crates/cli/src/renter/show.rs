@@ -31,8 +31,9 @@ pub fn state(lease: &Lease, texts: &Texts) -> String {
 
 #[must_use]
 pub fn offers(offers: &[OfferedCard], texts: &Texts) -> String {
-    let mut table =
-        Table::new(&["CARD", "VRAM", "PRICE/H", "REGION", "DRIVER", "DOWN/UP", "NETWORK", "ROOT", "IMAGES"]);
+    let mut table = Table::new(&[
+        "CARD", "VRAM", "PRICE/H", "REGION", "DRIVER", "DOWN/UP", "NETWORK", "ROOT", "SANDBOX", "IMAGES",
+    ]);
     for offer in offers {
         let card = &offer.card;
         table.row(vec![
@@ -44,6 +45,7 @@ pub fn offers(offers: &[OfferedCard], texts: &Texts) -> String {
             offer.line.map_or_else(|| "-".to_owned(), |line| both(&line, "/")),
             egress(card.egress).to_owned(),
             if card.root_inside { "inside" } else { "no" }.to_owned(),
+            if card.sandbox { "gVisor" } else { "no" }.to_owned(),
             card.images.join(" "),
         ]);
     }
@@ -236,6 +238,7 @@ mod tests {
                 images: vec!["pytorch-cuda:full".into(), "pytorch-cuda:lite".into()],
                 egress: EgressMode::Curated,
                 root_inside: false,
+                sandbox: price > 1_000_000,
                 volume: Default::default(),
             },
         };

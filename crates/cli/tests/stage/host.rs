@@ -153,6 +153,7 @@ fn offers() -> ToCoordinator {
         images: vec![String::from("pytorch-cuda:lite")],
         egress: EgressMode::Curated,
         root_inside: false,
+        sandbox: false,
         volume: Default::default(),
     };
     ToCoordinator::Report(Report::Offers { region: String::from("cn-east"), offers: vec![card] })

@@ -41,6 +41,7 @@ fn name(mismatch: Mismatch) -> &'static str {
         Mismatch::Price => "price",
         Mismatch::Image => "image",
         Mismatch::RootInside => "root inside",
+        Mismatch::NoSandbox => "no sandbox",
     }
 }
 
@@ -77,6 +78,7 @@ mod tests {
             images: vec![],
             egress: EgressMode::Off,
             root_inside: false,
+            sandbox: false,
             volume: Default::default(),
         };
         Listing { host_id: host.into(), region: "home".into(), card }

@@ -153,6 +153,7 @@ pub(super) mod tests {
                     images: vec![],
                     egress: EgressMode::Off,
                     root_inside: false,
+                    sandbox: false,
                     volume: Default::default(),
                 },
                 fee_basis_points: 0,

@@ -161,6 +161,7 @@ pub fn card(gpu: &str, price_micros: i64) -> CardOffer {
         images: vec![IMAGE.into()],
         egress: EgressMode::Curated,
         root_inside: false,
+        sandbox: false,
         volume: Default::default(),
     }
 }

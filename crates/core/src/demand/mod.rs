@@ -115,6 +115,7 @@ mod tests {
             images: vec!["pytorch-cuda:lite".into()],
             egress: EgressMode::Off,
             root_inside: false,
+            sandbox: false,
             volume: Default::default(),
         }
     }

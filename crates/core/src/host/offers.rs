@@ -178,6 +178,7 @@ impl Host {
                 images: images.clone(),
                 egress: self.settings.egress,
                 root_inside: self.settings.root_inside,
+                sandbox: self.snapshot.sandboxing(&self.settings).runtime().is_some(),
                 volume: self.settings.volume,
             })
             .collect();

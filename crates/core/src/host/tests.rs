@@ -5,6 +5,7 @@ mod anew;
 mod headline;
 mod parting;
 mod promises;
+mod sandbox;
 mod unseen;
 mod warning;
 

@@ -115,6 +115,7 @@ fn card(gpu: &str) -> CardOffer {
         images: vec!["pytorch-cuda:lite".into()],
         egress: EgressMode::Curated,
         root_inside: false,
+        sandbox: false,
         volume: Default::default(),
     }
 }
