@@ -384,6 +384,15 @@ test("what takes a wall away is asked for first, and putting it back is not", as
   await fireEvent.click(screen.getByTestId("set-root-inside"));
   await settled();
   expect(saved(backend).root_inside).toBe(false);
+  await fireEvent.click(screen.getByTestId("set-gvisor"));
+  await settled();
+  expect(saved(backend).gvisor, "not before the answer").toBe(true);
+  await fireEvent.click(screen.getByTestId("confirm-yes"));
+  await settled();
+  expect(saved(backend).gvisor).toBe(false);
+  await fireEvent.click(screen.getByTestId("set-gvisor"));
+  await settled();
+  expect(saved(backend).gvisor).toBe(true);
 });
 
 test("every setting with bounds has a field on a page", () => {

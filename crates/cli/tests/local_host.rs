@@ -240,6 +240,11 @@ async fn tenants(host: &Host<'_>) {
     assert_eq!((&shown["root_inside"], &shown["network"]), (&true.into(), &"open".into()));
     assert_eq!(host.ask(&["tenants", "--network", "curated"]).await.code, 2, "it is still on");
     assert_eq!(host.ask(&["tenants", "--root-inside", "off", "--network", "curated"]).await.code, 0);
+    assert_eq!(shown["gvisor"], true);
+    assert_eq!(host.ask(&["tenants", "--gvisor", "off", "--json"]).await.json()["gvisor"], false);
+    let said = host.ask(&["tenants"]).await;
+    assert!(said.stdout.contains("gVisor is turned off"), "{said:?}");
+    assert_eq!(host.ask(&["tenants", "--gvisor", "on"]).await.code, 0);
 }
 
 async fn schedules(host: &Host<'_>) {

@@ -94,6 +94,10 @@ metrics_port: number | null, disk_reserve_mib: number, egress: EgressMode,
  */
 root_inside: boolean, 
 /**
+ * Tenants run in gVisor where the Engine has it and it knows the driver.
+ */
+gvisor: boolean, 
+/**
  * What all of Nightjar's traffic may use of the line.
  */
 network: NetworkSettings, 

@@ -14,6 +14,7 @@ export const DEFAULTS: Settings = {
   "give_back": "instant",
   "gpu_busy_percent": 20,
   "gpu_busy_vram_mib": 512,
+  "gvisor": true,
   "heat": {
     "cool_at_least_ms": 20000,
     "quiet_hours": [],

@@ -12,6 +12,7 @@ export function askedBefore(was: Settings, wanted: Settings, texts: Texts): Aske
   const asked: Asked[] = [];
   const ask = (text: string, yes: string) => asked.push({ text, yes });
   if (wanted.root_inside && !was.root_inside) ask(texts.say("set-root-inside-sure"), texts.say("ui-turn-on"));
+  if (!wanted.gvisor && was.gvisor) ask(texts.say("set-gvisor-sure"), texts.say("ui-turn-off"));
   if (wanted.without_presence && !was.without_presence) {
     ask(texts.say("set-without-presence-sure"), texts.say("ui-turn-on"));
   }

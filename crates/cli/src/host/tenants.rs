@@ -28,7 +28,8 @@ pub async fn tenants(arguments: &Tenants, output: Output) -> Result<(), Failure>
         keep(&settings, keeper).await?;
     }
     let found = json!({
-        "root_inside": settings.root_inside, "network": settings.egress, "volume": settings.volume,
+        "root_inside": settings.root_inside, "gvisor": settings.gvisor, "network": settings.egress,
+        "volume": settings.volume,
         "volumes_most_mib": settings.volumes_at_most_mib(), "miners": settings.miners,
         "limits": settings.limits, "vram_reserve_mib": settings.vram_reserve_mib,
         "disk_reserve_mib": settings.disk_reserve_mib, "warning_ms": settings.warning_ms,
@@ -41,6 +42,9 @@ fn changed(before: &Settings, arguments: &Tenants) -> Settings {
     let mut settings = before.clone();
     if let Some(root) = arguments.root_inside {
         settings.root_inside = root == OnOff::On;
+    }
+    if let Some(gvisor) = arguments.gvisor {
+        settings.gvisor = gvisor == OnOff::On;
     }
     if let Some(network) = arguments.network {
         settings.egress = match network {
@@ -127,6 +131,13 @@ fn spelled(settings: &Settings) -> String {
     };
     let mut table = Table::new(&["A RENTER", "MAY"]);
     table.row(vec!["be root inside".to_owned(), root.to_owned()]);
+    let gvisor = match settings.gvisor {
+        true => {
+            "gVisor, where Docker has it and it knows the driver (nightjar doctor says whether); else runc"
+        }
+        false => "runc; gVisor is turned off",
+    };
+    table.row(vec!["run in".to_owned(), gvisor.to_owned()]);
     table.row(vec!["reach".to_owned(), network.to_owned()]);
     let miners = match settings.miners {
         MinerRule::Tell => "as long as you are told",
@@ -179,6 +190,7 @@ mod tests {
             vram_reserve: Some(0),
             disk_reserve: Some(51_200),
             warning: Some(120_000),
+            gvisor: Some(OnOff::Off),
             volumes_most: Some(1_048_576),
             ..Tenants::default()
         };
@@ -187,10 +199,11 @@ mod tests {
             WorkerLimits { cpu_cores: 8, memory_mib: 24_576, shm_mib: 8_192, pids: 4_096, disk_mib: 40_960 };
         assert_eq!(after.limits, limits);
         assert_eq!((after.vram_reserve_mib, after.disk_reserve_mib, after.warning_ms), (0, 51_200, 120_000));
-        assert_eq!(after.volumes_most_mib, 1_048_576);
+        assert_eq!((after.volumes_most_mib, after.gvisor), (1_048_576, false));
         assert_eq!(after.check(), Ok(()));
         let rest = Settings {
             limits: before.limits,
+            gvisor: true,
             vram_reserve_mib: before.vram_reserve_mib,
             disk_reserve_mib: before.disk_reserve_mib,
             warning_ms: before.warning_ms,

@@ -11,6 +11,7 @@ Examples:
   nightjar tenants
   nightjar tenants --root-inside on --network open
   nightjar tenants --root-inside off --network curated
+  nightjar tenants --gvisor off
   nightjar tenants --cores 8 --memory 24GiB --shm 8GiB --processes 4096 --disk 40GiB
   nightjar tenants --vram-reserve 1GiB --disk-reserve 50GiB --warning 2m
   nightjar tenants --volume-size 20GiB --volumes-most 100GiB --keep-volumes 7d
@@ -21,6 +22,9 @@ pub struct Tenants {
     /// Let renters who ask for it be root inside their container
     #[arg(long, value_name = "ON|OFF", value_enum, hide_possible_values = true)]
     pub root_inside: Option<OnOff>,
+    /// Run tenants in gVisor where Docker has it and it knows the driver; `nightjar doctor` says whether it does
+    #[arg(long, value_name = "ON|OFF", value_enum, hide_possible_values = true)]
+    pub gvisor: Option<OnOff>,
     /// What a renter's traffic may reach: off (the tunnel alone), curated (package indexes and the like), or open (the
     /// internet, from your address)
     #[arg(long, value_name = "NETWORK", value_enum, hide_possible_values = true)]
