@@ -401,8 +401,14 @@ check-containers-privileged = The container { $name } bears Nightjar's label and
 check-containers-unknown = The container { $name } bears Nightjar's label, but its image { $image } is not in the catalogue. Nightjar makes none like it. Stop it, unless you know whose it is.
 check-containers-unlooked = Nobody could look for containers that are not as Nightjar's are. { $detail } Ask again once Docker answers.
 check-gvisor = gVisor
-check-gvisor-own-network = gVisor is installed and not used: its own network stack would go around the rules that keep a tenant out of your network. Registering it with --network=host would not help: those rules could no longer tell a tenant from the proxy that watches over it.
-check-gvisor-host-network = gVisor is installed with --network=host and not used: to the rules that keep a tenant in, all of its traffic would come from root, so they could not tell it from the proxy that watches over it. And to end a frozen tenant would take Docker ten seconds, in which you would wait for your card.
+check-gvisor-used = Tenants run in gVisor: what they ask of a kernel, a program in between answers, so a hole in this PC's own kernel is far harder to reach. To freeze one takes a little longer, and renters see it in the offer, since not everything runs in it.
+check-gvisor-turned-off = gVisor is installed, and you have turned it off: tenants run under runc. "{ set-gvisor }" (page { nav-work }), or nightjar tenants --gvisor on, makes it one more wall.
+check-gvisor-own-network = gVisor is installed and not used: as it is registered it brings a network stack of its own, which goes around the rules that keep a tenant out of your network. Register it with --network=host as well. The command does that under another name; Docker starts anew then, which stops containers that run.
+check-gvisor-no-card = gVisor is installed and not used: as it is registered, without --nvproxy, nothing in it gets a card. The command registers it so under another name; Docker starts anew then, which stops containers that run.
+check-gvisor-silent = gVisor is installed and not used: it does not say which of NVIDIA's drivers it knows. It is too old, or its program cannot be run from here. Install a current one.
+check-gvisor-users-mapped = gVisor is installed and not used: Docker maps users ("userns-remap"), and the rules that keep a tenant in would take its traffic for somebody else's. The mapping is a wall of its own; the two do not go together.
+check-gvisor-cannot-share = gVisor is installed and not used: with "{ set-give-back-share }" a job's limits change while it runs, which this gVisor cannot do. Install one of 2026 or later, or choose otherwise for "{ set-give-back }" (page { nav-when }).
+check-gvisor-driver-unknown = gVisor is installed and not used: it does not know this PC's driver, { $driver }, so tenants run under runc as before. A newer gVisor may know it; this one knows { $list }, among others.
 check-wsl = Memory and disk of WSL
 check-wsl-reclaim = WSL keeps memory and disk that containers have used. The command ends it, gives the memory back and lets its disk shrink from then on; Docker Desktop starts it again.
 check-versions = Versions

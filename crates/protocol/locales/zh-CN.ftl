@@ -401,8 +401,14 @@ check-containers-privileged = 容器 { $name } 带有夜鹰的标签，却以 --
 check-containers-unknown = 容器 { $name } 带有夜鹰的标签，但它的镜像 { $image } 不在目录中。夜鹰不会创建这样的容器。除非你清楚它的来历，否则请停掉它。
 check-containers-unlooked = 没能检查是否有不符合夜鹰规格的容器。{ $detail }请等 Docker 恢复响应后再看一次。
 check-gvisor = gVisor
-check-gvisor-own-network = 已安装 gVisor，但没有使用：它自带的网络栈会绕过把租用者挡在你网络之外的规则。改用 --network=host 登记也不行：规则会分不清流量来自租用者，还是来自看管租用者的代理。
-check-gvisor-host-network = 已安装 gVisor（以 --network=host 登记），但没有使用：在看守租用者的规则眼里，它的流量全都出自 root，分不清是租用者还是看管它的代理。而且 Docker 要花十秒才能结束一个被冻结的租用者，这段时间你只能干等显卡。
+check-gvisor-used = 租用者在 gVisor 里运行：他们的系统调用由一个中间程序应答，这台电脑内核的漏洞就难碰到得多。冻结会稍慢一点；gVisor 里不是什么都能跑，租用者在报价里看得到这一点。
+check-gvisor-turned-off = 已安装 gVisor，但你把它关了：租用者由 runc 运行。打开“{ set-gvisor }”（“{ nav-work }”页），或运行 nightjar tenants --gvisor on，就多一道墙。
+check-gvisor-own-network = 已安装 gVisor，但没有使用：按现在的登记方式，它自带网络栈，会绕过把租用者挡在你网络之外的规则。登记时还要加上 --network=host。下面的命令会用另一个名字这样登记，之后 Docker 会重启，正在运行的容器会停止。
+check-gvisor-no-card = 已安装 gVisor，但没有使用：登记时没有 --nvproxy，里面的程序用不了显卡。下面的命令会用另一个名字加上它重新登记，之后 Docker 会重启，正在运行的容器会停止。
+check-gvisor-silent = 已安装 gVisor，但没有使用：查不到它认识哪些 NVIDIA 驱动。可能是版本太旧，也可能是它的程序在这里运行不了。请安装新版本。
+check-gvisor-users-mapped = 已安装 gVisor，但没有使用：Docker 映射了用户（“userns-remap”），看守租用者的规则会把它的流量当成别人的。映射本身也是一道墙，两者不能同时使用。
+check-gvisor-cannot-share = 已安装 gVisor，但没有使用：选了“{ set-give-back-share }”，任务运行时要能改限额，这个版本的 gVisor 做不到。请安装 2026 年或更新的版本，或者在“{ nav-when }”页的“{ set-give-back }”里另选一项。
+check-gvisor-driver-unknown = 已安装 gVisor，但没有使用：它不认识这台电脑的驱动 { $driver }，所以租用者照旧由 runc 运行。更新的 gVisor 也许认识；这个版本认识的有 { $list } 等。
 check-wsl = WSL 的内存和磁盘
 check-wsl-reclaim = WSL 会一直占着容器用过的内存和磁盘。此命令会结束 WSL、归还内存，并让它的磁盘此后可以缩小；Docker Desktop 会再次启动它。
 check-versions = 版本

@@ -1,10 +1,11 @@
 //! What the doctor says of this PC: each thing that lending needs, whether it is there, and how to mend it.
 
+mod gvisor;
 mod kept;
 
 use nightjar_core::policy::{
-    BlockReason, GatewayImage, Gvisor, ImagesLent, KernelFacts, KernelHome, KernelPart, MIN_DRIVER_MAJOR,
-    Market, OddContainer, Presence, Runtime, Snapshot, Toolkit,
+    BlockReason, GatewayImage, ImagesLent, KernelFacts, KernelHome, KernelPart, MIN_DRIVER_MAJOR, Market,
+    OddContainer, Presence, Runtime, Snapshot, Toolkit,
 };
 use nightjar_core::power::HelperStanding;
 use nightjar_core::settings::{Language, Settings};
@@ -187,6 +188,7 @@ pub fn checks(
     checks.extend(doctor.sleep(snapshot));
     checks.extend(doctor.versions(&snapshot.runtime, settings));
     checks.extend(doctor.walls(&snapshot.runtime));
+    checks.extend(doctor.gvisor(snapshot, settings));
     checks.extend(doctor.kernel(snapshot));
     match odd {
         Ok(odd) => checks.extend(odd.iter().map(|container| doctor.odd(container))),
@@ -331,13 +333,6 @@ impl Doctor<'_> {
         }
         if engine.has_other_runtime {
             found.push(say("defaults", CheckStanding::Warning, "check-defaults-runtime"));
-        }
-        match &engine.gvisor {
-            Gvisor::Absent => {}
-            Gvisor::OwnNetwork => {
-                found.push(say("gvisor", CheckStanding::Optional, "check-gvisor-own-network"));
-            }
-            Gvisor::NoCard | Gvisor::Silent | Gvisor::Told(_) => {}
         }
         if cfg!(windows) {
             let command = Some("wsl --shutdown; wsl --manage docker-desktop --set-sparse true".to_owned());

@@ -1,15 +1,20 @@
 //! See the module.
 
 use super::*;
-use nightjar_core::gpu::GpuTrouble;
+use nightjar_core::gpu::{DriverInfo, GpuTrouble};
 use nightjar_core::host::Notice;
 use nightjar_core::policy::{
-    DiskSpace, EngineFacts, EngineTrouble, GatewayImage, KernelFacts, KernelHome, KernelPart,
+    DiskSpace, EngineFacts, EngineTrouble, GatewayImage, Gvisor, KernelFacts, KernelHome, KernelPart, Sandbox,
 };
+use nightjar_core::settings::GiveBack;
 
 fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
+    look_with(snapshot, &Settings::default(), language)
+}
+
+fn look_with(snapshot: &Snapshot, settings: &Settings, language: Language) -> Vec<Check> {
     let helper = HelperStanding::NotInstalled;
-    checks(snapshot, &Ok(Vec::new()), &helper, &Settings::default(), language, &|_| String::from("12:00"))
+    checks(snapshot, &Ok(Vec::new()), &helper, settings, language, &|_| String::from("12:00"))
 }
 
 #[test]
@@ -88,18 +93,58 @@ fn walls_that_lack_or_are_not_used_are_told_in_both_languages() {
 }
 
 #[test]
-fn why_gvisor_is_not_used_follows_from_how_it_is_registered() {
+fn whether_tenants_run_in_gvisor_is_told_with_the_reason_and_what_mends_it() {
+    let told = |drivers: &[&str]| {
+        let drivers = drivers.iter().map(|driver| (*driver).to_owned()).collect();
+        Gvisor::Told(Sandbox { runtime: "runsc".into(), drivers, changes_limits: false })
+    };
+    let (known, unknown) = (told(&["550.54.14"]), told(&["550.54.15", "550.90.07", "535.1.1", "560.1.1"]));
+    let off = Settings { gvisor: false, ..Settings::default() };
+    let share = Settings { give_back: GiveBack::Share, ..Settings::default() };
+    let usual = Settings::default();
+    let cases = [
+        (Gvisor::OwnNetwork, false, &usual, Some("--network=host"), "--network=host"),
+        (Gvisor::NoCard, false, &usual, Some("--nvproxy"), "--nvproxy"),
+        (Gvisor::Silent, false, &usual, None, "NVIDIA"),
+        (known.clone(), true, &usual, None, "userns-remap"),
+        (known.clone(), false, &off, None, "nightjar tenants --gvisor on"),
+        (known.clone(), false, &share, None, "2026"),
+        (unknown, false, &usual, None, "550.54.14"),
+        (told(&[]), false, &usual, None, "NVIDIA"),
+    ];
     for language in [Language::English, Language::SimplifiedChinese] {
-        let said = |gvisor| {
-            let engine = EngineFacts { gvisor, ..EngineFacts::default() };
+        let said = |gvisor: &Gvisor, maps_users, settings: &Settings| {
+            let engine = EngineFacts { gvisor: gvisor.clone(), maps_users, ..EngineFacts::default() };
             let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
-            let found = look(&Snapshot { runtime, ..Snapshot::default() }, language);
-            found.into_iter().find(|check| check.id == "gvisor")
+            let driver = Some(DriverInfo { version: "550.54.14".into(), cuda: None });
+            let mut found =
+                look_with(&Snapshot { runtime, driver, ..Snapshot::default() }, settings, language);
+            found.retain(|check| check.id == "gvisor");
+            assert!(found.len() < 2, "{found:?}");
+            found.pop()
         };
-        assert_eq!(said(Gvisor::Absent), None);
-        let [own, host] = [Gvisor::OwnNetwork, Gvisor::HostNetwork].map(|gvisor| said(gvisor).unwrap());
-        assert_eq!((own.standing, host.standing), (CheckStanding::Optional, CheckStanding::Optional));
-        assert!(host.sentence.contains("root") && !own.sentence.contains("root"), "{own:?} {host:?}");
+        assert_eq!(said(&Gvisor::Absent, false, &usual), None);
+        let used = said(&known, false, &usual).unwrap();
+        assert_eq!((used.standing, &used.command), (CheckStanding::Good, &None));
+        assert!(!used.sentence.starts_with("check-"), "{used:?}");
+        let mut sentences = vec![used.sentence];
+        for (gvisor, maps_users, settings, command, word) in &cases {
+            let check = said(gvisor, *maps_users, settings).unwrap();
+            assert_eq!(check.standing, CheckStanding::Optional, "{check:?}");
+            assert!(check.sentence.contains(word) && !check.sentence.starts_with("check-"), "{check:?}");
+            let is_mended = check.command.as_ref().is_some_and(|line| line.contains(command.unwrap_or("")));
+            assert_eq!(is_mended, command.is_some() && cfg!(target_os = "linux"), "{check:?}");
+            sentences.push(check.sentence);
+        }
+        let unknown = &sentences[7];
+        assert!(["550.54.15", "550.90.07", "560.1.1"].iter().all(|near| unknown.contains(near)), "{unknown}");
+        assert!(!unknown.contains("535"), "{unknown}");
+        // A list without a driver is told as none.
+        assert_eq!(sentences.pop().as_ref(), sentences.get(3));
+        let all = sentences.len();
+        sentences.sort();
+        sentences.dedup();
+        assert_eq!(sentences.len(), all, "each says something else: {sentences:?}");
     }
 }
 
