@@ -188,7 +188,7 @@ pub fn checks(
     checks.extend(doctor.sleep(snapshot));
     checks.extend(doctor.versions(&snapshot.runtime, settings));
     checks.extend(doctor.walls(&snapshot.runtime));
-    checks.extend(doctor.gvisor(snapshot, settings));
+    checks.extend(doctor.gvisor(snapshot, settings, helper));
     checks.extend(doctor.kernel(snapshot));
     match odd {
         Ok(odd) => checks.extend(odd.iter().map(|container| doctor.odd(container))),

@@ -56,6 +56,8 @@ const ROOT_CAPABILITIES: [&str; 8] =
 const GATEWAY_CAPABILITIES: [&str; 1] = ["NET_ADMIN"];
 /// So that a sandboxed tenant, whose packets are root's, is not taken for the proxy: that becomes a user of its own.
 const SANDBOXED_GATEWAY_CAPABILITIES: [&str; 3] = ["NET_ADMIN", "SETGID", "SETUID"];
+/// The Engine's word for none. The PC's own would tell a tenant the home's domain, or the company's.
+const NO_SEARCH: &str = ".";
 /// Where the gateway's own name server listens, which asks for the proxy's names alone.
 const PROXY_RESOLVER: &str = "127.0.0.2";
 /// The proxy's connections, and as much again: while they are all taken, limits and rules can still be changed.
@@ -342,6 +344,7 @@ fn gateway(
         network_mode: Some(names.network.clone()),
         port_bindings: Some(bindings),
         dns,
+        dns_search: Some(vec![NO_SEARCH.to_owned()]),
         ..gateway_cell(around.sandbox.is_some())
     };
     let endpoints = HashMap::from([(names.network.clone(), EndpointSettings::default())]);

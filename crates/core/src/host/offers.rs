@@ -107,7 +107,8 @@ impl Host {
         match (reasons, granted, self.cards.get_mut(&terms.gpu)) {
             (None, Ok(granted_mib), Some(card)) => {
                 terms.volume.quota_mib = granted_mib;
-                let sandbox = self.snapshot.sandboxing(&self.settings).runtime().map(str::to_owned);
+                let sandboxing = self.snapshot.sandboxing(&self.settings, &self.helper);
+                let sandbox = sandboxing.runtime_for(&terms).map(str::to_owned);
                 card.job = Some(Job::accept(terms, sandbox, now, out));
             }
             (reasons, granted, _) => {
@@ -178,7 +179,7 @@ impl Host {
                 images: images.clone(),
                 egress: self.settings.egress,
                 root_inside: self.settings.root_inside,
-                sandbox: self.snapshot.sandboxing(&self.settings).runtime().is_some(),
+                sandbox: self.snapshot.sandboxing(&self.settings, &self.helper).runtime().is_some(),
                 volume: self.settings.volume,
             })
             .collect();

@@ -5,12 +5,55 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use super::{Runtime, Snapshot};
+use crate::lease::LeaseTerms;
+use crate::power::HelperStanding;
 use crate::settings::{GiveBack, Settings};
 
 const PROGRAM: &str = "runsc";
 const NETWORK_FLAG: &str = "network";
 const HOST: &str = "host";
 const CARD_FLAG: &str = "nvproxy";
+const DRIVER_FLAG: &str = "nvproxy-driver-version";
+const PART_OF_A_CARD: &str = "MIG-";
+/// Flags of yes and no with which it is less of a wall, or none: limits that it does not keep, more kinds of sockets, doors to
+/// other devices, rights that an image can give itself, and words about each of a tenant's calls on the owner's disk. With
+/// `overlay` a renter's volume would be written to memory, and be lost.
+const UNSAFE_SWITCHES: [&str; 20] = [
+    "ignore-cgroups",
+    "allow-flag-override",
+    "allow-packet-socket-write",
+    "allow-suid",
+    "net-raw",
+    "rootless",
+    "overlay",
+    "debug",
+    "strace",
+    "log-packets",
+    "profile",
+    "fsgofer-host-uds",
+    "nvproxy-allow-unsupported-driver",
+    "nvproxy-docker",
+    "rdmaproxy",
+    "tpuproxy",
+    "TESTONLY-allow-packet-endpoint-write",
+    "TESTONLY-test-name-env",
+    "TESTONLY-unsafe-nonroot",
+    "TESTONLY-unsafe-skip-chroot",
+];
+/// Flags that are so for some values, with those that are not.
+const UNSAFE_VALUES: [(&str, &[&str]); 10] = [
+    ("debug-log", &[""]),
+    ("pcap-log", &[""]),
+    ("profile-block", &[""]),
+    ("profile-cpu", &[""]),
+    ("profile-heap", &[""]),
+    ("profile-mutex", &[""]),
+    ("trace", &[""]),
+    ("host-fifo", &["none"]),
+    // What is to be opened has to be in the container's folders, where no program of the PC's listens.
+    ("host-uds", &["none", "open"]),
+    ("overlay2", &["none", "root:self", "root:memory"]),
+];
 
 /// What the Engine says of one way to start containers.
 #[derive(Clone, Copy, Debug)]
@@ -23,33 +66,53 @@ pub struct RegisteredRuntime<'a> {
 
 /// How it is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Registration {
+pub enum Registration<'a> {
     Absent,
     /// It brings a network stack of its own, whose frames pass no rule of the gateway's.
     OwnNetwork,
     /// Nothing that runs in it gets a card.
     NoCard,
+    /// With a flag that takes from what it is there for.
+    Unsafe {
+        flag: &'static str,
+    },
     /// It opens sockets in the gateway's network, and hands out cards.
-    Fit,
+    Fit {
+        /// It takes the driver for this one, whatever it is.
+        driver: Option<&'a str>,
+    },
 }
 
-impl Registration {
+impl<'a> Registration<'a> {
     #[must_use]
-    pub fn of(runtime: RegisteredRuntime<'_>) -> Self {
+    pub fn of(runtime: RegisteredRuntime<'a>) -> Self {
         let program = runtime.path.rsplit('/').next().unwrap_or_default();
         if !program.contains(PROGRAM) && !runtime.name.contains(PROGRAM) {
             return Self::Absent;
         }
-        match (value(NETWORK_FLAG, runtime.arguments), value(CARD_FLAG, runtime.arguments)) {
-            (Some(HOST), Some("true" | "1" | "t" | "T" | "TRUE" | "True")) => Self::Fit,
-            (Some(HOST), _) => Self::NoCard,
-            _ => Self::OwnNetwork,
+        let flags = Flags(runtime.arguments);
+        if flags.value(NETWORK_FLAG) != Some(HOST) {
+            return Self::OwnNetwork;
+        }
+        if !flags.is_on(CARD_FLAG) {
+            return Self::NoCard;
+        }
+        let switch = UNSAFE_SWITCHES.into_iter().find(|name| flags.is_on(name));
+        let value = || {
+            let is_unsafe = |(name, fine): &&(&'static str, &[&str])| {
+                flags.value(name).is_some_and(|value| !fine.contains(&value))
+            };
+            UNSAFE_VALUES.iter().find(is_unsafe).map(|(name, _)| *name)
+        };
+        match switch.or_else(value) {
+            Some(flag) => Self::Unsafe { flag },
+            None => Self::Fit { driver: flags.value(DRIVER_FLAG).filter(|driver| !driver.is_empty()) },
         }
     }
 
     /// Of several, the one that comes nearest to being of use, with its place.
     #[must_use]
-    pub fn among<'a>(
+    pub fn among(
         runtimes: impl IntoIterator<Item = RegisteredRuntime<'a>>,
     ) -> (Self, Option<RegisteredRuntime<'a>>) {
         let known = runtimes.into_iter().map(|runtime| (Self::of(runtime), runtime));
@@ -60,21 +123,41 @@ impl Registration {
     }
 }
 
-/// The last word counts, as in Go's flags, which begin with one dash or two and bring their value with them or after them;
-/// one of yes and no may come without.
-fn value<'a>(wanted: &str, arguments: &'a [String]) -> Option<&'a str> {
-    let mut found = None;
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        let Some(flag) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else { continue };
-        match flag.split_once('=') {
-            Some((name, value)) if name == wanted => found = Some(value),
-            None if flag == wanted && wanted == CARD_FLAG => found = Some("true"),
-            None if flag == wanted => found = rest.next().map(String::as_str),
-            _ => {}
-        }
+/// As Go reads them: with one dash or two, the last word counts.
+#[derive(Clone, Copy)]
+struct Flags<'a>(&'a [String]);
+
+impl<'a> Flags<'a> {
+    /// Of a flag that brings its value with it or after it.
+    fn value(self, wanted: &str) -> Option<&'a str> {
+        self.found(wanted, |rest| rest.next().map(String::as_str))
     }
-    found
+
+    /// Of yes and no, which stands alone or brings its value with it.
+    fn is_on(self, wanted: &str) -> bool {
+        let value = self.found(wanted, |_| Some("true"));
+        value.is_some_and(|value| !matches!(value, "false" | "0" | "f" | "F" | "FALSE" | "False"))
+    }
+
+    fn found(
+        self,
+        wanted: &str,
+        without: impl Fn(&mut std::slice::Iter<'a, String>) -> Option<&'a str>,
+    ) -> Option<&'a str> {
+        let mut found = None;
+        let mut rest = self.0.iter();
+        while let Some(argument) = rest.next() {
+            let Some(flag) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else {
+                continue;
+            };
+            match flag.split_once('=') {
+                Some((name, value)) if name == wanted => found = Some(value),
+                None if flag == wanted => found = without(&mut rest),
+                _ => {}
+            }
+        }
+        found
+    }
 }
 
 /// What is known of an Engine's gVisor.
@@ -86,6 +169,9 @@ pub enum Gvisor {
     /// See [`Registration`].
     OwnNetwork,
     NoCard,
+    Unsafe {
+        flag: String,
+    },
     /// It is fit, and does not say which drivers it knows: it is too old, or its program cannot be run from here.
     Silent,
     Told(Sandbox),
@@ -110,9 +196,15 @@ pub enum Sandboxing<'a> {
     Absent,
     OwnNetwork,
     NoCard,
+    Unsafe {
+        flag: &'a str,
+    },
     Silent,
     /// The owner does not want it.
     TurnedOff,
+    /// A sandbox that does not answer is frozen and ended by the helper alone; for Docker's own way the owner would wait ten
+    /// seconds.
+    NoHelper,
     /// Whom the Engine maps root to is somebody else than the gateway's rules take for the tenant.
     UsersMapped,
     /// The owner shares the PC with tenants, whose limits it could not narrow.
@@ -131,23 +223,34 @@ impl Sandboxing<'_> {
             _ => None,
         }
     }
+
+    /// The same for this one. Who is root inside is so to gVisor's kernel too, which keeps nothing of process 1's from it; and
+    /// a part of a card cannot be handed to it.
+    #[must_use]
+    pub fn runtime_for(&self, terms: &LeaseTerms) -> Option<&str> {
+        self.runtime().filter(|_| !terms.root_inside && !terms.gpu.0.starts_with(PART_OF_A_CARD))
+    }
 }
 
 impl Snapshot {
     /// gVisor is used where it is installed and knows the driver. It passes on a driver's calls one by one, and what it does
     /// not know of a driver it refuses.
     #[must_use]
-    pub fn sandboxing(&self, settings: &Settings) -> Sandboxing<'_> {
+    pub fn sandboxing(&self, settings: &Settings, helper: &HelperStanding) -> Sandboxing<'_> {
         let Runtime::Ready { engine, .. } = &self.runtime else { return Sandboxing::Absent };
         let sandbox = match &engine.gvisor {
             Gvisor::Absent => return Sandboxing::Absent,
             _ if !settings.gvisor => return Sandboxing::TurnedOff,
             Gvisor::OwnNetwork => return Sandboxing::OwnNetwork,
             Gvisor::NoCard => return Sandboxing::NoCard,
+            Gvisor::Unsafe { flag } => return Sandboxing::Unsafe { flag },
             Gvisor::Silent => return Sandboxing::Silent,
             Gvisor::Told(_) if engine.maps_users => return Sandboxing::UsersMapped,
             Gvisor::Told(sandbox) => sandbox,
         };
+        if !matches!(helper, HelperStanding::Available { .. }) {
+            return Sandboxing::NoHelper;
+        }
         if settings.give_back == GiveBack::Share && !sandbox.changes_limits {
             return Sandboxing::CannotShare;
         }
@@ -167,14 +270,18 @@ mod tests {
     use crate::gpu::DriverInfo;
     use crate::policy::EngineFacts;
 
-    fn registered(name: &str, path: &str, line: &str) -> Registration {
+    const FIT: Registration<'_> = Registration::Fit { driver: None };
+
+    #[track_caller]
+    fn check(name: &str, path: &str, line: &str, is: Registration<'_>) {
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        Registration::among([RegisteredRuntime { name, path, arguments: &arguments }]).0
+        let (found, _) = Registration::among([RegisteredRuntime { name, path, arguments: &arguments }]);
+        assert_eq!(found, is, "{name} {path} {line}");
     }
 
     #[test]
     fn it_is_known_by_its_name_or_its_program_and_what_it_does_by_its_flags() {
-        use Registration::{Absent, Fit, NoCard, OwnNetwork};
+        use Registration::{Absent, NoCard, OwnNetwork};
         for (name, path, line, is) in [
             ("runc", "runc", "", Absent),
             ("nvidia", "nvidia-container-runtime", "--network=host --nvproxy", Absent),
@@ -188,17 +295,42 @@ mod tests {
             ("runsc", "runsc", "--debug --network host", NoCard),
             ("runsc", "runsc", "--network=none --nvproxy", OwnNetwork),
             ("runsc", "runsc", "--network=host --network=sandbox --nvproxy", OwnNetwork),
-            ("runsc", "runsc", "--network=sandbox --network=host --nvproxy", Fit),
+            ("runsc", "runsc", "--network=sandbox --network=host --nvproxy", FIT),
             ("runsc", "runsc", "--network-plugin=host --nvproxy", OwnNetwork),
             ("runsc", "runsc", "--nvproxy --network", OwnNetwork),
             ("runsc", "runsc", "network=host --nvproxy", OwnNetwork),
-            ("sandbox", "/usr/local/bin/runsc", "--network=host --nvproxy", Fit),
-            ("sandbox", "/usr/local/bin/runsc", "-nvproxy=true --network host", Fit),
+            ("sandbox", "/usr/local/bin/runsc", "--network=host --nvproxy", FIT),
+            ("sandbox", "/usr/local/bin/runsc", "-nvproxy=true --network host", FIT),
             ("sandbox", "/usr/local/bin/runsc", "--nvproxy --network=host --nvproxy=false", NoCard),
             ("sandbox", "/usr/local/bin/runsc", "--nvproxy-docker --network=host", NoCard),
         ] {
-            assert_eq!(registered(name, path, line), is, "{name} {path} {line}");
+            check(name, path, line, is);
         }
+    }
+
+    #[test]
+    fn a_flag_that_makes_it_less_of_a_wall_is_named() {
+        let with = |more: &str, is| check("runsc", "runsc", &format!("--network=host --nvproxy {more}"), is);
+        for (more, flag) in [
+            ("--ignore-cgroups", "ignore-cgroups"),
+            ("--net-raw=true", "net-raw"),
+            ("-debug", "debug"),
+            ("--debug-log=/tmp/runsc/", "debug-log"),
+            ("--debug-log /tmp/runsc/", "debug-log"),
+            ("--host-uds=all", "host-uds"),
+            ("--overlay2=all:memory", "overlay2"),
+            ("--host-fifo=open", "host-fifo"),
+        ] {
+            with(more, Registration::Unsafe { flag });
+        }
+        let fine = "--net-raw=false --directfs=false --host-uds=open --overlay2=root:self --debug=0 --platform=systrap";
+        with(fine, FIT);
+        with("--nvproxy-driver-version=550.54.15", Registration::Fit { driver: Some("550.54.15") });
+    }
+
+    fn best<'a>(runtimes: &[RegisteredRuntime<'a>]) -> (Registration<'a>, Option<String>) {
+        let (how, which) = Registration::among(runtimes.iter().copied());
+        (how, which.map(|runtime| runtime.name.to_owned()))
     }
 
     #[test]
@@ -207,15 +339,11 @@ mod tests {
         let fit = ["--network=host".to_owned(), "--nvproxy".to_owned()];
         let of = |name: &'static str, arguments| RegisteredRuntime { name, path: "", arguments };
         let none: [String; 0] = [];
-        let best = |runtimes: &[RegisteredRuntime<'_>]| {
-            let (how, which) = Registration::among(runtimes.iter().copied());
-            (how, which.map(|runtime| runtime.name.to_owned()))
-        };
         assert_eq!(best(&[]), (Registration::Absent, None));
         assert_eq!(best(&[of("runc", &none)]), (Registration::Absent, None));
         let several =
             [of("runsc", &host[..]), of("runsc-b", &fit[..]), of("runsc-a", &fit[..]), of("runc", &none)];
-        assert_eq!(best(&several), (Registration::Fit, Some("runsc-a".to_owned())));
+        assert_eq!(best(&several), (FIT, Some("runsc-a".to_owned())));
         assert_eq!(best(&several[..1]).0, Registration::NoCard);
     }
 
@@ -228,6 +356,10 @@ mod tests {
         }
     }
 
+    fn helper() -> HelperStanding {
+        HelperStanding::Available { version: "1".to_owned() }
+    }
+
     fn told(changes_limits: bool) -> Gvisor {
         let drivers = ["550.54.14", "550.54.15"].map(str::to_owned).to_vec();
         Gvisor::Told(Sandbox { runtime: "sandbox".to_owned(), drivers, changes_limits })
@@ -237,34 +369,53 @@ mod tests {
     fn it_is_used_where_it_is_installed_and_knows_the_driver() {
         let settings = Settings::default();
         let listed = snapshot(told(false), "550.54.15");
-        assert_eq!(listed.sandboxing(&settings).runtime(), Some("sandbox"));
+        assert_eq!(listed.sandboxing(&settings, &helper()).runtime(), Some("sandbox"));
         let other = snapshot(told(true), "550.54.1");
-        assert_eq!(other.sandboxing(&settings), Sandboxing::DriverUnknown { driver: "550.54.1" });
+        assert_eq!(other.sandboxing(&settings, &helper()), Sandboxing::DriverUnknown { driver: "550.54.1" });
         let asleep = Snapshot { driver: None, ..snapshot(told(true), "") };
-        assert_eq!(asleep.sandboxing(&settings), Sandboxing::Absent);
+        assert_eq!(asleep.sandboxing(&settings, &helper()), Sandboxing::Absent);
         for (gvisor, is) in [
             (Gvisor::Absent, Sandboxing::Absent),
             (Gvisor::OwnNetwork, Sandboxing::OwnNetwork),
             (Gvisor::NoCard, Sandboxing::NoCard),
+            (Gvisor::Unsafe { flag: "debug".to_owned() }, Sandboxing::Unsafe { flag: "debug" }),
             (Gvisor::Silent, Sandboxing::Silent),
         ] {
-            assert_eq!(snapshot(gvisor, "550.54.15").sandboxing(&settings), is);
+            assert_eq!(snapshot(gvisor, "550.54.15").sandboxing(&settings, &helper()), is);
         }
-        assert_eq!(Snapshot::default().sandboxing(&settings), Sandboxing::Absent);
+        for helper in [HelperStanding::NotInstalled, HelperStanding::Unknown] {
+            assert_eq!(listed.sandboxing(&settings, &helper), Sandboxing::NoHelper);
+        }
+        assert_eq!(Snapshot::default().sandboxing(&settings, &helper()), Sandboxing::Absent);
     }
 
     #[test]
     fn the_owners_word_and_ways_come_before_it() {
         let listed = snapshot(told(false), "550.54.15");
         let off = Settings { gvisor: false, ..Settings::default() };
-        assert_eq!(listed.sandboxing(&off), Sandboxing::TurnedOff);
+        assert_eq!(listed.sandboxing(&off, &helper()), Sandboxing::TurnedOff);
         let share = Settings { give_back: GiveBack::Share, ..Settings::default() };
-        assert_eq!(listed.sandboxing(&share), Sandboxing::CannotShare);
-        assert_eq!(snapshot(told(true), "550.54.15").sandboxing(&share).runtime(), Some("sandbox"));
+        assert_eq!(listed.sandboxing(&share, &helper()), Sandboxing::CannotShare);
+        assert_eq!(
+            snapshot(told(true), "550.54.15").sandboxing(&share, &helper()).runtime(),
+            Some("sandbox")
+        );
         let mut mapped = listed.clone();
         let Runtime::Ready { engine, .. } = &mut mapped.runtime else { unreachable!() };
         engine.maps_users = true;
-        assert_eq!(mapped.sandboxing(&Settings::default()), Sandboxing::UsersMapped);
+        assert_eq!(mapped.sandboxing(&Settings::default(), &helper()), Sandboxing::UsersMapped);
+    }
+
+    #[test]
+    fn who_is_root_inside_and_who_has_a_part_of_a_card_is_in_none() {
+        let listed = snapshot(told(true), "550.54.15");
+        let (settings, helper) = (Settings::default(), helper());
+        let sandboxing = listed.sandboxing(&settings, &helper);
+        let terms = crate::host::sample::terms("lease", 1, "GPU-1");
+        assert_eq!(sandboxing.runtime_for(&terms), Some("sandbox"));
+        assert_eq!(sandboxing.runtime_for(&LeaseTerms { root_inside: true, ..terms.clone() }), None);
+        let part = LeaseTerms { gpu: crate::gpu::GpuUuid("MIG-1".to_owned()), ..terms };
+        assert_eq!(sandboxing.runtime_for(&part), None);
     }
 
     proptest! {

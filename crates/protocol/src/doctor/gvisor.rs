@@ -3,29 +3,44 @@
 use std::cmp::Reverse;
 
 use nightjar_core::policy::{Gvisor, Runtime, Sandboxing, Snapshot};
+use nightjar_core::power::HelperStanding;
 use nightjar_core::settings::Settings;
 
 use super::{Check, CheckStanding, Doctor};
 
-/// Registers it under a name of its own: one that the owner's other containers use stays as it is.
-const REGISTER: &str = "sudo runsc install --runtime=runsc-nightjar -- --network=host --nvproxy \
-                        && sudo systemctl restart docker";
+/// Registers it under a name of its own: one that the owner's other containers use stays as it is. Without `directfs` the
+/// sandbox opens no file of this PC's itself, and has no right to.
+const REGISTER: &str = "sudo runsc install --runtime=runsc-nightjar -- --network=host --nvproxy --directfs=false \
+     && sudo systemctl restart docker";
 const MOST_DRIVERS_TOLD: usize = 3;
 
 impl Doctor<'_> {
     /// Lending goes on without it, so nothing that is said here stands in its way.
-    pub(super) fn gvisor(&self, snapshot: &Snapshot, settings: &Settings) -> Option<Check> {
+    pub(super) fn gvisor(
+        &self,
+        snapshot: &Snapshot,
+        settings: &Settings,
+        helper: &HelperStanding,
+    ) -> Option<Check> {
         let say = |key: &str| self.check("gvisor", CheckStanding::Optional, self.texts.plain(key));
-        let registered_anew = |key| {
-            let command = cfg!(target_os = "linux").then(|| REGISTER.to_owned());
-            Check { command, ..say(key) }
-        };
-        Some(match snapshot.sandboxing(settings) {
+        let register = || cfg!(target_os = "linux").then(|| REGISTER.to_owned());
+        let registered_anew = |key| Check { command: register(), ..say(key) };
+        Some(match snapshot.sandboxing(settings, helper) {
             Sandboxing::Absent => return None,
             Sandboxing::Used(_) => Check { standing: CheckStanding::Good, ..say("check-gvisor-used") },
             Sandboxing::TurnedOff => say("check-gvisor-turned-off"),
             Sandboxing::OwnNetwork => registered_anew("check-gvisor-own-network"),
             Sandboxing::NoCard => registered_anew("check-gvisor-no-card"),
+            Sandboxing::Unsafe { flag } => {
+                let values = [("flag", format!("--{flag}"))];
+                let check = self.check(
+                    "gvisor",
+                    CheckStanding::Optional,
+                    self.texts.with("check-gvisor-unsafe", &values),
+                );
+                Check { command: register(), ..check }
+            }
+            Sandboxing::NoHelper => say("check-gvisor-no-helper"),
             Sandboxing::Silent => say("check-gvisor-silent"),
             Sandboxing::UsersMapped => say("check-gvisor-users-mapped"),
             Sandboxing::CannotShare => say("check-gvisor-cannot-share"),

@@ -13,8 +13,16 @@ fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
 }
 
 fn look_with(snapshot: &Snapshot, settings: &Settings, language: Language) -> Vec<Check> {
-    let helper = HelperStanding::NotInstalled;
-    checks(snapshot, &Ok(Vec::new()), &helper, settings, language, &|_| String::from("12:00"))
+    look_beside(&HelperStanding::NotInstalled, snapshot, settings, language)
+}
+
+fn look_beside(
+    helper: &HelperStanding,
+    snapshot: &Snapshot,
+    settings: &Settings,
+    language: Language,
+) -> Vec<Check> {
+    checks(snapshot, &Ok(Vec::new()), helper, settings, language, &|_| String::from("12:00"))
 }
 
 #[test]
@@ -105,6 +113,7 @@ fn whether_tenants_run_in_gvisor_is_told_with_the_reason_and_what_mends_it() {
     let cases = [
         (Gvisor::OwnNetwork, false, &usual, Some("--network=host"), "--network=host"),
         (Gvisor::NoCard, false, &usual, Some("--nvproxy"), "--nvproxy"),
+        (Gvisor::Unsafe { flag: "net-raw".into() }, false, &usual, Some("--nvproxy"), "--net-raw"),
         (Gvisor::Silent, false, &usual, None, "NVIDIA"),
         (known.clone(), true, &usual, None, "userns-remap"),
         (known.clone(), false, &off, None, "nightjar tenants --gvisor on"),
@@ -112,13 +121,14 @@ fn whether_tenants_run_in_gvisor_is_told_with_the_reason_and_what_mends_it() {
         (unknown, false, &usual, None, "550.54.14"),
         (told(&[]), false, &usual, None, "NVIDIA"),
     ];
+    let helper = HelperStanding::Available { version: "1".to_owned() };
     for language in [Language::English, Language::SimplifiedChinese] {
         let said = |gvisor: &Gvisor, maps_users, settings: &Settings| {
             let engine = EngineFacts { gvisor: gvisor.clone(), maps_users, ..EngineFacts::default() };
             let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
             let driver = Some(DriverInfo { version: "550.54.14".into(), cuda: None });
-            let mut found =
-                look_with(&Snapshot { runtime, driver, ..Snapshot::default() }, settings, language);
+            let snapshot = Snapshot { runtime, driver, ..Snapshot::default() };
+            let mut found = look_beside(&helper, &snapshot, settings, language);
             found.retain(|check| check.id == "gvisor");
             assert!(found.len() < 2, "{found:?}");
             found.pop()
@@ -136,11 +146,17 @@ fn whether_tenants_run_in_gvisor_is_told_with_the_reason_and_what_mends_it() {
             assert_eq!(is_mended, command.is_some() && cfg!(target_os = "linux"), "{check:?}");
             sentences.push(check.sentence);
         }
-        let unknown = &sentences[7];
+        let unknown = &sentences[8];
         assert!(["550.54.15", "550.90.07", "560.1.1"].iter().all(|near| unknown.contains(near)), "{unknown}");
         assert!(!unknown.contains("535"), "{unknown}");
+        let engine = EngineFacts { gvisor: known.clone(), ..EngineFacts::default() };
+        let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
+        let alone = look_with(&Snapshot { runtime, ..Snapshot::default() }, &usual, language);
+        let alone = alone.into_iter().find(|check| check.id == "gvisor").unwrap();
+        assert_eq!(alone.standing, CheckStanding::Optional);
+        sentences.insert(0, alone.sentence);
         // A list without a driver is told as none.
-        assert_eq!(sentences.pop().as_ref(), sentences.get(3));
+        assert_eq!(sentences.pop().as_ref(), sentences.get(5));
         let all = sentences.len();
         sentences.sort();
         sentences.dedup();

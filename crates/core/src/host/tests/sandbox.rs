@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::policy::{EngineFacts, Gvisor, Sandbox};
+use crate::power::HelperStanding;
 
 fn engine_that_knows(driver: &str) -> Input {
     let sandbox =
@@ -31,12 +32,17 @@ fn prepared(world: &mut World, lease: &str, gpu: &str) -> Option<String> {
 #[test]
 fn the_offer_says_what_a_lease_is_prepared_with_and_is_told_anew_when_that_changes() {
     let mut world = World::new();
+    world.input(Input::Helper(HelperStanding::Available { version: "1".into() }));
     assert!(!offered(&world));
     world.input(engine_that_knows("535.54.03"));
     assert!(!offered(&world), "the driver is none that it knows");
     world.input(engine_that_knows(&driver().version));
     assert!(offered(&world));
     assert_eq!(prepared(&mut world, "first", "GPU-0").as_deref(), Some("runsc"));
+    world.input(Input::Helper(HelperStanding::NotInstalled));
+    assert!(!offered(&world), "nobody could end one that hangs");
+    world.input(Input::Helper(HelperStanding::Available { version: "1".into() }));
+    assert!(offered(&world));
     let settings = Settings { gvisor: false, ..world.host.settings.clone() };
     world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
     assert!(!offered(&world), "the owner turned it off");
