@@ -402,7 +402,7 @@ check-containers-unknown = The container { $name } bears Nightjar's label, but i
 check-containers-unlooked = Nobody could look for containers that are not as Nightjar's are. { $detail } Ask again once Docker answers.
 check-gvisor = gVisor
 check-gvisor-used = Tenants run in gVisor: what they ask of a kernel, a program in between answers, so a hole in this PC's own kernel is far harder to reach. To freeze one takes a little longer, and renters see it in the offer, since not everything runs in it.
-check-gvisor-turned-off = gVisor is installed, and you have turned it off: tenants run under runc. "{ set-gvisor }" (page { nav-work }), or nightjar tenants --gvisor on, makes it one more wall.
+check-gvisor-turned-off = gVisor is installed, and you have turned it off: tenants run under runc. "{ set-gvisor }" (page { nav-work }), or nightjar tenants --gvisor on, turns it on again.
 check-gvisor-own-network = gVisor is installed and not used: as it is registered it brings a network stack of its own, which goes around the rules that keep a tenant out of your network. Register it with --network=host as well. The command does that under another name; Docker starts anew then, which stops containers that run.
 check-gvisor-no-card = gVisor is installed and not used: as it is registered, without --nvproxy, nothing in it gets a card. The command registers it so under another name; Docker starts anew then, which stops containers that run.
 check-gvisor-unsafe = gVisor is installed and not used: it is registered with { $flag }, which makes it less of a wall, or writes what tenants do to your disk. The command registers it without, under another name; Docker starts anew then, which stops containers that run.

@@ -402,7 +402,7 @@ check-containers-unknown = 容器 { $name } 带有夜鹰的标签，但它的镜
 check-containers-unlooked = 没能检查是否有不符合夜鹰规格的容器。{ $detail }请等 Docker 恢复响应后再看一次。
 check-gvisor = gVisor
 check-gvisor-used = 租用者在 gVisor 里运行：他们的系统调用由一个中间程序应答，这台电脑内核的漏洞就难碰到得多。冻结会稍慢一点；gVisor 里不是什么都能跑，租用者在报价里看得到这一点。
-check-gvisor-turned-off = 已安装 gVisor，但你把它关了：租用者由 runc 运行。打开“{ set-gvisor }”（“{ nav-work }”页），或运行 nightjar tenants --gvisor on，就多一道墙。
+check-gvisor-turned-off = 已安装 gVisor，但你把它关了：租用者由 runc 运行。打开“{ set-gvisor }”（“{ nav-work }”页），或运行 nightjar tenants --gvisor on，可以重新启用。
 check-gvisor-own-network = 已安装 gVisor，但没有使用：按现在的登记方式，它自带网络栈，会绕过把租用者挡在你网络之外的规则。登记时还要加上 --network=host。下面的命令会用另一个名字这样登记，之后 Docker 会重启，正在运行的容器会停止。
 check-gvisor-no-card = 已安装 gVisor，但没有使用：登记时没有 --nvproxy，里面的程序用不了显卡。下面的命令会用另一个名字加上它重新登记，之后 Docker 会重启，正在运行的容器会停止。
 check-gvisor-unsafe = 已安装 gVisor，但没有使用：登记时带了 { $flag }，这会削弱它的隔离，或者把租用者的操作写到你的硬盘上。下面的命令会用另一个名字不带它重新登记，之后 Docker 会重启，正在运行的容器会停止。
