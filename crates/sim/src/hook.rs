@@ -24,12 +24,11 @@ use serde::Deserialize;
 
 use crate::client::{Client, unexpected};
 use crate::layout::{CUDA_FILE, HookConfig, NVML_FILE};
-use crate::wire::{CardIdentity, Reply, Request, VISIBLE_FILE};
+use crate::wire::{CardIdentity, Reply, Request, SOCKET_DEFAULT, VISIBLE_FILE};
 
 const STATE_LIMIT_BYTES: u64 = 1024 * 1024;
 const CONFIG_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 const DEVICES_VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES=";
-const DEVICE_FOLDER: &str = "dev/nvidia-sim";
 const READ_ONLY: MountFlags =
     MountFlags::BIND.union(MountFlags::RDONLY).union(MountFlags::NOSUID).union(MountFlags::NODEV);
 
@@ -75,12 +74,16 @@ pub fn prestart(config: &HookConfig, input: impl Read) -> anyhow::Result<()> {
     if matches!(wanted, "" | "void") {
         return Ok(());
     }
+    hand_over(config, state.pid, &state.bundle.join(bundle.root.path), wanted)
+}
+
+/// Puts the driver and the cards that `wanted` names into `root`, as the process `pid` of the container sees it.
+pub(crate) fn hand_over(config: &HookConfig, pid: i32, root: &Path, wanted: &str) -> anyhow::Result<()> {
     let cards = choose(wanted, &present(&config.socket)?)?;
-    let root = state.bundle.join(bundle.root.path);
     // Before its mount namespace is entered, where /proc may be another one.
-    let owner = RootInside::of(state.pid)?;
-    enter(state.pid)?;
-    populate(config, &root, &cards, owner)
+    let owner = RootInside::of(pid)?;
+    enter(pid)?;
+    populate(config, root, &cards, owner)
 }
 
 /// Who the container's root is on this machine.
@@ -173,15 +176,21 @@ fn populate(config: &HookConfig, root: &Path, cards: &[String], owner: RootInsid
     let (Some(run), Some(socket)) = (config.socket.parent(), config.socket.file_name()) else {
         bail!("{} is in no folder", config.socket.display());
     };
+    let place = Path::new(SOCKET_DEFAULT.trim_start_matches('/'));
+    let (Some(place), Some(link)) = (place.parent(), place.file_name()) else {
+        bail!("{SOCKET_DEFAULT} is in no folder");
+    };
     let (libraries, device) = owner.does(|| {
-        let libraries = folder(root.as_fd(), &format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH))?;
+        let libraries = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        let libraries = folder(root.as_fd(), Path::new(&libraries))?;
         for name in [NVML_FILE, CUDA_FILE] {
             drop(fresh_file(libraries.as_fd(), name, 0o644)?);
         }
-        let device = folder(root.as_fd(), DEVICE_FOLDER)?;
+        let device = folder(root.as_fd(), place)?;
         // The folder and not the socket itself, so that a daemon which is started anew is found again.
-        drop(folder(root.as_fd(), &format!("{DEVICE_FOLDER}/host"))?);
-        symlinkat(Path::new("host").join(socket), &device, "socket").context("cannot link the socket")?;
+        drop(folder(root.as_fd(), &place.join("host"))?);
+        remove(device.as_fd(), Path::new(link))?;
+        symlinkat(Path::new("host").join(socket), &device, link).context("cannot link the socket")?;
         let mut visible = fs::File::from(fresh_file(device.as_fd(), VISIBLE_FILE, 0o444)?);
         visible.write_all(cards.join("\n").as_bytes()).context("cannot write the list of visible cards")?;
         Ok((libraries, device))
@@ -193,13 +202,13 @@ fn populate(config: &HookConfig, root: &Path, cards: &[String], owner: RootInsid
 }
 
 /// Opens a folder below the container's root, making what is missing.
-fn folder(root: BorrowedFd<'_>, path: &str) -> anyhow::Result<OwnedFd> {
+fn folder(root: BorrowedFd<'_>, path: &Path) -> anyhow::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let open = |path: &Path| openat2(root, path, flags, Mode::empty(), resolve);
     let mut reached = open(Path::new("/")).context("cannot open the container's root")?;
     let mut so_far = PathBuf::new();
-    for name in Path::new(path) {
+    for name in path {
         so_far.push(name);
         match mkdirat(&reached, name, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -216,13 +225,20 @@ fn folder(root: BorrowedFd<'_>, path: &str) -> anyhow::Result<OwnedFd> {
 
 /// Makes an empty file, in the place of whatever the image had there.
 fn fresh_file(folder: BorrowedFd<'_>, name: &str, mode: u32) -> anyhow::Result<OwnedFd> {
-    match unlinkat(folder, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot replace {name} in the container")),
-    }
+    remove(folder, Path::new(name))?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(folder, name, flags, Mode::from_raw_mode(mode))
         .with_context(|| format!("cannot make {name} in the container"))
+}
+
+/// What an image or an earlier start of the same container has left.
+fn remove(folder: BorrowedFd<'_>, name: &Path) -> anyhow::Result<()> {
+    match unlinkat(folder, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot replace {} in the container", name.display()))
+        }
+    }
 }
 
 fn bind_read_only(source: &Path, folder: BorrowedFd<'_>, name: &str) -> anyhow::Result<()> {
@@ -280,7 +296,7 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), root.path().join("usr")).unwrap();
         let opened = rustix::fs::open(root.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         // The link's target does not exist below the container's root, so the folder cannot be had.
-        assert!(folder(opened.as_fd(), "usr/lib").is_err());
+        assert!(folder(opened.as_fd(), Path::new("usr/lib")).is_err());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 }

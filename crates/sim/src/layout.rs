@@ -18,19 +18,24 @@ pub const NVML_FILE: &str = "libnvidia-ml.so.1";
 pub const CUDA_FILE: &str = "libcuda.so.1";
 /// The hook's file name, which is the one that Docker Engine looks for.
 pub const HOOK_FILE: &str = "nvidia-container-runtime-hook";
+/// What gVisor's `runsc` looks for in the hook's place.
+pub const CLI_FILE: &str = "nvidia-container-cli";
 const DAEMON_FILE: &str = "nightjar-sim";
 const CONFIG_FILE: &str = "nvidia-sim.toml";
+/// Environment variable with the path of another file than that.
+const CONFIG_ENV: &str = "NVIDIA_SIM_CONFIG";
 /// What is built, and where it goes.
-const PARTS: [(&str, &str, &str); 4] = [
+const PARTS: [(&str, &str, &str); 5] = [
     ("libnightjar_sim_nvml.so", "lib", NVML_FILE),
     ("libnightjar_sim_cuda.so", "lib", CUDA_FILE),
     (HOOK_FILE, "bin", HOOK_FILE),
+    (CLI_FILE, "bin", CLI_FILE),
     (DAEMON_FILE, "bin", DAEMON_FILE),
 ];
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 const ENDS_WITHIN: Duration = Duration::from_secs(3);
 
-/// What the hook must know; it lies beside the `bin` folder that the hook is in.
+/// What the hook and the program that stands in for it must know; it lies beside the `bin` folder that they are in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HookConfig {
@@ -47,10 +52,15 @@ impl HookConfig {
         toml::from_str(&text).with_context(|| format!("{} is not the hook's configuration", path.display()))
     }
 
-    /// The path for a hook that lies in `<root>/bin`.
-    pub fn path_for(hook: &Path) -> anyhow::Result<PathBuf> {
-        let root = hook.parent().and_then(Path::parent);
-        root.map(|root| root.join(CONFIG_FILE)).with_context(|| format!("{} is in no folder", hook.display()))
+    /// That of the running program, which lies in `<root>/bin`.
+    pub fn of_this_program() -> anyhow::Result<Self> {
+        if let Some(path) = std::env::var_os(CONFIG_ENV) {
+            return Self::read(Path::new(&path));
+        }
+        let program = std::env::current_exe().context("cannot find this program's own path")?;
+        let root = program.parent().and_then(Path::parent);
+        let root = root.with_context(|| format!("{} is in no folder", program.display()))?;
+        Self::read(&root.join(CONFIG_FILE))
     }
 }
 
@@ -66,7 +76,7 @@ impl Layout {
         self.root.join("lib")
     }
 
-    /// The folder that comes first on dockerd's `PATH`.
+    /// The folder that comes first on dockerd's and containerd's `PATH`.
     pub fn bin_dir(&self) -> PathBuf {
         self.root.join("bin")
     }
@@ -93,7 +103,7 @@ impl Layout {
 }
 
 /// Lays out `root` from the artefacts that cargo left in `built` (`target/debug`, say): `lib/` with both
-/// libraries under NVIDIA's names, `bin/` with hook and daemon, `run/` for the socket, `nvidia-sim.toml`.
+/// libraries under NVIDIA's names, `bin/` with hook, its like for gVisor and daemon, `run/` for the socket, `nvidia-sim.toml`.
 /// What is there already is replaced; running programs keep the files that they have open.
 ///
 /// Fails where a part has not been built (`cargo build -p nightjar-sim -p nightjar-sim-nvml -p

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 pub const PROTOCOL: u32 = 1;
 /// No line is longer, in either direction.
 pub const LINE_LIMIT_BYTES: u64 = 256 * 1024;
-/// Where the libraries look for the daemon unless [`SOCKET_ENV`] says otherwise; the hook puts it there.
-pub const SOCKET_DEFAULT: &str = "/dev/nvidia-sim/socket";
+/// Where the libraries look for the daemon unless [`SOCKET_ENV`] says otherwise; the hook puts it there. Not below `/dev`,
+/// `/run` or `/tmp`: gVisor and the Engine put file systems of their own over what the root has there.
+pub const SOCKET_DEFAULT: &str = "/usr/lib/nvidia-sim/socket";
 /// Environment variable with the path of the daemon's socket, for use outside containers.
 pub const SOCKET_ENV: &str = "NVIDIA_SIM_SOCKET";
 /// File next to the socket that names the cards a container may see, one UUID a line.

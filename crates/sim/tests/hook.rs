@@ -105,14 +105,41 @@ fn the_driver_and_the_chosen_card_are_put_into_the_root() {
         assert!(same.status.success(), "{name}: {}", String::from_utf8_lossy(&same.stderr));
     }
     let second = rig.daemon.client().stats().unwrap().cards[1].reading.identity.uuid.clone();
-    assert_eq!(String::from_utf8(container.shell("cat dev/nvidia-sim/visible").stdout).unwrap(), second);
-    assert!(container.shell("test -S dev/nvidia-sim/socket").status.success());
+    assert_eq!(String::from_utf8(container.shell("cat usr/lib/nvidia-sim/visible").stdout).unwrap(), second);
+    assert!(container.shell("test -S usr/lib/nvidia-sim/socket").status.success());
     assert!(
-        !container.shell("touch dev/nvidia-sim/host/intruder").status.success(),
+        !container.shell("touch usr/lib/nvidia-sim/host/intruder").status.success(),
         "the socket's folder is read-only"
     );
     let outside = container.bundle.path().join("rootfs").join(&lib).join("libcuda.so.1");
     assert_eq!(fs::metadata(outside).unwrap().len(), 0, "outside its namespace nothing is mounted");
+}
+
+#[test]
+fn what_gvisor_runs_in_the_hooks_place_does_the_same_and_may_do_it_twice() {
+    if !may_run("what_gvisor_runs_in_the_hooks_place_does_the_same_and_may_do_it_twice") {
+        return;
+    }
+    let rig = Rig::new("rtx4090,rtx3060");
+    let second = rig.daemon.client().stats().unwrap().cards[1].reading.identity.uuid.clone();
+    let cli = rig.layout.bin_dir().join("nvidia-container-cli");
+    let said = Command::new(&cli).args(["--load-kmods", "info"]).output().unwrap();
+    assert!(said.status.success() && String::from_utf8(said.stdout).unwrap().contains("simulated"));
+    // The same root is started twice, as the Engine starts a container that it keeps.
+    let (container, before) = (Container::new("all"), Container::new("all"));
+    for start in [&before, &container] {
+        let mut configure = Command::new(&cli);
+        configure.args(["--load-kmods", "configure", "--ldconfig=@/sbin/ldconfig", "--no-cgroups"]);
+        configure.args(["--utility", "--compute"]);
+        configure.arg(format!("--pid={}", start.holder.id())).arg(format!("--device={second}"));
+        let done = configure.arg(container.bundle.path().join("rootfs")).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let lib = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let ours = rig.layout.lib_dir().join("libcuda.so.1");
+    assert!(container.shell(&format!("cmp {lib}/libcuda.so.1 {}", ours.display())).status.success());
+    assert_eq!(String::from_utf8(container.shell("cat usr/lib/nvidia-sim/visible").stdout).unwrap(), second);
+    assert!(container.shell("test -S usr/lib/nvidia-sim/socket").status.success());
 }
 
 #[test]
@@ -134,5 +161,5 @@ fn a_container_without_cards_is_left_alone() {
     let rig = Rig::new("rtx3060");
     let container = Container::new("void");
     assert!(container.run_hook(&rig).status.success());
-    assert!(!Path::new(&container.bundle.path().join("rootfs/dev/nvidia-sim")).exists());
+    assert!(!Path::new(&container.bundle.path().join("rootfs/usr/lib/nvidia-sim")).exists());
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use nightjar_sim::wire::Control;
+use nightjar_sim::wire::{Control, SOCKET_DEFAULT};
 
 /// Simulated NVIDIA cards for machines that have none.
 ///
@@ -23,7 +23,7 @@ enum Command {
     /// Make something happen to a running machine, or look at it
     Ctl {
         /// The daemon's socket
-        #[arg(long, env = "NVIDIA_SIM_SOCKET", default_value = "/dev/nvidia-sim/socket")]
+        #[arg(long, env = "NVIDIA_SIM_SOCKET", default_value = SOCKET_DEFAULT)]
         socket: PathBuf,
         #[command(subcommand)]
         command: Ctl,

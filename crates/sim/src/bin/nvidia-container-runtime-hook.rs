@@ -4,19 +4,13 @@ use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
 fn run() -> anyhow::Result<()> {
-    use anyhow::Context;
     use nightjar_sim::{hook, layout::HookConfig};
 
     // Engine asks for `prestart`; the other stages of a container's life need nothing from us.
     if std::env::args().nth(1).as_deref() != Some("prestart") {
         return Ok(());
     }
-    let hook = std::env::current_exe().context("cannot find the hook's own path")?;
-    let config = match std::env::var_os("NVIDIA_SIM_CONFIG") {
-        Some(path) => path.into(),
-        None => HookConfig::path_for(&hook)?,
-    };
-    hook::prestart(&HookConfig::read(&config)?, std::io::stdin().lock())
+    hook::prestart(&HookConfig::of_this_program()?, std::io::stdin().lock())
 }
 
 #[cfg(not(target_os = "linux"))]
