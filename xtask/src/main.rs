@@ -6,6 +6,7 @@ mod demo;
 mod dist;
 mod licences;
 mod packages;
+mod sandbox;
 mod shell;
 mod steps;
 mod windows;

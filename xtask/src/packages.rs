@@ -31,9 +31,6 @@ const ENGINE: &[&str] = &[
     "openssl",
 ];
 
-/// A second sandbox, to show why it is not used. Not every system has it, and the test that needs it says when it is not there.
-const SANDBOX: &str = "runsc";
-
 /// A desktop without a screen.
 const DESKTOP: &[&str] = &[
     "xvfb",
@@ -80,7 +77,8 @@ pub(crate) fn build() -> Done {
 
 pub(crate) fn engine() -> Done {
     install(ENGINE)?;
-    if is_known(SANDBOX) { install(&[SANDBOX]) } else { Ok(()) }
+    crate::sandbox::place();
+    Ok(())
 }
 
 pub(crate) fn desktop() -> Done {
@@ -130,7 +128,7 @@ pub(crate) fn everything() -> Done {
 }
 
 /// Installs those that are missing, in one go.
-fn install(packages: &[&str]) -> Done {
+pub(crate) fn install(packages: &[&str]) -> Done {
     let missing: Vec<&str> = packages.iter().copied().filter(|name| !is_installed(name)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -145,11 +143,6 @@ fn install(packages: &[&str]) -> Done {
     let mut args = vec!["apt-get", "install", "-qq", "-y", "--no-install-recommends"];
     args.extend(&missing);
     step(&format!("install {}", missing.join(" ")), &mut as_root(&args))
-}
-
-/// The system's package lists have it.
-fn is_known(package: &str) -> bool {
-    read("apt-cache", &["show", "--no-all-versions", package]).is_some_and(|shown| !shown.is_empty())
 }
 
 fn is_installed(package: &str) -> bool {
