@@ -35,7 +35,8 @@ const SOCKET_PATH_LIMIT_BYTES: usize = 107;
 pub struct EngineOptions {
     /// Everything lies in here; images stay for the next run. One Engine at a time uses it, others wait.
     pub folder: PathBuf,
-    /// Where the Engine looks for programs first: the container hook of the stand-in card.
+    /// Where the Engine and its containerd look for programs first: the container hook of the stand-in card, and what
+    /// gVisor runs in its place.
     pub path_first: Option<PathBuf>,
     /// More environment for the daemon, and thereby for its hooks.
     pub env: Vec<(String, String)>,
@@ -197,10 +198,16 @@ impl Engine {
         );
         fs::write(&config, text)?;
         let mut command = match self.options.maps_users {
-            true => mapping::apart(&run, "containerd"),
-            false => as_root("containerd"),
+            true => mapping::apart(&run, "env"),
+            false => as_root("env"),
         };
-        command.arg("--config").arg(&config).arg("--log-level").arg("warn");
+        command
+            .arg(format!("PATH={}", self.search_path()?))
+            .arg("containerd")
+            .arg("--config")
+            .arg(&config)
+            .arg("--log-level")
+            .arg("warn");
         let mut child = self.spawn("containerd", &mut command)?;
         // Under sudo the child is sudo; the daemon is found by its command line.
         wait_for("containerd's socket", START_WITHIN, || {

@@ -8,11 +8,13 @@ use anyhow::Context;
 use nightjar_core::host::UserCommand;
 use nightjar_core::settings::Settings;
 use nightjar_protocol::control::{ControlAnswer, ControlRequest};
+use nightjar_sim::wire::Control;
 use nightjar_sim::{Daemon, Layout};
 
 use crate::desktop::Desktop;
 use crate::engine::{Engine, EngineOptions};
 use crate::freezer::Freezer;
+use crate::gvisor::Runsc;
 use crate::helper::Helper;
 use crate::host::{Host, Surroundings, knows_its_engine, quick_settings, text, unsafe_versions};
 use crate::images::{self, Flavour};
@@ -52,6 +54,8 @@ pub struct Wish {
     pub users_desktop: bool,
     /// An Engine that maps users, in a folder of this stage's.
     pub maps_users: bool,
+    /// Registered with the Engine; the simulated cards' driver is one that it knows.
+    pub gvisor: Option<Runsc>,
 }
 
 impl Default for Wish {
@@ -62,6 +66,7 @@ impl Default for Wish {
             real_cards: false,
             users_desktop: false,
             maps_users: false,
+            gvisor: None,
         }
     }
 }
@@ -75,7 +80,8 @@ impl Stage {
         let folder = tempfile::Builder::new().prefix("nightjar-").tempdir()?;
         let cards = Cards::find(wish, folder.path())?;
         told(&cards.describe());
-        let options = EngineOptions { path_first: cards.hook_folder(), ..EngineOptions::cached() };
+        let runtimes = wish.gvisor.as_ref().map(Runsc::registered).unwrap_or_default();
+        let options = EngineOptions { path_first: cards.hook_folder(), runtimes, ..EngineOptions::cached() };
         let mut engine = Engine::start(options.clone())?;
         told("the private Docker Engine answers");
         images::gateway(&engine, told)?;
@@ -293,6 +299,9 @@ impl Cards {
         }
         let layout = nightjar_sim::install(&folder.join("nvidia"), &programs()?)?;
         let daemon = Daemon::start(&layout, &["--cards", &wish.simulated_cards])?;
+        if let Some(runsc) = &wish.gvisor {
+            daemon.client().control(Control::Driver { version: runsc.driver().to_owned() })?;
+        }
         Ok(Self::Simulated { layout, daemon })
     }
 

@@ -41,8 +41,10 @@ pub(super) fn end_daemons(folder: &Path, within: Duration) {
         }
         send(Signal::KILL, &processes_with(&mark));
     }
-    let shims = processes_with(&folder.join("run").join("containerd.sock"));
-    send(Signal::KILL, &shims);
+    // The shims, and the sandboxes of gVisor's that their end leaves behind.
+    for part in ["containerd.sock", "docker"] {
+        send(Signal::KILL, &processes_with(&folder.join("run").join(part)));
+    }
 }
 
 /// Leaves of the folder only what shall last: the Engine's images.
@@ -74,7 +76,8 @@ pub(super) fn clear(folder: &Path, network: &Network) -> anyhow::Result<()> {
 fn processes_with(path: &Path) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let wanted = path.display().to_string();
-    let daemons = ["dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy"];
+    let daemons =
+        ["dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy", "runsc-sandbox", "runsc-gofer"];
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .filter(|id| {
