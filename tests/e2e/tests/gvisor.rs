@@ -1,5 +1,5 @@
-//! Why no tenant runs under gVisor (ARCHITECTURE.md has the whole of it): its reasons, each shown on a real Engine. One that
-//! a later gVisor takes away fails here, and is to be thought about anew.
+//! What a tenant under gVisor differs in, as far as our code is built on it, each shown on a real Engine. What a later gVisor
+//! changes fails here, and is to be thought about anew.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write;
@@ -10,19 +10,17 @@ use std::time::{Duration, Instant};
 use nightjar_core::settings::EgressMode;
 use nightjar_protocol::guest::GatewayBoot;
 use nightjar_testbed::engine::{Engine, EngineOptions};
+use nightjar_testbed::gvisor::{self, RUNC, Runsc, SANDBOX};
 use nightjar_testbed::images::{self, Flavour, GATEWAY};
 use nightjar_testbed::process::{output, wait_for};
-use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(30);
-const SANDBOX: &str = "sandbox";
-const RUNC: &str = "runc";
 /// Networks of the internet have no such name: what a tenant reaches there, it reaches anywhere.
 const INTERNET: &str = "internet";
 const INTERNET_NET: &str = "11.88.0.0/24";
 const INTERNET_ADDRESS: &str = "11.88.0.7";
 const INTERNET_PORT: u16 = 443;
-/// How long an Engine waits for a container that it has killed.
+/// Far below how long an Engine waits for a container that it has killed, before it kills it by itself.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// Prints what came of a connection, or of a socket of another kind.
 const ATTEMPT: &str = "
@@ -135,19 +133,9 @@ fn listed(engine: &Engine, runtime: &str) -> Vec<String> {
     said.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect()
 }
 
-/// Why this machine has no gVisor to look at, if it has none.
-fn lacks(engine: &Engine) -> Option<String> {
-    match output(&mut tenant(engine, SANDBOX, &["--rm"], &["dmesg"])) {
-        Ok(said) if said.contains("gVisor") => None,
-        Ok(said) => Some(format!("what runs there is not gVisor: {said}")),
-        Err(error) => Some(format!("it does not run here: {error:#}")),
-    }
-}
-
-fn engine() -> Engine {
-    let runtimes = json!({ SANDBOX: { "path": "runsc", "runtimeArgs": ["--network=host"] } });
-    let runtimes = runtimes.as_object().unwrap().clone();
-    let engine = Engine::start(EngineOptions { runtimes, ..EngineOptions::cached() }).unwrap();
+fn engine(runsc: &Runsc) -> Engine {
+    let engine =
+        Engine::start(EngineOptions { runtimes: runsc.registered(), ..EngineOptions::cached() }).unwrap();
     let told: &mut dyn FnMut(&str) = &mut |step| println!("{step}");
     images::gateway(&engine, told).unwrap();
     images::pytorch_cuda(&engine, Flavour::Lite, told).unwrap();
@@ -155,17 +143,16 @@ fn engine() -> Engine {
 }
 
 #[test]
-fn under_gvisor_a_tenant_would_pass_for_the_proxy_and_give_the_card_back_late() {
-    if output(Command::new("runsc").arg("--version")).is_err() {
-        println!("skipped: runsc is not installed");
-        return;
+fn under_gvisor_packets_are_roots_a_frozen_tenant_is_not_killed_and_its_programs_are_told_wrongly() {
+    let runsc = match Runsc::find() {
+        Ok(runsc) => runsc,
+        Err(why) => return println!("SKIPPED: {why}"),
+    };
+    let engine = engine(&runsc);
+    if let Some(why) = gvisor::lacks(&engine, &Flavour::Lite.reference()) {
+        return println!("SKIPPED: {why}");
     }
-    let engine = engine();
     let _gateway = Gateway::start(&engine);
-    if let Some(why) = lacks(&engine) {
-        println!("skipped: {why}");
-        return;
-    }
     engine.ask(["network", "create", "--subnet", INTERNET_NET, INTERNET]).unwrap();
     engine.ask(["network", "connect", INTERNET, "gateway"]).unwrap();
     let port = INTERNET_PORT.to_string();
@@ -191,7 +178,8 @@ fn under_gvisor_a_tenant_would_pass_for_the_proxy_and_give_the_card_back_late() 
         }
     }
 
-    // What goes by the user does not: the tenant leaves past the proxy.
+    // What goes by the user does not: with the rules for another tenant, this one leaves past the proxy. So the proxy in
+    // front of it has a user of its own.
     let straight = |runtime| attempt(&engine, runtime, &[INTERNET_ADDRESS, &port]);
     let fenced = straight(RUNC);
     assert!(fenced.starts_with("refused"), "{fenced}");
@@ -202,9 +190,10 @@ fn under_gvisor_a_tenant_would_pass_for_the_proxy_and_give_the_card_back_late() 
     assert!(killed < KILLED_WITHIN, "{killed:?}");
     let (frozen, killed) = frozen_and_killed(&engine, SANDBOX);
     println!("gVisor: frozen in {frozen:?}, then ended in {killed:?}");
-    assert!(killed > KILLED_WITHIN, "a frozen one is ended at once now");
+    assert!(killed > KILLED_WITHIN, "a frozen one is ended at once now: it need not be thawed for that");
 
-    // By their numbers inside, it names programs of this PC; `init` of the test's own world is one, whatever its name.
+    // By their numbers inside, it names programs of this PC; `init` of the test's own world is one, whatever its name. So
+    // process 1 tells of miners.
     assert_eq!(listed(&engine, RUNC), ["sleep"]);
     let first = std::fs::read_to_string("/proc/1/comm").unwrap();
     let first: Vec<&str> = first.split_whitespace().take(1).collect();

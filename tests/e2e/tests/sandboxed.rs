@@ -1,0 +1,370 @@
+//! A tenant under gVisor, in a whole lease: it works as any other, reaches no more than any other, and is off the card as fast.
+//! Where gVisor is not to be used, it is not.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nightjar_core::host::{HostState, UserCommand};
+use nightjar_core::lease::{LeaseId, LeaseState};
+use nightjar_core::settings::{EgressMode, Settings};
+use nightjar_protocol::view::ViewModel;
+use nightjar_sim::wire::Control;
+use nightjar_testbed::gvisor::{self, RUNC, Runsc, SANDBOX};
+use nightjar_testbed::helper::Helper;
+use nightjar_testbed::host::{Host, Watch, job_state, quick_settings};
+use nightjar_testbed::images::Flavour;
+use nightjar_testbed::internet::{self, ADDRESS, Names, Turned};
+use nightjar_testbed::night::{HELD_MIB, start_work};
+use nightjar_testbed::notebook;
+use nightjar_testbed::process::{LogsOfAFailure, Process, output, wait_for};
+use nightjar_testbed::processor::Processor;
+use nightjar_testbed::renter::Renter;
+use nightjar_testbed::stage::{Stage, Wish};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(60);
+const IMAGE: &str = "pytorch-cuda:lite";
+/// Far below the ten seconds after which Docker kills by itself what gVisor did not.
+const OFF_THE_CARD_WITHIN: Duration = Duration::from_secs(3);
+/// As for a tenant without gVisor.
+const GONE_WITH_ITS_AGENT_WITHIN: Duration = Duration::from_millis(5_500);
+const FROZEN_GONE_WITH_ITS_AGENT_WITHIN: Duration = Duration::from_secs(3);
+/// Of one core, over [`LOOK`]: what a sandbox may use whose tenant is frozen, and what a tenant that works uses at least.
+const STILL: f64 = 0.1;
+const BUSY: f64 = 0.3;
+const LOOK: Duration = Duration::from_millis(600);
+/// No runsc lists it.
+const UNLISTED_DRIVER: &str = "570.0.0";
+const LISTED: &str = "pypi.org";
+const UNLISTED: &str = "data-in-a-name.example.com";
+const PACKAGE: &str = "nightjar_probe-1-py3-none-any.whl";
+
+/// What a tenant tries: one line of JSON with what came of each.
+const ATTEMPTS: &str = r#"
+import json, socket, sys, urllib.request
+
+address, listed, unlisted = sys.argv[1:]
+
+def fetched(name):
+    return urllib.request.urlopen(f"http://{name}/", timeout=20).read().decode()
+
+def tunnelled(name):
+    with socket.create_connection(("127.0.0.1", 3128), 20) as line:
+        line.settimeout(20)
+        line.sendall(f"CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\n\r\n".encode())
+        said = line.recv(4096).split(b"\r\n")[0].decode()
+        if " 200 " not in said:
+            raise OSError(said)
+        line.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+        return line.recv(4096).split(b"\r\n")[0].decode()
+
+def straight(port):
+    with socket.create_connection((address, port), 5):
+        return "reached"
+
+def asked():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+        line.settimeout(3)
+        line.connect((address, 53))
+        line.send(bytes.fromhex("070901000001000000000000") + b"\x01x\x03org\x00\x00\x01\x00\x01")
+        return line.recv(512).hex()
+
+def attempt(work, *words):
+    try:
+        return work(*words)
+    except Exception as error:
+        return f"refused: {error}"
+
+print(json.dumps({
+    "fetched": attempt(fetched, listed), "fetched-unlisted": attempt(fetched, unlisted),
+    "tunnelled": attempt(tunnelled, listed), "tunnelled-unlisted": attempt(tunnelled, unlisted),
+    "straight-443": attempt(straight, 443), "straight-53": attempt(straight, 53), "asked": attempt(asked),
+    "resolved": attempt(socket.gethostbyname, listed), "resolved-unlisted": attempt(socket.gethostbyname, unlisted),
+}))
+"#;
+/// Made on this PC, as an index has it.
+const WHEEL: &str = r#"
+import sys, zipfile
+with zipfile.ZipFile(sys.argv[1], "w") as wheel:
+    about = "nightjar_probe-1.dist-info"
+    wheel.writestr("nightjar_probe.py", "print('fetched by pip')\n")
+    wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: nightjar-probe\nVersion: 1\n")
+    wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr(f"{about}/RECORD", "nightjar_probe.py,,\n")
+"#;
+
+/// A stage whose Engine has gVisor, or nothing where this machine has none that can be used.
+fn stage() -> Option<(Stage, Runsc)> {
+    let runsc = match Runsc::find() {
+        Ok(runsc) => runsc,
+        Err(why) => {
+            println!("SKIPPED: {why}");
+            return None;
+        }
+    };
+    let wish = Wish { gvisor: Some(runsc.clone()), ..Wish::default() };
+    let stage = Stage::set(&wish, &mut |step| println!("{step}")).unwrap();
+    match gvisor::lacks(&stage.engine, &Flavour::Lite.reference()) {
+        None => Some((stage, runsc)),
+        Some(why) => {
+            println!("SKIPPED: {why}");
+            None
+        }
+    }
+}
+
+fn curated() -> Settings {
+    Settings { egress: EgressMode::Curated, ..quick_settings() }
+}
+
+/// What the Engine runs the worker of a lease with.
+fn runtime(stage: &Stage, lease: &str) -> String {
+    let worker = stage.worker(lease).unwrap();
+    stage.engine.ask(["inspect", "--format", "{{.HostConfig.Runtime}}", &worker]).unwrap()
+}
+
+/// Of the card's memory, as its driver says.
+fn used_mib(stage: &Stage) -> u64 {
+    stage.cards.simulated().unwrap().client().stats().unwrap().cards[0].reading.vram_used_bytes >> 20
+}
+
+/// Everything here ends in this order, also when the test fails.
+struct Running {
+    _words: LogsOfAFailure,
+    work: Option<Process>,
+    watch: Watch,
+    host: Host,
+    renter: Renter,
+    lease: String,
+    _helper: Option<Helper>,
+    stage: Stage,
+}
+
+/// A lease that runs under gVisor, with or without a privileged helper beside its host.
+fn running(has_helper: bool) -> Option<Running> {
+    let (stage, _) = stage()?;
+    let (host, helper) = match has_helper {
+        true => {
+            stage.host_with_helper("host", &curated()).map(|(host, helper)| (host, Some(helper))).unwrap()
+        }
+        false => stage.host("host", &curated()).map(|(host, _)| (host, None)).unwrap(),
+    };
+    let words = ["helper.log", "host/host.log"].map(|log| stage.folder().join(log)).to_vec();
+    let words = LogsOfAFailure(words);
+    let watch = host.watch().unwrap();
+    watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
+    let renter = Renter::log_in(stage.folder(), &stage.market, "20.00").unwrap();
+    wait_for("an offer", SOON, || Ok(renter.run(&["offers"]).ok())).unwrap();
+    let lease = renter.rent(IMAGE).unwrap();
+    watch.until("the lease runs", SOON, |view| job_state(view) == Some(LeaseState::Running)).unwrap();
+    assert_eq!(runtime(&stage, &lease), SANDBOX);
+    Some(Running { _words: words, work: None, watch, host, renter, lease, _helper: helper, stage })
+}
+
+impl Running {
+    /// The renter's job holds memory of the card, and another program of the renter's keeps the processor busy.
+    fn work(&mut self) {
+        let (work, device) = start_work(&self.renter, &self.lease, &self.stage).unwrap();
+        self.work = Some(work);
+        assert!(device.contains("(simulated)"), "{device}");
+        let busy = "setsid python3 -c 'while True: pass' >/dev/null 2>&1 </dev/null &";
+        self.renter.ssh(&self.lease, &[busy]).unwrap();
+        wait_for("the job holds memory", SOON, || {
+            Ok((used_mib(&self.stage) >= u64::from(HELD_MIB)).then_some(()))
+        })
+        .unwrap();
+    }
+
+    /// The sandbox's first process on this PC.
+    fn process(&self) -> u32 {
+        let worker = self.stage.worker(&self.lease).unwrap();
+        self.stage.engine.ask(["inspect", "--format", "{{.State.Pid}}", &worker]).unwrap().parse().unwrap()
+    }
+
+    /// Moves the mouse, and waits until the job is shown as frozen.
+    fn owner_is_back(&self) {
+        let moved = Instant::now();
+        self.stage.desktop.mouse().unwrap().twitch().unwrap();
+        let is_frozen = |view: &ViewModel| job_state(view) == Some(LeaseState::Yielded);
+        let (at, _) = self.watch.until("the job is frozen", SOON, is_frozen).unwrap();
+        println!("input to shown as frozen: {:?}", at.saturating_duration_since(moved));
+    }
+
+    fn goes_on(&self) {
+        self.watch
+            .until("the job goes on", SOON, |view| job_state(view) == Some(LeaseState::Running))
+            .unwrap();
+    }
+
+    /// How long until the Engine has the worker as running no more.
+    fn gone(&self, worker: &str, since: Instant) -> Duration {
+        let id = format!("id={worker}");
+        wait_for("the tenant is gone", SOON, || {
+            let alive = self.stage.engine.ask(["ps", "-q", "--filter", &id])?;
+            Ok(alive.trim().is_empty().then(|| since.elapsed()))
+        })
+        .unwrap()
+    }
+}
+
+#[test]
+fn a_lease_under_gvisor_is_a_lease_like_any_other() {
+    let Some(mut running) = running(false) else { return };
+    let kernel = running.renter.ssh(&running.lease, &["dmesg"]).unwrap();
+    assert!(kernel.contains("gVisor"), "{kernel}");
+    assert_eq!(running.renter.ssh(&running.lease, &["id", "-u"]).unwrap().trim(), "52814");
+    running.work();
+    let jupyter = running.renter.jupyter(&running.lease).unwrap();
+    let said = notebook::run(&jupyter, "night.ipynb", &["print(sum(n * n for n in range(1000)))"]).unwrap();
+    assert_eq!(said[0].trim(), "332833500");
+    // The program on the card is the tenant's, however the driver names it: a stranger's would end the lease.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(job_state(&running.host.around.view().unwrap()), Some(LeaseState::Running));
+    if internet::is_possible() {
+        only_the_list_is_reached(&running);
+    } else {
+        println!("SKIPPED: an internet of the test's own needs root");
+    }
+    running.renter.run(&["stop", &running.lease, "--wait"]).unwrap();
+    assert_eq!(running.stage.containers().unwrap(), Vec::<String>::new());
+}
+
+/// What curated egress lets a sandboxed tenant reach, on an internet that answers to everything.
+fn only_the_list_is_reached(running: &Running) {
+    let Running { stage, renter, lease, .. } = running;
+    let names = Names::start().unwrap();
+    let web = internet::serve(pages(stage.folder())).unwrap();
+    let mut turned = vec![Turned::names(&stage.engine, lease, &names).unwrap()];
+    turned.extend([80, 443, 53].map(|port| Turned::to_here(&stage.engine, lease, port, web).unwrap()));
+    renter.ssh_with_input(lease, &["cat > attempts.py"], ATTEMPTS).unwrap();
+    let tried = format!("python3 attempts.py {ADDRESS} {LISTED} {UNLISTED}");
+    let said = renter.ssh(lease, &[&tried]).unwrap();
+    let said: Value = serde_json::from_str(said.trim()).unwrap();
+    assert_eq!(said["fetched"], "the internet", "{said:#}");
+    assert_eq!(said["tunnelled"], "HTTP/1.1 200 OK", "{said:#}");
+    assert_eq!(said["resolved"], ADDRESS.to_string(), "{said:#}");
+    for refused in [
+        "fetched-unlisted",
+        "tunnelled-unlisted",
+        "straight-443",
+        "straight-53",
+        "asked",
+        "resolved-unlisted",
+    ] {
+        assert!(said[refused].as_str().unwrap().starts_with("refused"), "{refused}: {said:#}");
+    }
+    let pip = format!(
+        "/opt/nightjar/bin/pip install -q --disable-pip-version-check --no-deps --target packages --index-url http://{LISTED}/simple/ --trusted-host \
+         {LISTED} nightjar-probe && PYTHONPATH=packages python3 -m nightjar_probe"
+    );
+    assert_eq!(renter.ssh(lease, &[&pip]).unwrap().trim(), "fetched by pip");
+    // Nobody outside hears of a name that is not on the list.
+    let asked = names.asked();
+    assert!(asked.iter().any(|name| name == LISTED), "{asked:?}");
+    assert!(!asked.iter().any(|name| name.contains("example.com") || name == "x.org"), "{asked:?}");
+}
+
+/// An index with one package.
+fn pages(folder: &Path) -> internet::Pages {
+    let wheel = folder.join(PACKAGE);
+    output(Command::new("python3").args(["-c", WHEEL]).arg(&wheel)).unwrap();
+    let index = format!("<!DOCTYPE html><html><body><a href=\"/{PACKAGE}\">{PACKAGE}</a></body></html>");
+    vec![
+        ("/".to_owned(), b"the internet".to_vec()),
+        ("/simple/nightjar-probe/".to_owned(), index.into_bytes()),
+        (format!("/{PACKAGE}"), std::fs::read(&wheel).unwrap()),
+    ]
+}
+
+#[test]
+fn a_sandboxed_tenant_is_off_the_card_at_once() {
+    let Some(running) = running(false) else { return };
+    given_back(running);
+}
+
+#[test]
+fn a_sandboxed_tenant_is_off_the_card_at_once_by_the_helper_too() {
+    let Some(running) = running(true) else { return };
+    given_back(running);
+}
+
+/// Frozen, thawed, frozen again, and then ended while it is frozen: what gVisor by itself loses.
+fn given_back(mut running: Running) {
+    running.work();
+    let processor = Processor::of(running.process()).unwrap();
+    let share = |what: &str| {
+        let share = processor.share(LOOK).unwrap();
+        println!("{what}: {share:.2} of a core");
+        share
+    };
+    assert!(share("at work") > BUSY);
+    running.owner_is_back();
+    assert!(share("frozen") < STILL);
+    running.goes_on();
+    assert!(share("thawed") > BUSY);
+    running.owner_is_back();
+    let worker = running.stage.worker(&running.lease).unwrap();
+    let ordered = Instant::now();
+    let stop = UserCommand::StopJob { lease: LeaseId(running.lease.clone()) };
+    running.host.around.command(stop).unwrap();
+    let is_free = || Ok((used_mib(&running.stage) < u64::from(HELD_MIB)).then(|| ordered.elapsed()));
+    let free = wait_for("the card's memory is free", SOON, is_free).unwrap();
+    let gone = running.gone(&worker, ordered);
+    println!("from the order to free memory {free:?}, to no container {gone:?}");
+    assert!(free < OFF_THE_CARD_WITHIN && gone < OFF_THE_CARD_WITHIN, "{free:?}, {gone:?}");
+    let Running { renter, lease, stage, .. } = &running;
+    wait_for("the lease is over", SOON, || Ok((renter.state(lease)? == "ended").then_some(()))).unwrap();
+    wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
+}
+
+#[test]
+fn a_killed_agent_leaves_no_sandbox_behind() {
+    let Some(mut running) = running(false) else { return };
+    let worker = running.stage.worker(&running.lease).unwrap();
+    let killed = Instant::now();
+    running.host.process.kill();
+    let gone = running.gone(&worker, killed);
+    println!("sandboxed tenant gone {:.1} s after the agent was killed", gone.as_secs_f64());
+    assert!(gone < GONE_WITH_ITS_AGENT_WITHIN, "{gone:?}");
+    let Running { host, renter, lease, stage, .. } = running;
+    let _host = Host::start(host.around).unwrap();
+    wait_for("the lease is over", SOON, || Ok((renter.state(&lease)? == "ended").then_some(()))).unwrap();
+    wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
+}
+
+#[test]
+fn a_frozen_sandbox_does_not_outlive_its_host() {
+    let Some(mut running) = running(true) else { return };
+    let worker = running.stage.worker(&running.lease).unwrap();
+    running.owner_is_back();
+    let killed = Instant::now();
+    running.host.process.kill();
+    let gone = running.gone(&worker, killed);
+    println!("frozen sandboxed tenant gone {gone:?} after its host was killed");
+    assert!(gone < FROZEN_GONE_WITH_ITS_AGENT_WITHIN, "{gone:?}");
+}
+
+#[test]
+fn whose_owner_does_not_want_gvisor_or_whose_driver_it_does_not_know_rents_out_without() {
+    let Some((stage, _)) = stage() else { return };
+    let renter = Renter::log_in(stage.folder(), &stage.market, "20.00").unwrap();
+    let off = Settings { gvisor: false, ..curated() };
+    for (name, settings, driver) in [("off", off, None), ("unlisted", curated(), Some(UNLISTED_DRIVER))] {
+        if let Some(version) = driver {
+            let other = Control::Driver { version: version.to_owned() };
+            stage.cards.simulated().unwrap().client().control(other).unwrap();
+        }
+        let (mut host, _) = stage.host(name, &settings).unwrap();
+        let _words = LogsOfAFailure(vec![stage.folder().join(name).join("host.log")]);
+        let watch = host.watch().unwrap();
+        watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
+        let lease = wait_for("a lease", SOON, || Ok(renter.rent(IMAGE).ok())).unwrap();
+        assert_eq!(runtime(&stage, &lease), RUNC, "{name}");
+        let kernel = renter.ssh(&lease, &["dmesg 2>&1; true"]).unwrap();
+        assert!(!kernel.contains("gVisor"), "{name}: {kernel}");
+        renter.run(&["stop", &lease, "--wait"]).unwrap();
+        host.process.terminate(SOON).unwrap();
+    }
+}
