@@ -1,6 +1,7 @@
 //! Dozens of ways out of the cage, none of which leads out; each is shown to, where the one fence against it is gone.
 
-use nightjar_testbed::escapes;
+use nightjar_testbed::escapes::{self, Summary};
+use nightjar_testbed::gvisor::Runsc;
 
 /// As long as a person does not notice. What is measured is printed; that it is fast is a bench's business.
 const ENGINE_ANSWERS_WITHIN_MS: f64 = 2_000.0;
@@ -13,9 +14,37 @@ fn no_way_out_of_the_cage() {
         println!("skipped: a network of the test's own needs root");
         return;
     }
-    // One of them, or all: ESCAPES=dns cargo nextest run -E 'test(no_way_out)'
-    let part = std::env::var("ESCAPES").ok().filter(|part| !part.is_empty());
+    let part = part();
     let summary = escapes::run(part.as_deref(), &mut |line| println!("{line}")).unwrap();
+    tell(&summary);
+    for skipped in &summary.skipped {
+        println!("skipped, this kernel lacks it: {skipped}");
+    }
+    assert!(summary.blunt.is_empty(), "not shown to bite: {:#?}", summary.blunt);
+    nobody_got_out(&summary, part.is_some());
+}
+
+#[test]
+fn no_way_out_of_the_cage_in_gvisor() {
+    if !is_root() {
+        return println!("SKIPPED: a network of the test's own needs root");
+    }
+    let runsc = match Runsc::find() {
+        Ok(runsc) => runsc,
+        Err(why) => return println!("SKIPPED: {why}"),
+    };
+    let part = part();
+    let summary = escapes::run_in_gvisor(&runsc, part.as_deref(), &mut |line| println!("{line}")).unwrap();
+    tell(&summary);
+    nobody_got_out(&summary, part.is_some());
+}
+
+/// One of them, or all: ESCAPES=dns cargo nextest run -E 'test(no_way_out)'
+fn part() -> Option<String> {
+    std::env::var("ESCAPES").ok().filter(|part| !part.is_empty())
+}
+
+fn tell(summary: &Summary) {
     println!(
         "\n{} tried, {} worked, {} skipped; meanwhile a thread of the PC woke {:.1} ms late at worst ({:.1} ms p99), the \
          Engine answered in {:.0} ms at worst ({:.0} ms p99)",
@@ -27,12 +56,11 @@ fn no_way_out_of_the_cage() {
         summary.host.engine_worst_ms,
         summary.host.engine_p99_ms,
     );
-    for skipped in &summary.skipped {
-        println!("skipped, this kernel lacks it: {skipped}");
-    }
+}
+
+fn nobody_got_out(summary: &Summary, is_part: bool) {
     assert!(summary.worked.is_empty(), "got out: {:#?}", summary.worked);
-    assert!(summary.blunt.is_empty(), "not shown to bite: {:#?}", summary.blunt);
-    assert!(part.is_some() || summary.tried >= 40, "only {} were tried", summary.tried);
+    assert!(is_part || summary.tried >= 40, "only {} were tried", summary.tried);
     assert_eq!(summary.host.unanswered, 0, "the Engine did not answer");
     assert!(summary.host.engine_worst_ms < ENGINE_ANSWERS_WITHIN_MS, "{:?}", summary.host);
     assert!(summary.host.wake_worst_ms < WAKES_WITHIN_MS, "{:?}", summary.host);

@@ -33,7 +33,7 @@ const GONE_WITH_ITS_AGENT_WITHIN: Duration = Duration::from_millis(5_500);
 const FROZEN_GONE_WITH_ITS_AGENT_WITHIN: Duration = Duration::from_secs(3);
 /// Of one core, over [`LOOK`]: what a sandbox may use whose tenant is frozen, and what a tenant that works uses at least.
 const STILL: f64 = 0.1;
-const BUSY: f64 = 0.3;
+const BUSY: f64 = 0.2;
 const LOOK: Duration = Duration::from_millis(600);
 /// No runsc lists it.
 const UNLISTED_DRIVER: &str = "570.0.0";

@@ -95,8 +95,13 @@ fn ticks(process: i32) -> anyhow::Result<u64> {
 fn hold_up(trial: &mut Trial<'_>, by_product: bool) -> anyhow::Result<Outcome> {
     let container = worker(From::Open);
     let engine = trial.cell.engine;
-    let inside = |script: &str| engine.ask(["exec", &container, "/bin/sh", "-c", script]);
-    inside("rm -f /run/nightjar/notice.new && mkfifo /run/nightjar/notice.new")?;
+    let user = trial.cell.user();
+    let inside = |script: &str| {
+        engine.ask(["exec"].iter().chain(user).chain(&[container.as_str(), "/bin/sh", "-c", script]))
+    };
+    if let Err(error) = inside("rm -f /run/nightjar/notice.new && mkfifo /run/nightjar/notice.new") {
+        return Ok(Outcome::of(false, format!("no pipe can be put there: {error}")));
+    }
     if !by_product {
         let said = inside(
             "timeout 2 sh -c 'echo x > /run/nightjar/notice.new'; echo $?; rm /run/nightjar/notice.new",

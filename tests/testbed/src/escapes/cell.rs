@@ -43,6 +43,7 @@ const GLANCE: Duration = Duration::from_secs(2);
 const CARD: &str = "GPU-51ade1ca-7a2d-4e57-9a00-000000000001";
 const ATTEMPTS: &str = include_str!("attempts.py");
 const TABLE: &str = "nightjar";
+const TENANT: &str = "52814:52814";
 pub(super) const OTHER_PROXY_PORT: u16 = 3_129;
 
 /// What one renter may keep.
@@ -80,6 +81,8 @@ pub struct Cell<'a> {
     /// What renters keep has a size here, as a machine with loop devices gives it.
     pub(super) has_quota: bool,
     made: u32,
+    /// The Engine's name for what the tenants run in, if not for the usual.
+    sandbox: Option<&'static str>,
 }
 
 impl<'a> Cell<'a> {
@@ -87,11 +90,11 @@ impl<'a> Cell<'a> {
     ///
     /// # Errors
     /// When a worker is not ready in time; why is in the error.
-    pub fn lock(engine: &'a Engine) -> anyhow::Result<Self> {
+    pub fn lock(engine: &'a Engine, sandbox: Option<&'static str>) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let (words, reports) = tokio::sync::mpsc::unbounded_channel();
         let workers = Workers::new(config(engine)?, None, words.clone())?;
-        let mut cell = Self { engine, runtime, workers, words, reports, has_quota: true, made: 0 };
+        let mut cell = Self { engine, runtime, workers, words, reports, has_quota: true, made: 0, sandbox };
         for from in [From::Open, From::Curated] {
             cell.prepare(terms(from, Flavour::Lite.catalogue_name()), egress(from));
             match cell.hear(from, READY_WITHIN)? {
@@ -106,7 +109,7 @@ impl<'a> Cell<'a> {
 
     pub(super) fn prepare(&self, terms: LeaseTerms, egress: EgressMode) {
         let _inside = self.runtime.enter();
-        self.workers.prepare(terms, None, &settings(egress));
+        self.workers.prepare(terms, self.sandbox.map(str::to_owned), &settings(egress));
     }
 
     /// The same lease where the catalogue has this image too: what it comes to, and what a program of the image's says.
@@ -248,8 +251,8 @@ self_check = ["nightjar-guest", "self-check", "--json"]
     pub fn attempt(&self, container: &str, function: &str, world: &Value) -> anyhow::Result<Outcome> {
         let world = world.to_string();
         let seconds = ATTEMPT_WITHIN.as_secs().to_string();
-        let words = ["exec", "-i", container, "timeout", &seconds, "/usr/bin/python3", "-", function, &world];
-        let mut command = self.engine.docker(words);
+        let words = [container, "timeout", &seconds, "/usr/bin/python3", "-", function, &world];
+        let mut command = self.engine.docker(["exec", "-i"].iter().chain(self.user()).chain(&words));
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().context("input was asked for")?.write_all(ATTEMPTS.as_bytes())?;
@@ -292,6 +295,11 @@ self_check = ["nightjar-guest", "self-check", "--json"]
                 bail!("no outcome of {function} ({}): {}", out.status, String::from_utf8_lossy(&out.stderr))
             }
         }
+    }
+
+    /// In a sandbox, process 1 is not who the tenant is.
+    pub(super) fn user(&self) -> &'static [&'static str] {
+        if self.sandbox.is_some() { &["--user", TENANT] } else { &[] }
     }
 
     /// What the product asked the Engine for, as the Engine tells it; only that its process 1 is `sleep`.

@@ -1,10 +1,12 @@
 //! Attempts to get out, from inside a tenant's container on a real Engine. Each is made twice: against the cage as the
 //! product makes it, where it must be refused, and against the same cage without the one fence that stands against it,
-//! where it must work. What does not work even then proves nothing, and is a failure of the test.
+//! where it must work. What does not work even then proves nothing, and is a failure of the test. In gVisor it is the first
+//! alone: that the attempts bite is shown without.
 
 mod beside;
 mod calm;
 mod cell;
+mod in_gvisor;
 mod table;
 mod world;
 
@@ -19,6 +21,7 @@ pub use table::{ATTEMPTS, Attempt, From, How, Without};
 
 use crate::engine::{Engine, EngineOptions};
 use crate::figures::Figures;
+use crate::gvisor::{self, Runsc, SANDBOX};
 use crate::images::{self, Flavour};
 use crate::place::programs;
 use crate::process::{output, output_with_input};
@@ -60,26 +63,83 @@ impl Summary {
 /// # Errors
 /// When the cage cannot be made, or an attempt gives no outcome.
 pub fn run(part: Option<&str>, told: &mut dyn FnMut(&str)) -> anyhow::Result<Summary> {
+    run_with(None, part, told)
+}
+
+/// Tries from tenants in gVisor what makes sense there, against the whole cage alone.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_in_gvisor(
+    runsc: &Runsc,
+    part: Option<&str>,
+    told: &mut dyn FnMut(&str),
+) -> anyhow::Result<Summary> {
+    run_with(Some(runsc), part, told)
+}
+
+fn run_with(
+    runsc: Option<&Runsc>,
+    part: Option<&str>,
+    told: &mut dyn FnMut(&str),
+) -> anyhow::Result<Summary> {
     let folder = tempfile::Builder::new().prefix("nightjar-").tempdir()?;
     let layout = nightjar_sim::install(&folder.path().join("nvidia"), &programs()?)?;
     let _cards = Daemon::start(&layout, &["--cards", "rtx4090"])?;
-    let engine =
-        Engine::start(EngineOptions { path_first: Some(layout.bin_dir()), ..EngineOptions::cached() })?;
+    let runtimes = runsc.map(Runsc::registered).unwrap_or_default();
+    let path_first = Some(layout.bin_dir());
+    let engine = Engine::start(EngineOptions { path_first, runtimes, ..EngineOptions::cached() })?;
     images::gateway(&engine, told)?;
     images::pytorch_cuda(&engine, Flavour::Lite, told)?;
+    if runsc.is_some()
+        && let Some(why) = gvisor::lacks(&engine, &Flavour::Lite.reference())
+    {
+        anyhow::bail!("gVisor: {why}");
+    }
     let world = World::set()?;
     hostile_images(&engine, &world)?;
-    let cell = Cell::lock(&engine)?;
+    let cell = Cell::lock(&engine, runsc.map(|_| SANDBOX))?;
     world.surround(&cell)?;
     cell.hear_own_address(world::SEEN_FROM)?;
     let facts = world.describe(&cell, &engine)?;
     let words = words(&cell, &world, &engine)?;
     let mut trial = Trial { cell, facts, words };
     let mut summary = Summary::default();
-    let chosen: Vec<&Attempt> =
+    let mut chosen: Vec<&Attempt> =
         ATTEMPTS.iter().filter(|attempt| part.is_none_or(|part| attempt.name.contains(part))).collect();
+    if runsc.is_some() {
+        chosen.retain(|attempt| !is_left_out(attempt, told));
+    }
     let calm = Calm::watch(engine.socket());
-    for attempt in &chosen {
+    refused(&mut trial, &chosen, &mut summary, told)?;
+    summary.host = calm.end();
+    if runsc.is_none() {
+        bites(&mut trial, &chosen, &mut summary, told);
+    }
+    trial.cell.unlock()?;
+    for image in [HOSTILE, LINKED] {
+        engine.ask(["image", "rm", "--force", image])?;
+    }
+    Ok(summary)
+}
+
+/// Whether it makes no sense in gVisor.
+fn is_left_out(attempt: &Attempt, told: &mut dyn FnMut(&str)) -> bool {
+    let found = in_gvisor::LEFT_OUT.iter().find(|(name, _)| *name == attempt.name);
+    if let Some((name, why)) = found {
+        told(&format!("{name:<26} left out: {why}"));
+    }
+    found.is_some()
+}
+
+/// Against the cage as it is.
+fn refused(
+    trial: &mut Trial<'_>,
+    chosen: &[&Attempt],
+    summary: &mut Summary,
+    told: &mut dyn FnMut(&str),
+) -> anyhow::Result<()> {
+    for attempt in chosen {
         let outcome = trial.whole(attempt).with_context(|| attempt.name)?;
         told(&format!(
             "{:<26} {}: {}",
@@ -92,8 +152,12 @@ pub fn run(part: Option<&str>, told: &mut dyn FnMut(&str)) -> anyhow::Result<Sum
             summary.worked.push(format!("{}: {}", attempt.name, outcome.said));
         }
     }
-    summary.host = calm.end();
-    for attempt in &chosen {
+    Ok(())
+}
+
+/// Without the fence that stands against each.
+fn bites(trial: &mut Trial<'_>, chosen: &[&Attempt], summary: &mut Summary, told: &mut dyn FnMut(&str)) {
+    for attempt in chosen {
         let outcome = trial.without(attempt).unwrap_or_else(not_shown);
         let word = match (&outcome.lacks, outcome.worked) {
             (Some(_), _) => "nothing is proven",
@@ -110,11 +174,6 @@ pub fn run(part: Option<&str>, told: &mut dyn FnMut(&str)) -> anyhow::Result<Sum
     }
     // What proves nothing does not count.
     summary.tried -= summary.skipped.len();
-    trial.cell.unlock()?;
-    for image in [HOSTILE, LINKED] {
-        engine.ask(["image", "rm", "--force", image])?;
-    }
-    Ok(summary)
 }
 
 /// One that fails is one that was not shown, and no reason not to look at the others.
@@ -257,6 +316,9 @@ mod tests {
         assert!(ATTEMPTS.len() >= 40, "{}", ATTEMPTS.len());
         let names: BTreeSet<&str> = ATTEMPTS.iter().map(|attempt| attempt.name).collect();
         assert_eq!(names.len(), ATTEMPTS.len(), "a name stands twice");
+        for (name, why) in in_gvisor::LEFT_OUT {
+            assert!(names.contains(name) && !why.is_empty(), "{name} is no attempt");
+        }
         let script = include_str!("attempts.py");
         for attempt in ATTEMPTS {
             assert!(!attempt.tries.is_empty() && !attempt.fence.is_empty(), "{}", attempt.name);
