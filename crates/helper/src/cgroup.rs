@@ -2,12 +2,15 @@
 //! that nothing else on this PC can be named.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nightjar_protocol::helper::{ContainerId, HelperErrorCode, HelperRefusal};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::process::Process;
+use crate::sandbox;
 
 /// The kernel freezes in a few milliseconds; a process in the middle of a long write takes longer.
 const FREEZE_WITHIN: Duration = Duration::from_millis(700);
@@ -15,9 +18,6 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Folders above a container's own: a user's Engine has four.
 const DEEPEST: u32 = 5;
-/// Process 1 of every container of ours.
-const GUEST_PROGRAM: &[u8] = b"nightjar-guest";
-const LONGEST_PROC_FILE: u64 = 64 * 1024;
 /// Where `kill_process` would mean everybody.
 const FIRST_PROCESS: i32 = 1;
 
@@ -85,8 +85,9 @@ impl Cgroups {
     /// process 1 is another program's is not Nightjar's to freeze or end, whoever asks.
     #[must_use]
     pub fn is_ours(&self, id: &ContainerId, proc: &Path) -> bool {
-        let members = self.find(id).ok().and_then(|group| members(group.folder()).ok());
-        members.into_iter().flatten().any(|process| is_guest(&proc.join(process.as_raw_pid().to_string())))
+        let members = self.find(id).ok().and_then(|group| members(group.folder()).ok()).unwrap_or_default();
+        let mut processes = members.iter().filter_map(|process| Process::read(proc, process.as_raw_pid()));
+        processes.any(|process| process.is_guest() || sandbox::runs_guest(&process, id, &members))
     }
 
     /// Whoever froze it.
@@ -216,26 +217,6 @@ impl Group {
         self.turn(false).map_err(|refusal| io::Error::other(refusal.detail))?;
         Ok(found)
     }
-}
-
-/// The first process of its own namespace, and our program. The kernel tells both; neither needs the process to run.
-fn is_guest(process: &Path) -> bool {
-    let read = |file: &str| {
-        let mut text = Vec::new();
-        fs::File::open(process.join(file)).ok()?.take(LONGEST_PROC_FILE).read_to_end(&mut text).ok()?;
-        Some(text)
-    };
-    let first = read("status").is_some_and(|status| {
-        let status = String::from_utf8_lossy(&status);
-        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-        ids.is_some_and(|ids| {
-            ids.split_whitespace().count() > 1 && ids.split_whitespace().last() == Some("1")
-        })
-    });
-    let program = read("cmdline").unwrap_or_default();
-    let program = program.split(|byte| *byte == 0).next().unwrap_or_default();
-    let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    first && name == GUEST_PROGRAM
 }
 
 /// The first folder with one of these names.

@@ -7,6 +7,7 @@
 //! | [`peer`] | who may ask; pure |
 //! | [`memory`] | the file that survives a crash |
 //! | `cgroup` | a container's processes by their cgroup, version 1 or 2 |
+//! | `process`, `sandbox` | whose process 1 a container's is, also where it runs in gVisor |
 //! | `guards` | which containers end with which connection |
 //! | `desk` | the cards: the book of limits and the driver, in one hand |
 //! | `conversation` | the requests of one connection and their answers, whatever carries them |
@@ -30,6 +31,10 @@ pub mod desk;
 pub mod guards;
 #[cfg(target_os = "linux")]
 pub mod listen;
+#[cfg(target_os = "linux")]
+mod process;
+#[cfg(target_os = "linux")]
+mod sandbox;
 #[cfg(target_os = "linux")]
 pub mod server;
 #[cfg(windows)]
