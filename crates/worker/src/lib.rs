@@ -19,6 +19,7 @@
 //! | [`pull`] | images from a registry into the Engine |
 //! | `volumes` | what renters keep here, on its way to a worker |
 //! | `conduct` | what a tenant runs and writes, as the Engine sees it |
+//! | `gvisor` | what an owner's gVisor can do, by its own word |
 //! | `probe` | is there an Engine, is it safe, which images has it |
 //! | [`catalogue`], [`floors`], [`config`] | data that is shipped, checked when read |
 
@@ -27,6 +28,7 @@ mod conduct;
 pub mod config;
 mod engine;
 pub mod floors;
+mod gvisor;
 mod kernel;
 mod lease_task;
 mod line;

@@ -14,13 +14,14 @@ use tokio::time::sleep;
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, QUICK};
 use crate::floors::{Backend, Component, Found};
+use crate::gvisor::Told;
 use crate::kernel::Kernel;
 use crate::pull::{Shelf, takes_layers_apart};
 use crate::workers::Busy;
 
-/// Longer than any Engine that could freeze a worker in time.
 /// Characters of a version that is shown.
 const LONGEST_VERSION: usize = 64;
+/// Longer than any Engine that could freeze a worker in time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// A busy PC is slow to answer once; an Engine that is slow three times in a row is of no use.
 const SLOW_AT_MOST: u32 = 3;
@@ -47,6 +48,7 @@ pub(crate) struct Probe<'a> {
     pub config: &'a WorkersConfig,
     pub shelf: &'a Shelf,
     pub kernel: &'a Kernel,
+    pub gvisor: &'a Told,
 }
 
 impl Probe<'_> {
@@ -74,6 +76,7 @@ impl Probe<'_> {
         let (images, gateway) = self.config.catalogue.present_among(&names, &self.shelf.ids());
         let images = self.that_let_in(images).await?;
         let kernel = self.kernel_facts(&version, &info, &gateway, busy).await?;
+        let sandbox = self.sandbox(&info).await;
         Ok(Runtime::Ready {
             unsafe_versions: self.config.floors.findings(&found, backend),
             images,
@@ -83,9 +86,20 @@ impl Probe<'_> {
                 kernel_version: shown(version.kernel_version.as_deref()),
                 gateway,
                 kernel,
+                gvisor: sandbox,
                 ..facts(&info)
             },
         })
+    }
+
+    /// What starts on this PC can be asked; in a machine of the Engine's own it cannot.
+    async fn sandbox(&self, info: &SystemInfo) -> Gvisor {
+        match registered(info) {
+            (Registration::Fit, Some(fit)) if !cfg!(windows) && !is_desktop(info) => {
+                self.gvisor.of(fit.name, fit.path, &search_path()).await
+            }
+            (how, _) => unasked(how),
+        }
     }
 
     /// An image that was built for the tenant's number of before would pass its check and let nobody in: its SSH cannot
@@ -213,7 +227,7 @@ fn facts(info: &SystemInfo) -> EngineFacts {
     EngineFacts {
         is_open_to_network: says(&info.warnings, "API is accessible on http://"),
         maps_users: says(&info.security_options, "name=userns"),
-        gvisor: gvisor(info),
+        gvisor: unasked(registered(info).0),
         is_unfiltered: says(&info.security_options, "profile=unconfined"),
         has_other_runtime: info
             .default_runtime
@@ -223,17 +237,22 @@ fn facts(info: &SystemInfo) -> EngineFacts {
     }
 }
 
-fn gvisor(info: &SystemInfo) -> Gvisor {
+fn registered(info: &SystemInfo) -> (Registration, Option<RegisteredRuntime<'_>>) {
     let runtimes = info.runtimes.iter().flatten().map(|(name, runtime)| RegisteredRuntime {
         name,
         path: runtime.path.as_deref().unwrap_or_default(),
         arguments: runtime.runtime_args.as_deref().unwrap_or_default(),
     });
-    match Registration::among(runtimes) {
-        (Registration::Absent, _) => Gvisor::Absent,
-        (Registration::OwnNetwork, _) => Gvisor::OwnNetwork,
-        (Registration::NoCard, _) => Gvisor::NoCard,
-        (Registration::Fit, _) => Gvisor::Silent,
+    Registration::among(runtimes)
+}
+
+/// Before its program has said anything.
+fn unasked(how: Registration) -> Gvisor {
+    match how {
+        Registration::Absent => Gvisor::Absent,
+        Registration::OwnNetwork => Gvisor::OwnNetwork,
+        Registration::NoCard => Gvisor::NoCard,
+        Registration::Fit => Gvisor::Silent,
     }
 }
 
@@ -424,8 +443,9 @@ mod tests {
         });
         let config = WorkersConfig::shipped(fake.address()).unwrap();
         let (engine, shelf) = (Engine::new(fake.address()), Shelf::open(None));
-        let kernel = Kernel::new();
-        let probe = Probe { engine: &engine, config: &config, shelf: &shelf, kernel: &kernel };
+        let (kernel, gvisor) = (Kernel::new(), Told::new());
+        let probe =
+            Probe { engine: &engine, config: &config, shelf: &shelf, kernel: &kernel, gvisor: &gvisor };
         let maps_users = |runtime| match runtime {
             Runtime::Ready { engine, .. } => engine.maps_users,
             other => panic!("{other:?}"),
@@ -436,6 +456,41 @@ mod tests {
         // Who is to be slowed down for the owner waits for no such question.
         engine.limit_cpus("worker", 2, 50).await.unwrap();
         assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_gvisor_that_could_be_used_is_asked_where_it_is_on_this_pc() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("runsc");
+        std::fs::write(&program, "#!/bin/sh\necho 550.54.15\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let address = crate::config::EngineAddress::Unix("/nonexistent/d.sock".into());
+        let config = WorkersConfig::shipped(address.clone()).unwrap();
+        let (engine, shelf) = (Engine::new(address), Shelf::open(None));
+        let (kernel, gvisor) = (Kernel::new(), Told::new());
+        let probe =
+            Probe { engine: &engine, config: &config, shelf: &shelf, kernel: &kernel, gvisor: &gvisor };
+        let info = |flags: &str, system: &str| -> SystemInfo {
+            let path = program.display();
+            let told = format!(
+                r#"{{"OperatingSystem":"{system}","Runtimes":{{"runc":{{"path":"runc"}},
+                    "box":{{"path":"{path}","runtimeArgs":{flags}}}}}}}"#
+            );
+            serde_json::from_str(&told).unwrap()
+        };
+        let fit = r#"["--network=host","--nvproxy"]"#;
+        let Gvisor::Told(sandbox) = probe.sandbox(&info(fit, "Debian")).await else { panic!("silent") };
+        assert_eq!(
+            (sandbox.runtime.as_str(), sandbox.drivers.as_slice()),
+            ("box", &["550.54.15".to_owned()][..])
+        );
+        assert_eq!(probe.sandbox(&info(fit, "Docker Desktop")).await, Gvisor::Silent);
+        assert_eq!(probe.sandbox(&info(r#"["--network=host"]"#, "Debian")).await, Gvisor::NoCard);
+        std::fs::remove_file(&program).unwrap();
+        assert_eq!(probe.sandbox(&info(fit, "Debian")).await, Gvisor::Silent);
     }
 
     #[cfg(unix)]

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::catalogue::Catalogue;
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, Ours, Standing};
+use crate::gvisor;
 use crate::kernel::Kernel;
 use crate::lease_task::{Begin, Ending, LeaseTask, Order, Ports};
 use crate::load::{LoadTask, LoadWish};
@@ -78,6 +79,7 @@ struct Inner {
     puller: Puller,
     volumes: Arc<Locks>,
     kernel: Kernel,
+    gvisor: gvisor::Told,
     own: watch::Sender<OwnAddresses>,
 }
 
@@ -129,6 +131,7 @@ impl Workers {
             puller,
             volumes: Arc::default(),
             kernel: Kernel::new(),
+            gvisor: gvisor::Told::new(),
             own: watch::channel(OwnAddresses::default()).0,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -462,7 +465,8 @@ impl Workers {
 
 impl Inner {
     fn probe(&self) -> Probe<'_> {
-        Probe { engine: &self.engine, config: &self.config, shelf: &self.shelf, kernel: &self.kernel }
+        let Self { engine, config, shelf, kernel, gvisor, .. } = self;
+        Probe { engine, config, shelf, kernel, gvisor }
     }
 
     fn busy(&self) -> Busy {
