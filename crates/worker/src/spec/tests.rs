@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
+
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::proof::Nonce;
 use nightjar_core::time::Timestamp;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -54,6 +57,15 @@ fn terms() -> LeaseTerms {
 }
 
 fn spec(terms: &LeaseTerms, settings: &Settings) -> Result<WorkerSpec, UnusableTerms> {
+    spec_in(None, &[std::net::Ipv4Addr::new(192, 168, 1, 1)], terms, settings)
+}
+
+fn spec_in(
+    sandbox: Option<&str>,
+    name_servers: &[std::net::Ipv4Addr],
+    terms: &LeaseTerms,
+    settings: &Settings,
+) -> Result<WorkerSpec, UnusableTerms> {
     let catalogue = Catalogue::shipped().unwrap();
     let egress =
         Egress::parse("version = 1\n[[group]]\nname = \"test\"\ndomains = [\"example.org\"]").unwrap();
@@ -64,13 +76,13 @@ fn spec(terms: &LeaseTerms, settings: &Settings) -> Result<WorkerSpec, UnusableT
         egress: &egress,
         seccomp: "{\"defaultAction\":\"SCMP_ACT_ERRNO\"}",
         root_seccomp: "{\"defaultAction\":\"SCMP_ACT_LOG\"}",
-        name_servers: &[std::net::Ipv4Addr::new(192, 168, 1, 1)],
+        name_servers,
         settings,
         own_networks: &["8.8.4.0/24".to_owned()],
         own_addresses: &[std::net::Ipv4Addr::new(9, 9, 1, 1)],
         engine_cores: 16,
         engine_root: (0, 0),
-        sandbox: None,
+        sandbox,
     };
     WorkerSpec::new(terms, "t".repeat(64), &around)
 }
@@ -85,6 +97,76 @@ fn both_containers_and_their_network_are_as_they_were() {
         insta::assert_json_snapshot!("worker", spec.worker);
         insta::assert_json_snapshot!("kernel_probe", kernel_probe("default", "nightjar/gateway:dev".into()));
     });
+}
+
+/// What is in one of them and not, or otherwise, in the other, by its place.
+fn differences(one: &Value, other: &Value, place: &str, found: &mut BTreeMap<String, [Value; 2]>) {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            for name in one.keys().chain(other.keys()) {
+                let of = |map: &serde_json::Map<String, Value>| map.get(name).cloned().unwrap_or_default();
+                differences(&of(one), &of(other), &format!("{place}/{name}"), found);
+            }
+        }
+        _ if one != other => drop(found.insert(place.to_owned(), [one.clone(), other.clone()])),
+        _ => {}
+    }
+}
+
+fn whole(spec: &WorkerSpec) -> Value {
+    json!({
+        "network": spec.network,
+        "gateway": spec.gateway,
+        "gateway_boot": spec.gateway_boot,
+        "worker": spec.worker,
+        "worker_boot": spec.worker_boot,
+        "volume": format!("{:?}", spec.volume),
+    })
+}
+
+#[test]
+fn a_sandbox_changes_these_things_and_no_other() {
+    for root_inside in [false, true] {
+        for egress in [EgressMode::Curated, EgressMode::Open, EgressMode::Off] {
+            if root_inside && egress == EgressMode::Curated {
+                continue;
+            }
+            let terms = LeaseTerms { root_inside, ..terms() };
+            let settings = Settings { egress, root_inside, ..Settings::default() };
+            let router = [std::net::Ipv4Addr::new(192, 168, 1, 1)];
+            let made = |sandbox| whole(&spec_in(sandbox, &router, &terms, &settings).unwrap());
+            let mut found = BTreeMap::new();
+            differences(&made(None), &made(Some("sandbox")), "", &mut found);
+            let mut expected = json!({
+                "/gateway/HostConfig/CapAdd": [["NET_ADMIN"], ["NET_ADMIN", "SETGID", "SETUID"]],
+                "/gateway_boot/sandboxed": [null, true],
+                "/worker/HostConfig/Runtime": [null, "sandbox"],
+                "/worker/Labels/nightjar.sandbox": [null, "gvisor"],
+                "/worker_boot/tells_miners": [null, true],
+            });
+            if egress == EgressMode::Curated {
+                expected["/gateway/HostConfig/Dns"] = json!([null, ["127.0.0.2"]]);
+                expected["/gateway_boot/name_servers"] = json!([null, ["192.168.1.1"]]);
+            }
+            assert_eq!(json!(found), expected, "{egress:?}, root inside: {root_inside}");
+        }
+    }
+}
+
+#[test]
+fn a_sandboxed_gateways_proxy_asks_whom_the_pc_asks_and_public_ones_where_nobody_is_known() {
+    let asked = |known: &[std::net::Ipv4Addr], egress| {
+        let settings = Settings { egress, ..Settings::default() };
+        spec_in(Some("sandbox"), known, &terms(), &settings).unwrap().gateway_boot.name_servers
+    };
+    let two = [[192, 168, 1, 1], [10, 0, 0, 1]].map(std::net::Ipv4Addr::from);
+    assert_eq!(asked(&two, EgressMode::Curated), two);
+    let public = asked(&[], EgressMode::Curated);
+    assert_eq!(public.first(), Some(&std::net::Ipv4Addr::new(223, 5, 5, 5)));
+    assert!(public.iter().all(|server| !server.is_private() && !server.is_loopback()), "{public:?}");
+    for egress in [EgressMode::Open, EgressMode::Off] {
+        assert!(asked(&two, egress).is_empty(), "{egress:?}: there is no proxy that could ask");
+    }
 }
 
 /// A router tells of the home's devices whoever asks it for names.
