@@ -37,6 +37,9 @@ pub(crate) use images::{ImageFacts, LOAD_WITHIN};
 pub(crate) const QUICK: Duration = Duration::from_secs(10);
 /// Creating or starting a container unpacks nothing, but a slow disk or a GPU that wakes up takes its time.
 const SLOW: Duration = Duration::from_secs(60);
+/// A container takes less to end. What takes longer may have been lost on one that was frozen, and is said again so often.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
+const KILL_TRIES: usize = 4;
 /// The owner waits for what this narrows.
 const PROMPT: Duration = Duration::from_secs(2);
 /// Of one core.
@@ -74,6 +77,10 @@ pub enum EngineError {
     NoGpuSupport { detail: String },
     #[error("the card could not be given to the container: {detail}")]
     GpuHook { detail: String },
+    #[error(
+        "the container did not start in gVisor: {why}; see to that, or turn gVisor off in the settings ({detail})"
+    )]
+    Sandbox { why: &'static str, detail: String },
     #[error("{doing} failed, there is no such thing: {detail}")]
     NotFound { doing: &'static str, detail: String },
     #[error("{doing} failed, the Docker Engine says: {detail}")]
@@ -92,7 +99,7 @@ impl EngineError {
             Self::Slow { secs, .. } => EngineTrouble::Slow { within_ms: secs * 1_000 },
             Self::Late { ms, .. } => EngineTrouble::Slow { within_ms: *ms },
             Self::DiskFull { detail, .. } => EngineTrouble::DiskFull { detail: detail.clone() },
-            Self::NoImage { .. } | Self::NoGpuSupport { .. } => {
+            Self::NoImage { .. } | Self::NoGpuSupport { .. } | Self::Sandbox { .. } => {
                 EngineTrouble::Refused { detail: self.to_string() }
             }
             Self::GpuHook { detail } | Self::NotFound { detail, .. } | Self::Refused { detail, .. } => {
@@ -298,17 +305,39 @@ impl Engine {
 
     /// Ends every process of the container, frozen or not. Already gone counts as done.
     pub async fn kill(&self, name: &str) -> Result<(), EngineError> {
-        let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
-        let killed = self.call("killing", QUICK, self.client()?.kill_container(name, Some(options))).await;
-        match killed {
-            Err(error) if error.is_absence() => return Ok(()),
-            Err(error) if error.is_conflict() && error.says("is not running") => return Ok(()),
-            other => other?,
+        if !self.send_kill(name, QUICK).await? {
+            return Ok(());
         }
         // A frozen process takes the signal the moment it is thawed, before any instruction of its own.
         match self.unpause(name).await {
             Err(error) if error.is_silence() => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    /// The same for a container in gVisor, which passes on no signal to what it holds frozen.
+    pub async fn kill_sandboxed(&self, name: &str) -> Result<(), EngineError> {
+        for _ in 1..KILL_TRIES {
+            match self.unpause(name).await {
+                Err(error) if error.is_silence() => return Err(error),
+                _ => {}
+            }
+            // A pause that the Engine has carried out between these two calls swallows the signal.
+            match self.send_kill(name, KILLED_WITHIN).await {
+                Err(EngineError::Slow { .. }) => {}
+                other => return other.map(drop),
+            }
+        }
+        self.send_kill(name, QUICK).await.map(drop)
+    }
+
+    /// `false` where nothing of it runs any more.
+    async fn send_kill(&self, name: &str, within: Duration) -> Result<bool, EngineError> {
+        let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
+        match self.call("killing", within, self.client()?.kill_container(name, Some(options))).await {
+            Err(error) if error.is_absence() => Ok(false),
+            Err(error) if error.is_conflict() && error.says("is not running") => Ok(false),
+            other => other.map(|()| true),
         }
     }
 
@@ -418,6 +447,22 @@ fn unsupported(path: &Path) -> ApiError {
     ApiError::UnsupportedURISchemeError { uri: format!("unix://{}", path.display()) }
 }
 
+/// What gVisor says where it gives no card to a container, and what that means.
+const SANDBOX_TROUBLES: [(&str, &str); 5] = [
+    (
+        "failed to locate nvidia-container-cli",
+        "it finds no `nvidia-container-cli` where the Engine looks for programs, which the NVIDIA Container Toolkit brings",
+    ),
+    ("nvidia-container-cli configure failed", "`nvidia-container-cli`, which it asks for the card, failed"),
+    ("nvidia-container-cli info failed", "`nvidia-container-cli`, which it asks for the card, failed"),
+    ("unsupported Nvidia driver version", "it does not know this version of NVIDIA's driver"),
+    // Its own last words are in its log alone.
+    (
+        "waiting for sandbox to start",
+        "it ended while it started, as where it does not know the version of NVIDIA's driver",
+    ),
+];
+
 /// Words that tell a refusal apart where the status alone does not.
 fn refused(doing: &'static str, status: u16, detail: String) -> EngineError {
     if detail.contains("no space left on device") || detail.contains("disk quota exceeded") {
@@ -432,6 +477,10 @@ fn refused(doing: &'static str, status: u16, detail: String) -> EngineError {
     {
         let detail = said.trim().trim_end_matches(": unknown").to_owned();
         return EngineError::GpuHook { detail };
+    }
+    if let Some(why) = SANDBOX_TROUBLES.iter().find_map(|(words, why)| detail.contains(words).then_some(*why))
+    {
+        return EngineError::Sandbox { why, detail };
     }
     match status {
         404 => EngineError::NotFound { doing, detail },
@@ -503,6 +552,22 @@ mod tests {
             hook,
             "the card could not be given to the container: nvidia-container-cli: device error: 5: unknown device"
         );
+        let cli = "OCI runtime create failed: creating container: failed to locate nvidia-container-cli in PATH: exec: \
+                   \"nvidia-container-cli\": executable file not found in $PATH: unknown";
+        let cli = refused("starting a container", 500, cli.into()).to_string();
+        assert!(cli.contains("gVisor") && cli.contains("NVIDIA Container Toolkit brings"), "{cli}");
+        let card = "creating container: nvidia-container-cli configure failed, err: exit status 1\nstdout: \n\
+                    stderr: nvidia-container-cli: device error: GPU-1: unknown device";
+        let card = refused("starting a container", 500, card.into()).to_string();
+        assert!(card.contains("failed; see to that") && card.contains("unknown device"), "{card}");
+        let driver =
+            "initializing sandbox: registering nvproxy driver: unsupported Nvidia driver version: 999.1.1";
+        let driver = refused("starting a container", 500, driver.into()).to_string();
+        assert!(driver.contains("does not know this version") && driver.contains("999.1.1"), "{driver}");
+        let boot = "creating container: cannot create sandbox: cannot read client sync file: waiting for sandbox to \
+                    start: EOF: unknown";
+        let boot = refused("starting a container", 500, boot.into()).to_string();
+        assert!(boot.contains("it ended while it started"), "{boot}");
         assert!(refused("killing", 404, String::new()).is_absence());
         assert!(refused("freezing", 409, "Container x is already paused".into()).says("already paused"));
     }

@@ -18,13 +18,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::conduct;
+use crate::conduct::{self, Programs};
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, Standing, how_it_ended, published};
 use crate::line::{Line, SURELY_OVER};
 use crate::preparation::{Lines, Preparation};
 use crate::pull::Shelf;
-use crate::removal::{labels_of, remove_placement};
+use crate::removal::{Cell, labels_of, remove_placement};
 use crate::second_road::{Ice, SecondRoad};
 use crate::spec::Names;
 use crate::traffic::{Listed, TrafficTable};
@@ -122,13 +122,15 @@ struct Alive {
     lines: Option<Lines>,
     ice: Ice,
     told: Told,
+    /// What process 1 of a sandboxed worker says of miners.
+    miner: watch::Sender<Option<String>>,
     /// As long as its gateway stands, a soft end included: its limits hold and its bytes count.
     listed: Option<Listed>,
 }
 
 impl Alive {
     fn new(ice: Ice) -> Self {
-        Self { lines: None, ice, told: Told::default(), listed: None }
+        Self { lines: None, ice, told: Told::default(), miner: watch::Sender::default(), listed: None }
     }
 }
 
@@ -178,6 +180,7 @@ impl LeaseTask {
         let begun = async {
             match begin {
                 Begin::Prepare { terms, sandbox, settings } => {
+                    alive.ice.know(if sandbox.is_some() { Cell::Sandbox } else { Cell::Plain });
                     self.prepare(&terms, sandbox.as_deref(), &settings, making, &mut alive.ice).await
                 }
                 Begin::Adopt => self.adopt(&mut alive.ice).await,
@@ -246,6 +249,8 @@ impl LeaseTask {
             if name == &names.gateway {
                 let _ = self.ports.set(published(&found));
             } else if let Some(container) = found.id {
+                let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+                ice.know(Cell::of(&labels));
                 ice.take_up(container).await;
             }
         }
@@ -258,7 +263,7 @@ impl LeaseTask {
         let mut stop = self.stop.clone();
         let names = Names::new(&self.lease, self.epoch);
         alive.listed = Some(self.traffic.list(&self.lease));
-        let _watched = self.watch_conduct(&names);
+        let _watched = self.watch_conduct(&names, alive);
         // A gateway that was taken up again, or prepared a while ago, may not know the newest.
         self.own.mark_changed();
         loop {
@@ -276,7 +281,7 @@ impl LeaseTask {
                 Ok(()) = self.own.changed() => tell_own(&mut self.own, lines),
                 () = alive.ice.settle() => {}
                 event = lines.worker.next() => match event {
-                    Some(event) => note(&self.lease, &event),
+                    Some(event) => self.hear_worker(event, &alive.miner),
                     None => if let Err(over) = self.line_lost(alive, &names, Part::Worker).await {
                         return over;
                     },
@@ -328,7 +333,15 @@ impl LeaseTask {
         }
     }
 
-    fn watch_conduct(&self, names: &Names) -> AbortOnDropHandle<()> {
+    fn hear_worker(&self, event: GuestEvent, miner: &watch::Sender<Option<String>>) {
+        match event {
+            GuestEvent::MinerRuns { name } => drop(miner.send_replace(Some(name))),
+            GuestEvent::NoMiner => drop(miner.send_replace(None)),
+            event => note(&self.lease, &event),
+        }
+    }
+
+    fn watch_conduct(&self, names: &Names, alive: &Alive) -> AbortOnDropHandle<()> {
         let (reports, lease, epoch) = (self.reports.clone(), self.lease.clone(), self.epoch);
         let (traffic, passing) = (self.traffic.subscribe(), lease.clone());
         let passed = move || {
@@ -336,7 +349,11 @@ impl LeaseTask {
             total.up_bytes.saturating_add(total.down_bytes)
         };
         let told = move |event| drop(reports.send(WorkerReport { lease: lease.clone(), epoch, event }));
-        let watch = conduct::watch(self.engine.clone(), names.worker.clone(), passed, told);
+        let programs = match alive.ice.cell() {
+            Some(Cell::Sandbox) => Programs::Told(alive.miner.subscribe()),
+            _ => Programs::Listed,
+        };
+        let watch = conduct::watch(self.engine.clone(), names.worker.clone(), programs, passed, told);
         AbortOnDropHandle::new(tokio::spawn(watch))
     }
 
@@ -395,11 +412,12 @@ impl LeaseTask {
         // Cut now: should the Engine not answer, process 1 ends the container without it.
         (alive.lines, alive.listed) = (None, None);
         alive.ice.end(false).await;
+        let cell = alive.ice.cell();
         let removal = async {
             if timeout(MAKING_ENDS_WITHIN, making.wait()).await.is_err() {
                 tracing::warn!(lease = %self.lease, "a call to the Docker Engine is still under way");
             }
-            self.remove().await;
+            self.remove(cell).await;
         };
         tokio::pin!(removal);
         tokio::select! {
@@ -439,7 +457,7 @@ impl LeaseTask {
                 Ok(()) = self.own.changed() => tell_own(&mut self.own, lines),
                 () = alive.ice.settle() => {}
                 event = lines.worker.next() => match event {
-                    Some(event) => note(&self.lease, &event),
+                    Some(event) => self.hear_worker(event, &alive.miner),
                     None => return,
                 },
                 event = lines.gateway.next(), if is_gateway_heard => match event {
@@ -451,11 +469,12 @@ impl LeaseTask {
     }
 
     /// Tries until nothing is left. Returns only then.
-    async fn remove(&self) {
+    async fn remove(&self, cell: Option<Cell>) {
         let mut stop = self.stop.clone();
         let mut pause = REMOVE_AGAIN;
         loop {
-            match remove_placement(&self.engine, &self.config.host, &self.lease, self.epoch).await {
+            let host = &self.config.host;
+            match remove_placement(&self.engine, host, &self.lease, self.epoch, cell).await {
                 Ok(()) => return,
                 Err(error) if pause == REMOVE_AGAIN => {
                     tracing::warn!(lease = %self.lease, "its containers are not removed yet: {error}");

@@ -3,6 +3,10 @@
 //!
 //! Whichever road froze the worker thaws it. A pause that the Engine carries out late is followed up: it is undone where
 //! the worker is to run by then.
+//!
+//! A worker in gVisor has two freezes that know nothing of each other: the Engine's stops the tenant's programs inside, the
+//! road's stops all that gVisor is made of, so that it answers no Engine until it is thawed. And no signal of the Engine's
+//! reaches one that the Engine froze.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::engine::{Engine, EngineError};
+use crate::removal::Cell;
 
 /// The Engine needs some ten milliseconds; one that takes this long is not waited for.
 const ENGINE_ALONE: Duration = Duration::from_millis(250);
@@ -43,6 +48,8 @@ pub(crate) struct Ice {
     engine: Engine,
     name: String,
     road: Option<Arc<dyn SecondRoad>>,
+    /// Known before the worker runs, so that no freeze has to ask.
+    cell: Option<Cell>,
     /// Its full id, once it is up.
     container: Option<String>,
     frozen: bool,
@@ -58,12 +65,26 @@ impl Ice {
             engine,
             name,
             road,
+            cell: None,
             container: None,
             frozen: false,
             road_holds: false,
             engine_holds: false,
             asked: None,
         }
+    }
+
+    /// What the worker runs in.
+    pub fn know(&mut self, cell: Cell) {
+        self.cell = Some(cell);
+    }
+
+    pub fn cell(&self) -> Option<Cell> {
+        self.cell
+    }
+
+    fn is_sandboxed(&self) -> bool {
+        self.cell == Some(Cell::Sandbox)
     }
 
     /// The worker is up.
@@ -156,6 +177,17 @@ impl Ice {
     }
 
     pub async fn thaw(&mut self) -> WorkerEvent {
+        // First what the sandbox itself needs to hear the Engine.
+        if self.is_sandboxed()
+            && self.road_holds
+            && self.engine_holds
+            && let Some((road, container)) = self.road()
+        {
+            if let Err(cause) = road.thaw(container).await {
+                return WorkerEvent::ThawFailed { cause };
+            }
+            self.road_holds = false;
+        }
         let thawed = match (self.road_holds && !self.engine_holds, self.road()) {
             (true, Some((road, container))) => road.thaw(container).await,
             _ => self.engine.unpause(&self.name).await.map_err(|error| error.to_string()),
@@ -169,34 +201,45 @@ impl Ice {
         }
     }
 
-    /// Comes back when the Engine has answered a pause that was not waited for; never, where none is open.
+    /// Comes back when the Engine has answered a pause that was not waited for; never, where none is open. One that is
+    /// broken off goes on where it was.
     pub async fn settle(&mut self) {
-        if self.asked.is_none() {
-            return std::future::pending().await;
-        }
-        let answer = answered(&mut self.asked).await;
-        self.asked = None;
-        if answer.is_err() {
-            return;
-        }
-        if self.frozen {
+        if !self.is_frozen_late() {
+            if self.asked.is_none() {
+                return std::future::pending().await;
+            }
+            let answer = answered(&mut self.asked).await;
+            self.asked = None;
+            if answer.is_err() {
+                return;
+            }
             self.engine_holds = true;
-            return;
+            if self.frozen {
+                return;
+            }
+            tracing::info!("the Docker Engine froze the worker late, it is thawed again");
         }
-        tracing::info!("the Docker Engine froze the worker late, it is thawed again");
         if let Err(error) = self.engine.unpause(&self.name).await {
             tracing::warn!("a late freeze is not undone: {error}");
         }
+        self.engine_holds = false;
+    }
+
+    fn is_frozen_late(&self) -> bool {
+        self.engine_holds && !self.frozen
     }
 
     /// Before the Engine is asked to remove it: what was frozen without the Engine cannot be ended by it, and what was
-    /// frozen by an Engine that is silent now neither. Says whether nothing of it runs any more.
+    /// frozen by an Engine that is silent now neither; nor is a sandbox that is frozen, or about to be, ended by it at once.
+    /// Says whether nothing of it runs any more.
     pub async fn end(&mut self, engine_is_silent: bool) -> bool {
-        let wanted = self.road_holds || (engine_is_silent && self.frozen);
+        let may_be_frozen = self.frozen || self.engine_holds || self.asked.is_some();
+        let wanted =
+            self.road_holds || (engine_is_silent && self.frozen) || (self.is_sandboxed() && may_be_frozen);
         let Some((road, container)) = self.road().filter(|_| wanted) else { return false };
         match timeout(END_WITHIN, road.end(container)).await.unwrap_or_else(|_| Err("no answer".to_owned())) {
             Ok(()) => {
-                (self.frozen, self.road_holds) = (false, false);
+                (self.frozen, self.road_holds, self.engine_holds) = (false, false, false);
                 true
             }
             Err(error) => {

@@ -155,3 +155,38 @@ async fn a_freeze_does_not_wait_for_a_line_that_is_lost() {
     let over = timeout(SOON, lost).await.unwrap().unwrap();
     assert!(matches!(over, Some(Over::Stopped(Ending::Kill))));
 }
+
+#[tokio::test]
+async fn an_adopted_sandbox_is_frozen_with_one_call_and_thawed_before_its_end() {
+    let heard: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let hearing = heard.clone();
+    let running = r#"{"Id":"a","State":{"Running":true},"Config":{"Labels":{"nightjar.sandbox":"gvisor"}}}"#;
+    let fake = FakeEngine::start(move |call| {
+        hearing.lock().unwrap().push(call.to_owned());
+        match call {
+            "GET /containers/json" | "GET /networks" => "[]".to_owned(),
+            call if call.starts_with("GET /containers/") => running.to_owned(),
+            _ => "{}".to_owned(),
+        }
+    });
+    let lease = LeaseId("6b1f7a52".into());
+    let (stop, stopped) = watch::channel(None);
+    let (task, orders, mut reports) = task(&fake, &lease, stopped);
+    let at = Timestamp(0);
+    let parting = Parting { step: Step::Freeze, cause: Cause::OwnerBack, at, deadline: at };
+    orders.send(Order::Freeze { called: std::time::Instant::now(), parting }).unwrap();
+    let running = tokio::spawn(task.run(Begin::Adopt));
+    reported(&mut reports, |event| matches!(event, WorkerEvent::Frozen { .. })).await;
+    stop.send_replace(Some(Ending::Kill));
+    reported(&mut reports, |event| matches!(event, WorkerEvent::Gone { .. })).await;
+    timeout(SOON, running).await.unwrap().unwrap();
+    let worker = Names::new(&lease, Epoch(1)).worker;
+    let heard = heard.lock().unwrap().clone();
+    let frozen = heard.iter().position(|call| call.ends_with("/pause")).unwrap();
+    let call = |what: &str| format!("POST /containers/{worker}/{what}");
+    assert_eq!(heard[frozen..frozen + 3], [call("pause"), call("unpause"), call("kill")]);
+    let looks = heard
+        .iter()
+        .filter(|call| call.starts_with("GET /containers/") && !call.ends_with("/containers/json"));
+    assert_eq!(looks.count(), 2, "each container once, at the adoption: {heard:?}");
+}

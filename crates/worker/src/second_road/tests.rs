@@ -158,3 +158,87 @@ async fn without_a_helper_a_silent_engine_is_a_failure_that_names_both() {
     assert!(cause.contains("did not answer within 250 ms") && cause.contains("not installed"), "{cause}");
     assert!(ice.is_frozen(), "it may be frozen all the same");
 }
+
+fn sandboxed(docker: &Docker, road: &Arc<Road>) -> Ice {
+    let mut ice = ice(docker, road);
+    ice.know(Cell::Sandbox);
+    ice
+}
+
+#[tokio::test]
+async fn a_sandbox_that_the_engine_froze_is_ended_by_the_road_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut frozen = sandboxed(&docker, &road);
+    frozen.freeze(Instant::now()).await;
+    assert!(frozen.end(false).await && !frozen.is_frozen());
+    assert_eq!(docker.heard(), ["pause"]);
+    assert_eq!(road.taken(), ["guard", "end"]);
+    // One that runs, or is none, the Engine ends by itself.
+    assert!(!sandboxed(&docker, &road).end(false).await);
+    let mut plain = ice(&docker, &road);
+    plain.know(Cell::Plain);
+    plain.freeze(Instant::now()).await;
+    assert!(!plain.end(false).await);
+    assert_eq!(road.taken().iter().filter(|what| *what == "end").count(), 1);
+}
+
+#[tokio::test]
+async fn a_sandbox_that_goes_on_beside_an_open_pause_is_ended_by_the_road_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut ice = sandboxed(&docker, &road);
+    docker.silent.send_replace(true);
+    ice.freeze(Instant::now()).await;
+    assert_eq!(ice.thaw().await, WorkerEvent::Thawed);
+    assert!(!ice.is_frozen() && ice.end(false).await);
+    assert_eq!(road.taken(), ["guard", "freeze", "thaw", "end"]);
+}
+
+#[tokio::test]
+async fn a_sandbox_that_is_frozen_twice_is_thawed_from_the_outside_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut ice = sandboxed(&docker, &road);
+    docker.silent.send_replace(true);
+    ice.freeze(Instant::now()).await;
+    docker.silent.send_replace(false);
+    ice.settle().await;
+    assert_eq!(ice.thaw().await, WorkerEvent::Thawed);
+    assert_eq!(
+        (docker.heard(), road.taken()),
+        (calls(&["pause", "unpause"]), calls(&["guard", "freeze", "thaw"]))
+    );
+    assert!(!ice.is_frozen() && !ice.end(false).await);
+
+    // While all of it is frozen it could not answer the Engine.
+    let folder = tempfile::tempdir().unwrap();
+    let docker = Docker::start(folder.path());
+    let gone = Arc::new(Road { is_gone: true, ..Road::default() });
+    let mut ice = sandboxed(&docker, &gone);
+    (ice.frozen, ice.road_holds, ice.engine_holds) = (true, true, true);
+    assert!(matches!(ice.thaw().await, WorkerEvent::ThawFailed { .. }));
+    assert!(docker.heard().is_empty() && ice.is_frozen());
+}
+
+fn calls(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_late_pause_whose_undoing_is_broken_off_is_undone_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut ice = sandboxed(&docker, &road);
+    docker.silent.send_replace(true);
+    ice.freeze(Instant::now()).await;
+    ice.thaw().await;
+    // As it stands right after the Engine's answer.
+    ice.asked.take().unwrap().abort();
+    ice.engine_holds = true;
+    assert!(timeout(Duration::from_millis(50), ice.settle()).await.is_err());
+    docker.silent.send_replace(false);
+    timeout(Duration::from_secs(5), ice.settle()).await.unwrap();
+    assert!(docker.heard().contains(&"unpause".to_owned()) && !ice.engine_holds);
+    assert!(timeout(Duration::from_millis(50), ice.settle()).await.is_err(), "nothing is left to undo");
+}
