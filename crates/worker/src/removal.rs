@@ -157,7 +157,7 @@ mod tests {
         let lost = Mutex::new(true);
         let (fake, heard) = engine(true, move |call| {
             if call.ends_with("/kill") && std::mem::take(&mut *lost.lock().unwrap()) {
-                std::thread::sleep(Duration::from_secs(3));
+                tokio::task::block_in_place(|| std::thread::sleep(Duration::from_secs(3)));
             }
         });
         kill(&Engine::new(fake.address()), "w", Cell::Sandbox).await.unwrap();

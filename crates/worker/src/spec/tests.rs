@@ -120,7 +120,9 @@ fn whole(spec: &WorkerSpec) -> Value {
         "gateway_boot": spec.gateway_boot,
         "worker": spec.worker,
         "worker_boot": spec.worker_boot,
-        "volume": format!("{:?}", spec.volume),
+        "volume": [spec.volume.disk, spec.volume.holder],
+        "volume_boot": [json!(spec.volume.disk_boot), json!(spec.volume.holder_boot)],
+        "volume_mount": [json!(spec.volume.plain_mount()), json!(spec.volume.mount_labels)],
     })
 }
 
