@@ -1,6 +1,7 @@
 //! Process 1 of the gateway: it puts up the fence before a tenant exists, and holds it.
 
 mod board;
+mod names;
 mod pools;
 pub mod probe;
 mod proxy;
@@ -14,11 +15,13 @@ use std::time::Duration;
 
 use nightjar_core::network::{DefaultRoute, default_route};
 use nightjar_core::settings::EgressMode;
-use nightjar_protocol::guest::{GatewayBoot, GuestCommand, GuestEvent, PROXY_PORT, Service};
+use nightjar_protocol::guest::{
+    GatewayBoot, GuestCommand, GuestEvent, NAMES_ADDRESS, NAMES_PORT, PROXY_PORT, Service,
+};
 
 use crate::line::{End, Heard, Line};
 use crate::report;
-use crate::services::{Services, await_listening, not_listening};
+use crate::services::{Services, await_listening, await_listening_at, not_listening};
 
 /// Two seconds in all.
 const MOST_SPAWNS: u32 = 40;
@@ -49,17 +52,18 @@ fn serve() -> Result<End, End> {
     traffic::watch(&route.device);
     pools::watch();
     let ready = GuestEvent::GatewayReady { shaping: shaper.kind() };
-    if boot.egress == EgressMode::Curated {
-        services.start(proxy::prepare(&boot.allow_proxy_domains)?)?;
-        await_listening(Service::Proxy, PROXY_PORT, line.sender());
-    } else {
+    let mut awaited = start_services(&boot, &mut services, &line)?;
+    if awaited.is_empty() {
         report::event(&ready);
     }
     loop {
         match line.next()? {
             Heard::Listening { service, took_ms } => {
                 report::event(&GuestEvent::Listening { service, took_ms });
-                report::event(&ready);
+                awaited.retain(|other| *other != service);
+                if awaited.is_empty() {
+                    report::event(&ready);
+                }
             }
             Heard::NotListening { service } => return Err(not_listening(service)),
             Heard::Command(GuestCommand::SetBandwidth { up_kbit, down_kbit }) => {
@@ -81,13 +85,31 @@ fn serve() -> Result<End, End> {
     }
 }
 
+/// Starts what curated egress needs, and gives what has to answer before a tenant comes.
+fn start_services(boot: &GatewayBoot, services: &mut Services, line: &Line) -> Result<Vec<Service>, End> {
+    if boot.egress != EgressMode::Curated {
+        return Ok(Vec::new());
+    }
+    let mut awaited = vec![Service::Proxy];
+    if rules::asks_itself(boot) {
+        services.become_user(rules::PROXY_USER);
+        services.start(names::prepare(&boot.allow_proxy_domains, &boot.name_servers)?)?;
+        await_listening_at(Service::Names, (NAMES_ADDRESS, NAMES_PORT).into(), line.sender());
+        awaited.push(Service::Names);
+    }
+    services.start(proxy::prepare(&boot.allow_proxy_domains)?)?;
+    await_listening(Service::Proxy, PROXY_PORT, line.sender());
+    Ok(awaited)
+}
+
 /// The worker has no capability, so the ports that it serves have to be open to everybody in this network.
 fn check_ports(boot: &GatewayBoot) -> Result<(), End> {
     let first: u16 = std::fs::read_to_string(FIRST_PORT_FILE)
         .ok()
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(1_024);
-    match boot.worker_ports.iter().find(|port| **port < first) {
+    let own = rules::asks_itself(boot).then_some(NAMES_PORT);
+    match boot.worker_ports.iter().copied().chain(own).find(|port| *port < first) {
         None => Ok(()),
         Some(port) => Err(End::Failed {
             what: "ports",

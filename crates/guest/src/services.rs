@@ -62,6 +62,8 @@ pub struct Services {
     services: Vec<Running>,
     /// The tenant is root inside, and has what the container has.
     keep_capabilities: bool,
+    /// Whom they run as, where that is not whom process 1 does.
+    user: Option<u32>,
     ending: bool,
 }
 
@@ -73,8 +75,14 @@ impl Services {
             own_program: std::env::current_exe().map_err(failed)?,
             services: Vec::new(),
             keep_capabilities: false,
+            user: None,
             ending: false,
         })
+    }
+
+    /// What is started from now on is this user's, with the group of the same number and no other.
+    pub fn become_user(&mut self, user: u32) {
+        self.user = Some(user);
     }
 
     /// What is started from now on keeps the container's capabilities.
@@ -196,6 +204,10 @@ impl Services {
         command.args(&recipe.arguments);
         command.env_clear().envs(&recipe.env).current_dir(&recipe.folder);
         command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
+        if let Some(user) = self.user {
+            // From root it also lets go of all other groups, and the kernel takes its capabilities.
+            command.gid(user).uid(user);
+        }
         // A group of its own, so that a signal to it is one to its processes alone.
         let child = command.process_group(0).spawn()?;
         drop(command);
@@ -243,7 +255,11 @@ pub fn not_listening(service: Service) -> End {
 /// Tells process 1 when a service answers on a port of the loopback address, which it does when it listens; once, where it
 /// does not soon, and then when it does after all.
 pub fn await_listening(service: Service, port: u16, inputs: Sender<Input>) {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    await_listening_at(service, SocketAddr::from((Ipv4Addr::LOCALHOST, port)), inputs);
+}
+
+/// The same on another address.
+pub fn await_listening_at(service: Service, address: SocketAddr, inputs: Sender<Input>) {
     std::thread::spawn(move || listen_for(service, address, LISTENING_WITHIN, &inputs));
 }
 
@@ -288,6 +304,7 @@ mod tests {
             own_program: PathBuf::new(),
             services: vec![running("/proc/self/exe", 7)],
             keep_capabilities: false,
+            user: None,
             ending: false,
         };
         for _ in 0..HOPELESS_AFTER {

@@ -188,7 +188,7 @@ impl Known {
                     before.is_none().then_some(News::WithoutJupyter)
                 }
             },
-            Service::Api | Service::Proxy => None,
+            Service::Api | Service::Proxy | Service::Names => None,
         }
     }
 }

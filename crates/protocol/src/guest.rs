@@ -6,6 +6,7 @@
 //! everything in the container.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use nightjar_core::parting::{Cause, Parting, Step};
 use nightjar_core::policy::KernelPart;
@@ -32,7 +33,10 @@ pub const API_PORT: u16 = 8000;
 pub const PROXY_PORT: u16 = 3128;
 /// Connections that the proxy has at once; each is a thread of its own in the gateway.
 pub const PROXY_CLIENTS: u32 = 256;
-/// What the tenant may read of its lease, on the same address: `GET /v1/lease` and `GET /v1/notice`.
+/// The gateway's own name server, where the tenant is sandboxed and egress is curated.
+pub const NAMES_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+pub const NAMES_PORT: u16 = 53;
+/// What the tenant may read of its lease, on the proxy's address: `GET /v1/lease` and `GET /v1/notice`.
 pub const NOTICE_PORT: u16 = 8008;
 /// How often a gateway says what has passed it.
 pub const TRAFFIC_EVERY_MS: u64 = 200;
@@ -108,13 +112,13 @@ pub struct GatewayBoot {
     pub sandboxed: bool,
     /// Whom the PC asks for names, for a proxy that asks by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub name_servers: Vec<std::net::Ipv4Addr>,
+    pub name_servers: Vec<Ipv4Addr>,
     /// Networks that are out of reach beside those that always are, as `address/prefix`: the host's own public ones.
     #[serde(default)]
     pub blocked_networks: Vec<String>,
     /// Addresses of this home as others see it; more may come by [`GuestCommand::OwnAddresses`].
     #[serde(default)]
-    pub own_addresses: Vec<std::net::Ipv4Addr>,
+    pub own_addresses: Vec<Ipv4Addr>,
 }
 
 fn worker_ports() -> Vec<u16> {
@@ -151,7 +155,7 @@ pub enum GuestCommand {
     /// Gateway: other limits from now on, in kbit/s.
     SetBandwidth { up_kbit: u32, down_kbit: u32 },
     /// Gateway: these are the home's own too, and out of reach from now on, also for connections that stand.
-    OwnAddresses { addresses: Vec<std::net::Ipv4Addr> },
+    OwnAddresses { addresses: Vec<Ipv4Addr> },
     /// The tenant is told that its time ends: a file in the worker, an address in the gateway.
     Notice(Notice),
     /// What the last notice said does not hold any more: the tenant goes on.
@@ -208,6 +212,8 @@ pub enum Service {
     /// OpenAI's API of a language model.
     Api,
     Proxy,
+    /// Names for the proxy.
+    Names,
 }
 
 impl Service {
@@ -219,6 +225,7 @@ impl Service {
             Service::Jupyter => "jupyter",
             Service::Api => "api",
             Service::Proxy => "proxy",
+            Service::Names => "names",
         }
     }
 }

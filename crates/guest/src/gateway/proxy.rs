@@ -1,7 +1,8 @@
 //! The forward proxy of the curated mode: names of a list, and nothing else.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use nightjar_protocol::guest::{PROXY_CLIENTS, PROXY_PORT, Service};
@@ -14,23 +15,33 @@ const FILTER: &str = "/run/nightjar/proxy-domains";
 
 /// Writes its files.
 pub fn prepare(domains: &[String]) -> Result<Recipe, End> {
-    let failed = |error: std::io::Error| End::Failed {
-        what: Service::Proxy.name(),
-        why: format!("its configuration cannot be written ({error}): does the gateway have a tmpfs at /run?"),
-    };
-    fs::write(FILTER, filter(domains)).map_err(failed)?;
-    fs::write(CONFIGURATION, configuration()).map_err(failed)?;
-    let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+    write_file(Service::Proxy, FILTER, &filter(domains))?;
+    write_file(Service::Proxy, CONFIGURATION, &configuration())?;
     Ok(Recipe {
         service: Service::Proxy,
         program: "tinyproxy",
         arguments: ["-d", "-c", CONFIGURATION].map(str::to_owned).to_vec(),
-        env: BTreeMap::from([("PATH".to_owned(), path)]),
+        env: BTreeMap::from([("PATH".to_owned(), path())]),
         folder: PathBuf::from("/"),
     })
 }
 
-/// It names no user to change to: it is started without capabilities already, and has none to change with.
+/// A file that a service reads, whoever runs it, and process 1 alone writes.
+pub fn write_file(service: Service, file: &str, text: &str) -> Result<(), End> {
+    fs::write(file, text).and_then(|()| fs::set_permissions(file, Permissions::from_mode(0o644))).map_err(
+        |error| End::Failed {
+            what: service.name(),
+            why: format!("{file} cannot be written ({error}): does the gateway have a tmpfs at /run?"),
+        },
+    )
+}
+
+/// Where programs are looked for.
+pub fn path() -> String {
+    std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())
+}
+
+/// It names no user to change to: it is started as the one that it is to be, without capabilities.
 fn configuration() -> String {
     format!(
         "Port {PROXY_PORT}\n\

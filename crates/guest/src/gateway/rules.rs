@@ -3,8 +3,12 @@
 use std::net::Ipv4Addr;
 
 use nightjar_core::settings::EgressMode;
-use nightjar_protocol::guest::GatewayBoot;
+use nightjar_protocol::guest::{GatewayBoot, NAMES_ADDRESS, NAMES_PORT};
 
+/// Proxy and name server in front of a sandboxed tenant; the group has the same number. As the tenant's (52814), it is no
+/// account's of the PC, and it is not the tenant's, whose sockets are root's then, whoever it is inside.
+pub const PROXY_USER: u32 = 52_815;
+const ROOT: u32 = 0;
 /// Where no tenant's packet goes, whatever the mode: private, shared, link-local, loopback on a wire, documentation,
 /// benchmark, multicast and reserved networks.
 const BLOCKED: &[&str] = &[
@@ -39,6 +43,13 @@ const MOST_NETWORKS: usize = 64;
 const MOST_OWN: usize = 64;
 const MOST_DOMAINS: usize = 2_000;
 const MOST_PORTS: usize = 16;
+/// A PC has two or three.
+const MOST_NAME_SERVERS: usize = 16;
+
+/// Whether proxy and name server have a user of their own, and ask for names themselves.
+pub fn asks_itself(boot: &GatewayBoot) -> bool {
+    boot.sandboxed && boot.egress == EgressMode::Curated
+}
 
 /// Whether nothing in the configuration could be read as something else in a rule or a filter.
 pub fn check(boot: &GatewayBoot) -> Result<(), String> {
@@ -50,6 +61,7 @@ pub fn check(boot: &GatewayBoot) -> Result<(), String> {
         return Err(format!("more than {MOST_NETWORKS} networks or {MOST_DOMAINS} domains"));
     }
     check_own(&boot.own_addresses)?;
+    check_name_servers(boot)?;
     if boot.root_inside && boot.egress == EgressMode::Curated {
         return Err("a tenant who is root inside could pass for the proxy of curated egress".to_owned());
     }
@@ -69,6 +81,24 @@ pub fn check(boot: &GatewayBoot) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// One that is reached over the loopback device would be whoever listens there, the tenant too.
+fn check_name_servers(boot: &GatewayBoot) -> Result<(), String> {
+    if boot.name_servers.len() > MOST_NAME_SERVERS {
+        return Err(format!("more than {MOST_NAME_SERVERS} name servers"));
+    }
+    if asks_itself(boot) && boot.name_servers.is_empty() {
+        return Err(
+            "curated egress of a sandboxed tenant needs a name server to ask, and none is named".to_owned()
+        );
+    }
+    let beside =
+        |server: &&Ipv4Addr| server.octets()[0] == 0 || server.is_loopback() || server.octets()[0] >= 224;
+    match boot.name_servers.iter().find(beside) {
+        None => Ok(()),
+        Some(server) => Err(format!("{server} is no name server's address that the gateway could reach")),
+    }
 }
 
 fn check_own(addresses: &[Ipv4Addr]) -> Result<(), String> {
@@ -104,6 +134,16 @@ pub fn rulesets(boot: &GatewayBoot, bridge: Ipv4Addr) -> [String; 2] {
 /// proxy. Else the tenant's container has neither root nor a way to become it. Process 1 connects to
 /// nothing, so what leaves as user 0 is the proxy, and the Engine's name server, which asks from within this network.
 ///
+/// A sandboxed tenant's packets are user 0's, as the Engine's are: that user has no way out then. The proxy is a user of its
+/// own, and so is the gateway's name server, which alone asks on, whom it is given and nobody else. The Engine is told to ask
+/// that one, over the loopback device. So the tenant may ask the Engine too: it hears of the proxy's names alone, and could ask
+/// for those directly. It must not answer in that name server's place, which would lead the proxy anywhere: the kernel lets
+/// others listen on the same address and port, so nothing leaves from there but what is the proxy's user's.
+///
+/// To whom follows connections, what a tenant sends from the port of a question of the proxy's to the same name server is
+/// part of that question, for half a minute. So in curated egress what goes the way that a connection began has to be the
+/// proxy's user's, before it is let out as part of one. A packet whose socket is closed already is nobody's, and passes.
+///
 /// The home's own address on the internet is refused before what is established: it may become known while a tenant is
 /// there, and what it has opened to it until then ends.
 ///
@@ -117,22 +157,25 @@ fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, connection_limit: &str) -> Stri
         [] => String::new(),
         known => format!("\n        elements = {{ {} }}", listed(known)),
     };
+    let proxy = if boot.sandboxed { PROXY_USER } else { ROOT };
     let resolver = match boot.egress {
         EgressMode::Off => format!("ip daddr {ENGINE_RESOLVER} reject"),
+        EgressMode::Curated if boot.sandboxed => {
+            format!("ip saddr {NAMES_ADDRESS} meta skuid != {proxy} reject")
+        }
         // A name that anybody may ask for carries data out as well as a connection does.
-        EgressMode::Curated => format!("ip daddr {ENGINE_RESOLVER} meta skuid != 0 reject"),
+        EgressMode::Curated => format!("ip daddr {ENGINE_RESOLVER} meta skuid != {proxy} reject"),
         EgressMode::Open => String::new(),
     };
-    let names = match boot.egress {
-        // The proxy alone asks, for names of its list: whom the Engine asks may be in the home.
-        EgressMode::Curated => "\n        meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept",
+    let (followed, names, last) = match boot.egress {
+        EgressMode::Off => (String::new(), String::new(), "reject".to_owned()),
+        EgressMode::Curated => (
+            format!("\n        ct direction original meta skuid != {proxy} reject"),
+            format!("\n        {}", names(boot, proxy)),
+            format!("meta skuid {proxy} tcp dport {{ 80, 443 }} accept\n        reject"),
+        ),
         // A name server in the home would tell of its devices: these ask public ones, whom the agent names to the Engine.
-        EgressMode::Open | EgressMode::Off => "",
-    };
-    let last = match boot.egress {
-        EgressMode::Off => "reject",
-        EgressMode::Curated => "meta skuid 0 tcp dport { 80, 443 } accept\n        reject",
-        EgressMode::Open => "accept",
+        EgressMode::Open => (String::new(), String::new(), "accept".to_owned()),
     };
     format!(
         "table inet nightjar {{
@@ -164,7 +207,7 @@ fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, connection_limit: &str) -> Stri
         {resolver}
         oif lo accept
         ip daddr @own reject
-        meta nfproto ipv6 reject
+        meta nfproto ipv6 reject{followed}
         ct state established,related accept
         {connection_limit}{names}
         ip daddr @blocked reject
@@ -174,6 +217,16 @@ fn ruleset(boot: &GatewayBoot, bridge: Ipv4Addr, connection_limit: &str) -> Stri
 }}
 "
     )
+}
+
+/// The proxy alone asks, for names of its list: whom it asks may be in the home.
+fn names(boot: &GatewayBoot, proxy: u32) -> String {
+    let to = match boot.sandboxed {
+        true => format!(" ip daddr {{ {} }}", listed(&boot.name_servers)),
+        // The Engine does, by its own settings.
+        false => String::new(),
+    };
+    format!("meta skuid {proxy}{to} meta l4proto {{ tcp, udp }} th dport {NAMES_PORT} accept")
 }
 
 #[cfg(test)]
@@ -198,6 +251,19 @@ mod tests {
         }
     }
 
+    fn sandboxed(egress: EgressMode) -> GatewayBoot {
+        let servers = vec![Ipv4Addr::new(192, 168, 1, 1), Ipv4Addr::new(9, 9, 9, 9)];
+        GatewayBoot { sandboxed: true, name_servers: servers, ..boot(egress) }
+    }
+
+    /// What is asked of a packet that leaves, in that order.
+    fn output(rules: &str) -> Vec<&str> {
+        let chain = rules.split("chain output {").nth(1).unwrap();
+        // The first line after the brace says which hook it is.
+        let lines = chain.lines().skip(2);
+        lines.map(str::trim).take_while(|line| *line != "}").filter(|line| !line.is_empty()).collect()
+    }
+
     fn whole(egress: EgressMode) -> String {
         rulesets(&boot(egress), BRIDGE)[0].clone()
     }
@@ -215,8 +281,10 @@ mod tests {
 
     #[test]
     fn connections_are_limited_before_any_is_let_out() {
-        for egress in [EgressMode::Off, EgressMode::Curated, EgressMode::Open] {
-            for rules in rulesets(&boot(egress), BRIDGE) {
+        let boots = [EgressMode::Off, EgressMode::Curated, EgressMode::Open]
+            .map(|egress| [boot(egress), sandboxed(egress)]);
+        for boot in boots.as_flattened() {
+            for rules in rulesets(boot, BRIDGE) {
                 let limit = rules.find("ct state new ").unwrap();
                 assert!(rules.find("oif lo accept").unwrap() < limit, "{rules}");
                 assert!(limit < rules.find("ip daddr @blocked reject").unwrap(), "{rules}");
@@ -283,6 +351,70 @@ mod tests {
             curated.contains("\n        meta skuid 0 meta l4proto { tcp, udp } th dport 53 accept\n"),
             "{curated}"
         );
+    }
+
+    /// It is the tenant, and the Engine, which asks from here for whoever asks it.
+    #[test]
+    fn nothing_lets_a_sandboxed_tenants_user_out_unless_everybody_is() {
+        for egress in [EgressMode::Off, EgressMode::Curated] {
+            for rules in rulesets(&sandboxed(egress), BRIDGE) {
+                let accepting = output(&rules).into_iter().filter(|rule| rule.ends_with("accept"));
+                let others: Vec<&str> =
+                    accepting.filter(|rule| !rule.starts_with("meta skuid 52815 ")).collect();
+                assert_eq!(others, ["oif lo accept", "ct state established,related accept"], "{rules}");
+                assert!(!rules.contains("skuid 0") && !rules.contains("skuid != 0"), "{rules}");
+                assert_eq!(output(&rules).last(), Some(&"reject"), "{rules}");
+            }
+        }
+        let [open, _] = rulesets(&sandboxed(EgressMode::Open), BRIDGE);
+        assert_eq!(open, whole(EgressMode::Open));
+        let [off, _] = rulesets(&sandboxed(EgressMode::Off), BRIDGE);
+        assert_eq!(off, whole(EgressMode::Off));
+    }
+
+    #[test]
+    fn whom_a_rule_follows_is_asked_for_before_it_does() {
+        for (boot, user) in [(boot(EgressMode::Curated), 0), (sandboxed(EgressMode::Curated), PROXY_USER)] {
+            for rules in rulesets(&boot, BRIDGE) {
+                let output = output(&rules);
+                let at = |rule: &str| output.iter().position(|other| *other == rule).unwrap();
+                let asked = at(&format!("ct direction original meta skuid != {user} reject"));
+                assert!(at("oif lo accept") < asked, "{rules}");
+                assert_eq!(at("ct state established,related accept"), asked + 1, "{rules}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sandboxed_tenants_names_are_asked_of_whom_the_gateway_is_given_and_answered_by_nobody_else() {
+        for rules in rulesets(&sandboxed(EgressMode::Curated), BRIDGE) {
+            let output = output(&rules);
+            let asking: Vec<&&str> = output.iter().filter(|rule| rule.contains("dport 53")).collect();
+            let to = "ip daddr { 192.168.1.1, 9.9.9.9 } meta l4proto { tcp, udp } th dport 53 accept";
+            assert_eq!(asking, [&format!("meta skuid 52815 {to}")]);
+            assert_eq!(output[..2], ["ip saddr 127.0.0.2 meta skuid != 52815 reject", "oif lo accept"]);
+            let tail = &output[output.len() - 3..];
+            assert!(tail[0].starts_with("tcp dport { 25"), "{rules}");
+            assert_eq!(tail[1..], ["meta skuid 52815 tcp dport { 80, 443 } accept", "reject"]);
+        }
+    }
+
+    #[test]
+    fn name_servers_are_few_and_elsewhere_and_there_where_they_are_needed() {
+        assert_eq!(check(&sandboxed(EgressMode::Curated)), Ok(()));
+        let with = |servers: Vec<Ipv4Addr>, egress| {
+            check(&GatewayBoot { name_servers: servers, ..sandboxed(egress) })
+        };
+        assert!(with(Vec::new(), EgressMode::Curated).unwrap_err().contains("name server"));
+        assert_eq!(with(Vec::new(), EgressMode::Open), Ok(()));
+        let server = Ipv4Addr::new(9, 9, 9, 9);
+        assert_eq!(with(vec![server; MOST_NAME_SERVERS], EgressMode::Curated), Ok(()));
+        assert!(with(vec![server; MOST_NAME_SERVERS + 1], EgressMode::Curated).is_err());
+        for other in [[127, 0, 0, 53], [0, 0, 0, 0], [224, 0, 0, 251], [255, 255, 255, 255]] {
+            assert!(with(vec![server, other.into()], EgressMode::Curated).is_err(), "{other:?}");
+        }
+        let root = GatewayBoot { root_inside: true, ..sandboxed(EgressMode::Curated) };
+        assert!(check(&root).unwrap_err().contains("root inside"));
     }
 
     #[test]
