@@ -200,6 +200,34 @@ pub fn is_miner(program: &str) -> bool {
     })
 }
 
+/// What a look at the programs tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MinerNews {
+    /// One of a miner's runs.
+    Runs(String),
+    /// The one that was told of does no more, nor does another.
+    Over(String),
+}
+
+/// What is known of a miner's program among the tenant's.
+#[derive(Clone, Debug, Default)]
+pub struct MinerWatch(Option<String>);
+
+impl MinerWatch {
+    /// What there is to tell by a list of all programs that run.
+    pub fn look(&mut self, programs: impl IntoIterator<Item = String>) -> Option<MinerNews> {
+        let name = programs.into_iter().find(|name| is_miner(name));
+        match (name, self.0.is_some()) {
+            (Some(name), false) => {
+                self.0 = Some(name.clone());
+                Some(MinerNews::Runs(name))
+            }
+            (None, true) => self.0.take().map(MinerNews::Over),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +251,21 @@ mod tests {
         for name in ["python3", "rigelscope", "minerva", "xmrigging", "datalogger", "", "train"] {
             assert!(!is_miner(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_miners_program_is_told_of_when_it_comes_and_when_it_is_gone() {
+        let mut miner = MinerWatch::default();
+        let mut look = |names: &[&str]| miner.look(names.iter().map(|&name| name.to_owned()));
+        let (runs, over) = (MinerNews::Runs("xmrig".to_owned()), MinerNews::Over("xmrig".to_owned()));
+        assert_eq!(look(&["tini", "python3"]), None);
+        assert_eq!(look(&["tini", "xmrig", "python3"]), Some(runs.clone()));
+        // Another one in its place is the same tenant's doing.
+        assert_eq!(look(&["tini", "xmrig"]), None);
+        assert_eq!(look(&["tini", "t-rex"]), None);
+        assert_eq!(look(&["tini"]), Some(over));
+        assert_eq!(look(&["tini"]), None);
+        assert_eq!(look(&["xmrig"]), Some(runs));
     }
 
     /// Three hours, a reading a second and news each minute; when the sign was first there, in minutes.

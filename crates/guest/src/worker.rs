@@ -6,6 +6,7 @@
 mod environment;
 mod jupyter;
 mod model;
+mod programs;
 mod ssh;
 
 use std::collections::BTreeMap;
@@ -66,6 +67,9 @@ fn serve() -> Result<End, End> {
     let mut services = Services::new()?;
     if boot.root_inside {
         services.keep_capabilities();
+    }
+    if boot.tells_miners {
+        programs::watch();
     }
     // Of the tenant's home it reads nothing before somebody logs in, which nobody can yet.
     services.start(ssh::recipe(&env))?;

@@ -276,7 +276,7 @@ pub enum GuestEvent {
     PoolSilent,
     /// A program of a miner's runs in the sandbox: its short name, of at most [`LONGEST_PROGRAM_NAME`] letters.
     MinerRuns { name: String },
-    /// It does no more, nor does another.
+    /// It does no more, nor does another. One of these two is said whenever it changes, and each minute once there was the first.
     NoMiner,
     /// A tool makes, mends or grows the renter's disk; said each second while it does.
     DiskAtWork,

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use nightjar_core::conduct::{MiningSign, is_miner};
+use nightjar_core::conduct::{MinerNews, MinerWatch, MiningSign};
 use nightjar_core::host::WorkerEvent;
 use nightjar_protocol::guest::LONGEST_PROGRAM_NAME;
 use tokio::sync::watch;
@@ -62,7 +62,7 @@ pub(crate) async fn watch(
     passed_bytes: impl Fn() -> u64,
     told: impl Fn(WorkerEvent),
 ) {
-    let (mut known_mib, mut miner) = (0_u64, Miner::default());
+    let (mut known_mib, mut miner) = (0_u64, MinerWatch::default());
     for look in 0_u64.. {
         sleep(LOOK_EVERY).await;
         if look.is_multiple_of(MOVED_AT_LOOKS)
@@ -74,7 +74,7 @@ pub(crate) async fn watch(
         }
         // A worker that is frozen, or on its way out, is looked at the next time or not at all.
         if let Some(found) = programs.look(&engine, &worker).await {
-            miner.look(found).into_iter().for_each(&told);
+            miner.look(found).map(event).into_iter().for_each(&told);
         }
         let size = engine.written_mib(&worker).await;
         if let Some(mib) = size.ok().flatten().map(|mib| programs.written(mib))
@@ -86,44 +86,16 @@ pub(crate) async fn watch(
     }
 }
 
-/// What is known of a miner's program among the tenant's.
-#[derive(Default)]
-struct Miner(Option<MiningSign>);
-
-impl Miner {
-    /// What there is to tell by a list of all programs that run.
-    fn look(&mut self, programs: Vec<String>) -> Option<WorkerEvent> {
-        let name = programs.into_iter().find(|name| is_miner(name));
-        match (name, self.0.is_some()) {
-            (Some(name), false) => {
-                let sign = MiningSign::Program { name };
-                self.0 = Some(sign.clone());
-                Some(WorkerEvent::Mining { sign })
-            }
-            (None, true) => self.0.take().map(|sign| WorkerEvent::MiningOver { sign }),
-            _ => None,
-        }
+fn event(news: MinerNews) -> WorkerEvent {
+    match news {
+        MinerNews::Runs(name) => WorkerEvent::Mining { sign: MiningSign::Program { name } },
+        MinerNews::Over(name) => WorkerEvent::MiningOver { sign: MiningSign::Program { name } },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_miners_program_is_told_of_when_it_comes_and_when_it_is_gone() {
-        let mut miner = Miner::default();
-        let mut look = |names: &[&str]| miner.look(names.iter().map(|&name| name.to_owned()).collect());
-        let sign = || MiningSign::Program { name: "xmrig".to_owned() };
-        assert_eq!(look(&["tini", "python3"]), None);
-        assert_eq!(look(&["tini", "xmrig", "python3"]), Some(WorkerEvent::Mining { sign: sign() }));
-        // Another one in its place is the same tenant's doing.
-        assert_eq!(look(&["tini", "xmrig"]), None);
-        assert_eq!(look(&["tini", "t-rex"]), None);
-        assert_eq!(look(&["tini"]), Some(WorkerEvent::MiningOver { sign: sign() }));
-        assert_eq!(look(&["tini"]), None);
-        assert_eq!(look(&["xmrig"]), Some(WorkerEvent::Mining { sign: sign() }));
-    }
 
     #[test]
     fn a_piece_that_a_sandbox_has_just_begun_is_not_counted_as_written() {
