@@ -8,6 +8,7 @@
 //! | [`shared_folder`] | files where the tenant can write too |
 //! | [`services`] | programs that are kept running, their logs, the dead that are collected |
 //! | [`kernel`] | calls to devices and file systems that no library wraps |
+//! | [`apart`] | services that do not see process 1, where a sandbox does not shield it |
 //! | [`launch`] | the last step before a service's program: no capability, first to go when memory is short |
 //! | [`worker`] | the tenant's container: OpenSSH and JupyterLab |
 //! | [`gateway`] | its fence: netfilter, shaping, proxy, notice |
@@ -17,6 +18,8 @@
 //! | [`volume`] | a renter's folder on it, encrypted |
 //! | [`self_check`] | does the card compute? By CUDA's driver API, so that it is the same in every image |
 
+#[cfg(target_os = "linux")]
+mod apart;
 #[cfg(target_os = "linux")]
 mod disk;
 #[cfg(target_os = "linux")]
@@ -59,7 +62,7 @@ Process 1 of Nightjar's containers, and the self-check of a card.
   nightjar-guest load                       a steady load on the card; says how much it has done
   nightjar-guest disk                       a renter's disk as a block device, while it runs
   nightjar-guest volume                     a renter's folder on its disk
-  nightjar-guest launch [--keep-capabilities] -- PROGRAM [ARG...]
+  nightjar-guest launch [--keep-capabilities|--apart] -- PROGRAM [ARG...]
                                             start a program that gains no privilege, and without capabilities
 
 All but self-check and launch read their configuration, a line of JSON, from standard input, and end when standard input

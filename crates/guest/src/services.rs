@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nightjar_protocol::guest::{GuestEvent, Service};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, wait};
 
-use crate::launch::{CANNOT_START, KEEP};
+use crate::launch::{APART, CANNOT_START, KEEP};
 use crate::line::{End, Input};
 use crate::report;
 
@@ -60,8 +60,8 @@ enum State {
 pub struct Services {
     own_program: PathBuf,
     services: Vec<Running>,
-    /// The tenant is root inside, and has what the container has.
-    keep_capabilities: bool,
+    /// The word by which they are launched, if it is not the usual way.
+    launch: Option<&'static str>,
     /// Whom they run as, where that is not whom process 1 does.
     user: Option<u32>,
     ending: bool,
@@ -74,7 +74,7 @@ impl Services {
         Ok(Self {
             own_program: std::env::current_exe().map_err(failed)?,
             services: Vec::new(),
-            keep_capabilities: false,
+            launch: None,
             user: None,
             ending: false,
         })
@@ -87,7 +87,12 @@ impl Services {
 
     /// What is started from now on keeps the container's capabilities.
     pub fn keep_capabilities(&mut self) {
-        self.keep_capabilities = true;
+        self.launch = Some(KEEP);
+    }
+
+    /// What is started from now on does not see process 1.
+    pub fn set_apart(&mut self) {
+        self.launch = Some(APART);
     }
 
     /// Starts a service and keeps it running.
@@ -194,13 +199,7 @@ impl Services {
     fn spawn(&self, recipe: &Recipe) -> std::io::Result<i32> {
         let (output, input) = std::io::pipe()?;
         let mut command = Command::new(&self.own_program);
-        command.arg("launch").args(self.keep_capabilities.then_some(KEEP)).args([
-            "--",
-            "tini",
-            "-s",
-            "--",
-            recipe.program,
-        ]);
+        command.arg("launch").args(self.launch).args(["--", "tini", "-s", "--", recipe.program]);
         command.args(&recipe.arguments);
         command.env_clear().envs(&recipe.env).current_dir(&recipe.folder);
         command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
@@ -303,7 +302,7 @@ mod tests {
         let mut services = Services {
             own_program: PathBuf::new(),
             services: vec![running("/proc/self/exe", 7)],
-            keep_capabilities: false,
+            launch: None,
             user: None,
             ending: false,
         };

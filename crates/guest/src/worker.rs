@@ -1,7 +1,8 @@
 //! Process 1 of a tenant's container. It runs as the tenant's own user with no capability at all.
 //!
 //! The tenant has the same user id, and still cannot touch it: the kernel lets no process of a container signal its
-//! process 1 without a handler, and a process that is not dumpable is neither traced nor read by its own user.
+//! process 1 without a handler, and a process that is not dumpable is neither traced nor read by its own user. gVisor's does
+//! not hold to that, so the tenant does not even see it there: see [`crate::apart`].
 
 mod environment;
 mod jupyter;
@@ -67,6 +68,9 @@ fn serve() -> Result<End, End> {
     let mut services = Services::new()?;
     if boot.root_inside {
         services.keep_capabilities();
+    } else if boot.tells_miners {
+        // In a sandbox.
+        services.set_apart();
     }
     if boot.tells_miners {
         programs::watch();

@@ -70,10 +70,8 @@ mod tests {
         let mut found: Vec<String> = running(&folder).collect();
         fs::remove_dir_all(&folder).unwrap();
         found.sort();
-        assert_eq!(
-            found,
-            ["nightjar-guest".to_owned(), "x".repeat(LONGEST_PROGRAM_NAME), "xm[31mrig".to_owned()]
-        );
+        let long = "x".repeat(LONGEST_PROGRAM_NAME);
+        assert_eq!(found, ["nightjar-guest", "xm[31mrig", &long]);
         assert_eq!(running(&folder).count(), 0, "it is gone");
     }
 
