@@ -68,11 +68,11 @@ fn serve() -> Result<End, End> {
     let mut services = Services::new()?;
     if boot.root_inside {
         services.keep_capabilities();
-    } else if boot.tells_miners {
+    } else if boot.sandboxed {
         // In a sandbox.
         services.set_apart();
     }
-    if boot.tells_miners {
+    if boot.sandboxed {
         programs::watch();
     }
     // Of the tenant's home it reads nothing before somebody logs in, which nobody can yet.
@@ -284,7 +284,7 @@ mod tests {
             root_inside: false,
             serve_model: None,
             await_check: false,
-            tells_miners: false,
+            sandboxed: false,
             env: BTreeMap::new(),
         }
     }

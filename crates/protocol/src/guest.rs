@@ -68,9 +68,10 @@ pub struct WorkerBoot {
     /// there what would disturb the check.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub await_check: bool,
-    /// It tells of miners' programs: nobody outside sees the names of what runs in a sandbox.
+    /// It runs in gVisor: it tells of miners' programs, whose names nobody outside sees, and hides from the tenant, from whom
+    /// gVisor does not shield it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub tells_miners: bool,
+    pub sandboxed: bool,
     /// Names as in a shell; values of one line.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -393,7 +394,7 @@ mod tests {
             root_inside: false,
             serve_model: None,
             await_check: false,
-            tells_miners: false,
+            sandboxed: false,
             env: BTreeMap::from([("HF_TOKEN".to_owned(), "hush".to_owned())]),
         };
         let shown = format!("{boot:?}");

@@ -95,8 +95,8 @@ impl Probe<'_> {
     /// What starts on this PC can be asked; in a machine of the Engine's own it cannot.
     async fn sandbox(&self, info: &SystemInfo) -> Gvisor {
         match registered(info) {
-            (Registration::Fit, Some(fit)) if !cfg!(windows) && !is_desktop(info) => {
-                self.gvisor.of(fit.name, fit.path, &search_path()).await
+            (Registration::Fit { driver }, Some(fit)) if !cfg!(windows) && !is_desktop(info) => {
+                taken_for(driver, self.gvisor.of(fit.name, fit.path, &search_path()).await)
             }
             (how, _) => unasked(how),
         }
@@ -237,7 +237,15 @@ fn facts(info: &SystemInfo) -> EngineFacts {
     }
 }
 
-fn registered(info: &SystemInfo) -> (Registration, Option<RegisteredRuntime<'_>>) {
+/// One that takes every driver for the same one is right with that alone.
+fn taken_for(driver: Option<&str>, mut gvisor: Gvisor) -> Gvisor {
+    if let (Some(driver), Gvisor::Told(sandbox)) = (driver, &mut gvisor) {
+        sandbox.drivers.retain(|known| known == driver);
+    }
+    gvisor
+}
+
+fn registered(info: &SystemInfo) -> (Registration<'_>, Option<RegisteredRuntime<'_>>) {
     let runtimes = info.runtimes.iter().flatten().map(|(name, runtime)| RegisteredRuntime {
         name,
         path: runtime.path.as_deref().unwrap_or_default(),
@@ -247,12 +255,13 @@ fn registered(info: &SystemInfo) -> (Registration, Option<RegisteredRuntime<'_>>
 }
 
 /// Before its program has said anything.
-fn unasked(how: Registration) -> Gvisor {
+fn unasked(how: Registration<'_>) -> Gvisor {
     match how {
         Registration::Absent => Gvisor::Absent,
         Registration::OwnNetwork => Gvisor::OwnNetwork,
         Registration::NoCard => Gvisor::NoCard,
-        Registration::Fit => Gvisor::Silent,
+        Registration::Unsafe { flag } => Gvisor::Unsafe { flag: flag.to_owned() },
+        Registration::Fit { .. } => Gvisor::Silent,
     }
 }
 

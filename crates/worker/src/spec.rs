@@ -14,7 +14,9 @@ use nightjar_core::images::TaskKind;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms, check_model};
 use nightjar_core::network::public_name_servers;
 use nightjar_core::settings::{EgressMode, Settings, WorkerLimits};
-use nightjar_protocol::guest::{API_PORT, GatewayBoot, JUPYTER_PORT, PROXY_CLIENTS, SSH_PORT, WorkerBoot};
+use nightjar_protocol::guest::{
+    API_PORT, GatewayBoot, JUPYTER_PORT, NAMES_ADDRESS, PROXY_CLIENTS, SSH_PORT, WorkerBoot,
+};
 
 use crate::catalogue::{Catalogue, Egress, Image};
 pub(crate) use volume::{VolumeNames, VolumeSpec, remapped_root};
@@ -58,10 +60,9 @@ const GATEWAY_CAPABILITIES: [&str; 1] = ["NET_ADMIN"];
 const SANDBOXED_GATEWAY_CAPABILITIES: [&str; 3] = ["NET_ADMIN", "SETGID", "SETUID"];
 /// The Engine's word for none. The PC's own would tell a tenant the home's domain, or the company's.
 const NO_SEARCH: &str = ".";
-/// Where the gateway's own name server listens, which asks for the proxy's names alone.
-const PROXY_RESOLVER: &str = "127.0.0.2";
 /// The proxy's connections, and as much again: while they are all taken, limits and rules can still be changed.
 const GATEWAY_PIDS: i64 = 2 * PROXY_CLIENTS as i64;
+const SANDBOX_THREADS_PER_PROCESS: i64 = 3;
 /// Of 1024, which is what the owner's own programs have: where both want a core, the owner's have it.
 const WORKER_CPU_SHARES: i64 = 64;
 /// Where memory runs out, the tenant goes before anything of the owner's.
@@ -224,7 +225,7 @@ impl WorkerSpec {
                 root_inside: terms.root_inside,
                 serve_model: terms.serve_model.clone(),
                 await_check: true,
-                tells_miners: around.sandbox.is_some(),
+                sandboxed: around.sandbox.is_some(),
                 env: Default::default(),
             },
             volume: volume::spec(terms, image, around),
@@ -311,7 +312,7 @@ fn name_servers(terms: &LeaseTerms, around: &Surroundings<'_>) -> Option<Vec<Str
         (EgressMode::Open, _) => Some(public(terms, around).iter().map(ToString::to_string).collect()),
         // What the Engine asks from here cannot be told from what a sandboxed tenant asks, so it asks the gateway, which
         // knows the proxy's names alone.
-        (EgressMode::Curated, Some(_)) => Some(vec![PROXY_RESOLVER.to_owned()]),
+        (EgressMode::Curated, Some(_)) => Some(vec![NAMES_ADDRESS.to_string()]),
         (EgressMode::Curated | EgressMode::Off, _) => None,
     }
 }
@@ -423,7 +424,7 @@ fn worker(
         memory_swap: Some(bytes(limits.memory_mib)),
         nano_cpus: Some(nano_cpus(limits.cpu_cores.min(around.engine_cores).max(1))),
         cpu_shares: Some(WORKER_CPU_SHARES),
-        pids_limit: Some(i64::from(limits.pids)),
+        pids_limit: Some(pids(limits, around.sandbox.is_some())),
         shm_size: Some(bytes(limits.shm_mib)),
         ipc_mode: Some("private".to_owned()),
         oom_score_adj: Some(WORKER_OOM_SCORE),
@@ -443,6 +444,12 @@ fn worker(
         host_config: Some(host_config),
         ..with_line()
     }
+}
+
+/// What counts of a sandbox are threads of the PC's: two or three for each process inside. At the limit it ends as a whole,
+/// where otherwise a fork fails.
+fn pids(limits: &WorkerLimits, sandboxed: bool) -> i64 {
+    i64::from(limits.pids) * if sandboxed { SANDBOX_THREADS_PER_PROCESS } else { 1 }
 }
 
 /// A container with a card, little memory and nothing else: no network, no volume, no capability. The label of a lease

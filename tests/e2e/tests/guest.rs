@@ -100,7 +100,7 @@ impl Guest {
             root_inside: false,
             serve_model: None,
             await_check: false,
-            tells_miners: false,
+            sandboxed: false,
             env: [("GREETING".to_owned(), "two words".to_owned())].into(),
         };
         let profile = format!("seccomp={}", checkout().join("images/seccomp.json").display());

@@ -144,7 +144,7 @@ fn a_sandbox_changes_these_things_and_no_other() {
                 "/gateway_boot/sandboxed": [null, true],
                 "/worker/HostConfig/Runtime": [null, "sandbox"],
                 "/worker/Labels/nightjar.sandbox": [null, "gvisor"],
-                "/worker_boot/tells_miners": [null, true],
+                "/worker_boot/sandboxed": [null, true],
             });
             if egress == EgressMode::Curated {
                 expected["/gateway/HostConfig/Dns"] = json!([null, ["127.0.0.2"]]);
