@@ -1,6 +1,8 @@
 //! Two roads to a frozen worker. The Engine's pause is the first. Where the Engine has not answered in time, because it is
 //! busy or hangs, whoever holds the second road freezes the container's control group without it.
 //!
+//! For a sandbox, which the Engine would have to ask, it is the other way round: the control group first.
+//!
 //! Whichever road froze the worker thaws it. A pause that the Engine carries out late is followed up: it is undone where
 //! the worker is to run by then.
 //!
@@ -21,6 +23,8 @@ use crate::removal::Cell;
 
 /// The Engine needs some ten milliseconds; one that takes this long is not waited for.
 const ENGINE_ALONE: Duration = Duration::from_millis(250);
+/// The kernel needs a few; the Engine has to have some of [`FREEZE_WITHIN`] left.
+const ROAD_ALONE: Duration = Duration::from_millis(800);
 /// The owner waits for the card: what is not frozen by now is killed.
 const FREEZE_WITHIN: Duration = Duration::from_secs(2);
 /// The answer of an Engine that hangs is waited for beside everything else, so that a late pause is not missed.
@@ -117,6 +121,9 @@ impl Ice {
     /// The freeze goes to the Engine with nothing before it.
     pub async fn freeze(&mut self, called: Instant) -> WorkerEvent {
         self.frozen = true;
+        if self.is_sandboxed() && self.freeze_around().await {
+            return frozen(called);
+        }
         let asked = self.asked.get_or_insert_with(|| {
             let (engine, name) = (self.engine.clone(), self.name.clone());
             tokio::spawn(async move { engine.pause(&name, LATE_ANSWER_WITHIN).await })
@@ -139,6 +146,26 @@ impl Ice {
             Err(None) => WorkerEvent::FreezeFailed { cause: first.to_string() },
             Err(Some(second)) => WorkerEvent::FreezeFailed { cause: format!("{first}; {second}") },
         }
+    }
+
+    /// A sandbox is stopped from outside where that can be: all of it at once, whatever its tenant does, where the Engine would
+    /// ask the sandbox to stop its tenant, and it would go on computing a little.
+    async fn freeze_around(&mut self) -> bool {
+        let Some((road, container)) = self.road() else { return false };
+        let by_road = road.freeze(container);
+        // From here on it may be.
+        self.road_holds = true;
+        match timeout(ROAD_ALONE, by_road).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => {
+                self.road_holds = false;
+                tracing::warn!("the helper did not freeze the sandbox, the Docker Engine is asked: {error}");
+            }
+            Err(_) => {
+                tracing::warn!("the helper did not freeze the sandbox in time, the Docker Engine is asked")
+            }
+        }
+        false
     }
 
     /// Takes the second road, and the Engine's answer where that comes first after all.

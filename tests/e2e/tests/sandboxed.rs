@@ -58,7 +58,10 @@ def tunnelled(name):
         if " 200 " not in said:
             raise OSError(said)
         line.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
-        return line.recv(4096).split(b"\r\n")[0].decode()
+        said = b""
+        while b"\r\n" not in said and (part := line.recv(4096)):
+            said += part
+        return said.split(b"\r\n")[0].decode()
 
 def straight(port):
     with socket.create_connection((address, port), 5):
@@ -82,6 +85,76 @@ print(json.dumps({
     "tunnelled": attempt(tunnelled, listed), "tunnelled-unlisted": attempt(tunnelled, unlisted),
     "straight-443": attempt(straight, 443), "straight-53": attempt(straight, 53), "asked": attempt(asked),
     "resolved": attempt(socket.gethostbyname, listed), "resolved-unlisted": attempt(socket.gethostbyname, unlisted),
+}))
+"#;
+/// Looks for process 1, which is started as `nightjar-guest worker`: as it is, below the /proc that lies on another, with
+/// namespaces of its own, and through its relatives' doors.
+const SIGHT: &str = r#"
+import ctypes, glob, json, os, signal, sys
+libc = ctypes.CDLL(None, use_errno=True)
+NEWNS, NEWUSER, NEWPID = 0x20000, 0x10000000, 0x20000000
+
+def sight(roots=("/proc",)):
+    seen = []
+    for root in roots:
+        for path in glob.glob(f"{root}/[0-9]*/cmdline"):
+            try:
+                words = open(path, "rb").read().split(b"\0")
+            except OSError:
+                continue
+            if words[0].endswith(b"nightjar-guest") and b"worker" in words[1:2]:
+                seen.append(path)
+    return seen
+
+def apart(work):
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            said = work()
+        except Exception as error:
+            said = []
+            print(error, file=sys.stderr)
+        os.write(write, json.dumps(said).encode())
+        os._exit(0)
+    os.close(write)
+    said = b""
+    while part := os.read(read, 4096):
+        said += part
+    os.waitpid(child, 0)
+    return json.loads(said or b"[]")
+
+def uncovered(flags):
+    def work():
+        if flags:
+            libc.unshare(flags)
+            for name in ("uid_map", "gid_map"):
+                try:
+                    own = os.getuid() if name == "uid_map" else os.getgid()
+                    open(f"/proc/self/{name}", "w").write(f"0 {own} 1\n")
+                except OSError:
+                    pass
+        found = []
+        for _ in range(3):
+            libc.umount2(b"/proc", 2)
+            found += sight()
+        os.makedirs("/tmp/another", exist_ok=True)
+        libc.mount(b"proc", b"/tmp/another", b"proc", 0, None)
+        return found + sight(("/tmp/another",))
+    return work
+
+def doors():
+    found = []
+    for link in ("root", "cwd"):
+        found += sight([path + "/proc" for path in glob.glob(f"/proc/[0-9]*/{link}")])
+    return found
+
+print(json.dumps({
+    "as it is": sight(),
+    "below its /proc": apart(uncovered(0)),
+    "below its /proc, in namespaces of its own": apart(uncovered(NEWUSER | NEWNS)),
+    "with numbers of its own": apart(uncovered(NEWUSER | NEWNS | NEWPID)),
+    "by a root or a folder of another": doors(),
 }))
 "#;
 /// Made on this PC, as an index has it.
@@ -138,19 +211,14 @@ struct Running {
     host: Host,
     renter: Renter,
     lease: String,
-    _helper: Option<Helper>,
+    _helper: Helper,
     stage: Stage,
 }
 
-/// A lease that runs under gVisor, with or without a privileged helper beside its host.
-fn running(has_helper: bool) -> Option<Running> {
+/// A lease that runs under gVisor.
+fn running() -> Option<Running> {
     let (stage, _) = stage()?;
-    let (host, helper) = match has_helper {
-        true => {
-            stage.host_with_helper("host", &curated()).map(|(host, helper)| (host, Some(helper))).unwrap()
-        }
-        false => stage.host("host", &curated()).map(|(host, _)| (host, None)).unwrap(),
-    };
+    let (host, helper) = stage.host_with_helper("host", &curated()).unwrap();
     let words = ["helper.log", "host/host.log"].map(|log| stage.folder().join(log)).to_vec();
     let words = LogsOfAFailure(words);
     let watch = host.watch().unwrap();
@@ -211,7 +279,7 @@ impl Running {
 
 #[test]
 fn a_lease_under_gvisor_is_a_lease_like_any_other() {
-    let Some(mut running) = running(false) else { return };
+    let Some(mut running) = running() else { return };
     let kernel = running.renter.ssh(&running.lease, &["dmesg"]).unwrap();
     assert!(kernel.contains("gVisor"), "{kernel}");
     assert_eq!(running.renter.ssh(&running.lease, &["id", "-u"]).unwrap().trim(), "52814");
@@ -222,6 +290,7 @@ fn a_lease_under_gvisor_is_a_lease_like_any_other() {
     // The program on the card is the tenant's, however the driver names it: a stranger's would end the lease.
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(job_state(&running.host.around.view().unwrap()), Some(LeaseState::Running));
+    process_1_is_out_of_sight(&running);
     if internet::is_possible() {
         only_the_list_is_reached(&running);
     } else {
@@ -229,6 +298,18 @@ fn a_lease_under_gvisor_is_a_lease_like_any_other() {
     }
     running.renter.run(&["stop", &running.lease, "--wait"]).unwrap();
     assert_eq!(running.stage.containers().unwrap(), Vec::<String>::new());
+}
+
+/// gVisor does not shield it from its own user, so a tenant's programs must not come to see it by any of these ways.
+fn process_1_is_out_of_sight(running: &Running) {
+    let Running { renter, lease, .. } = running;
+    renter.ssh_with_input(lease, &["cat > sight.py"], SIGHT).unwrap();
+    let said = renter.ssh(lease, &["python3 sight.py"]).unwrap();
+    let said: Value = serde_json::from_str(said.trim()).unwrap();
+    println!("what of process 1 a tenant sees: {said}");
+    for (way, seen) in said.as_object().unwrap() {
+        assert_eq!(seen, &Value::Array(Vec::new()), "{way}: {said:#}");
+    }
 }
 
 /// What curated egress lets a sandboxed tenant reach, on an internet that answers to everything.
@@ -278,20 +359,10 @@ fn pages(folder: &Path) -> internet::Pages {
     ]
 }
 
+/// Frozen, thawed, frozen again, and then ended while it is frozen: what gVisor by itself loses.
 #[test]
 fn a_sandboxed_tenant_is_off_the_card_at_once() {
-    let Some(running) = running(false) else { return };
-    given_back(running);
-}
-
-#[test]
-fn a_sandboxed_tenant_is_off_the_card_at_once_by_the_helper_too() {
-    let Some(running) = running(true) else { return };
-    given_back(running);
-}
-
-/// Frozen, thawed, frozen again, and then ended while it is frozen: what gVisor by itself loses.
-fn given_back(mut running: Running) {
+    let Some(mut running) = running() else { return };
     running.work();
     let processor = Processor::of(running.process()).unwrap();
     let share = |what: &str| {
@@ -321,8 +392,12 @@ fn given_back(mut running: Running) {
 
 #[test]
 fn a_killed_agent_leaves_no_sandbox_behind() {
-    let Some(mut running) = running(false) else { return };
+    let Some(mut running) = running() else { return };
     let worker = running.stage.worker(&running.lease).unwrap();
+    // All that the tenant's programs can reach is stopped first, this session too.
+    let stop = "setsid sh -c 'sleep 1; kill -STOP -1' >/dev/null 2>&1 </dev/null &";
+    running.renter.ssh(&running.lease, &[stop]).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
     let killed = Instant::now();
     running.host.process.kill();
     let gone = running.gone(&worker, killed);
@@ -336,7 +411,7 @@ fn a_killed_agent_leaves_no_sandbox_behind() {
 
 #[test]
 fn a_frozen_sandbox_does_not_outlive_its_host() {
-    let Some(mut running) = running(true) else { return };
+    let Some(mut running) = running() else { return };
     let worker = running.stage.worker(&running.lease).unwrap();
     running.owner_is_back();
     let killed = Instant::now();
@@ -347,16 +422,26 @@ fn a_frozen_sandbox_does_not_outlive_its_host() {
 }
 
 #[test]
-fn whose_owner_does_not_want_gvisor_or_whose_driver_it_does_not_know_rents_out_without() {
+fn who_has_no_helper_or_does_not_want_gvisor_or_whose_driver_it_does_not_know_rents_out_without() {
     let Some((stage, _)) = stage() else { return };
     let renter = Renter::log_in(stage.folder(), &stage.market, "20.00").unwrap();
     let off = Settings { gvisor: false, ..curated() };
-    for (name, settings, driver) in [("off", off, None), ("unlisted", curated(), Some(UNLISTED_DRIVER))] {
+    let cases = [
+        ("helpless", curated(), false, None),
+        ("off", off, true, None),
+        ("unlisted", curated(), true, Some(UNLISTED_DRIVER)),
+    ];
+    for (name, settings, has_helper, driver) in cases {
         if let Some(version) = driver {
             let other = Control::Driver { version: version.to_owned() };
             stage.cards.simulated().unwrap().client().control(other).unwrap();
         }
-        let (mut host, _) = stage.host(name, &settings).unwrap();
+        let (mut host, _helper) = match has_helper {
+            true => {
+                stage.host_with_helper(name, &settings).map(|(host, helper)| (host, Some(helper))).unwrap()
+            }
+            false => (stage.host(name, &settings).unwrap().0, None),
+        };
         let _words = LogsOfAFailure(vec![stage.folder().join(name).join("host.log")]);
         let watch = host.watch().unwrap();
         watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();

@@ -57,7 +57,7 @@ impl Runsc {
     #[must_use]
     pub fn registered(&self) -> Map<String, Value> {
         let driver = format!("--nvproxy-driver-version={}", self.driver);
-        let arguments = ["--network=host", "--nvproxy", &driver, "--host-uds=open"];
+        let arguments = ["--network=host", "--nvproxy", "--directfs=false", &driver, "--host-uds=open"];
         let runtime = json!({ "path": self.path, "runtimeArgs": arguments });
         Map::from_iter([(SANDBOX.to_owned(), runtime)])
     }

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -52,6 +54,8 @@ impl Docker {
 struct Road {
     taken: Mutex<Vec<String>>,
     is_gone: bool,
+    /// So many freezes are refused first.
+    refusals: AtomicU32,
 }
 
 impl Road {
@@ -74,7 +78,13 @@ impl SecondRoad for Road {
         drop(self.take("release"));
     }
     fn freeze(&self, _: &str) -> Done {
-        self.take("freeze")
+        let taken = self.take("freeze");
+        let refused = self.refusals.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        if refused {
+            Box::pin(std::future::ready(Err("the kernel did not freeze it".to_owned())))
+        } else {
+            taken
+        }
     }
     fn thaw(&self, _: &str) -> Done {
         self.take("thaw")
@@ -165,15 +175,35 @@ fn sandboxed(docker: &Docker, road: &Arc<Road>) -> Ice {
     ice
 }
 
+/// Its first freeze is refused, so the Engine is asked.
+fn reluctant() -> Arc<Road> {
+    Arc::new(Road { refusals: AtomicU32::new(1), ..Road::default() })
+}
+
+#[tokio::test]
+async fn a_sandbox_is_frozen_thawed_and_ended_without_the_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut ice = sandboxed(&docker, &road);
+    assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
+    assert!(ice.is_frozen());
+    assert_eq!(ice.thaw().await, WorkerEvent::Thawed);
+    assert!(!ice.is_frozen() && !ice.end(false).await, "one that runs is the Engine's to end");
+    ice.freeze(Instant::now()).await;
+    assert!(ice.end(false).await && !ice.is_frozen());
+    assert_eq!(road.taken(), ["guard", "freeze", "thaw", "freeze", "end"]);
+    assert!(docker.heard().is_empty());
+}
+
 #[tokio::test]
 async fn a_sandbox_that_the_engine_froze_is_ended_by_the_road_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let (docker, road) = (Docker::start(folder.path()), reluctant());
     let mut frozen = sandboxed(&docker, &road);
     frozen.freeze(Instant::now()).await;
     assert!(frozen.end(false).await && !frozen.is_frozen());
     assert_eq!(docker.heard(), ["pause"]);
-    assert_eq!(road.taken(), ["guard", "end"]);
+    assert_eq!(road.taken(), ["guard", "freeze", "end"]);
     // One that runs, or is none, the Engine ends by itself.
     assert!(!sandboxed(&docker, &road).end(false).await);
     let mut plain = ice(&docker, &road);
@@ -186,19 +216,19 @@ async fn a_sandbox_that_the_engine_froze_is_ended_by_the_road_at_once() {
 #[tokio::test]
 async fn a_sandbox_that_goes_on_beside_an_open_pause_is_ended_by_the_road_too() {
     let folder = tempfile::tempdir().unwrap();
-    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let (docker, road) = (Docker::start(folder.path()), reluctant());
     let mut ice = sandboxed(&docker, &road);
     docker.silent.send_replace(true);
     ice.freeze(Instant::now()).await;
     assert_eq!(ice.thaw().await, WorkerEvent::Thawed);
     assert!(!ice.is_frozen() && ice.end(false).await);
-    assert_eq!(road.taken(), ["guard", "freeze", "thaw", "end"]);
+    assert_eq!(road.taken(), ["guard", "freeze", "freeze", "thaw", "end"]);
 }
 
 #[tokio::test]
 async fn a_sandbox_that_is_frozen_twice_is_thawed_from_the_outside_in() {
     let folder = tempfile::tempdir().unwrap();
-    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let (docker, road) = (Docker::start(folder.path()), reluctant());
     let mut ice = sandboxed(&docker, &road);
     docker.silent.send_replace(true);
     ice.freeze(Instant::now()).await;
@@ -207,7 +237,7 @@ async fn a_sandbox_that_is_frozen_twice_is_thawed_from_the_outside_in() {
     assert_eq!(ice.thaw().await, WorkerEvent::Thawed);
     assert_eq!(
         (docker.heard(), road.taken()),
-        (calls(&["pause", "unpause"]), calls(&["guard", "freeze", "thaw"]))
+        (calls(&["pause", "unpause"]), calls(&["guard", "freeze", "freeze", "thaw"]))
     );
     assert!(!ice.is_frozen() && !ice.end(false).await);
 
@@ -228,7 +258,7 @@ fn calls(names: &[&str]) -> Vec<String> {
 #[tokio::test]
 async fn a_late_pause_whose_undoing_is_broken_off_is_undone_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let (docker, road) = (Docker::start(folder.path()), reluctant());
     let mut ice = sandboxed(&docker, &road);
     docker.silent.send_replace(true);
     ice.freeze(Instant::now()).await;

@@ -142,6 +142,7 @@ fn a_sandbox_changes_these_things_and_no_other() {
             let mut expected = json!({
                 "/gateway/HostConfig/CapAdd": [["NET_ADMIN"], ["NET_ADMIN", "SETGID", "SETUID"]],
                 "/gateway_boot/sandboxed": [null, true],
+                "/worker/HostConfig/PidsLimit": [2_048, 6_144],
                 "/worker/HostConfig/Runtime": [null, "sandbox"],
                 "/worker/Labels/nightjar.sandbox": [null, "gvisor"],
                 "/worker_boot/sandboxed": [null, true],

@@ -95,9 +95,10 @@ fn ticks(process: i32) -> anyhow::Result<u64> {
 fn hold_up(trial: &mut Trial<'_>, by_product: bool) -> anyhow::Result<Outcome> {
     let container = worker(From::Open);
     let engine = trial.cell.engine;
-    let user = trial.cell.user();
+    let entering = trial.cell.entering();
     let inside = |script: &str| {
-        engine.ask(["exec"].iter().chain(user).chain(&[container.as_str(), "/bin/sh", "-c", script]))
+        let entered = ["exec", container.as_str()];
+        engine.ask(entered.iter().chain(entering).chain(&["/bin/sh", "-c", script]))
     };
     if let Err(error) = inside("rm -f /run/nightjar/notice.new && mkfifo /run/nightjar/notice.new") {
         return Ok(Outcome::of(false, format!("no pipe can be put there: {error}")));

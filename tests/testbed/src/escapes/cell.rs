@@ -43,7 +43,6 @@ const GLANCE: Duration = Duration::from_secs(2);
 const CARD: &str = "GPU-51ade1ca-7a2d-4e57-9a00-000000000001";
 const ATTEMPTS: &str = include_str!("attempts.py");
 const TABLE: &str = "nightjar";
-const TENANT: &str = "52814:52814";
 pub(super) const OTHER_PROXY_PORT: u16 = 3_129;
 
 /// What one renter may keep.
@@ -251,8 +250,9 @@ self_check = ["nightjar-guest", "self-check", "--json"]
     pub fn attempt(&self, container: &str, function: &str, world: &Value) -> anyhow::Result<Outcome> {
         let world = world.to_string();
         let seconds = ATTEMPT_WITHIN.as_secs().to_string();
-        let words = [container, "timeout", &seconds, "/usr/bin/python3", "-", function, &world];
-        let mut command = self.engine.docker(["exec", "-i"].iter().chain(self.user()).chain(&words));
+        let words = ["timeout", &seconds, "/usr/bin/python3", "-", function, &world];
+        let entered = ["exec", "-i", container];
+        let mut command = self.engine.docker(entered.iter().chain(self.entering()).chain(&words));
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().context("input was asked for")?.write_all(ATTEMPTS.as_bytes())?;
@@ -297,9 +297,12 @@ self_check = ["nightjar-guest", "self-check", "--json"]
         }
     }
 
-    /// In a sandbox, process 1 is not who the tenant is.
-    pub(super) fn user(&self) -> &'static [&'static str] {
-        if self.sandbox.is_some() { &["--user", TENANT] } else { &[] }
+    /// How a program comes to where the tenant's are: in a sandbox the Engine would put it beside process 1.
+    pub(super) fn entering(&self) -> &'static [&'static str] {
+        match self.sandbox {
+            Some(_) => &["nightjar-guest", "launch", "--apart", "--", "tini", "-s", "--"],
+            None => &[],
+        }
     }
 
     /// What the product asked the Engine for, as the Engine tells it; only that its process 1 is `sleep`.

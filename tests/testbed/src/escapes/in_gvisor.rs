@@ -5,15 +5,19 @@
 pub const LEFT_OUT: &[(&str, &str)] = &[
     ("user-namespace", "the sandbox's kernel has namespaces of its own, which are nothing on the PC"),
     ("cloned-namespace", "the sandbox's kernel has namespaces of its own, which are nothing on the PC"),
+    (
+        "stop-first",
+        "process 1 is out of sight, and what is called 1 is the tenant's own: e2e's sandboxed.rs shows it",
+    ),
+    (
+        "end-first",
+        "process 1 is out of sight, and what is called 1 is the tenant's own: e2e's sandboxed.rs shows it",
+    ),
     ("kernel-log", "it is the sandbox's, and made up"),
     ("nicer", "a priority among the sandbox's own threads; on the PC all of them have one"),
     ("unkillable", "a number that the sandbox keeps for itself; the PC's kernel has another"),
     ("make-device", "a file of the sandbox's own, which opens nothing: see open-device"),
     ("see-devices", "/dev is the sandbox's, with a fuse of its own making"),
-    (
-        "secrets-of-first",
-        "the environment of process 1 can be read there, and has no secret: those come on its line",
-    ),
     (
         "dns-tunnel",
         "the Engine's name server may be asked, and knows the list's names alone: e2e's sandboxed.rs shows it",
