@@ -27,8 +27,9 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "Docker's list of a sandbox's programs names others: e2e's sandboxed.rs measures who is frozen",
     ),
     ("fork-bomb", "at the limit of processes the sandbox ends, and its tenant with it"),
+    ("memory-bomb", "at the limit of memory the sandbox ends, and its tenant with it"),
     (
         "inode-bomb",
-        "files in /tmp are the sandbox's own memory, which the limit of memory holds: see memory-bomb",
+        "files in /tmp are the sandbox's own memory, at whose limit it ends",
     ),
 ];
