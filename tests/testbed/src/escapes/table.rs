@@ -60,7 +60,7 @@ const BLOCKED: &[(From, &str, &str)] = &[(From::Open, "ip daddr @blocked reject"
 const OWN: &[(From, &str, &str)] = &[(From::Open, "ip daddr @own reject", "")];
 /// Who is not the proxy is refused twice: before what follows a connection, and at the end.
 const LAST_RULE: &[(From, &str, &str)] = &[
-    (From::Curated, "\t\tct direction original meta skuid != 0 reject\n", ""),
+    (From::Curated, "ct direction original meta skuid != 0 reject", ""),
     (From::Curated, "\t\treject\n", "\t\taccept\n"),
 ];
 const UNCONFINED: &str = r#"{"HostConfig":{"SecurityOpt":["no-new-privileges","seccomp=unconfined"]}}"#;
