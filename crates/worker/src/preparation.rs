@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nightjar_core::host::WorkerEvent;
 use nightjar_core::lease::{LeaseTerms, WorkerAccess};
 use nightjar_core::proof::Proof;
-use nightjar_core::settings::Settings;
-use nightjar_protocol::guest::{GuestCommand, GuestEvent};
+use nightjar_core::settings::{EgressMode, Settings};
+use nightjar_protocol::guest::{GatewayBoot, GuestCommand, GuestEvent, Service};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -33,6 +34,8 @@ const FRAMEWORK_WITHIN: Duration = Duration::from_secs(150);
 /// Process 1 says why it gives up right before its line ends.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
 const TOKEN_BYTES: usize = 32;
+const OLD_GATEWAY: &str = "the gateway's image is of an earlier version of Nightjar, and no fence for a tenant in gVisor: build or fetch it \
+     anew, or turn gVisor off";
 
 /// Lines to both containers of a lease.
 pub(crate) struct Lines {
@@ -118,7 +121,7 @@ impl Preparation<'_> {
         let gateway = async {
             let name = &spec.names.gateway;
             let (mut line, _) = self.bring_up(name, spec.gateway.clone(), &spec.gateway_boot).await?;
-            self.await_gateway(&mut line, name).await?;
+            self.await_gateway(&mut line, name, &spec.gateway_boot).await?;
             Ok(line)
         };
         let (gateway, volume) = tokio::try_join!(gateway, self.hold_volume(&spec))?;
@@ -175,9 +178,22 @@ impl Preparation<'_> {
         Ok((line, id))
     }
 
-    async fn await_gateway(&self, line: &mut Line, name: &str) -> Result<(), Unready> {
-        let ready = |event: &GuestEvent| matches!(event, GuestEvent::GatewayReady { .. }).then_some(());
-        self.hear(line, name, "the gateway", GATEWAY_WITHIN, ready).await
+    /// One of before knows of no sandbox: it is ready all the same, and its rules let out whom a sandboxed tenant's packets
+    /// come from. Only one that has the proxy's own name server tells them apart.
+    async fn await_gateway(&self, line: &mut Line, name: &str, boot: &GatewayBoot) -> Result<(), Unready> {
+        let is_fence = AtomicBool::new(!boot.sandboxed || boot.egress != EgressMode::Curated);
+        let ready = |event: &GuestEvent| match event {
+            GuestEvent::Listening { service: Service::Names, .. } => {
+                is_fence.store(true, Ordering::Relaxed);
+                None
+            }
+            GuestEvent::GatewayReady { .. } => Some(is_fence.load(Ordering::Relaxed)),
+            _ => None,
+        };
+        match self.hear(line, name, "the gateway", GATEWAY_WITHIN, ready).await? {
+            true => Ok(()),
+            false => Err(Unready::Guest(OLD_GATEWAY.to_owned())),
+        }
     }
 
     async fn await_worker(&self, line: &mut Line, name: &str) -> Result<String, Unready> {
