@@ -1,7 +1,7 @@
 //! Whose programs are on the cards? The driver lists process ids; the kernel knows their names and containers, and the
 //! Engine knows which containers are ours.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use nightjar_core::gpu::GpuProcess;
@@ -19,6 +19,8 @@ pub(crate) struct GpuPrograms {
     runtime: Handle,
     /// Container ids of the last look, with whether they are ours.
     containers: HashMap<String, bool>,
+    /// Ids of the processes that were ours at the last look.
+    own: HashSet<u32>,
     #[cfg(windows)]
     engines: platform::Engines,
 }
@@ -29,6 +31,7 @@ impl GpuPrograms {
             workers,
             runtime,
             containers: HashMap::new(),
+            own: HashSet::new(),
             #[cfg(windows)]
             engines: platform::Engines::default(),
         }
@@ -39,14 +42,17 @@ impl GpuPrograms {
         let GpuReport::Readings { cards, .. } = report else { return };
         #[cfg(windows)]
         self.engines.complete(cards);
-        let mut seen = HashMap::new();
+        let (mut seen, mut own) = (HashMap::new(), HashSet::new());
         for process in cards.iter_mut().flat_map(|card| &mut card.processes) {
             let container = platform::describe(process);
             if let Some(id) = container {
                 process.ours = self.is_ours(&id).await;
                 seen.insert(id, process.ours);
             }
+            process.ours = process.ours || is_over(process, &self.own);
+            own.extend(process.ours.then_some(process.pid));
         }
+        self.own = own;
         self.containers.retain(|id, _| seen.contains_key(id));
     }
 
@@ -67,6 +73,12 @@ impl GpuPrograms {
             _ => true,
         }
     }
+}
+
+/// One of ours that has just ended, and that the driver still lists: its memory is no stranger's. A number that was given
+/// out anew has a name.
+fn is_over(process: &GpuProcess, own: &HashSet<u32>) -> bool {
+    process.name.is_none() && own.contains(&process.pid)
 }
 
 #[cfg(target_os = "linux")]
@@ -155,5 +167,15 @@ mod tests {
         let mut gone = GpuProcess::listed(u32::MAX, None, false);
         assert_eq!(platform::describe(&mut gone), None);
         assert_eq!((gone.name.as_deref(), gone.label().as_str()), (None, "PID 4294967295"));
+    }
+
+    #[test]
+    fn what_was_ours_stays_so_while_the_driver_still_lists_it_and_its_number_is_nobodys() {
+        let mut gone = GpuProcess::listed(u32::MAX, None, false);
+        platform::describe(&mut gone);
+        assert!(is_over(&gone, &HashSet::from([u32::MAX])) && !is_over(&gone, &HashSet::new()));
+        let mut other = GpuProcess::listed(std::process::id(), None, false);
+        platform::describe(&mut other);
+        assert!(!is_over(&other, &HashSet::from([other.pid])), "somebody has its number now");
     }
 }
