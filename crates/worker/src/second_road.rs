@@ -204,16 +204,17 @@ impl Ice {
     }
 
     pub async fn thaw(&mut self) -> WorkerEvent {
-        // First what the sandbox itself needs to hear the Engine.
+        // First what the sandbox itself needs to hear the Engine: also a freeze that was told as failed, which the kernel may
+        // have brought to its end after that.
         if self.is_sandboxed()
-            && self.road_holds
             && self.engine_holds
             && let Some((road, container)) = self.road()
         {
-            if let Err(cause) = road.thaw(container).await {
-                return WorkerEvent::ThawFailed { cause };
+            match road.thaw(container).await {
+                Err(cause) if self.road_holds => return WorkerEvent::ThawFailed { cause },
+                Err(error) => tracing::debug!("the helper has nothing to thaw: {error}"),
+                Ok(()) => self.road_holds = false,
             }
-            self.road_holds = false;
         }
         let thawed = match (self.road_holds && !self.engine_holds, self.road()) {
             (true, Some((road, container))) => road.thaw(container).await,

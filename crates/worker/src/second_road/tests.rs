@@ -213,6 +213,20 @@ async fn a_sandbox_that_the_engine_froze_is_ended_by_the_road_at_once() {
     assert_eq!(road.taken().iter().filter(|what| *what == "end").count(), 1);
 }
 
+/// Told as failed is not undone: the kernel may bring it to its end later.
+#[tokio::test]
+async fn a_sandbox_whose_first_freeze_failed_is_thawed_by_the_road_before_the_engine_asks_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), reluctant());
+    let mut ice = sandboxed(&docker, &road);
+    ice.freeze(Instant::now()).await;
+    assert_eq!(ice.thaw().await, WorkerEvent::Thawed);
+    assert_eq!(
+        (docker.heard(), road.taken()),
+        (calls(&["pause", "unpause"]), calls(&["guard", "freeze", "thaw"]))
+    );
+}
+
 #[tokio::test]
 async fn a_sandbox_that_goes_on_beside_an_open_pause_is_ended_by_the_road_too() {
     let folder = tempfile::tempdir().unwrap();
