@@ -69,7 +69,6 @@ fn serve() -> Result<End, End> {
     if boot.root_inside {
         services.keep_capabilities();
     } else if boot.sandboxed {
-        // In a sandbox.
         services.set_apart();
     }
     if boot.sandboxed {

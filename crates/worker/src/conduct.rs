@@ -19,10 +19,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const MOVED_AT_LOOKS: u64 = 6;
 /// Smaller changes are not told.
 const STEP_MIB: u64 = 16;
-/// gVisor keeps what is written in one file of the container's, which grows by so much and never shrinks. What of the last
-/// piece is taken nobody outside knows, so none of it counts.
-const SANDBOX_PIECE_MIB: u64 = 1_024;
-
 /// Where the names of a tenant's programs come from.
 pub(crate) enum Programs {
     /// The Engine lists them.
@@ -37,14 +33,6 @@ impl Programs {
         match self {
             Self::Listed => engine.programs(worker).await.ok(),
             Self::Told(name) => Some(name.borrow().iter().map(|name| shown(name)).collect()),
-        }
-    }
-
-    /// What the tenant has written, by the size of the container's files.
-    fn written(&self, mib: u64) -> u64 {
-        match self {
-            Self::Listed => mib,
-            Self::Told(_) => mib.saturating_sub(SANDBOX_PIECE_MIB),
         }
     }
 }
@@ -76,8 +64,7 @@ pub(crate) async fn watch(
         if let Some(found) = programs.look(&engine, &worker).await {
             miner.look(found).map(event).into_iter().for_each(&told);
         }
-        let size = engine.written_mib(&worker).await;
-        if let Some(mib) = size.ok().flatten().map(|mib| programs.written(mib))
+        if let Ok(Some(mib)) = engine.written_mib(&worker).await
             && mib.abs_diff(known_mib) >= STEP_MIB
         {
             known_mib = mib;
@@ -96,13 +83,6 @@ fn event(news: MinerNews) -> WorkerEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_piece_that_a_sandbox_has_just_begun_is_not_counted_as_written() {
-        let sandboxed = Programs::Told(watch::channel(None).1);
-        assert_eq!([0, 1_024, 2_048].map(|mib| sandboxed.written(mib)), [0, 0, 1_024]);
-        assert_eq!(Programs::Listed.written(1_024), 1_024);
-    }
 
     /// Its Engine would fail each call.
     #[tokio::test(start_paused = true)]
