@@ -405,7 +405,7 @@ check-gvisor-used = 租用者在 gVisor 里运行：他们的系统调用由一�
 check-gvisor-turned-off = 已安装 gVisor，但你把它关了：租用者由 runc 运行。打开“{ set-gvisor }”（“{ nav-work }”页），或运行 nightjar tenants --gvisor on，可以重新启用。
 check-gvisor-own-network = 已安装 gVisor，但没有使用：按现在的登记方式，它自带网络栈，会绕过把租用者挡在你网络之外的规则。登记时还要加上 --network=host。下面的命令会用另一个名字这样登记，之后 Docker 会重启，正在运行的容器会停止。
 check-gvisor-no-card = 已安装 gVisor，但没有使用：登记时没有 --nvproxy，里面的程序用不了显卡。下面的命令会用另一个名字加上它重新登记，之后 Docker 会重启，正在运行的容器会停止。
-check-gvisor-unsafe = 已安装 gVisor，但没有使用：登记时带了 { $flag }，这会削弱它的隔离，或者把租用者的操作写到你的硬盘上。下面的命令会用另一个名字不带它重新登记，之后 Docker 会重启，正在运行的容器会停止。
+check-gvisor-unsafe = 已安装 gVisor，但没有使用：登记时带了 { $flag }，这会削弱它的隔离、让夜鹰自己的程序无法在里面启动，或者把租用者的操作写到你的硬盘上。下面的命令会用另一个名字不带它重新登记，之后 Docker 会重启，正在运行的容器会停止。
 check-gvisor-no-helper = 已安装 gVisor，但没有使用：它一旦卡住，只有夜鹰的辅助服务能冻结和结束它，而这里的辅助服务没有应答；靠 Docker 的话，你要等十秒才能拿回显卡。
 check-gvisor-silent = 已安装 gVisor，但没有使用：查不到它认识哪些 NVIDIA 驱动。可能是版本太旧，也可能是它的程序在这里运行不了。请安装新版本。
 check-gvisor-users-mapped = 已安装 gVisor，但没有使用：Docker 映射了用户（“userns-remap”），看守租用者的规则会把它的流量当成别人的。映射本身也是一道墙，两者不能同时使用。

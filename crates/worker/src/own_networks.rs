@@ -40,7 +40,12 @@ pub(crate) fn name_servers() -> Vec<Ipv4Addr> {
 fn listed(text: &str) -> Vec<Ipv4Addr> {
     let named = text.lines().filter_map(|line| line.strip_prefix("nameserver"));
     let parsed = named.filter_map(|rest| rest.trim().parse().ok());
-    parsed.filter(|address: &Ipv4Addr| !address.is_loopback()).take(MOST_NAME_SERVERS).collect()
+    parsed.filter(|address: &Ipv4Addr| is_machine(*address)).take(MOST_NAME_SERVERS).collect()
+}
+
+/// Other than this PC's own, nobody's, and those of many: a gateway takes none of them.
+fn is_machine(address: Ipv4Addr) -> bool {
+    matches!(address.octets()[0], 1..=126 | 128..=223)
 }
 
 /// IPv6 goes nowhere at all.

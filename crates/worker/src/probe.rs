@@ -95,8 +95,10 @@ impl Probe<'_> {
     /// What starts on this PC can be asked; in a machine of the Engine's own it cannot.
     async fn sandbox(&self, info: &SystemInfo) -> Gvisor {
         match registered(info) {
-            (Registration::Fit { driver }, Some(fit)) if !cfg!(windows) && !is_desktop(info) => {
-                taken_for(driver, self.gvisor.of(fit.name, fit.path, &search_path()).await)
+            (how @ (Registration::Fit | Registration::Pinned { .. }), Some(fit))
+                if !cfg!(windows) && !is_desktop(info) =>
+            {
+                taken_for(how, self.gvisor.of(fit.name, fit.path, &search_path()).await)
             }
             (how, _) => unasked(how),
         }
@@ -238,8 +240,8 @@ fn facts(info: &SystemInfo) -> EngineFacts {
 }
 
 /// One that takes every driver for the same one is right with that alone.
-fn taken_for(driver: Option<&str>, mut gvisor: Gvisor) -> Gvisor {
-    if let (Some(driver), Gvisor::Told(sandbox)) = (driver, &mut gvisor) {
+fn taken_for(how: Registration<'_>, mut gvisor: Gvisor) -> Gvisor {
+    if let (Registration::Pinned { driver }, Gvisor::Told(sandbox)) = (how, &mut gvisor) {
         sandbox.drivers.retain(|known| known == driver);
     }
     gvisor
@@ -261,7 +263,7 @@ fn unasked(how: Registration<'_>) -> Gvisor {
         Registration::OwnNetwork => Gvisor::OwnNetwork,
         Registration::NoCard => Gvisor::NoCard,
         Registration::Unsafe { flag } => Gvisor::Unsafe { flag: flag.to_owned() },
-        Registration::Fit { .. } => Gvisor::Silent,
+        Registration::Pinned { .. } | Registration::Fit => Gvisor::Silent,
     }
 }
 

@@ -15,15 +15,17 @@ const HOST: &str = "host";
 const CARD_FLAG: &str = "nvproxy";
 const DRIVER_FLAG: &str = "nvproxy-driver-version";
 const PART_OF_A_CARD: &str = "MIG-";
-/// Flags of yes and no with which it is less of a wall, or none: limits that it does not keep, more kinds of sockets, doors to
+/// Flags of yes and no with which it is less of a wall, or none, or keeps our own programs from starting (a profile of system
+/// calls is made for the PC's kernel, not for its own): limits that it does not keep, more kinds of sockets, doors to
 /// other devices, rights that an image can give itself, and words about each of a tenant's calls on the owner's disk. With
 /// `overlay` a renter's volume would be written to memory, and be lost.
-const UNSAFE_SWITCHES: [&str; 20] = [
+const UNSAFE_SWITCHES: [&str; 21] = [
     "ignore-cgroups",
     "allow-flag-override",
     "allow-packet-socket-write",
     "allow-suid",
     "net-raw",
+    "oci-seccomp",
     "rootless",
     "overlay",
     "debug",
@@ -76,11 +78,12 @@ pub enum Registration<'a> {
     Unsafe {
         flag: &'static str,
     },
-    /// It opens sockets in the gateway's network, and hands out cards.
-    Fit {
-        /// It takes the driver for this one, whatever it is.
-        driver: Option<&'a str>,
+    /// As the next, and takes the driver for this one, whatever it is.
+    Pinned {
+        driver: &'a str,
     },
+    /// It opens sockets in the gateway's network, and hands out cards.
+    Fit,
 }
 
 impl<'a> Registration<'a> {
@@ -106,7 +109,10 @@ impl<'a> Registration<'a> {
         };
         match switch.or_else(value) {
             Some(flag) => Self::Unsafe { flag },
-            None => Self::Fit { driver: flags.value(DRIVER_FLAG).filter(|driver| !driver.is_empty()) },
+            None => match flags.value(DRIVER_FLAG) {
+                None | Some("") => Self::Fit,
+                Some(driver) => Self::Pinned { driver },
+            },
         }
     }
 
@@ -270,8 +276,6 @@ mod tests {
     use crate::gpu::DriverInfo;
     use crate::policy::EngineFacts;
 
-    const FIT: Registration<'_> = Registration::Fit { driver: None };
-
     #[track_caller]
     fn check(name: &str, path: &str, line: &str, is: Registration<'_>) {
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
@@ -281,7 +285,7 @@ mod tests {
 
     #[test]
     fn it_is_known_by_its_name_or_its_program_and_what_it_does_by_its_flags() {
-        use Registration::{Absent, NoCard, OwnNetwork};
+        use Registration::{Absent, Fit, NoCard, OwnNetwork};
         for (name, path, line, is) in [
             ("runc", "runc", "", Absent),
             ("nvidia", "nvidia-container-runtime", "--network=host --nvproxy", Absent),
@@ -295,12 +299,12 @@ mod tests {
             ("runsc", "runsc", "--debug --network host", NoCard),
             ("runsc", "runsc", "--network=none --nvproxy", OwnNetwork),
             ("runsc", "runsc", "--network=host --network=sandbox --nvproxy", OwnNetwork),
-            ("runsc", "runsc", "--network=sandbox --network=host --nvproxy", FIT),
+            ("runsc", "runsc", "--network=sandbox --network=host --nvproxy", Fit),
             ("runsc", "runsc", "--network-plugin=host --nvproxy", OwnNetwork),
             ("runsc", "runsc", "--nvproxy --network", OwnNetwork),
             ("runsc", "runsc", "network=host --nvproxy", OwnNetwork),
-            ("sandbox", "/usr/local/bin/runsc", "--network=host --nvproxy", FIT),
-            ("sandbox", "/usr/local/bin/runsc", "-nvproxy=true --network host", FIT),
+            ("sandbox", "/usr/local/bin/runsc", "--network=host --nvproxy", Fit),
+            ("sandbox", "/usr/local/bin/runsc", "-nvproxy=true --network host", Fit),
             ("sandbox", "/usr/local/bin/runsc", "--nvproxy --network=host --nvproxy=false", NoCard),
             ("sandbox", "/usr/local/bin/runsc", "--nvproxy-docker --network=host", NoCard),
         ] {
@@ -314,6 +318,7 @@ mod tests {
         for (more, flag) in [
             ("--ignore-cgroups", "ignore-cgroups"),
             ("--net-raw=true", "net-raw"),
+            ("--oci-seccomp", "oci-seccomp"),
             ("-debug", "debug"),
             ("--debug-log=/tmp/runsc/", "debug-log"),
             ("--debug-log /tmp/runsc/", "debug-log"),
@@ -324,8 +329,8 @@ mod tests {
             with(more, Registration::Unsafe { flag });
         }
         let fine = "--net-raw=false --directfs=false --host-uds=open --overlay2=root:self --debug=0 --platform=systrap";
-        with(fine, FIT);
-        with("--nvproxy-driver-version=550.54.15", Registration::Fit { driver: Some("550.54.15") });
+        with(fine, Registration::Fit);
+        with("--nvproxy-driver-version=550.54.15", Registration::Pinned { driver: "550.54.15" });
     }
 
     fn best<'a>(runtimes: &[RegisteredRuntime<'a>]) -> (Registration<'a>, Option<String>) {
@@ -343,7 +348,7 @@ mod tests {
         assert_eq!(best(&[of("runc", &none)]), (Registration::Absent, None));
         let several =
             [of("runsc", &host[..]), of("runsc-b", &fit[..]), of("runsc-a", &fit[..]), of("runc", &none)];
-        assert_eq!(best(&several), (FIT, Some("runsc-a".to_owned())));
+        assert_eq!(best(&several), (Registration::Fit, Some("runsc-a".to_owned())));
         assert_eq!(best(&several[..1]).0, Registration::NoCard);
     }
 
