@@ -7,18 +7,25 @@
 #![expect(unsafe_code, reason = "what is done between fork and exec is for whoever does it to know")]
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::process::{getgid, getuid};
+use rustix::process::{WaitOptions, getgid, getuid, wait};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::launch::drop_capabilities;
+use crate::launch::{CANNOT_START, drop_capabilities};
 
-/// Runs a program as the first of its own process numbers, to its end. For a process with one thread.
-pub fn run(mut command: Command) -> io::Result<ExitStatus> {
+/// The subcommand that is process 1 of a service's own numbers.
+pub const FIRST: &str = "first";
+
+/// Runs a program among process numbers of its own, to its end. For a process with one thread.
+///
+/// What the program leaves behind lives on, as it would outside: the first of the numbers stays until nothing else is left.
+pub fn run(program: &str, arguments: &[String]) -> io::Result<u8> {
     let (user, group) = (getuid().as_raw(), getgid().as_raw());
     // A user namespace, since nothing else may make the others without privileges.
     let own = UnshareFlags::NEWUSER | UnshareFlags::NEWPID | UnshareFlags::NEWNS;
@@ -31,10 +38,66 @@ pub fn run(mut command: Command) -> io::Result<ExitStatus> {
     }
     tell("/proc/self/uid_map", &format!("{user} {user} 1\n"))?;
     tell("/proc/self/gid_map", &format!("{group} {group} 1\n"))?;
+    let (said, says) = io::pipe()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(FIRST).arg(program).args(arguments).stdin(Stdio::from(says));
     // Only a process of the new numbers can mount a /proc of them, and with exec it loses what it needs for that.
     // SAFETY: system calls alone, without memory that is taken or a lock that is waited for.
     unsafe { command.pre_exec(own_processes) };
-    command.spawn()?.wait()
+    let mut child = command.spawn()?;
+    // Its end of the pipe is the command's too.
+    drop(command);
+    match how_it_ended(said) {
+        Some(code) => Ok(code),
+        None => child.wait().map(code),
+    }
+}
+
+/// What the first of the numbers said of its program's end, if it lived to.
+fn how_it_ended(mut said: PipeReader) -> Option<u8> {
+    let mut byte = [0];
+    said.read_exact(&mut byte).ok().map(|()| byte[0])
+}
+
+/// Process 1 of the new numbers: starts the program, says on its standard input how that ended, and collects the dead until
+/// there is nobody else. It does not heed what asks everybody to end: with it all would end at once.
+pub fn first(arguments: &[String]) -> ExitCode {
+    let [program, rest @ ..] = arguments else { return ExitCode::from(2) };
+    hold_back_sigterm();
+    let says = io::stdin().as_fd().try_clone_to_owned().map(PipeWriter::from);
+    // It starts with an empty mask of signals, as everything does that the standard library starts.
+    let started = Command::new(program).args(rest).stdin(Stdio::null()).spawn();
+    let (mut says, started) = match (says, started) {
+        (Ok(says), Ok(started)) => (says, started),
+        (Err(error), _) => return not_started(program, &error),
+        (_, Err(error)) => return not_started(program, &error),
+    };
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((id, status))) if id.as_raw_pid().unsigned_abs() == started.id() => {
+                // Nobody listens where the container is ending.
+                let _ = says.write_all(&[code(ExitStatus::from_raw(status.as_raw()))]);
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            // No child at all.
+            Err(_) => return ExitCode::SUCCESS,
+        }
+    }
+}
+
+fn not_started(program: &str, error: &io::Error) -> ExitCode {
+    eprintln!("{program} cannot be started: {error}");
+    ExitCode::from(CANNOT_START)
+}
+
+fn hold_back_sigterm() {
+    let mut held = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is made empty before it is read, and both calls take what is valid for the time of the call.
+    unsafe {
+        libc::sigemptyset(held.as_mut_ptr());
+        libc::sigaddset(held.as_mut_ptr(), libc::SIGTERM);
+        libc::pthread_sigmask(libc::SIG_BLOCK, held.as_ptr(), std::ptr::null_mut());
+    }
 }
 
 fn tell(file: &str, text: &str) -> io::Result<()> {

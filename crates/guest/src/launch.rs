@@ -43,14 +43,12 @@ pub fn run(arguments: &[String]) -> ExitCode {
         eprintln!("{program} is not started: its privileges cannot be dropped: {error}");
         return ExitCode::FAILURE;
     }
-    let mut command = Command::new(program);
-    command.args(rest);
     let error = match mode {
-        Some(APART) => match apart::run(command) {
-            Ok(status) => return ExitCode::from(apart::code(status)),
+        Some(APART) => match apart::run(program, rest) {
+            Ok(code) => return ExitCode::from(code),
             Err(error) => error,
         },
-        _ => command.exec(),
+        _ => Command::new(program).args(rest).exec(),
     };
     eprintln!("{program} cannot be started: {error}");
     ExitCode::from(CANNOT_START)

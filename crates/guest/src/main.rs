@@ -64,8 +64,9 @@ Process 1 of Nightjar's containers, and the self-check of a card.
   nightjar-guest volume                     a renter's folder on its disk
   nightjar-guest launch [--keep-capabilities|--apart] -- PROGRAM [ARG...]
                                             start a program that gains no privilege, and without capabilities
+  nightjar-guest first PROGRAM [ARG...]     what `launch --apart` starts it with
 
-All but self-check and launch read their configuration, a line of JSON, from standard input, and end when standard input
+All but self-check, launch and first read their configuration, a line of JSON, from standard input, and end when standard input
 stays silent for five seconds. Exit codes: 0 ended as asked, 1 failed, 2 usage, 4 the line was cut.";
 
 #[cfg(target_os = "linux")]
@@ -81,6 +82,7 @@ fn main() -> std::process::ExitCode {
         Some("load") => line::exit_code(load::run()),
         Some("self-check") => self_check::run(rest),
         Some("launch") => launch::run(rest),
+        Some(apart::FIRST) => apart::first(rest),
         Some("--help" | "help") => {
             println!("{USAGE}");
             std::process::ExitCode::SUCCESS

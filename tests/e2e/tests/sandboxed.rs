@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use nightjar_core::host::{HostState, UserCommand};
 use nightjar_core::lease::{LeaseId, LeaseState};
-use nightjar_core::settings::{EgressMode, Settings};
+use nightjar_core::settings::{EgressMode, GiveBack, Settings};
+use nightjar_core::signal::{SignalRule, SignalRules};
 use nightjar_protocol::view::ViewModel;
 use nightjar_sim::wire::Control;
 use nightjar_testbed::gvisor::{self, RUNC, Runsc, SANDBOX};
@@ -87,6 +88,14 @@ print(json.dumps({
     "resolved": attempt(socket.gethostbyname, listed), "resolved-unlisted": attempt(socket.gethostbyname, unlisted),
 }))
 "#;
+const GAME: &str = "sham-game";
+const GRACE_MS: u64 = 6_000;
+const SAVER: &str = r"
+cd /workspace
+trap 'echo asked >> saved.log; sleep 2; echo saved >> saved.log; exit' TERM
+echo runs > saved.log
+while :; do sleep 0.1; done
+";
 /// Looks for process 1, which is started as `nightjar-guest worker`: as it is, below the /proc that lies on another, with
 /// namespaces of its own, and through its relatives' doors.
 const SIGHT: &str = r#"
@@ -217,8 +226,12 @@ struct Running {
 
 /// A lease that runs under gVisor.
 fn running() -> Option<Running> {
+    running_with(&curated())
+}
+
+fn running_with(settings: &Settings) -> Option<Running> {
     let (stage, _) = stage()?;
-    let (host, helper) = stage.host_with_helper("host", &curated()).unwrap();
+    let (host, helper) = stage.host_with_helper("host", settings).unwrap();
     let words = ["helper.log", "host/host.log"].map(|log| stage.folder().join(log)).to_vec();
     let words = LogsOfAFailure(words);
     let watch = host.watch().unwrap();
@@ -388,6 +401,33 @@ fn a_sandboxed_tenant_is_off_the_card_at_once() {
     let Running { renter, lease, stage, .. } = &running;
     wait_for("the lease is over", SOON, || Ok((renter.state(lease)? == "ended").then_some(()))).unwrap();
     wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
+}
+
+/// A program of the tenant's that saves its work when it is asked to end, which takes it a while.
+#[test]
+fn a_sandboxed_tenant_has_the_grace_to_save_its_work() {
+    let game = SignalRule { linger_ms: 0, ..SignalRules::default().game };
+    let settings = Settings {
+        signals: SignalRules { game, ..quick_settings().signals },
+        give_back: GiveBack::Friendly,
+        friendly_grace_ms: GRACE_MS,
+        games: vec![GAME.to_owned()],
+        ..curated()
+    };
+    let Some(running) = running_with(&settings) else { return };
+    let Running { stage, renter, lease, .. } = &running;
+    renter.ssh_with_input(lease, &["cat > saver.sh"], SAVER).unwrap();
+    renter.ssh(lease, &["setsid bash saver.sh >/dev/null 2>&1 </dev/null &"]).unwrap();
+    wait_for("the program runs", SOON, || Ok(renter.ssh(lease, &["cat saved.log"]).ok())).unwrap();
+    let game = stage.folder().join(GAME);
+    std::fs::copy("/bin/sleep", &game).unwrap();
+    let game = Process::start(stage.folder(), "game", Command::new(&game).arg("600")).unwrap();
+    wait_for("the lease is over", SOON, || Ok((renter.state(lease)? == "ended").then_some(()))).unwrap();
+    wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
+    drop(game);
+    let next = wait_for("a lease on the same disk", SOON, || Ok(renter.rent(IMAGE).ok())).unwrap();
+    let said = wait_for("its work", SOON, || Ok(renter.ssh(&next, &["cat saved.log"]).ok())).unwrap();
+    assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["runs", "asked", "saved"]);
 }
 
 #[test]
