@@ -42,6 +42,8 @@ const GLANCE: Duration = Duration::from_secs(2);
 /// Of the stand-in's first card.
 const CARD: &str = "GPU-51ade1ca-7a2d-4e57-9a00-000000000001";
 const ATTEMPTS: &str = include_str!("attempts.py");
+/// In a sandbox, where what is started as a service is has no input.
+const ATTEMPTS_FILE: &str = "/tmp/escape-attempts.py";
 const TABLE: &str = "nightjar";
 pub(super) const OTHER_PROXY_PORT: u16 = 3_129;
 
@@ -250,12 +252,17 @@ self_check = ["nightjar-guest", "self-check", "--json"]
     pub fn attempt(&self, container: &str, function: &str, world: &Value) -> anyhow::Result<Outcome> {
         let world = world.to_string();
         let seconds = ATTEMPT_WITHIN.as_secs().to_string();
-        let words = ["timeout", &seconds, "/usr/bin/python3", "-", function, &world];
+        let file = self.attempts_in(container)?;
+        let words = ["timeout", &seconds, "/usr/bin/python3", file, function, &world];
         let entered = ["exec", "-i", container];
         let mut command = self.engine.docker(entered.iter().chain(self.entering()).chain(&words));
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        child.stdin.take().context("input was asked for")?.write_all(ATTEMPTS.as_bytes())?;
+        let mut input = child.stdin.take().context("input was asked for")?;
+        if self.sandbox.is_none() {
+            input.write_all(ATTEMPTS.as_bytes())?;
+        }
+        drop(input);
         let (heard, outcomes) = std::sync::mpsc::channel();
         let said = BufReader::new(child.stdout.take().context("output was asked for")?);
         std::thread::spawn(move || {
@@ -295,6 +302,17 @@ self_check = ["nightjar-guest", "self-check", "--json"]
                 bail!("no outcome of {function} ({}): {}", out.status, String::from_utf8_lossy(&out.stderr))
             }
         }
+    }
+
+    /// Where Python finds them in a container.
+    fn attempts_in(&self, container: &str) -> anyhow::Result<&'static str> {
+        if self.sandbox.is_none() {
+            return Ok("-");
+        }
+        let put = format!("cat > {ATTEMPTS_FILE}");
+        let mut command = self.engine.docker(["exec", "-i", container, "sh", "-c", &put]);
+        crate::process::output_with_input(&mut command, ATTEMPTS)?;
+        Ok(ATTEMPTS_FILE)
     }
 
     /// How a program comes to where the tenant's are: in a sandbox the Engine would put it beside process 1.
