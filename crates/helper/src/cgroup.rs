@@ -1,6 +1,7 @@
 //! A container's processes by their cgroup. The folder is found by the container's id in the places that Docker uses, so
 //! that nothing else on this PC can be named.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,10 +70,14 @@ impl Cgroups {
         let (freezer, unified) = (self.root.join("freezer"), self.root.join("unified"));
         let found = below(&freezer, &names, DEEPEST).map(Group::Freezer);
         let found = found.or_else(|| below(&unified, &names, DEEPEST).map(Group::Unified));
-        // With version 2 alone there are no hierarchies of version 1 beside it to walk through.
-        let is_unified = self.root.join("cgroup.controllers").is_file();
-        let all = || below(&self.root, &names, DEEPEST).filter(|_| is_unified).map(Group::Unified);
+        let all = || below(&self.root, &names, DEEPEST).filter(|_| self.has_version_2_alone());
+        let all = || all().map(Group::Unified);
         found.or_else(all).filter(|group| group.switch().is_file())
+    }
+
+    /// Then there are no hierarchies of version 1 beside it to walk through.
+    fn has_version_2_alone(&self) -> bool {
+        self.root.join("cgroup.controllers").is_file()
     }
 
     /// Whether a container is there at all.
@@ -88,6 +93,20 @@ impl Cgroups {
         let members = self.find(id).ok().and_then(|group| members(group.folder()).ok()).unwrap_or_default();
         let mut processes = members.iter().filter_map(|process| Process::read(proc, process.as_raw_pid()));
         processes.any(|process| process.is_guest() || sandbox::runs_guest(&process, id, &members))
+    }
+
+    /// Containers that stand frozen, whoever froze them, and whose process 1 is Nightjar's own.
+    #[must_use]
+    pub fn frozen_ones(&self, proc: &Path) -> BTreeSet<ContainerId> {
+        let mut found = BTreeSet::new();
+        for hierarchy in ["freezer", "unified"] {
+            containers(&self.root.join(hierarchy), DEEPEST, &mut found);
+        }
+        if self.has_version_2_alone() {
+            containers(&self.root, DEEPEST, &mut found);
+        }
+        found.retain(|id| self.is_frozen(id) && self.is_ours(id, proc));
+        found
     }
 
     /// Whoever froze it.
@@ -235,6 +254,21 @@ fn below(folder: &Path, names: &[String], depth: u32) -> Option<PathBuf> {
     folders.iter().find_map(|folder| below(folder, names, deeper))
 }
 
+/// Those whose folders are called as Docker calls a container's.
+fn containers(folder: &Path, depth: u32, found: &mut BTreeSet<ContainerId>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let scope = name.strip_prefix("docker-").and_then(|rest| rest.strip_suffix(".scope"));
+        if let Ok(id) = ContainerId::try_from(scope.unwrap_or(&name).to_owned()) {
+            found.insert(id);
+        } else if let Some(deeper) = depth.checked_sub(1) {
+            containers(&entry.path(), deeper, found);
+        }
+    }
+}
+
 /// Processes of a group and of those below it, which a tenant with nested groups may have.
 fn members(folder: &Path) -> io::Result<Vec<Pid>> {
     let mut found: Vec<Pid> = fs::read_to_string(folder.join("cgroup.procs"))?
@@ -299,6 +333,31 @@ mod tests {
             assert_eq!(fs::read_to_string(group.join("cgroup.freeze")).unwrap(), "1");
             cgroups.thaw(&id()).unwrap();
             assert!(!cgroups.is_frozen(&id()));
+        }
+    }
+
+    #[test]
+    fn those_of_ours_that_stand_frozen_are_found_in_every_layout() {
+        let proc = tempfile::tempdir().unwrap();
+        let process = proc.path().join("41");
+        fs::create_dir_all(&process).unwrap();
+        fs::write(process.join("cmdline"), "/opt/nightjar/bin/nightjar-guest\0worker\0").unwrap();
+        fs::write(process.join("status"), "PPid:\t7\nUid:\t0\t0\t0\t0\nNSpid:\t41\t1\n").unwrap();
+        let scope = format!("system.slice/docker-{}.scope", id());
+        for (name, file, frozen) in [
+            (format!("freezer/docker/{}", id()), "freezer.state", "FROZEN"),
+            (format!("freezer/{scope}"), "freezer.state", "FROZEN"),
+            (format!("unified/{scope}"), "cgroup.freeze", "1"),
+            (format!("user.slice/user-1000.slice/a.service/{scope}"), "cgroup.freeze", "1"),
+        ] {
+            let (root, group) = layout(&name, file, frozen);
+            fs::write(root.path().join("cgroup.controllers"), "").unwrap();
+            let cgroups = Cgroups::at(root.path());
+            assert!(cgroups.frozen_ones(proc.path()).is_empty(), "nobody's: {name}");
+            fs::write(group.join("cgroup.procs"), "41\n").unwrap();
+            assert_eq!(cgroups.frozen_ones(proc.path()), BTreeSet::from([id()]), "{name}");
+            cgroups.thaw(&id()).unwrap();
+            assert!(cgroups.frozen_ones(proc.path()).is_empty(), "it runs: {name}");
         }
     }
 

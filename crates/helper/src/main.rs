@@ -32,12 +32,34 @@ mod linux {
         /// The kernel's control groups
         #[arg(long, value_name = "FOLDER", default_value = "/sys/fs/cgroup", hide = true)]
         cgroups: PathBuf,
+        /// Do nothing but end those of Nightjar's jobs that stand frozen, as before the package is removed
+        #[arg(long)]
+        end_frozen: bool,
+    }
+
+    /// Without a helper nobody could thaw them.
+    fn end_frozen(cgroups: &Cgroups, proc: &Path) -> anyhow::Result<()> {
+        let mut failed = None;
+        for id in cgroups.frozen_ones(proc) {
+            match cgroups.end(&id) {
+                Ok(()) => tracing::info!(%id, "it stood frozen, and was ended"),
+                Err(error) => {
+                    tracing::error!(%id, "it stands frozen, and is not ended: {error}");
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     pub fn main() -> anyhow::Result<()> {
         let arguments = Arguments::parse();
         // The journal adds the time.
         tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().init();
+        let (cgroups, proc) = (Cgroups::at(&arguments.cgroups), Path::new("/proc"));
+        if arguments.end_frozen {
+            return end_frozen(&cgroups, proc);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (mut term, mut int) = {
             let _inside = runtime.enter();
@@ -45,7 +67,7 @@ mod linux {
         };
         let listener = listener(arguments.socket.as_deref())?;
         let desk = Arc::new(Desk::open(Box::new(Driver), Memory::open(&arguments.state_dir)?));
-        let guards = Guards::new(Cgroups::at(&arguments.cgroups), Path::new("/proc"));
+        let guards = Guards::new(cgroups, proc);
         let server = Server::new(desk.clone(), guards, PathBuf::from("/"));
         let keeping = desk.clone();
         let keeper = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeping.keep())?;

@@ -251,7 +251,7 @@ impl LeaseTask {
             } else if let Some(container) = found.id {
                 let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
                 ice.know(Cell::of(&labels));
-                ice.take_up(container).await;
+                ice.take_up(container).await?;
             }
         }
         // What is adopted was ready, whether or not its process 1 heard so.
@@ -474,7 +474,8 @@ impl LeaseTask {
         let mut pause = REMOVE_AGAIN;
         loop {
             let host = &self.config.host;
-            match remove_placement(&self.engine, host, &self.lease, self.epoch, cell).await {
+            let road = self.road.as_ref();
+            match remove_placement(&self.engine, road, host, &self.lease, self.epoch, cell).await {
                 Ok(()) => return,
                 Err(error) if pause == REMOVE_AGAIN => {
                     tracing::warn!(lease = %self.lease, "its containers are not removed yet: {error}");

@@ -2,13 +2,20 @@
 //! behind is ended the same way.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use nightjar_core::lease::{Epoch, LeaseId};
+use tokio::time::timeout;
 
-use crate::engine::{Engine, EngineError, Ours};
+use crate::engine::{Engine, EngineError, Ours, Standing};
+use crate::second_road::SecondRoad;
 use crate::spec::{
     LABEL_EPOCH, LABEL_HOST, LABEL_LEASE, LABEL_ROLE, LABEL_SANDBOX, Names, ROLE_GATEWAY, ROLE_WORKER,
 };
+
+/// Most of what is ended stands in no way: nobody waits long for the word of a helper that hangs.
+const THAWED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Labels that containers and networks of one lease bear.
 pub(crate) fn labels_of(host: &str, lease: &LeaseId, epoch: Option<Epoch>) -> Vec<String> {
@@ -46,22 +53,30 @@ impl Cell {
     }
 }
 
+/// Who thaws what the Engine cannot, where there is somebody.
+type Road<'a> = Option<&'a Arc<dyn SecondRoad>>;
+
 /// Ends one placement of a lease. Returns once no container of it is there any more. `cell` where it is known without the
 /// Engine.
 pub(crate) async fn remove_placement(
     engine: &Engine,
+    road: Road<'_>,
     host: &str,
     lease: &LeaseId,
     epoch: Epoch,
     cell: Option<Cell>,
 ) -> Result<(), EngineError> {
-    if let Some(cell) = cell {
+    let worker = Names::new(lease, epoch).worker;
+    match (cell, road) {
         // Known by name: the card is free before anything is looked up.
-        kill(engine, &Names::new(lease, epoch).worker, cell).await?;
+        (Some(Cell::Plain), _) => engine.kill(&worker).await?,
+        (Some(Cell::Sandbox), None) => engine.kill_sandboxed(&worker).await?,
+        // The road knows containers by their ids alone.
+        (Some(Cell::Sandbox), Some(_)) | (None, _) => {}
     }
     let labels = labels_of(host, lease, Some(epoch));
     let containers = engine.containers(&labels).await?;
-    remove_all(engine, &containers).await?;
+    remove_all(engine, road, &containers).await?;
     for (network, _) in engine.networks(&labels).await? {
         // An empty network holds nobody up, and the next start's sweep finds it.
         if let Err(error) = engine.remove_network(&network).await {
@@ -72,31 +87,75 @@ pub(crate) async fn remove_placement(
 }
 
 /// Workers first: a tenant never runs without its fence.
-pub(crate) async fn remove_all(engine: &Engine, containers: &[Ours]) -> Result<(), EngineError> {
+pub(crate) async fn remove_all(
+    engine: &Engine,
+    road: Road<'_>,
+    containers: &[Ours],
+) -> Result<(), EngineError> {
     let (workers, others): (Vec<&Ours>, Vec<&Ours>) =
         containers.iter().partition(|container| is_worker(container));
     for container in workers.into_iter().chain(others) {
-        kill(engine, &container.id, Cell::of(&container.labels)).await?;
+        kill(engine, road, container).await?;
         engine.remove(&container.id).await?;
     }
     Ok(())
 }
 
-async fn kill(engine: &Engine, name: &str, cell: Cell) -> Result<(), EngineError> {
-    match cell {
-        Cell::Plain => engine.kill(name).await,
-        Cell::Sandbox => engine.kill_sandboxed(name).await,
+async fn kill(engine: &Engine, road: Road<'_>, container: &Ours) -> Result<(), EngineError> {
+    if Cell::of(&container.labels) == Cell::Plain {
+        return engine.kill(&container.id).await;
     }
+    if let Some(road) = road.filter(|_| container.standing != Standing::Ended) {
+        // One that stands frozen from outside answers no Engine, which does not know that it does.
+        road.guard(&container.id);
+        let thawed = timeout(THAWED_WITHIN, road.thaw(&container.id)).await;
+        if let Err(error) = thawed.unwrap_or_else(|_| Err("no answer".to_owned())) {
+            tracing::warn!("a sandbox that may be frozen is ended by the Docker Engine alone: {error}");
+        }
+    }
+    let killed = engine.kill_sandboxed(&container.id).await;
+    if let (Some(road), true) = (road, killed.is_ok()) {
+        road.release(&container.id);
+    }
+    killed
 }
 
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-    use std::time::Duration;
+    use std::sync::Mutex;
 
     use super::*;
     use crate::engine::fake::FakeEngine;
+    use crate::second_road::Done;
+
+    /// Writes down what it is asked, where the Engine's calls are written too.
+    struct Road(Arc<Mutex<Vec<String>>>);
+
+    impl Road {
+        fn take(&self, what: &str, container: &str) -> Done {
+            self.0.lock().unwrap().push(format!("road {what} {container}"));
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    impl SecondRoad for Road {
+        fn guard(&self, container: &str) {
+            drop(self.take("guard", container));
+        }
+        fn release(&self, container: &str) {
+            drop(self.take("release", container));
+        }
+        fn freeze(&self, container: &str) -> Done {
+            self.take("freeze", container)
+        }
+        fn thaw(&self, container: &str) -> Done {
+            self.take("thaw", container)
+        }
+        fn end(&self, container: &str) -> Done {
+            self.take("end", container)
+        }
+    }
 
     /// An Engine with a lease's two containers, and what it was asked in order.
     fn engine(
@@ -111,8 +170,8 @@ mod tests {
             answer(call);
             match call {
                 "GET /containers/json" => format!(
-                    r#"[{{"Id":"g","Labels":{{"{LABEL_ROLE}":"{ROLE_GATEWAY}"}}}},
-                        {{"Id":"w","Labels":{{"{LABEL_ROLE}":"{ROLE_WORKER}"{label}}}}}]"#
+                    r#"[{{"Id":"g","State":"running","Labels":{{"{LABEL_ROLE}":"{ROLE_GATEWAY}"}}}},
+                        {{"Id":"w","State":"running","Labels":{{"{LABEL_ROLE}":"{ROLE_WORKER}"{label}}}}}]"#
                 ),
                 call if call.starts_with("GET ") => "[]".to_owned(),
                 _ => "{}".to_owned(),
@@ -124,7 +183,7 @@ mod tests {
     async fn removed(sandboxed: bool, cell: Option<Cell>) -> Vec<String> {
         let (fake, heard) = engine(sandboxed, |_| {});
         let lease = LeaseId("a".into());
-        remove_placement(&Engine::new(fake.address()), "h", &lease, Epoch(1), cell).await.unwrap();
+        remove_placement(&Engine::new(fake.address()), None, "h", &lease, Epoch(1), cell).await.unwrap();
         let heard = heard.lock().unwrap().clone();
         heard
             .iter()
@@ -152,6 +211,30 @@ mod tests {
         assert_eq!(left[..4], ["GET /containers/json", "w/unpause", "w/kill", "-w"]);
     }
 
+    /// What an earlier run has left may stand frozen from outside, and the Engine has it as running.
+    #[tokio::test]
+    async fn a_sandbox_is_thawed_from_outside_first_where_there_is_a_road() {
+        for cell in [Some(Cell::Sandbox), None] {
+            let (fake, heard) = engine(true, |_| {});
+            let road: Arc<dyn SecondRoad> = Arc::new(Road(heard.clone()));
+            let (engine, lease) = (Engine::new(fake.address()), LeaseId("a".into()));
+            remove_placement(&engine, Some(&road), "h", &lease, Epoch(1), cell).await.unwrap();
+            let heard = heard.lock().unwrap().clone();
+            assert_eq!(
+                heard[1..7],
+                [
+                    "road guard w",
+                    "road thaw w",
+                    "POST /containers/w/unpause",
+                    "POST /containers/w/kill",
+                    "road release w",
+                    "DELETE /containers/w"
+                ]
+            );
+            assert!(!heard.iter().any(|call| call == "road guard g"), "{heard:?}");
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_signal_that_a_late_pause_swallowed_is_sent_again() {
         let lost = Mutex::new(true);
@@ -160,7 +243,7 @@ mod tests {
                 tokio::task::block_in_place(|| std::thread::sleep(Duration::from_secs(3)));
             }
         });
-        kill(&Engine::new(fake.address()), "w", Cell::Sandbox).await.unwrap();
+        Engine::new(fake.address()).kill_sandboxed("w").await.unwrap();
         let heard = heard.lock().unwrap().clone();
         let (thawed, killed) = ("POST /containers/w/unpause", "POST /containers/w/kill");
         assert_eq!(heard, [thawed, killed, thawed, killed]);

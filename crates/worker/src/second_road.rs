@@ -30,6 +30,11 @@ const FREEZE_WITHIN: Duration = Duration::from_secs(2);
 /// The answer of an Engine that hangs is waited for beside everything else, so that a late pause is not missed.
 const LATE_ANSWER_WITHIN: Duration = Duration::from_secs(3_600);
 const END_WITHIN: Duration = Duration::from_secs(8);
+/// What is frozen takes nothing from the owner: it waits as long as an update keeps the helper away.
+const THAW_WITHIN: Duration = Duration::from_secs(30);
+/// What an earlier run has left may be at work, and no order reaches it before it is taken up.
+const TAKE_UP_WITHIN: Duration = Duration::from_secs(3);
+const THAW_AGAIN: Duration = Duration::from_millis(200);
 
 /// What the second road answers.
 pub type Done = BoxFuture<'static, Result<(), String>>;
@@ -100,13 +105,22 @@ impl Ice {
     }
 
     /// One that an earlier run has left: the Engine does not know whether it was frozen without it.
-    pub async fn take_up(&mut self, container: String) {
+    ///
+    /// # Errors
+    /// When a sandbox may stand frozen: it would be taken for one that runs, and paid for.
+    pub async fn take_up(&mut self, container: String) -> Result<(), String> {
         self.guard(container);
-        if let Some((road, container)) = self.road()
-            && let Err(error) = road.thaw(container).await
-        {
+        let Some((road, container)) = self.road() else { return Ok(()) };
+        if self.is_sandboxed() {
+            let thawed = thaw_around(road, container, TAKE_UP_WITHIN).await;
+            // As long as that is not known.
+            self.road_holds = thawed.is_err();
+            return thawed;
+        }
+        if let Err(error) = road.thaw(container).await {
             tracing::debug!("the second road is not there: {error}");
         }
+        Ok(())
     }
 
     /// It may be frozen.
@@ -210,14 +224,15 @@ impl Ice {
             && self.engine_holds
             && let Some((road, container)) = self.road()
         {
-            match road.thaw(container).await {
+            let within = if self.road_holds { THAW_WITHIN } else { Duration::ZERO };
+            match thaw_around(road, container, within).await {
                 Err(cause) if self.road_holds => return WorkerEvent::ThawFailed { cause },
                 Err(error) => tracing::debug!("the helper has nothing to thaw: {error}"),
                 Ok(()) => self.road_holds = false,
             }
         }
         let thawed = match (self.road_holds && !self.engine_holds, self.road()) {
-            (true, Some((road, container))) => road.thaw(container).await,
+            (true, Some((road, container))) => thaw_around(road, container, THAW_WITHIN).await,
             _ => self.engine.unpause(&self.name).await.map_err(|error| error.to_string()),
         };
         match thawed {
@@ -290,6 +305,19 @@ impl Drop for Ice {
         if let Some(asked) = &self.asked {
             asked.abort();
         }
+    }
+}
+
+/// Tries again until then: a helper that is being updated is away for a while, and nobody else thaws what it froze.
+async fn thaw_around(road: &Arc<dyn SecondRoad>, container: &str, within: Duration) -> Result<(), String> {
+    let until = tokio::time::Instant::now() + within;
+    loop {
+        let Err(error) = road.thaw(container).await else { return Ok(()) };
+        if tokio::time::Instant::now() >= until {
+            return Err(format!("what may be frozen is thawed by the helper alone: {error}"));
+        }
+        tracing::debug!("not thawed yet: {error}");
+        sleep(THAW_AGAIN).await;
     }
 }
 

@@ -424,7 +424,7 @@ impl Workers {
         for container in &containers {
             tracing::info!(lease = ?lease_of(container), "a container of an earlier run is removed");
         }
-        remove_all(engine, &containers).await?;
+        remove_all(engine, self.inner.road.as_ref(), &containers).await?;
         for (network, labels) in engine.networks(&labels).await? {
             if unwanted(labels.get(LABEL_LEASE).cloned().map(LeaseId).as_ref()) {
                 engine.remove_network(&network).await?;

@@ -54,6 +54,8 @@ impl Docker {
 struct Road {
     taken: Mutex<Vec<String>>,
     is_gone: bool,
+    /// So many thaws find nobody first.
+    away: AtomicU32,
     /// So many freezes are refused first.
     refusals: AtomicU32,
 }
@@ -87,7 +89,11 @@ impl SecondRoad for Road {
         }
     }
     fn thaw(&self, _: &str) -> Done {
-        self.take("thaw")
+        let taken = self.take("thaw");
+        match self.away.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => Box::pin(std::future::ready(Err("the helper does not answer".to_owned()))),
+            Err(_) => taken,
+        }
     }
     fn end(&self, _: &str) -> Done {
         self.take("end")
@@ -254,15 +260,69 @@ async fn a_sandbox_that_is_frozen_twice_is_thawed_from_the_outside_in() {
         (calls(&["pause", "unpause"]), calls(&["guard", "freeze", "freeze", "thaw"]))
     );
     assert!(!ice.is_frozen() && !ice.end(false).await);
+}
 
-    // While all of it is frozen it could not answer the Engine.
+/// While all of it is frozen it could not answer the Engine.
+#[tokio::test]
+async fn a_sandbox_whose_helper_stays_away_is_not_thawed_by_the_engine() {
     let folder = tempfile::tempdir().unwrap();
     let docker = Docker::start(folder.path());
     let gone = Arc::new(Road { is_gone: true, ..Road::default() });
-    let mut ice = sandboxed(&docker, &gone);
-    (ice.frozen, ice.road_holds, ice.engine_holds) = (true, true, true);
-    assert!(matches!(ice.thaw().await, WorkerEvent::ThawFailed { .. }));
-    assert!(docker.heard().is_empty() && ice.is_frozen());
+    for engine_holds in [true, false] {
+        let mut ice = sandboxed(&docker, &gone);
+        (ice.frozen, ice.road_holds, ice.engine_holds) = (true, true, engine_holds);
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let WorkerEvent::ThawFailed { cause } = ice.thaw().await else { panic!("thawed") };
+        let waited = began.elapsed();
+        tokio::time::resume();
+        assert!(cause.contains("by the helper alone") && cause.contains("not installed"), "{cause}");
+        assert!((THAW_WITHIN..THAW_WITHIN * 2).contains(&waited), "{waited:?}");
+        assert!(docker.heard().is_empty() && ice.is_frozen());
+    }
+}
+
+/// As during an update.
+#[tokio::test]
+async fn a_helper_that_comes_back_thaws_what_it_froze() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = Docker::start(folder.path());
+    for engine_holds in [true, false] {
+        let road = Arc::new(Road { away: AtomicU32::new(3), ..Road::default() });
+        let mut ice = sandboxed(&docker, &road);
+        ice.freeze(Instant::now()).await;
+        ice.engine_holds = engine_holds;
+        assert_eq!(ice.thaw().await, WorkerEvent::Thawed);
+        assert_eq!(road.taken(), calls(&["guard", "freeze", "thaw", "thaw", "thaw", "thaw"]));
+        assert!(!ice.is_frozen());
+    }
+    assert_eq!(docker.heard(), ["unpause"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_may_stand_frozen_is_not_taken_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = Docker::start(folder.path());
+    let fresh = |road: &Arc<Road>, cell| {
+        let engine = Engine::new(EngineAddress::Unix(docker.socket.clone()));
+        let mut ice = Ice::new(engine, "worker".to_owned(), Some(road.clone()));
+        ice.know(cell);
+        ice
+    };
+    let away = |tries| Arc::new(Road { away: AtomicU32::new(tries), ..Road::default() });
+    let back = away(2);
+    let mut ice = fresh(&back, Cell::Sandbox);
+    ice.take_up("id".to_owned()).await.unwrap();
+    assert!(!ice.end(false).await, "it runs");
+    let stays_away = away(u32::MAX);
+    let mut ice = fresh(&stays_away, Cell::Sandbox);
+    let refused = ice.take_up("id".to_owned()).await.unwrap_err();
+    assert!(refused.contains("by the helper alone"), "{refused}");
+    // It is ended as one that is frozen.
+    assert!(ice.end(false).await);
+    // What runc made is listed as paused by an Engine that froze it, and without a helper nobody else did.
+    fresh(&stays_away, Cell::Plain).take_up("id".to_owned()).await.unwrap();
+    assert!(docker.heard().is_empty());
 }
 
 fn calls(names: &[&str]) -> Vec<String> {
