@@ -71,6 +71,8 @@ pub(super) struct Job {
     bill: Bill,
     /// It shares the PC with its owner, within these bounds.
     restrained: Option<Sharing>,
+    /// Such bounds were refused once: it is frozen where others share.
+    cannot_share: bool,
     /// Its end was asked for with a grace.
     grace: bool,
     /// Something that the owner does, and does not share the card with, stood against it when last looked at.
@@ -106,6 +108,7 @@ impl Job {
             access: None,
             bill: Bill::default(),
             restrained: None,
+            cannot_share: false,
             grace: false,
             owner_is_there: false,
             grace_is_owners: false,
@@ -143,6 +146,7 @@ impl Job {
             access: None,
             bill: stored.bill,
             restrained: None,
+            cannot_share: false,
             grace: false,
             owner_is_there: false,
             grace_is_owners: false,
@@ -224,7 +228,7 @@ impl Job {
         match (&self.state, self.worker) {
             (_, Worker::Stopping { .. }) if self.leaves_softly => Draw::Least,
             (_, Worker::Stopping { .. }) => Draw::AsFound,
-            (LeaseState::Running, _) if self.restrained.is_some() => Draw::Shared,
+            (LeaseState::Running, _) if self.is_restrained() => Draw::Shared,
             (LeaseState::Accepted | LeaseState::Preparing | LeaseState::Ready | LeaseState::Running, _) => {
                 Draw::Renting
             }
@@ -238,7 +242,7 @@ impl Job {
     }
 
     pub(super) fn is_restrained(&self) -> bool {
-        self.restrained.is_some()
+        self.state == LeaseState::Running && self.restrained.is_some()
     }
 
     #[cfg(test)]
@@ -383,10 +387,8 @@ impl Job {
             (WorkerEvent::ThawFailed { cause }, Worker::Thawing) => {
                 self.end(EndReason::WorkerDied { cause }, StopHow::Kill, energy, now, out);
             }
-            // Sharing that cannot be bounded is none.
-            (WorkerEvent::RestrainFailed { .. }, _) if self.restrained.is_some() => {
-                self.end(EndReason::OwnerReturned, StopHow::Kill, energy, now, out);
-            }
+            // Sharing that cannot be bounded is none: `reconcile` freezes it.
+            (WorkerEvent::RestrainFailed { .. }, _) if self.restrained.is_some() => self.cannot_share = true,
             (WorkerEvent::Gone { cause }, _) => {
                 self.end(EndReason::WorkerDied { cause }, how, energy, now, out);
                 self.step(LeaseEvent::Gone, now, out);
@@ -427,14 +429,14 @@ impl Job {
             return;
         }
         self.owner_is_there = owner_is_there;
+        let restrain = verdict.impact(settings.give_back) == Some(Impact::Restrain);
         if let Some(reason) = self.overdue(settings, now) {
             self.end(reason, StopHow::Kill, energy, now, out);
         } else if verdict.impact(settings.give_back) == Some(Impact::Evict) {
             let (reason, how) = eviction(verdict, settings, self.gentle(settings));
             self.end_for(verdict.cause(settings.give_back), reason, how, energy, now, out);
-        } else if verdict.allows_running(settings.give_back) {
+        } else if verdict.allows_running(settings.give_back) && !(restrain && self.cannot_share) {
             self.go_on(energy, now, out);
-            let restrain = verdict.impact(settings.give_back) == Some(Impact::Restrain);
             self.restrain(restrain.then_some(settings.sharing), energy, now, out);
         } else {
             let cause = verdict.cause(settings.give_back);

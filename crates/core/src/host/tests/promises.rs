@@ -282,6 +282,39 @@ fn a_shared_card_is_bounded_while_its_owner_is_there_and_given_to_a_game_at_once
     assert!(matches!(effects[0], Effect::Stop { how: StopHow::Kill, .. }));
 }
 
+/// As with a tenant in a gVisor that changes no limits, when its owner chooses to share while it runs.
+#[test]
+fn who_cannot_be_bounded_is_frozen_while_the_owner_is_there_and_goes_on_afterwards() {
+    let settings = Settings { give_back: GiveBack::Share, ..Settings::default() };
+    let mut world = waiting_host(settings);
+    run_on(&mut world, "lease-0", "GPU-0");
+    let lease = LeaseId("lease-0".into());
+    let state = |world: &World| world.host.job(&lease).unwrap().state().clone();
+    owner_comes(&mut world);
+    let refused = Input::Worker {
+        lease: lease.clone(),
+        epoch: Epoch(1),
+        event: WorkerEvent::RestrainFailed { cause: "no such command".into() },
+    };
+    let effects = effects_of(&mut world, refused.clone());
+    let frozen = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Freeze { .. }));
+    assert!(frozen(&effects), "{effects:?}");
+    assert_eq!(state(&world), LeaseState::Yielded);
+    while !world.pending.is_empty() {
+        world.hands(false);
+    }
+    world.put(Step::Idle);
+    world.wait(Settings::default().idle_after_ms);
+    while !world.pending.is_empty() {
+        world.hands(false);
+    }
+    assert_eq!(state(&world), LeaseState::Running);
+    // Known from now on; and what is refused to nobody's harm ends nothing.
+    world.input(refused);
+    assert_eq!(state(&world), LeaseState::Running);
+    assert!(frozen(&owner_comes(&mut world)));
+}
+
 #[test]
 fn earn_now_ends_when_the_owner_comes_back_after_having_left() {
     let mut world = World::new();
