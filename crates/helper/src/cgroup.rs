@@ -122,8 +122,13 @@ impl Cgroups {
     pub fn freeze(&self, id: &ContainerId) -> Result<Duration, HelperRefusal> {
         let (group, began) = (self.find(id)?, Instant::now());
         group.turn(true)?;
-        while !group.is_frozen()? {
-            if began.elapsed() > FREEZE_WITHIN {
+        loop {
+            // Asked before the look: this thread too may have waited for its turn.
+            let is_over = began.elapsed() > FREEZE_WITHIN;
+            if group.is_frozen()? {
+                return Ok(began.elapsed());
+            }
+            if is_over {
                 return Err(HelperRefusal::new(
                     HelperErrorCode::NotFrozen,
                     format!(
@@ -133,7 +138,6 @@ impl Cgroups {
             }
             std::thread::sleep(LOOK_AGAIN);
         }
-        Ok(began.elapsed())
     }
 
     /// # Errors

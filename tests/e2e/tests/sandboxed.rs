@@ -12,6 +12,7 @@ use nightjar_core::settings::{EgressMode, GiveBack, Settings};
 use nightjar_core::signal::{SignalRule, SignalRules};
 use nightjar_protocol::view::ViewModel;
 use nightjar_sim::wire::Control;
+use nightjar_testbed::engine::as_root;
 use nightjar_testbed::gvisor::{self, RUNC, Runsc, SANDBOX};
 use nightjar_testbed::helper::Helper;
 use nightjar_testbed::host::{Host, Watch, job_state, quick_settings};
@@ -19,6 +20,7 @@ use nightjar_testbed::images::Flavour;
 use nightjar_testbed::internet::{self, ADDRESS, Names, Turned};
 use nightjar_testbed::night::{HELD_MIB, start_work};
 use nightjar_testbed::notebook;
+use nightjar_testbed::place::program;
 use nightjar_testbed::process::{LogsOfAFailure, Process, output, wait_for};
 use nightjar_testbed::processor::Processor;
 use nightjar_testbed::renter::Renter;
@@ -36,6 +38,8 @@ const FROZEN_GONE_WITH_ITS_AGENT_WITHIN: Duration = Duration::from_secs(3);
 const STILL: f64 = 0.1;
 const BUSY: f64 = 0.2;
 const LOOK: Duration = Duration::from_millis(600);
+/// Longer than a host of these tests takes its owner for being there, shorter than a frozen tenant waits to be thawed.
+const AWAY: Duration = Duration::from_secs(8);
 /// No runsc lists it.
 const UNLISTED_DRIVER: &str = "570.0.0";
 const LISTED: &str = "pypi.org";
@@ -220,7 +224,7 @@ struct Running {
     host: Host,
     renter: Renter,
     lease: String,
-    _helper: Helper,
+    helper: Helper,
     stage: Stage,
 }
 
@@ -241,7 +245,7 @@ fn running_with(settings: &Settings) -> Option<Running> {
     let lease = renter.rent(IMAGE).unwrap();
     watch.until("the lease runs", SOON, |view| job_state(view) == Some(LeaseState::Running)).unwrap();
     assert_eq!(runtime(&stage, &lease), SANDBOX);
-    Some(Running { _words: words, work: None, watch, host, renter, lease, _helper: helper, stage })
+    Some(Running { _words: words, work: None, watch, host, renter, lease, helper, stage })
 }
 
 impl Running {
@@ -264,13 +268,18 @@ impl Running {
         self.stage.engine.ask(["inspect", "--format", "{{.State.Pid}}", &worker]).unwrap().parse().unwrap()
     }
 
-    /// Moves the mouse, and waits until the job is shown as frozen.
+    /// Moves the mouse, and waits until the job is shown as frozen, and the kernel says that it is: it is shown as soon as
+    /// that is ordered.
     fn owner_is_back(&self) {
+        let freezer = self.stage.freezer(&self.lease).unwrap();
         let moved = Instant::now();
         self.stage.desktop.mouse().unwrap().twitch().unwrap();
+        let frozen = freezer.until(true, SOON).unwrap();
         let is_frozen = |view: &ViewModel| job_state(view) == Some(LeaseState::Yielded);
-        let (at, _) = self.watch.until("the job is frozen", SOON, is_frozen).unwrap();
-        println!("input to shown as frozen: {:?}", at.saturating_duration_since(moved));
+        let (shown, _) = self.watch.until("the job is frozen", SOON, is_frozen).unwrap();
+        let [shown, frozen] = [shown, frozen].map(|at| at.saturating_duration_since(moved));
+        println!("input to shown as frozen {shown:?}, to frozen {frozen:?}");
+        assert!(frozen < OFF_THE_CARD_WITHIN, "{frozen:?}");
     }
 
     fn goes_on(&self) {
@@ -459,6 +468,61 @@ fn a_frozen_sandbox_does_not_outlive_its_host() {
     let gone = running.gone(&worker, killed);
     println!("frozen sandboxed tenant gone {gone:?} after its host was killed");
     assert!(gone < FROZEN_GONE_WITH_ITS_AGENT_WITHIN, "{gone:?}");
+}
+
+/// As in an update of the package, and then in its removal.
+#[test]
+fn a_sandbox_that_stands_frozen_waits_for_its_helper_and_does_not_outlast_the_package() {
+    let Some(mut running) = running() else { return };
+    running.owner_is_back();
+    running.helper.process.terminate(SOON).unwrap();
+    // The owner has gone by now, and nobody is there to thaw it.
+    std::thread::sleep(AWAY);
+    assert_eq!(job_state(&running.host.around.view().unwrap()), Some(LeaseState::Yielded));
+    running.helper = Helper::start(running.stage.folder(), &running.stage.cards).unwrap();
+    running.goes_on();
+    assert_eq!(running.renter.ssh(&running.lease, &["echo", "still", "here"]).unwrap().trim(), "still here");
+    running.owner_is_back();
+    running.helper.process.terminate(SOON).unwrap();
+    let worker = running.stage.worker(&running.lease).unwrap();
+    let removed = Instant::now();
+    output(as_root("env").arg(program("nightjar-helper").unwrap()).arg("--end-frozen")).unwrap();
+    let gone = running.gone(&worker, removed);
+    println!("a frozen sandbox was gone {gone:?} after the package's last word");
+    let Running { renter, lease, stage, host: _host, .. } = &running;
+    wait_for("the lease is over", SOON, || Ok((renter.state(lease)? == "ended").then_some(()))).unwrap();
+    wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
+}
+
+#[test]
+fn a_sandbox_that_may_stand_frozen_is_not_taken_up_and_ends_once_its_helper_is_back() {
+    let Some(mut running) = running() else { return };
+    running.owner_is_back();
+    running.helper.process.terminate(SOON).unwrap();
+    // Docker has it as running all the while.
+    running.host.process.kill();
+    let Running { host, renter, lease, stage, .. } = running;
+    let _host = Host::start(host.around).unwrap();
+    wait_for("the lease is over", SOON, || Ok((renter.state(&lease)? == "ended").then_some(()))).unwrap();
+    assert_eq!(stage.containers().unwrap().len(), 2, "nobody can end what stands frozen");
+    let back = Instant::now();
+    let _helper = Helper::start(stage.folder(), &stage.cards).unwrap();
+    wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
+    println!("nothing was left {:?} after the helper was back", back.elapsed());
+}
+
+/// This gVisor changes no limits of what runs.
+#[test]
+fn who_chooses_to_share_while_a_sandbox_runs_has_it_frozen() {
+    let Some(running) = running() else { return };
+    let share = Settings { give_back: GiveBack::Share, ..curated() };
+    let save = UserCommand::Save { settings: Box::new(share), base: None };
+    running.host.around.command(save).unwrap();
+    for _ in 0..2 {
+        running.owner_is_back();
+        running.goes_on();
+    }
+    assert_eq!(running.renter.ssh(&running.lease, &["echo", "still", "here"]).unwrap().trim(), "still here");
 }
 
 #[test]
