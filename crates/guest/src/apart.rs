@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
@@ -63,6 +64,9 @@ fn how_it_ended(mut said: PipeReader) -> Option<u8> {
 /// there is nobody else. It does not heed what asks everybody to end: with it all would end at once.
 pub fn first(arguments: &[String]) -> ExitCode {
     let [program, rest @ ..] = arguments else { return ExitCode::from(2) };
+    if let Err(error) = check_apart() {
+        return not_started(program, &error);
+    }
     hold_back_sigterm();
     let says = io::stdin().as_fd().try_clone_to_owned().map(PipeWriter::from);
     // It starts with an empty mask of signals, as everything does that the standard library starts.
@@ -83,6 +87,21 @@ pub fn first(arguments: &[String]) -> ExitCode {
             Err(_) => return ExitCode::SUCCESS,
         }
     }
+}
+
+/// A kernel may take the calls and not do as they say. Then nothing of the tenant's starts.
+fn check_apart() -> io::Result<()> {
+    let shown = std::fs::read_link("/proc/self")?;
+    if is_first(std::process::id(), &shown) {
+        return Ok(());
+    }
+    let why = "it has no process numbers of its own though the kernel took the calls: try another release of gVisor, or none";
+    Err(io::Error::other(why))
+}
+
+/// Whether a process that counts itself as this one, and that `/proc` shows so, is the first of its numbers in both.
+fn is_first(id: u32, shown: &Path) -> bool {
+    id == 1 && shown == Path::new("1")
 }
 
 fn not_started(program: &str, error: &io::Error) -> ExitCode {
@@ -125,5 +144,13 @@ mod tests {
     fn an_end_is_told_as_a_shell_does() {
         let codes = [0, 3 << 8, 255 << 8, 15].map(|raw| code(ExitStatus::from_raw(raw)));
         assert_eq!(codes, [0, 3, 255, 143]);
+    }
+
+    #[test]
+    fn who_is_not_first_in_numbers_and_in_proc_is_not_apart() {
+        let found =
+            [(1, "1"), (1, "7"), (7, "1"), (7, "7")].map(|(id, shown)| is_first(id, Path::new(shown)));
+        assert_eq!(found, [true, false, false, false]);
+        assert!(check_apart().is_err(), "a test is not process 1");
     }
 }

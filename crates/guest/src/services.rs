@@ -95,6 +95,11 @@ impl Services {
         self.launch = Some(APART);
     }
 
+    /// Whether what is started does not see process 1: what cannot be set apart does not start, see [`crate::apart::run`].
+    pub fn are_apart(&self) -> bool {
+        self.launch == Some(APART)
+    }
+
     /// Starts a service and keeps it running.
     pub fn start(&mut self, recipe: Recipe) -> Result<(), End> {
         let id = self.spawn(&recipe).map_err(|error| End::Failed {

@@ -146,7 +146,11 @@ impl Attendant {
     fn hear(&mut self, service: Service, answers: bool) {
         match self.known.hear(service, answers) {
             Some(News::Ready) => {
-                report::event(&GuestEvent::WorkerReady { ssh_host_key: self.ssh_host_key.clone() });
+                // SSH is a service too: that it answers shows that what sets it apart did.
+                report::event(&GuestEvent::WorkerReady {
+                    ssh_host_key: self.ssh_host_key.clone(),
+                    is_apart: self.services.are_apart(),
+                });
             }
             Some(News::WithoutJupyter) => self.greet(true),
             Some(News::WithJupyter) => self.greet(false),

@@ -261,6 +261,10 @@ pub enum GuestEvent {
     WorkerReady {
         /// The server's public key: one line in OpenSSH's format.
         ssh_host_key: String,
+        /// What is the tenant's runs apart from process 1 (see [`WorkerBoot::sandboxed`]). A guest of before does not say it,
+        /// since it does not do it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_apart: bool,
     },
     /// A load has done so much since its start, in a unit that belongs to the kind of work and to nothing else.
     Work { done: u64 },
@@ -382,6 +386,14 @@ mod tests {
         assert_eq!(over, GuestCommand::NoticeOver);
         let event = serde_json::to_string(&GuestEvent::Exited { service: Service::Ssh, code: 255 }).unwrap();
         assert_eq!(event, r#"{"event":"exited","service":"ssh","code":255}"#);
+        let of_before = r#"{"event":"worker_ready","ssh_host_key":"k"}"#;
+        let ready = |is_apart| GuestEvent::WorkerReady { ssh_host_key: "k".to_owned(), is_apart };
+        assert_eq!(serde_json::from_str::<GuestEvent>(of_before).unwrap(), ready(false));
+        assert_eq!(serde_json::to_string(&ready(false)).unwrap(), of_before);
+        assert_eq!(
+            serde_json::to_string(&ready(true)).unwrap(),
+            r#"{"event":"worker_ready","ssh_host_key":"k","is_apart":true}"#
+        );
     }
 
     #[test]

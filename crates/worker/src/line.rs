@@ -200,7 +200,10 @@ mod tests {
         let ends = AttachContainerResults { output: Box::pin(output), input: Box::pin(input) };
         let mut line = Line::open(ends, &"boot").unwrap();
         line.send(&GuestCommand::Terminate);
-        assert_eq!(line.next().await, Some(GuestEvent::WorkerReady { ssh_host_key: "ssh-ed25519 A".into() }));
+        assert_eq!(
+            line.next().await,
+            Some(GuestEvent::WorkerReady { ssh_host_key: "ssh-ed25519 A".into(), is_apart: false })
+        );
         assert_eq!(line.next().await, None);
         let mut written = String::new();
         tokio::io::AsyncReadExt::read_to_string(&mut { theirs }, &mut written).await.unwrap();

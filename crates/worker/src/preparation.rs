@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nightjar_core::host::WorkerEvent;
 use nightjar_core::lease::{LeaseTerms, WorkerAccess};
 use nightjar_core::proof::Proof;
 use nightjar_core::settings::{EgressMode, Settings};
-use nightjar_protocol::guest::{GatewayBoot, GuestCommand, GuestEvent, Service};
+use nightjar_protocol::guest::{GatewayBoot, GuestCommand, GuestEvent, Service, WorkerBoot};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -34,8 +33,6 @@ const FRAMEWORK_WITHIN: Duration = Duration::from_secs(150);
 /// Process 1 says why it gives up right before its line ends.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
 const TOKEN_BYTES: usize = 32;
-const OLD_GATEWAY: &str = "the gateway's image is of an earlier version of Nightjar, and no fence for a tenant in gVisor: build or fetch it \
-     anew, or turn gVisor off";
 
 /// Lines to both containers of a lease.
 pub(crate) struct Lines {
@@ -141,7 +138,7 @@ impl Preparation<'_> {
             self.bring_up(&names.worker, spec.worker.clone(), &spec.worker_boot).await?;
         self.let_go_of_volume(&spec);
         drop(volume);
-        let ready = self.await_worker(&mut worker, &names.worker);
+        let ready = self.await_worker(&mut worker, &names.worker, &spec.worker_boot);
         let checked = self.check(&spec);
         // SSH starts while the card is checked, and Jupyter too in a new home.
         let (ssh_host_key, (device_name, proof)) = tokio::try_join!(ready, checked)?;
@@ -178,30 +175,12 @@ impl Preparation<'_> {
         Ok((line, id))
     }
 
-    /// One of before knows of no sandbox: it is ready all the same, and its rules let out whom a sandboxed tenant's packets
-    /// come from. Only one that has the proxy's own name server tells them apart.
     async fn await_gateway(&self, line: &mut Line, name: &str, boot: &GatewayBoot) -> Result<(), Unready> {
-        let is_fence = AtomicBool::new(!boot.sandboxed || boot.egress != EgressMode::Curated);
-        let ready = |event: &GuestEvent| match event {
-            GuestEvent::Listening { service: Service::Names, .. } => {
-                is_fence.store(true, Ordering::Relaxed);
-                None
-            }
-            GuestEvent::GatewayReady { .. } => Some(is_fence.load(Ordering::Relaxed)),
-            _ => None,
-        };
-        match self.hear(line, name, "the gateway", GATEWAY_WITHIN, ready).await? {
-            true => Ok(()),
-            false => Err(Unready::Guest(OLD_GATEWAY.to_owned())),
-        }
+        self.hear(line, name, "the gateway", GATEWAY_WITHIN, ready_gateway(boot)).await?
     }
 
-    async fn await_worker(&self, line: &mut Line, name: &str) -> Result<String, Unready> {
-        let ready = |event: &GuestEvent| match event {
-            GuestEvent::WorkerReady { ssh_host_key } => Some(ssh_host_key.clone()),
-            _ => None,
-        };
-        self.hear(line, name, "the worker", SERVICES_WITHIN, ready).await
+    async fn await_worker(&self, line: &mut Line, name: &str, boot: &WorkerBoot) -> Result<String, Unready> {
+        self.hear(line, name, "the worker", SERVICES_WITHIN, ready_worker(boot)).await?
     }
 
     pub(crate) async fn hear<T>(
@@ -210,7 +189,7 @@ impl Preparation<'_> {
         name: &str,
         who: &str,
         within: Duration,
-        wanted: impl Fn(&GuestEvent) -> Option<T>,
+        mut wanted: impl FnMut(&GuestEvent) -> Option<T>,
     ) -> Result<T, Unready> {
         let mut until = Instant::now() + within;
         loop {
@@ -263,9 +242,116 @@ impl Preparation<'_> {
     }
 }
 
+/// Whether a gateway's event makes it ready, and to be used. One whose image is of before knows of no sandbox: it is ready all
+/// the same, and its rules let out whom a sandboxed tenant's packets come from. Only one that has the proxy's own name server
+/// tells them apart.
+fn ready_gateway(boot: &GatewayBoot) -> impl FnMut(&GuestEvent) -> Option<Result<(), Unready>> {
+    let mut is_fence = !boot.sandboxed || boot.egress != EgressMode::Curated;
+    move |event| match event {
+        GuestEvent::Listening { service: Service::Names, .. } => {
+            is_fence = true;
+            None
+        }
+        GuestEvent::GatewayReady { .. } if is_fence => Some(Ok(())),
+        GuestEvent::GatewayReady { .. } => {
+            Some(Err(of_before("gateway", "is no fence for a tenant in gVisor")))
+        }
+        _ => None,
+    }
+}
+
+/// The same of a worker, with the key of its SSH server. In one of before a sandboxed tenant could stop process 1, and speak in
+/// its name.
+fn ready_worker(boot: &WorkerBoot) -> impl FnMut(&GuestEvent) -> Option<Result<String, Unready>> {
+    let sandboxed = boot.sandboxed;
+    move |event| match event {
+        GuestEvent::WorkerReady { is_apart: false, .. } if sandboxed => {
+            Some(Err(of_before("worker", "does not keep its process 1 from a tenant in gVisor")))
+        }
+        GuestEvent::WorkerReady { ssh_host_key, .. } => Some(Ok(ssh_host_key.clone())),
+        _ => None,
+    }
+}
+
+fn of_before(whose: &str, lack: &str) -> Unready {
+    Unready::Guest(format!(
+        "the {whose}'s image is of an earlier version of Nightjar, and {lack}: build or fetch it anew, or turn gVisor off"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use nightjar_protocol::guest::Shaping;
+
     use super::*;
+
+    fn gateway(sandboxed: bool, egress: EgressMode) -> GatewayBoot {
+        let mut boot: GatewayBoot =
+            serde_json::from_str(r#"{"lease_id":"l","up_kbit":1000,"down_kbit":1000}"#).unwrap();
+        (boot.sandboxed, boot.egress) = (sandboxed, egress);
+        boot
+    }
+
+    fn worker(sandboxed: bool) -> WorkerBoot {
+        WorkerBoot {
+            lease_id: "l".to_owned(),
+            authorized_key: String::new(),
+            jupyter_token: String::new(),
+            egress: EgressMode::Curated,
+            root_inside: false,
+            serve_model: None,
+            await_check: true,
+            sandboxed,
+            env: BTreeMap::new(),
+        }
+    }
+
+    /// What comes of a container that says this: nothing yet, or the error's words where it is refused.
+    fn heard<T>(
+        wanted: impl FnMut(&GuestEvent) -> Option<Result<T, Unready>>,
+        said: &[GuestEvent],
+    ) -> Option<Result<T, String>> {
+        said.iter().find_map(wanted).map(|ready| ready.map_err(|error| error.to_string()))
+    }
+
+    fn listening(service: Service) -> GuestEvent {
+        GuestEvent::Listening { service, took_ms: 1 }
+    }
+
+    fn is_refused<T>(came: Option<Result<T, String>>, whose: &str) -> bool {
+        let why = came.and_then(Result::err).unwrap_or_default();
+        why.starts_with(&format!("the {whose}'s image is of an earlier version"))
+            && why.contains("gVisor: build or fetch it anew")
+    }
+
+    #[test]
+    fn a_gateway_of_before_is_no_fence_for_who_is_sandboxed_and_goes_by_names() {
+        let ready = GuestEvent::GatewayReady { shaping: Shaping::Queue };
+        let before = [listening(Service::Proxy), ready.clone()];
+        let now = [listening(Service::Proxy), listening(Service::Names), ready];
+        let boot = gateway(true, EgressMode::Curated);
+        assert!(is_refused(heard(ready_gateway(&boot), &before), "gateway"));
+        assert_eq!(heard(ready_gateway(&boot), &now), Some(Ok(())));
+        assert_eq!(heard(ready_gateway(&boot), &now[..2]), None);
+        for boot in [gateway(false, EgressMode::Curated), gateway(true, EgressMode::Open)] {
+            assert_eq!(heard(ready_gateway(&boot), &before), Some(Ok(())));
+        }
+    }
+
+    #[test]
+    fn a_worker_of_before_does_not_keep_who_is_sandboxed_from_process_1() {
+        let ready = |is_apart| {
+            let ready = GuestEvent::WorkerReady { ssh_host_key: "key".to_owned(), is_apart };
+            [listening(Service::Ssh), ready]
+        };
+        let used = Some(Ok("key".to_owned()));
+        assert!(is_refused(heard(ready_worker(&worker(true)), &ready(false)), "worker"));
+        assert_eq!(heard(ready_worker(&worker(true)), &ready(true)), used);
+        assert_eq!(heard(ready_worker(&worker(true)), &ready(true)[..1]), None);
+        assert_eq!(heard(ready_worker(&worker(false)), &ready(false)), used);
+    }
 
     #[test]
     fn a_cause_is_short_enough_to_be_shown() {
