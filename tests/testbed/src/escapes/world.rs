@@ -41,6 +41,10 @@ const CARRIER: &str = "100.64.7.7";
 const METADATA: &str = "169.254.169.254";
 const GROUP: &str = "239.255.255.250";
 const WEB: u16 = 80;
+const NAMES: u16 = 53;
+/// In the third and fourth byte of a message of DNS.
+const IS_ANSWER: u8 = 0x80;
+const NO_SUCH_NAME: u8 = 0x83;
 /// What the test's own process and file are known by.
 const MARK: &str = "36001.25";
 /// Those that [`nightjar_worker`] gives a worker.
@@ -122,7 +126,8 @@ impl World {
             "table ip {TABLE} {{\n chain to_here {{\n  type nat hook prerouting priority -100;\n\
              iifname {{ \"{}\", \"{}\" }} ip daddr {{ {PUBLIC}, {SEEN_FROM}, {CARRIER}, {METADATA} }} meta l4proto tcp redirect to :{}\n\
              iifname {{ \"{}\", \"{}\" }} ip daddr {PUBLIC} meta l4proto udp redirect to :{}\n\
-             iifname \"{}\" ip daddr {} meta l4proto udp redirect to :{}\n }}\n}}\n",
+             iifname \"{}\" ip daddr {} meta l4proto udp redirect to :{}\n\
+             iifname \"{}\" udp dport {NAMES} redirect to :{}\n }}\n}}\n",
             bridges[0],
             bridges[1],
             self.tcp_port,
@@ -131,6 +136,8 @@ impl World {
             self.udp_port,
             bridges[0],
             home_name_server(),
+            self.udp_port,
+            bridges[1],
             self.udp_port
         );
         output_with_input(Command::new("nft").args(["-f", "-"]), &rules)?;
@@ -182,6 +189,7 @@ impl World {
             "proxy-port": nightjar_protocol::guest::PROXY_PORT,
             "resolver": "127.0.0.11:53",
             "home-names": format!("{}:53", home_name_server()),
+            "asked": asked_name_server().map(|server| format!("{server}:{NAMES}")),
             "neighbour": format!("{}:8888", cell.address(From::Curated)?),
             "ipv6": format!("[{}%eth0]:{port}", scope.context("the bridge has no IPv6 address")?),
             "victim": self.victim.id(),
@@ -218,10 +226,17 @@ impl Drop for World {
 
 /// Whom this PC asks for names, where that is a device of a private network; else one that could be.
 fn home_name_server() -> Ipv4Addr {
+    name_servers().into_iter().find(Ipv4Addr::is_private).unwrap_or(Ipv4Addr::new(10, 251, 77, 2))
+}
+
+/// Whom the Engine asks first for a tenant's proxy, unless that is this PC itself, which it asks from without.
+fn asked_name_server() -> Option<Ipv4Addr> {
+    name_servers().first().copied().filter(|server| !server.is_loopback())
+}
+
+fn name_servers() -> Vec<Ipv4Addr> {
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let mut named =
-        text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse::<Ipv4Addr>().ok());
-    named.find(Ipv4Addr::is_private).unwrap_or(Ipv4Addr::new(10, 251, 77, 2))
+    text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok()).collect()
 }
 
 /// A program of the owner's that watches files, as editors and shops of games do.
@@ -283,14 +298,19 @@ fn accept(listener: TcpListener, over: Arc<AtomicBool>) -> JoinHandle<()> {
     })
 }
 
+/// Who asks for a name hears that there is none.
 fn answer(socket: UdpSocket, over: Arc<AtomicBool>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let _ = socket.set_read_timeout(Some(GLANCE * 5));
         let mut bytes = [0_u8; 2_048];
         while !over.load(Ordering::Relaxed) {
-            if let Ok((_, from)) = socket.recv_from(&mut bytes) {
-                let _ = socket.send_to(b"an answer", from);
+            let Ok((read, from)) = socket.recv_from(&mut bytes) else { continue };
+            let said: &mut [u8] = &mut bytes[..read];
+            if let [_, _, flags, code, ..] = said {
+                *flags |= IS_ANSWER;
+                *code = NO_SUCH_NAME;
             }
+            let _ = socket.send_to(said, from);
         }
     })
 }
