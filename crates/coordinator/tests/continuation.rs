@@ -3,10 +3,13 @@
 
 mod rig;
 
+use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseState, LeaseTerms};
-use nightjar_core::market::AfterInterruption;
+use nightjar_core::market::{AfterInterruption, CardOffer, Requirements};
 use nightjar_core::parting::Cause;
+use nightjar_core::policy::BlockReason;
 use nightjar_protocol::error::ErrorCode;
+use nightjar_protocol::host_session::ToCoordinator;
 use nightjar_protocol::market_api::{Lease, RentRequest};
 use rig::{Host, Renter, Rig, card, code, rent_request};
 
@@ -79,7 +82,7 @@ async fn an_interrupted_lease_goes_on_where_it_was_and_before_everybody_else() {
     host.offer(vec![card("a", 600_001)]).await;
     assert!(alice.lease(&rig, &lease).await.waits.is_some());
     host.offer(vec![]).await;
-    host.say(nightjar_protocol::host_session::ToCoordinator::Report(nightjar_core::host::Report::Offers {
+    host.say(ToCoordinator::Report(Report::Offers {
         region: "home".into(),
         offers: vec![card("a", 500_000)],
     }))
@@ -121,7 +124,7 @@ async fn a_host_that_says_no_is_asked_again_later_and_not_at_once() {
     let waits = alice.sees(&rig, &lease.lease, |lease| lease.waits.is_some()).await.waits.unwrap();
     assert_eq!(waits.any_host_from, None);
     let mut other = rig.host("other", 300_000).await;
-    host.say(nightjar_protocol::host_session::ToCoordinator::Report(nightjar_core::host::Report::Offers {
+    host.say(ToCoordinator::Report(Report::Offers {
         region: "home".into(),
         offers: vec![card("a", 600_000)],
     }))
@@ -158,4 +161,68 @@ async fn what_the_owner_did_not_end_does_not_go_on() {
     for lease in [&stopped.lease, &never_ran.lease] {
         assert_eq!(alice.lease(&rig, lease).await.waits, None);
     }
+}
+
+/// The owner's gVisor came into use, which the market has not read yet.
+async fn refuse_sandbox(host: &mut Host, terms: &LeaseTerms) {
+    let (lease, epoch, reasons) = (terms.lease.clone(), terms.epoch, vec![BlockReason::SandboxUnwanted]);
+    host.say(ToCoordinator::Report(Report::Declined { lease, epoch, reasons, no_room: None })).await;
+}
+
+#[tokio::test]
+async fn who_wants_no_sandbox_has_it_in_the_terms_of_every_card_that_the_lease_comes_to() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut first = rig.host("first", 600_000).await;
+    let mut second = rig.host("second", 700_000).await;
+    let requirements = Requirements { no_sandbox: true, ..Default::default() };
+    let request = RentRequest { requirements, ..rent_request() };
+    let lease = alice.post::<Lease>(&rig, "/v1/leases", &request).await.unwrap().lease;
+    let terms = first.hears_offer().await;
+    assert!(terms.no_sandbox);
+    // The card is on offer as before, and is not asked again.
+    refuse_sandbox(&mut first, &terms).await;
+    let again = second.hears_offer().await;
+    assert_eq!((&again.lease, again.epoch, again.no_sandbox), (&lease, Epoch(2), true));
+    first.hears_nothing_for(std::time::Duration::from_millis(300)).await;
+    // The market begins anew, and the offer is lost with it.
+    first.disconnect().await;
+    second.disconnect().await;
+    let rig = rig.restart().await;
+    let mut third = rig.host("third", 800_000).await;
+    second.connect(&rig).await;
+    second.list(vec![]).await;
+    let anew = third.hears_offer().await;
+    assert_eq!((&anew.lease, anew.epoch, anew.no_sandbox), (&lease, Epoch(3), true));
+    refuse_sandbox(&mut third, &anew).await;
+    alice.sees_state(&rig, &lease, ended(EndReason::Declined)).await;
+    // Who asks for nothing of the kind is promised nothing.
+    let _bobs = rig.renter("bob", "20.00").await.rent(&rig).await;
+    assert!(!third.hears_offer().await.no_sandbox);
+}
+
+#[tokio::test]
+async fn a_lease_that_goes_on_is_promised_again_that_it_runs_in_no_sandbox() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut host = rig.host("a", 600_000).await;
+    let request = RentRequest {
+        requirements: Requirements { no_sandbox: true, ..Default::default() },
+        after_interruption: AfterInterruption::SameHostOnly,
+        ..rent_request()
+    };
+    let lease = alice.post::<Lease>(&rig, "/v1/leases", &request).await.unwrap().lease;
+    let terms = host.run().await;
+    evict(&mut host, &terms).await;
+    alice.sees(&rig, &lease, |lease| lease.waits.is_some()).await;
+    host.offer(vec![CardOffer { sandbox: true, ..card("a", 600_000) }]).await;
+    assert!(alice.lease(&rig, &lease).await.waits.is_some(), "it went on in gVisor");
+    let offers = vec![card("a", 600_000)];
+    host.say(ToCoordinator::Report(Report::Offers { region: "home".into(), offers })).await;
+    let again = host.hears_offer().await;
+    assert!(again.no_sandbox && again.lease != lease);
+    // It is not asked again at once.
+    refuse_sandbox(&mut host, &again).await;
+    alice.sees_state(&rig, &again.lease, ended(EndReason::Declined)).await;
+    host.hears_nothing_for(std::time::Duration::from_millis(1_200)).await;
 }

@@ -63,6 +63,9 @@ pub struct LeaseTerms {
     /// The renter asked to be root inside the container.
     #[serde(default)]
     pub root_inside: bool,
+    /// The renter asked for Linux itself instead of gVisor. An owner whose tenants run in it does not take such a lease.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_sandbox: bool,
     /// A language model that the worker serves over OpenAI's API from its start: see [`check_model`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serve_model: Option<String>,
@@ -246,6 +249,17 @@ mod tests {
             Just(LeaseEvent::End { reason: EndReason::OwnerReturned }),
             Just(LeaseEvent::Gone),
         ]
+    }
+
+    #[test]
+    fn terms_of_before_gvisor_are_read_as_before_and_those_without_a_wish_are_written_so() {
+        let terms = crate::host::sample::terms("lease", 1, "GPU-0");
+        let written = serde_json::to_value(&terms).unwrap();
+        assert_eq!(written.get("no_sandbox"), None);
+        assert_eq!(serde_json::from_value::<LeaseTerms>(written).unwrap(), terms);
+        let terms = LeaseTerms { no_sandbox: true, ..terms };
+        let written = serde_json::to_string(&terms).unwrap();
+        assert_eq!(serde_json::from_str::<LeaseTerms>(&written).unwrap(), terms);
     }
 
     proptest! {

@@ -77,6 +77,7 @@ impl Cause {
             | R::Snoozed { .. }
             | R::CardNotLent
             | R::ImageNotLent
+            | R::SandboxUnwanted
             | R::NoImageLent
             | R::AfterLastJob { .. }
             | R::DataCapReached { .. } => Self::OwnerStopped,

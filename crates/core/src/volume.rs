@@ -334,6 +334,7 @@ mod tests {
             renter_key: renter.repeat(64),
             ssh_public_key: String::new(),
             root_inside: false,
+            no_sandbox: false,
             serve_model: None,
             volume: VolumeTerms { quota_mib: 100, keep_ms },
             volume_key: None,

@@ -80,6 +80,7 @@ impl Rented {
             renter_key: "ab".repeat(32),
             ssh_public_key: "ssh-ed25519 AAAA".into(),
             root_inside: false,
+            no_sandbox: false,
             serve_model: None,
             volume: Default::default(),
             volume_key: None,

@@ -416,6 +416,7 @@ fn terms(lease: u64, now: i64) -> LeaseTerms {
         renter_key: "ab".repeat(32),
         ssh_public_key: "ssh-ed25519 AAAA".into(),
         root_inside: false,
+        no_sandbox: false,
         serve_model: None,
         volume: Default::default(),
         volume_key: None,

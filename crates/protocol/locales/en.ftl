@@ -66,6 +66,7 @@ reason-update = A newer Nightjar is installed: no new job begins, and it starts 
 reason-suspending = This PC is going to sleep.
 reason-card-not-lent = You do not lend this card.
 reason-image-not-lent = You do not lend your card to this image.
+reason-sandbox-unwanted = This job is to run without gVisor, and on this PC jobs run in it. To take such jobs, turn off "{ set-gvisor }" (page { nav-work }); that is one wall less between them and this PC's kernel.
 reason-no-image = No image that a renter could use is on this PC yet, so no job can come. Fetch one on the page { nav-work } or with `nightjar images pull`.
 reason-image-coming = No image that a renter could use is on this PC yet. One is being fetched while you are away; the page { nav-work } shows how far it is.
 reason-no-image-lent = You lend your card to none of the images on this PC, so no job can come. Choose some on the page { nav-work }, or with `nightjar images kinds` and `nightjar images lend`.

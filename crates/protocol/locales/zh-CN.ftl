@@ -66,6 +66,7 @@ reason-update = 新版本已经安装：暂不接新任务，等任务结束、�
 reason-suspending = 电脑正要睡眠。
 reason-card-not-lent = 你没有出租这块显卡。
 reason-image-not-lent = 你没有为这个镜像出租显卡。
+reason-sandbox-unwanted = 这个任务要求不用 gVisor，而这台电脑的任务都在 gVisor 里运行。想接这类任务，可以关掉“{ set-gvisor }”（“{ nav-work }”页），不过任务与这台电脑的内核之间就少了一道墙。
 reason-no-image = 这台电脑上还没有租客能用的镜像，所以接不到任务。请在“{ nav-work }”页下载一个，或运行 `nightjar images pull`。
 reason-image-coming = 这台电脑上还没有租客能用的镜像，正在趁你不用电脑时下载；进度见“{ nav-work }”页。
 reason-no-image-lent = 本机的镜像你一个也没有出租，所以接不到任务。请在“{ nav-work }”页选择，或用 `nightjar images kinds` 和 `nightjar images lend`。

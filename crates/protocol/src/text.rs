@@ -217,6 +217,7 @@ impl Texts {
             R::Suspending => self.plain("reason-suspending"),
             R::CardNotLent => self.plain("reason-card-not-lent"),
             R::ImageNotLent => self.plain("reason-image-not-lent"),
+            R::SandboxUnwanted => self.plain("reason-sandbox-unwanted"),
             R::NoImage => self.plain("reason-no-image"),
             R::ImageComing => self.plain("reason-image-coming"),
             R::NoImageLent => self.plain("reason-no-image-lent"),

@@ -123,6 +123,7 @@ fn age(data: &Path, now: Timestamp) {
         renter_key: "ab".repeat(32),
         ssh_public_key: "ssh-ed25519 AAAA".into(),
         root_inside: false,
+        no_sandbox: false,
         serve_model: None,
         volume: Default::default(),
         volume_key: None,

@@ -147,6 +147,7 @@ mod tests {
             renter_key: "00".repeat(32),
             ssh_public_key: "ssh-ed25519 AAAA".into(),
             root_inside: false,
+            no_sandbox: false,
             serve_model: None,
             volume: Default::default(),
             volume_key: None,

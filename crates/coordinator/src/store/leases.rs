@@ -90,6 +90,7 @@ impl LeaseRecord {
             renter_key: self.renter_key.clone(),
             ssh_public_key: self.ssh_public_key.clone(),
             root_inside: self.requirements.root_inside,
+            no_sandbox: self.requirements.no_sandbox,
             serve_model: self.requirements.serve_model.clone(),
             volume: self.placement.card.volume,
             volume_key: self

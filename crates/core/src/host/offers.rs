@@ -148,6 +148,10 @@ impl Host {
         if !image_is_here || (terms.root_inside && !self.settings.root_inside) {
             return Some(vec![]);
         }
+        // It may have begun to be used since the market was told.
+        if self.snapshot.sandboxing(&self.settings, &self.helper).is_unwanted_by(terms) {
+            return Some(vec![policy::BlockReason::SandboxUnwanted]);
+        }
         let verdict = self.verdict_for(card, JobPresence::None, now);
         let hold = card.heat_hold(self.is_driver_silent, now);
         match heat::with_heat(verdict, hold, &card.reading, &self.settings) {

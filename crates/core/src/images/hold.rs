@@ -49,6 +49,7 @@ pub fn holds_pulls(reason: &BlockReason) -> bool {
         | R::UpdateWaiting
         | R::CardNotLent
         | R::ImageNotLent
+        | R::SandboxUnwanted
         | R::NoImage
         | R::ImageComing
         | R::NoImageLent

@@ -141,7 +141,7 @@ impl From<&BlockReason> for Block {
             R::UpdateWaiting => Self::UpdateWaiting,
             R::Suspending => Self::Suspending,
             // An answer to one lease; of a card nothing like it is ever written down.
-            R::CardNotLent | R::ImageNotLent => Self::CardNotLent,
+            R::CardNotLent | R::ImageNotLent | R::SandboxUnwanted => Self::CardNotLent,
             R::NoImage | R::ImageComing | R::NoImageLent => Self::NoImage,
             R::VramScarce { .. } => Self::VramScarce,
             R::AfterLastJob { .. } => Self::AfterLastJob,

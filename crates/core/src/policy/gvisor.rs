@@ -230,10 +230,21 @@ impl Sandboxing<'_> {
         }
     }
 
-    /// The same for this one. Who is root inside is so to gVisor's kernel too, which keeps nothing of process 1's from it; and
-    /// a part of a card cannot be handed to it.
+    /// The same for this one, which no lease that wants none is run in.
     #[must_use]
     pub fn runtime_for(&self, terms: &LeaseTerms) -> Option<&str> {
+        self.meant_for(terms).filter(|_| !terms.no_sandbox)
+    }
+
+    /// The wall is the owner's, and no renter's to take away: a lease that wants none does not come to where it would stand.
+    #[must_use]
+    pub fn is_unwanted_by(&self, terms: &LeaseTerms) -> bool {
+        terms.no_sandbox && self.meant_for(terms).is_some()
+    }
+
+    /// Who is root inside is so to gVisor's kernel too, which keeps nothing of process 1's from it; and a part of a card
+    /// cannot be handed to it.
+    fn meant_for(&self, terms: &LeaseTerms) -> Option<&str> {
         self.runtime().filter(|_| !terms.root_inside && !terms.gpu.0.starts_with(PART_OF_A_CARD))
     }
 }
@@ -423,7 +434,44 @@ mod tests {
         assert_eq!(sandboxing.runtime_for(&part), None);
     }
 
+    /// Every way in which gVisor can stand, the one that is used first.
+    fn every_sandboxing(used: &Sandbox) -> [Sandboxing<'_>; 11] {
+        [
+            Sandboxing::Used(used),
+            Sandboxing::Absent,
+            Sandboxing::OwnNetwork,
+            Sandboxing::NoCard,
+            Sandboxing::Unsafe { flag: "debug" },
+            Sandboxing::Silent,
+            Sandboxing::TurnedOff,
+            Sandboxing::NoHelper,
+            Sandboxing::UsersMapped,
+            Sandboxing::CannotShare,
+            Sandboxing::DriverUnknown { driver: "1" },
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn who_wants_none_is_in_none_and_takes_it_from_no_owner(
+            root_inside: bool,
+            is_part: bool,
+            no_sandbox: bool,
+            which in 0_usize..11,
+        ) {
+            let used = Sandbox { runtime: "sandbox".to_owned(), drivers: Vec::new(), changes_limits: true };
+            let sandboxing = &every_sandboxing(&used)[which];
+            let gpu = if is_part { "MIG-1" } else { "GPU-1" };
+            let sample = crate::host::sample::terms("lease", 1, gpu);
+            let asks = LeaseTerms { root_inside, ..sample };
+            let terms = LeaseTerms { no_sandbox, ..asks.clone() };
+            // What it would be run in if it asked for nothing.
+            let meant = sandboxing.runtime_for(&asks);
+            prop_assert_eq!(meant.is_some(), which == 0 && !root_inside && !is_part);
+            prop_assert_eq!(sandboxing.is_unwanted_by(&terms), no_sandbox && meant.is_some());
+            prop_assert_eq!(sandboxing.runtime_for(&terms), meant.filter(|_| !no_sandbox));
+        }
+
         #[test]
         fn no_other_flag_changes_what_its_network_is(
             others in proptest::collection::vec("--?[a-m]{1,8}(=[a-z]{0,6})?", 0..6),

@@ -165,6 +165,8 @@ pub enum BlockReason {
     CardNotLent,
     /// The owner does not lend the card to the image that a lease wants.
     ImageNotLent,
+    /// A lease wants no gVisor, and here it would run in it.
+    SandboxUnwanted,
     /// No image that could be lent is on this PC.
     NoImage,
     /// The same, while one is being fetched.
@@ -258,6 +260,7 @@ impl BlockReason {
             | Self::BelowMinimumPrice { .. }
             | Self::UpdateWaiting
             | Self::ImageNotLent
+            | Self::SandboxUnwanted
             | Self::NoImage
             | Self::ImageComing
             | Self::NoImageLent

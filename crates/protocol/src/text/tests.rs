@@ -119,6 +119,7 @@ fn of_the_market() -> Vec<BlockReason> {
         BlockReason::OtherCurrency { market: Currency::new("EUR").unwrap(), own: Currency::CNY },
         BlockReason::UpdateWaiting,
         BlockReason::ImageNotLent,
+        BlockReason::SandboxUnwanted,
         BlockReason::NoImage,
         BlockReason::ImageComing,
         BlockReason::NoImageLent,

@@ -46,6 +46,7 @@ fn terms() -> LeaseTerms {
         renter_key: "Ab".repeat(32),
         ssh_public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA renter@laptop".into(),
         root_inside: false,
+        no_sandbox: false,
         serve_model: None,
         volume: Default::default(),
         volume_key: None,

@@ -551,6 +551,7 @@ pub(super) fn terms(from: From, image: String) -> LeaseTerms {
         ssh_public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl t"
             .to_owned(),
         root_inside: false,
+        no_sandbox: false,
         serve_model: None,
         volume: Default::default(),
         volume_key: None,

@@ -1,8 +1,10 @@
 //! Whether a tenant runs in gVisor is what its renter was offered.
 
 use super::*;
+use crate::lease::LeaseTerms;
 use crate::policy::{EngineFacts, Gvisor, Sandbox};
 use crate::power::HelperStanding;
+use crate::settings::EgressMode;
 
 fn engine_that_knows(driver: &str) -> Input {
     let sandbox =
@@ -47,4 +49,51 @@ fn the_offer_says_what_a_lease_is_prepared_with_and_is_told_anew_when_that_chang
     world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
     assert!(!offered(&world), "the owner turned it off");
     assert_eq!(prepared(&mut world, "second", "GPU-1"), None);
+}
+
+fn answer_to(world: &mut World, terms: LeaseTerms) -> Vec<Effect> {
+    world.host.handle(Input::Market(MarketInput::Offer(Box::new(terms))), world.now)
+}
+
+fn prepared_bare(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Prepare { sandbox: None, .. }))
+}
+
+#[test]
+fn a_lease_that_wants_none_is_declined_where_gvisor_came_into_use_after_the_offer() {
+    let mut world = World::new();
+    world.input(Input::Helper(HelperStanding::Available { version: "1".into() }));
+    let wish = |lease, gpu| LeaseTerms { no_sandbox: true, ..terms(lease, 1, gpu) };
+    assert!(!offered(&world));
+    let effects = answer_to(&mut world, wish("before", "GPU-0"));
+    assert!(prepared_bare(&effects), "{effects:?}");
+    // The market has not read the next offers yet.
+    world.input(engine_that_knows(&driver().version));
+    assert!(offered(&world));
+    let effects = answer_to(&mut world, wish("late", "GPU-1"));
+    let told = Report::Declined {
+        lease: LeaseId("late".into()),
+        epoch: Epoch(1),
+        reasons: vec![policy::BlockReason::SandboxUnwanted],
+        no_room: None,
+    };
+    assert!(effects.contains(&Effect::Tell(told)), "{effects:?}");
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Prepare { .. })), "{effects:?}");
+    // The owner's word, and nobody else's, takes the wall away.
+    let settings = Settings { gvisor: false, ..world.host.settings.clone() };
+    world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
+    let effects = answer_to(&mut world, wish("again", "GPU-1"));
+    assert!(prepared_bare(&effects), "{effects:?}");
+}
+
+#[test]
+fn who_is_root_inside_and_wants_none_has_none_anyhow() {
+    let mut world = World::new();
+    world.input(Input::Helper(HelperStanding::Available { version: "1".into() }));
+    world.input(engine_that_knows(&driver().version));
+    let settings = Settings { root_inside: true, egress: EgressMode::Off, ..world.host.settings.clone() };
+    world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
+    let root = LeaseTerms { root_inside: true, no_sandbox: true, ..terms("root", 1, "GPU-0") };
+    let effects = answer_to(&mut world, root);
+    assert!(prepared_bare(&effects), "{effects:?}");
 }
