@@ -173,6 +173,15 @@ fn what_is_not_allowed_is_refused_with_its_code() {
     assert_eq!(code(ask(&mut line, hello())), HelperErrorCode::BadRequest);
     let (mut rude, _serving) = rig.connect();
     assert_eq!(code(ask(&mut rude, HelperRequest::Status)), HelperErrorCode::Version);
+    let (mut former, _former_end) = rig.connect();
+    let hello = HelperRequest::Hello { protocol_version: HELPER_VERSION - 1, app_version: "1".into() };
+    match ask(&mut former, hello) {
+        HelperAnswer::Refused(refusal) => {
+            assert_eq!(refusal.code, HelperErrorCode::Version);
+            assert!(refusal.detail.contains("app and helper of one version"), "{refusal}");
+        }
+        answer => panic!("an app of another version was welcomed: {answer:?}"),
+    }
     assert_eq!(rude.read(&mut [0; 8]).unwrap(), 0, "it is cut off");
 }
 

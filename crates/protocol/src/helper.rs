@@ -11,8 +11,8 @@ use nightjar_core::gpu::GpuUuid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Version of this conversation.
-pub const HELPER_VERSION: u32 = 1;
+/// Version of this conversation. Since 2 a container in gVisor is known by its bundle, and may be guarded.
+pub const HELPER_VERSION: u32 = 2;
 /// Longest frame, without its four bytes of length.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;
 /// Where the helper listens.
