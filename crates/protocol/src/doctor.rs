@@ -2,6 +2,7 @@
 
 mod gvisor;
 mod kept;
+mod names;
 
 use nightjar_core::policy::{
     BlockReason, GatewayImage, ImagesLent, KernelFacts, KernelHome, KernelPart, MIN_DRIVER_MAJOR, Market,
@@ -189,6 +190,7 @@ pub fn checks(
     checks.extend(doctor.versions(&snapshot.runtime, settings));
     checks.extend(doctor.walls(&snapshot.runtime));
     checks.extend(doctor.gvisor(snapshot, settings, helper));
+    checks.extend(doctor.names(snapshot, settings, helper));
     checks.extend(doctor.kernel(snapshot));
     match odd {
         Ok(odd) => checks.extend(odd.iter().map(|container| doctor.odd(container))),

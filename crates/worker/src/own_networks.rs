@@ -23,24 +23,36 @@ pub(crate) fn find() -> Vec<String> {
     telling(found.map(|network| (network.addr, network.prefix)))
 }
 
-/// Whom this PC asks for names.
+/// Whom this PC asks for names, as far as a gateway can ask them too.
 pub(crate) fn name_servers() -> Vec<Ipv4Addr> {
+    named(is_machine)
+}
+
+/// Those that answer this PC alone, where it knows no others.
+pub(crate) fn name_servers_of_this_pc_alone() -> Vec<String> {
+    if !name_servers().is_empty() {
+        return Vec::new();
+    }
+    named(|address| address.is_loopback()).iter().map(ToString::to_string).collect()
+}
+
+fn named(is_meant: fn(Ipv4Addr) -> bool) -> Vec<Ipv4Addr> {
     // The second holds the true ones where the first names a resolver on this PC alone.
     let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
     let mut found: Vec<Ipv4Addr> = files
         .iter()
         .filter_map(|file| std::fs::read_to_string(file).ok())
-        .flat_map(|text| listed(&text))
+        .flat_map(|text| listed(&text, is_meant))
         .collect();
     found.sort();
     found.dedup();
     found
 }
 
-fn listed(text: &str) -> Vec<Ipv4Addr> {
+fn listed(text: &str, is_meant: fn(Ipv4Addr) -> bool) -> Vec<Ipv4Addr> {
     let named = text.lines().filter_map(|line| line.strip_prefix("nameserver"));
     let parsed = named.filter_map(|rest| rest.trim().parse().ok());
-    parsed.filter(|address: &Ipv4Addr| is_machine(*address)).take(MOST_NAME_SERVERS).collect()
+    parsed.filter(|address: &Ipv4Addr| is_meant(*address)).take(MOST_NAME_SERVERS).collect()
 }
 
 /// Other than this PC's own, nobody's, and those of many: a gateway takes none of them.
@@ -80,7 +92,8 @@ mod tests {
     fn name_servers_on_this_pc_alone_are_left_out() {
         let text =
             "# nameserver 9.9.9.9\nnameserver 127.0.0.53\nnameserver 192.168.1.1\nnameserver fe80::1\n";
-        assert_eq!(listed(text), [Ipv4Addr::new(192, 168, 1, 1)]);
+        assert_eq!(listed(text, is_machine), [Ipv4Addr::new(192, 168, 1, 1)]);
+        assert_eq!(listed(text, |address| address.is_loopback()), [Ipv4Addr::new(127, 0, 0, 53)]);
     }
 
     #[test]

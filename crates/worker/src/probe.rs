@@ -16,6 +16,7 @@ use crate::engine::{Engine, EngineError, QUICK};
 use crate::floors::{Backend, Component, Found};
 use crate::gvisor::Told;
 use crate::kernel::Kernel;
+use crate::own_networks::name_servers_of_this_pc_alone;
 use crate::pull::{Shelf, takes_layers_apart};
 use crate::workers::Busy;
 
@@ -87,6 +88,7 @@ impl Probe<'_> {
                 gateway,
                 kernel,
                 gvisor: sandbox,
+                own_name_servers: name_servers_of_this_pc_alone(),
                 ..facts(&info)
             },
         })
@@ -184,10 +186,11 @@ impl Probe<'_> {
         }
     }
 
-    /// Waits for the Engine's end, a change to its images, or a ping that is not answered.
+    /// Waits for the Engine's end, a change to its images or this PC's name servers, or a ping that is not answered.
     async fn until_something_happens(&self, busy: &impl Fn() -> Busy) {
         let Ok(events) = self.engine.image_events() else { return };
         tokio::pin!(events);
+        let told = name_servers_of_this_pc_alone();
         loop {
             let ping_in = match busy() {
                 Busy::WithJobs => PING_WITH_JOBS,
@@ -202,7 +205,8 @@ impl Probe<'_> {
                 }
                 () = self.shelf.changed() => return,
                 () = sleep(ping_in) => {
-                    if self.engine.ping(ANSWER_WITHIN).await.is_err() || self.kernel.is_due(busy()) {
+                    let is_new = told != name_servers_of_this_pc_alone();
+                    if self.engine.ping(ANSWER_WITHIN).await.is_err() || self.kernel.is_due(busy()) || is_new {
                         return;
                     }
                 }

@@ -108,6 +108,8 @@ pub struct EngineFacts {
     pub gateway: GatewayImage,
     /// What its kernel has of what a gateway is made of.
     pub kernel: KernelFacts,
+    /// Whom this PC asks for names, where these answer nobody else and it knows no others.
+    pub own_name_servers: Vec<String>,
 }
 
 /// The image that every job runs behind.

@@ -3,10 +3,11 @@
 use super::*;
 use nightjar_core::gpu::{DriverInfo, GpuTrouble};
 use nightjar_core::host::Notice;
+use nightjar_core::money::Currency;
 use nightjar_core::policy::{
     DiskSpace, EngineFacts, EngineTrouble, GatewayImage, Gvisor, KernelFacts, KernelHome, KernelPart, Sandbox,
 };
-use nightjar_core::settings::GiveBack;
+use nightjar_core::settings::{EgressMode, GiveBack};
 
 fn look(snapshot: &Snapshot, language: Language) -> Vec<Check> {
     look_with(snapshot, &Settings::default(), language)
@@ -161,6 +162,51 @@ fn whether_tenants_run_in_gvisor_is_told_with_the_reason_and_what_mends_it() {
         sentences.sort();
         sentences.dedup();
         assert_eq!(sentences.len(), all, "each says something else: {sentences:?}");
+    }
+}
+
+#[test]
+fn whom_tenants_ask_for_names_is_told_where_this_pcs_own_answers_nobody_else() {
+    let helper = HelperStanding::Available { version: "1".to_owned() };
+    let gvisor = |drivers: &[&str]| {
+        let drivers = drivers.iter().map(|driver| (*driver).to_owned()).collect();
+        Gvisor::Told(Sandbox { runtime: "runsc".into(), drivers, changes_limits: false })
+    };
+    let (used, absent) = (gvisor(&["550.54.14"]), Gvisor::Absent);
+    for language in [Language::English, Language::SimplifiedChinese] {
+        let said = |own: &[&str], egress, gvisor: &Gvisor, currency| {
+            let own_name_servers = own.iter().map(|address| (*address).to_owned()).collect();
+            let engine = EngineFacts { own_name_servers, gvisor: gvisor.clone(), ..EngineFacts::default() };
+            let runtime = Runtime::Ready { unsafe_versions: Vec::new(), images: Vec::new(), engine };
+            let driver = Some(DriverInfo { version: "550.54.14".into(), cuda: None });
+            let market_currency = Some(currency);
+            let snapshot = Snapshot { runtime, driver, market_currency, ..Snapshot::default() };
+            let settings = Settings { egress, ..Settings::default() };
+            let mut found = look_beside(&helper, &snapshot, &settings, language);
+            found.retain(|check| check.id == "names");
+            found.pop()
+        };
+        let (euro, yuan) = (Currency::new("EUR").unwrap(), Currency::CNY);
+        for egress in [EgressMode::Open, EgressMode::Curated] {
+            assert_eq!(said(&[], egress, &used, euro), None);
+        }
+        assert_eq!(said(&["127.0.0.1"], EgressMode::Curated, &absent, euro), None);
+        assert_eq!(said(&["127.0.0.1"], EgressMode::Off, &used, euro), None);
+        let mut sentences = Vec::new();
+        for (egress, gvisor, currency, asked) in [
+            (EgressMode::Curated, &used, euro, "9.9.9.9"),
+            (EgressMode::Open, &used, euro, "1.1.1.1"),
+            (EgressMode::Open, &absent, yuan, "223.5.5.5"),
+        ] {
+            let check = said(&["127.0.0.1", "127.0.0.2"], egress, gvisor, currency).unwrap();
+            assert_eq!(check.standing, CheckStanding::Optional);
+            for word in ["127.0.0.1", "127.0.0.2", asked, "/etc/resolv.conf"] {
+                assert!(check.sentence.contains(word), "{word}: {check:?}");
+            }
+            assert!(!check.title.starts_with("check-"), "{check:?}");
+            sentences.push(check.sentence);
+        }
+        assert!(sentences[0].contains("gVisor") && !sentences[1].contains("gVisor"), "{sentences:?}");
     }
 }
 
