@@ -400,7 +400,10 @@ impl LeaseTask {
 
     async fn end(mut self, over: Over, making: &TaskTracker, mut alive: Alive) {
         let cause = match over {
-            Over::Ended(cause) => cause,
+            Over::Ended(cause) => {
+                self.report(WorkerEvent::Failed { cause: cause.clone() });
+                cause
+            }
             Over::Stopped(how) => {
                 if let (Ending::Soft { grace, parting }, false) = (how, alive.ice.is_frozen()) {
                     self.part(&mut alive, grace, &parting).await;

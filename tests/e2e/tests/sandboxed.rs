@@ -502,11 +502,15 @@ fn a_sandbox_that_may_stand_frozen_is_not_taken_up_and_ends_once_its_helper_is_b
     // Docker has it as running all the while.
     running.host.process.kill();
     let Running { host, renter, lease, stage, .. } = running;
-    let _host = Host::start(host.around).unwrap();
-    wait_for("the lease is over", SOON, || Ok((renter.state(&lease)? == "ended").then_some(()))).unwrap();
+    let host = Host::start(host.around).unwrap();
+    let watch = host.watch().unwrap();
+    let is_ending = |view: &ViewModel| matches!(job_state(view), Some(LeaseState::Ending { .. }));
+    watch.until("the lease ends, and is not paid for", SOON, is_ending).unwrap();
+    assert_eq!(renter.state(&lease).unwrap(), "ending");
     assert_eq!(stage.containers().unwrap().len(), 2, "nobody can end what stands frozen");
     let back = Instant::now();
     let _helper = Helper::start(stage.folder(), &stage.cards).unwrap();
+    wait_for("the lease is over", SOON, || Ok((renter.state(&lease)? == "ended").then_some(()))).unwrap();
     wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
     println!("nothing was left {:?} after the helper was back", back.elapsed());
 }

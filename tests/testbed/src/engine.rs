@@ -304,6 +304,7 @@ impl Engine {
             return Ok(());
         }
         self.go_on();
+        leftovers::end_frozen(&self.network.cgroup());
         if self.dockerd.is_some()
             && let Err(error) = self.remove_containers()
         {

@@ -180,6 +180,10 @@ pub enum WorkerEvent {
     ThawFailed {
         cause: String,
     },
+    /// It failed, and is being removed, which may take as long as somebody is away.
+    Failed {
+        cause: String,
+    },
     /// The worker does not keep to the bounds of sharing.
     RestrainFailed {
         cause: String,

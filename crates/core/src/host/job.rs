@@ -384,7 +384,8 @@ impl Job {
             }
             // Whether it may go on is decided in `reconcile`, with what is known by then.
             (WorkerEvent::Thawed, Worker::Thawing) => self.worker = Worker::Up,
-            (WorkerEvent::ThawFailed { cause }, Worker::Thawing) => {
+            // Nobody pays for what is not there any more.
+            (WorkerEvent::Failed { cause }, _) | (WorkerEvent::ThawFailed { cause }, Worker::Thawing) => {
                 self.end(EndReason::WorkerDied { cause }, StopHow::Kill, energy, now, out);
             }
             // Sharing that cannot be bounded is none: `reconcile` freezes it.

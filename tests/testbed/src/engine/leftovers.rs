@@ -47,8 +47,30 @@ pub(super) fn end_daemons(folder: &Path, within: Duration) {
     }
 }
 
+/// Ends what stands frozen: of one that was frozen from outside no daemon knows so, and it would wait for it for ever.
+pub(super) fn end_frozen(cgroup: &str) {
+    let root = Path::new("/sys/fs/cgroup");
+    for (hierarchy, switch, [frozen, thawed]) in [
+        ("freezer", "freezer.state", ["FROZEN", "THAWED"]),
+        ("unified", "cgroup.freeze", ["1", "0"]),
+        ("", "cgroup.freeze", ["1", "0"]),
+    ] {
+        let folders = fs::read_dir(root.join(hierarchy).join(cgroup)).into_iter().flatten().flatten();
+        for folder in folders.map(|entry| entry.path()) {
+            let file = folder.join(switch);
+            if fs::read_to_string(&file).is_ok_and(|said| said.trim() == frozen) {
+                let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+                // Before it is thawed, so that nothing of it runs again.
+                send(Signal::KILL, &members.lines().filter_map(|id| id.parse().ok()).collect::<Vec<_>>());
+                let _ = output(as_root("sh").args(["-c", "echo $0 > $1", thawed]).arg(&file));
+            }
+        }
+    }
+}
+
 /// Leaves of the folder only what shall last: the Engine's images.
 pub(super) fn clear(folder: &Path, network: &Network) -> anyhow::Result<()> {
+    end_frozen(&network.cgroup());
     end_daemons(folder, Duration::from_secs(10));
     // A process that was killed holds its mounts for a moment longer.
     let started = Instant::now();

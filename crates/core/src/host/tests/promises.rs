@@ -315,6 +315,23 @@ fn who_cannot_be_bounded_is_frozen_while_the_owner_is_there_and_goes_on_afterwar
     assert!(frozen(&owner_comes(&mut world)));
 }
 
+/// As with a sandbox that stands frozen and whose helper is away: it may be there for long.
+#[test]
+fn what_failed_is_not_paid_for_while_it_is_removed() {
+    let mut world = running_world();
+    let id = LeaseId("lease-0".into());
+    let paid = |world: &World| world.host.job(&id).unwrap().running_ms(world.now);
+    let cause = String::from("its helper is away");
+    let event = WorkerEvent::Failed { cause: cause.clone() };
+    let effects = effects_of(&mut world, Input::Worker { lease: id.clone(), epoch: Epoch(1), event });
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::CloseGate { .. })), "{effects:?}");
+    let reason = EndReason::WorkerDied { cause };
+    assert_eq!(world.host.job(&id).unwrap().state(), &LeaseState::Ending { reason });
+    let before = paid(&world);
+    world.wait(60_000);
+    assert_eq!(paid(&world), before);
+}
+
 #[test]
 fn earn_now_ends_when_the_owner_comes_back_after_having_left() {
     let mut world = World::new();
