@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nightjar_protocol::helper::{
     ContainerId, HELPER_VERSION, HelperAnswer, HelperErrorCode, HelperRefusal, HelperRequest,
+    OLDEST_APP_VERSION,
 };
 
 use crate::desk::Desk;
@@ -46,7 +47,7 @@ impl<C: Containers> Conversation<C> {
     /// Answers a request, and writes down who asked for what.
     pub fn take(&mut self, request: &HelperRequest) -> HelperAnswer {
         let answer = match (self.is_greeted, request) {
-            (false, HelperRequest::Hello { protocol_version: HELPER_VERSION, .. }) => {
+            (false, HelperRequest::Hello { protocol_version: OLDEST_APP_VERSION..=HELPER_VERSION, .. }) => {
                 self.is_greeted = true;
                 Ok(HelperAnswer::Welcome {
                     protocol_version: HELPER_VERSION,

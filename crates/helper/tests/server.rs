@@ -173,14 +173,18 @@ fn what_is_not_allowed_is_refused_with_its_code() {
     assert_eq!(code(ask(&mut line, hello())), HelperErrorCode::BadRequest);
     let (mut rude, _serving) = rig.connect();
     assert_eq!(code(ask(&mut rude, HelperRequest::Status)), HelperErrorCode::Version);
-    let (mut former, _former_end) = rig.connect();
-    let hello = HelperRequest::Hello { protocol_version: HELPER_VERSION - 1, app_version: "1".into() };
-    match ask(&mut former, hello) {
-        HelperAnswer::Refused(refusal) => {
-            assert_eq!(refusal.code, HelperErrorCode::Version);
-            assert!(refusal.detail.contains("app and helper of one version"), "{refusal}");
+    // After an update the app of before goes on until its job is over; and a newer one does not do with this helper.
+    for (version, is_served) in [(0, false), (1, true), (HELPER_VERSION, true), (HELPER_VERSION + 1, false)] {
+        let (mut other, _its_end) = rig.connect();
+        let hello = HelperRequest::Hello { protocol_version: version, app_version: "1".into() };
+        match ask(&mut other, hello) {
+            HelperAnswer::Welcome { .. } => assert!(is_served, "{version}"),
+            HelperAnswer::Refused(refusal) => {
+                assert!(!is_served && refusal.code == HelperErrorCode::Version, "{version}: {refusal}");
+                assert!(refusal.detail.contains("app and helper of one version"), "{refusal}");
+            }
+            answer => panic!("{version}: {answer:?}"),
         }
-        answer => panic!("an app of another version was welcomed: {answer:?}"),
     }
     assert_eq!(rude.read(&mut [0; 8]).unwrap(), 0, "it is cut off");
 }

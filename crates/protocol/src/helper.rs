@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 /// Version of this conversation. Since 2 a container in gVisor is known by its bundle, and may be guarded.
 pub const HELPER_VERSION: u32 = 2;
+/// The helper serves apps from this version on: one that has a job goes on as it was after an update, until the job is over.
+/// An app wants a helper of its own version.
+pub const OLDEST_APP_VERSION: u32 = 1;
 /// Longest frame, without its four bytes of length.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;
 /// Where the helper listens.

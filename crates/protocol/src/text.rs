@@ -147,6 +147,7 @@ impl Texts {
             R::CpuBusy { percent } => self.with("reason-cpu-busy", &[("percent", percent.to_string())]),
             R::OnBattery => self.plain("reason-battery"),
             R::MeteredNetwork => self.plain("reason-metered"),
+            R::SandboxUnwanted => self.plain("reason-sandbox-unwanted"),
             R::TooHot { celsius, ceiling_celsius } => {
                 let values = [("celsius", celsius.to_string()), ("ceiling", ceiling_celsius.to_string())];
                 self.with("reason-too-hot", &values)
@@ -217,7 +218,6 @@ impl Texts {
             R::Suspending => self.plain("reason-suspending"),
             R::CardNotLent => self.plain("reason-card-not-lent"),
             R::ImageNotLent => self.plain("reason-image-not-lent"),
-            R::SandboxUnwanted => self.plain("reason-sandbox-unwanted"),
             R::NoImage => self.plain("reason-no-image"),
             R::ImageComing => self.plain("reason-image-coming"),
             R::NoImageLent => self.plain("reason-no-image-lent"),

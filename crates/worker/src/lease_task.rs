@@ -251,7 +251,7 @@ impl LeaseTask {
             } else if let Some(container) = found.id {
                 let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
                 ice.know(Cell::of(&labels));
-                ice.take_up(container).await?;
+                ice.take_up(container).await.into_iter().for_each(|event| self.report(event));
             }
         }
         // What is adopted was ready, whether or not its process 1 heard so.
@@ -279,7 +279,7 @@ impl LeaseTask {
                     }
                 }
                 Ok(()) = self.own.changed() => tell_own(&mut self.own, lines),
-                () = alive.ice.settle() => {}
+                event = alive.ice.settle() => self.tell_of(event, alive.lines.as_ref(), &mut alive.told),
                 event = lines.worker.next() => match event {
                     Some(event) => self.hear_worker(event, &alive.miner),
                     None => if let Err(over) = self.line_lost(alive, &names, Part::Worker).await {
@@ -311,14 +311,18 @@ impl LeaseTask {
         tokio::select! {
             biased;
             event = obey(&self.engine, names, ice, order) => {
-                if let (Some(WorkerEvent::Thawed), Some(lines)) = (&event, lines) {
-                    told.notice(lines, None);
-                }
-                event.into_iter().for_each(|event| self.report(event));
+                self.tell_of(event, lines.as_ref(), told);
                 Ok(())
             }
             how = interrupted => Err(how),
         }
+    }
+
+    fn tell_of(&self, event: Option<WorkerEvent>, lines: Option<&Lines>, told: &mut Told) {
+        if let (Some(WorkerEvent::Thawed), Some(lines)) = (&event, lines) {
+            told.notice(lines, None);
+        }
+        event.into_iter().for_each(|event| self.report(event));
     }
 
     fn hear_gateway(&self, event: &GuestEvent) {
@@ -415,7 +419,8 @@ impl LeaseTask {
         // Cut now: should the Engine not answer, process 1 ends the container without it.
         (alive.lines, alive.listed) = (None, None);
         alive.ice.end(false).await;
-        let cell = alive.ice.cell();
+        // One that stands frozen is known to the helper by its id alone, which is looked up each time.
+        let cell = alive.ice.cell().filter(|_| !alive.ice.stands_frozen());
         let removal = async {
             if timeout(MAKING_ENDS_WITHIN, making.wait()).await.is_err() {
                 tracing::warn!(lease = %self.lease, "a call to the Docker Engine is still under way");
@@ -458,7 +463,7 @@ impl LeaseTask {
                     }
                 }
                 Ok(()) = self.own.changed() => tell_own(&mut self.own, lines),
-                () = alive.ice.settle() => {}
+                event = alive.ice.settle() => self.tell_of(event, alive.lines.as_ref(), &mut alive.told),
                 event = lines.worker.next() => match event {
                     Some(event) => self.hear_worker(event, &alive.miner),
                     None => return,
@@ -528,7 +533,7 @@ impl LeaseTask {
 async fn obey(engine: &Engine, names: &Names, ice: &mut Ice, order: Order) -> Option<WorkerEvent> {
     match order {
         Order::Freeze { called, .. } => Some(ice.freeze(called).await),
-        Order::Thaw => Some(ice.thaw().await),
+        Order::Thaw => ice.thaw().await,
         // Said right where they were heard.
         Order::Bandwidth(_) | Order::Notice(_) => None,
         Order::Restrain { cores, percent } => {

@@ -14,8 +14,8 @@ use crate::spec::{
     LABEL_EPOCH, LABEL_HOST, LABEL_LEASE, LABEL_ROLE, LABEL_SANDBOX, Names, ROLE_GATEWAY, ROLE_WORKER,
 };
 
-/// Most of what is ended stands in no way: nobody waits long for the word of a helper that hangs.
-const THAWED_WITHIN: Duration = Duration::from_secs(1);
+/// Nobody waits long for the word of a helper that hangs.
+const ENDED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Labels that containers and networks of one lease bear.
 pub(crate) fn labels_of(host: &str, lease: &LeaseId, epoch: Option<Epoch>) -> Vec<String> {
@@ -53,11 +53,11 @@ impl Cell {
     }
 }
 
-/// Who thaws what the Engine cannot, where there is somebody.
+/// Who ends what the Engine cannot, where there is somebody.
 type Road<'a> = Option<&'a Arc<dyn SecondRoad>>;
 
 /// Ends one placement of a lease. Returns once no container of it is there any more. `cell` where it is known without the
-/// Engine.
+/// Engine, and is the Engine's to end.
 pub(crate) async fn remove_placement(
     engine: &Engine,
     road: Road<'_>,
@@ -66,13 +66,12 @@ pub(crate) async fn remove_placement(
     epoch: Epoch,
     cell: Option<Cell>,
 ) -> Result<(), EngineError> {
+    // Known by name: the card is free before anything is looked up.
     let worker = Names::new(lease, epoch).worker;
-    match (cell, road) {
-        // Known by name: the card is free before anything is looked up.
-        (Some(Cell::Plain), _) => engine.kill(&worker).await?,
-        (Some(Cell::Sandbox), None) => engine.kill_sandboxed(&worker).await?,
-        // The road knows containers by their ids alone.
-        (Some(Cell::Sandbox), Some(_)) | (None, _) => {}
+    match cell {
+        Some(Cell::Plain) => engine.kill(&worker).await?,
+        Some(Cell::Sandbox) => engine.kill_sandboxed(&worker).await?,
+        None => {}
     }
     let labels = labels_of(host, lease, Some(epoch));
     let containers = engine.containers(&labels).await?;
@@ -108,9 +107,9 @@ async fn kill(engine: &Engine, road: Road<'_>, container: &Ours) -> Result<(), E
     if let Some(road) = road.filter(|_| container.standing != Standing::Ended) {
         // One that stands frozen from outside answers no Engine, which does not know that it does.
         road.guard(&container.id);
-        let thawed = timeout(THAWED_WITHIN, road.thaw(&container.id)).await;
-        if let Err(error) = thawed.unwrap_or_else(|_| Err("no answer".to_owned())) {
-            tracing::warn!("a sandbox that may be frozen is ended by the Docker Engine alone: {error}");
+        let ended = timeout(ENDED_WITHIN, road.end(&container.id)).await;
+        if let Err(error) = ended.unwrap_or_else(|_| Err("no answer".to_owned())) {
+            tracing::debug!("a sandbox that may stand frozen is left to the Docker Engine: {error}");
         }
     }
     let killed = engine.kill_sandboxed(&container.id).await;
@@ -213,18 +212,18 @@ mod tests {
 
     /// What an earlier run has left may stand frozen from outside, and the Engine has it as running.
     #[tokio::test]
-    async fn a_sandbox_is_thawed_from_outside_first_where_there_is_a_road() {
-        for cell in [Some(Cell::Sandbox), None] {
+    async fn what_is_left_of_a_sandbox_is_ended_from_outside_where_there_is_a_road() {
+        {
             let (fake, heard) = engine(true, |_| {});
             let road: Arc<dyn SecondRoad> = Arc::new(Road(heard.clone()));
             let (engine, lease) = (Engine::new(fake.address()), LeaseId("a".into()));
-            remove_placement(&engine, Some(&road), "h", &lease, Epoch(1), cell).await.unwrap();
+            remove_placement(&engine, Some(&road), "h", &lease, Epoch(1), None).await.unwrap();
             let heard = heard.lock().unwrap().clone();
             assert_eq!(
                 heard[1..7],
                 [
                     "road guard w",
-                    "road thaw w",
+                    "road end w",
                     "POST /containers/w/unpause",
                     "POST /containers/w/kill",
                     "road release w",

@@ -30,11 +30,8 @@ const FREEZE_WITHIN: Duration = Duration::from_secs(2);
 /// The answer of an Engine that hangs is waited for beside everything else, so that a late pause is not missed.
 const LATE_ANSWER_WITHIN: Duration = Duration::from_secs(3_600);
 const END_WITHIN: Duration = Duration::from_secs(8);
-/// What is frozen takes nothing from the owner: it waits as long as an update keeps the helper away.
-const THAW_WITHIN: Duration = Duration::from_secs(30);
-/// What an earlier run has left may be at work, and no order reaches it before it is taken up.
-const TAKE_UP_WITHIN: Duration = Duration::from_secs(3);
-const THAW_AGAIN: Duration = Duration::from_millis(200);
+/// Between two tries to thaw what the helper alone can thaw, while it is away.
+const THAW_AGAIN: Duration = Duration::from_millis(250);
 
 /// What the second road answers.
 pub type Done = BoxFuture<'static, Result<(), String>>;
@@ -64,6 +61,10 @@ pub(crate) struct Ice {
     frozen: bool,
     road_holds: bool,
     engine_holds: bool,
+    /// It is to go on, and the helper is away, as during an update: when it is asked again.
+    thaws_at: Option<tokio::time::Instant>,
+    /// A thaw was asked for whose answer is not known: what the road holds may run.
+    may_run: bool,
     /// A pause that the Engine has not answered yet.
     asked: Option<JoinHandle<Result<(), EngineError>>>,
 }
@@ -79,6 +80,8 @@ impl Ice {
             frozen: false,
             road_holds: false,
             engine_holds: false,
+            thaws_at: None,
+            may_run: false,
             asked: None,
         }
     }
@@ -104,23 +107,20 @@ impl Ice {
         self.container = Some(container);
     }
 
-    /// One that an earlier run has left: the Engine does not know whether it was frozen without it.
-    ///
-    /// # Errors
-    /// When a sandbox may stand frozen: it would be taken for one that runs, and paid for.
-    pub async fn take_up(&mut self, container: String) -> Result<(), String> {
+    /// One that an earlier run has left: the Engine does not know whether it was frozen without it. Says nothing of a sandbox
+    /// as long as it may stand frozen: it would be taken for one that runs, and paid for. [`Ice::settle`] goes on.
+    pub async fn take_up(&mut self, container: String) -> Option<WorkerEvent> {
         self.guard(container);
-        let Some((road, container)) = self.road() else { return Ok(()) };
-        if self.is_sandboxed() {
-            let thawed = thaw_around(road, container, TAKE_UP_WITHIN).await;
-            // As long as that is not known.
-            self.road_holds = thawed.is_err();
-            return thawed;
+        if self.is_sandboxed() && self.road.is_some() {
+            (self.frozen, self.road_holds, self.may_run) = (true, true, true);
+            return self.thaw().await;
         }
-        if let Err(error) = road.thaw(container).await {
+        if let Some((road, container)) = self.road()
+            && let Err(error) = road.thaw(container).await
+        {
             tracing::debug!("the second road is not there: {error}");
         }
-        Ok(())
+        Some(WorkerEvent::Thawed)
     }
 
     /// It may be frozen.
@@ -135,6 +135,11 @@ impl Ice {
     /// The freeze goes to the Engine with nothing before it.
     pub async fn freeze(&mut self, called: Instant) -> WorkerEvent {
         self.frozen = true;
+        let was_to_go_on = self.thaws_at.take().is_some();
+        if was_to_go_on && self.road_holds && !self.may_run {
+            // It never went on.
+            return frozen(called);
+        }
         if self.is_sandboxed() && self.freeze_around().await {
             return frozen(called);
         }
@@ -170,9 +175,13 @@ impl Ice {
         // From here on it may be.
         self.road_holds = true;
         match timeout(ROAD_ALONE, by_road).await {
-            Ok(Ok(())) => return true,
+            Ok(Ok(())) => {
+                self.may_run = false;
+                return true;
+            }
             Ok(Err(error)) => {
-                self.road_holds = false;
+                // Unless it was frozen before, for all that is known.
+                self.road_holds = self.may_run;
                 tracing::warn!("the helper did not freeze the sandbox, the Docker Engine is asked: {error}");
             }
             Err(_) => {
@@ -194,6 +203,7 @@ impl Ice {
             tokio::select! {
                 done = &mut by_road, if refusal.is_none() => match done {
                     Ok(()) => {
+                        self.may_run = false;
                         tracing::warn!("the Docker Engine did not freeze the worker in time, the helper did");
                         return Ok(());
                     }
@@ -217,36 +227,50 @@ impl Ice {
         }
     }
 
-    pub async fn thaw(&mut self) -> WorkerEvent {
+    /// `None` where the road is away that alone can do it: it stays frozen, and [`Ice::settle`] goes on.
+    pub async fn thaw(&mut self) -> Option<WorkerEvent> {
+        let needs_engine = self.engine_holds || !self.road_holds;
         // First what the sandbox itself needs to hear the Engine: also a freeze that was told as failed, which the kernel may
-        // have brought to its end after that.
-        if self.is_sandboxed()
-            && self.engine_holds
-            && let Some((road, container)) = self.road()
-        {
-            let within = if self.road_holds { THAW_WITHIN } else { Duration::ZERO };
-            match thaw_around(road, container, within).await {
-                Err(cause) if self.road_holds => return WorkerEvent::ThawFailed { cause },
-                Err(error) => tracing::debug!("the helper has nothing to thaw: {error}"),
+        // have brought to its end after that. What runc holds has one freeze only.
+        let needs_road = self.road_holds && (self.is_sandboxed() || !self.engine_holds);
+        if needs_road || (self.is_sandboxed() && self.engine_holds) {
+            match self.thaw_around().await {
                 Ok(()) => self.road_holds = false,
+                Err(error) if needs_road => {
+                    if self.thaws_at.is_none() {
+                        tracing::warn!("what is frozen goes on when the helper is back: {error}");
+                    }
+                    self.thaws_at = Some(tokio::time::Instant::now() + THAW_AGAIN);
+                    return None;
+                }
+                Err(error) => tracing::debug!("the helper has nothing to thaw: {error}"),
             }
         }
-        let thawed = match (self.road_holds && !self.engine_holds, self.road()) {
-            (true, Some((road, container))) => thaw_around(road, container, THAW_WITHIN).await,
-            _ => self.engine.unpause(&self.name).await.map_err(|error| error.to_string()),
-        };
-        match thawed {
-            Ok(()) => {
-                (self.frozen, self.road_holds, self.engine_holds) = (false, false, false);
-                WorkerEvent::Thawed
-            }
-            Err(cause) => WorkerEvent::ThawFailed { cause },
+        if needs_engine && let Err(error) = self.engine.unpause(&self.name).await {
+            return Some(WorkerEvent::ThawFailed { cause: error.to_string() });
         }
+        (self.frozen, self.road_holds, self.engine_holds) = (false, false, false);
+        (self.thaws_at, self.may_run) = (None, false);
+        Some(WorkerEvent::Thawed)
     }
 
-    /// Comes back when the Engine has answered a pause that was not waited for; never, where none is open. One that is
-    /// broken off goes on where it was.
-    pub async fn settle(&mut self) {
+    async fn thaw_around(&mut self) -> Result<(), String> {
+        let Some((road, container)) = self.road() else { return Err("there is no helper".to_owned()) };
+        let thawing = timeout(ROAD_ALONE, road.thaw(container));
+        let was_sure = !std::mem::replace(&mut self.may_run, true);
+        let answer = thawing.await;
+        // A refusal changes nothing; one that is late may still be followed.
+        self.may_run = !(was_sure && matches!(answer, Ok(Err(_))));
+        answer.unwrap_or_else(|_| Err("it does not answer".to_owned()))
+    }
+
+    /// Comes back when the Engine has answered a pause that was not waited for, or what waited for its road was asked for
+    /// again; never, where neither is open. One that is broken off goes on where it was.
+    pub async fn settle(&mut self) -> Option<WorkerEvent> {
+        if let Some(at) = self.thaws_at {
+            sleep_until(at).await;
+            return self.thaw().await;
+        }
         if !self.is_frozen_late() {
             if self.asked.is_none() {
                 return std::future::pending().await;
@@ -254,11 +278,11 @@ impl Ice {
             let answer = answered(&mut self.asked).await;
             self.asked = None;
             if answer.is_err() {
-                return;
+                return None;
             }
             self.engine_holds = true;
             if self.frozen {
-                return;
+                return None;
             }
             tracing::info!("the Docker Engine froze the worker late, it is thawed again");
         }
@@ -266,6 +290,12 @@ impl Ice {
             tracing::warn!("a late freeze is not undone: {error}");
         }
         self.engine_holds = false;
+        None
+    }
+
+    /// Frozen from outside, where the Engine cannot end it.
+    pub fn stands_frozen(&self) -> bool {
+        self.is_sandboxed() && self.road_holds
     }
 
     fn is_frozen_late(&self) -> bool {
@@ -305,19 +335,6 @@ impl Drop for Ice {
         if let Some(asked) = &self.asked {
             asked.abort();
         }
-    }
-}
-
-/// Tries again until then: a helper that is being updated is away for a while, and nobody else thaws what it froze.
-async fn thaw_around(road: &Arc<dyn SecondRoad>, container: &str, within: Duration) -> Result<(), String> {
-    let until = tokio::time::Instant::now() + within;
-    loop {
-        let Err(error) = road.thaw(container).await else { return Ok(()) };
-        if tokio::time::Instant::now() >= until {
-            return Err(format!("what may be frozen is thawed by the helper alone: {error}"));
-        }
-        tracing::debug!("not thawed yet: {error}");
-        sleep(THAW_AGAIN).await;
     }
 }
 

@@ -495,7 +495,7 @@ fn a_sandbox_that_stands_frozen_waits_for_its_helper_and_does_not_outlast_the_pa
 }
 
 #[test]
-fn a_sandbox_that_may_stand_frozen_is_not_taken_up_and_ends_once_its_helper_is_back() {
+fn a_sandbox_that_may_stand_frozen_goes_on_once_its_helper_is_back_and_is_not_paid_for_until_then() {
     let Some(mut running) = running() else { return };
     running.owner_is_back();
     running.helper.process.terminate(SOON).unwrap();
@@ -504,13 +504,34 @@ fn a_sandbox_that_may_stand_frozen_is_not_taken_up_and_ends_once_its_helper_is_b
     let Running { host, renter, lease, stage, .. } = running;
     let host = Host::start(host.around).unwrap();
     let watch = host.watch().unwrap();
-    let is_ending = |view: &ViewModel| matches!(job_state(view), Some(LeaseState::Ending { .. }));
-    watch.until("the lease ends, and is not paid for", SOON, is_ending).unwrap();
-    assert_eq!(renter.state(&lease).unwrap(), "ending");
-    assert_eq!(stage.containers().unwrap().len(), 2, "nobody can end what stands frozen");
+    let is_frozen = |view: &ViewModel| job_state(view) == Some(LeaseState::Yielded);
+    watch.until("the lease is known", SOON, is_frozen).unwrap();
+    std::thread::sleep(AWAY);
+    let freezer = stage.freezer(&lease).unwrap();
+    assert!(is_frozen(&host.around.view().unwrap()) && freezer.is_frozen().unwrap());
+    assert_eq!(renter.state(&lease).unwrap(), "yielded");
     let back = Instant::now();
     let _helper = Helper::start(stage.folder(), &stage.cards).unwrap();
-    wait_for("the lease is over", SOON, || Ok((renter.state(&lease)? == "ended").then_some(()))).unwrap();
+    let goes_on = |view: &ViewModel| job_state(view) == Some(LeaseState::Running);
+    watch.until("the job goes on", SOON, goes_on).unwrap();
+    println!("it went on {:?} after the helper was back", back.elapsed());
+    assert_eq!(renter.ssh(&lease, &["echo", "still", "here"]).unwrap().trim(), "still here");
+}
+
+/// The same, ended meanwhile: nobody else can end it.
+#[test]
+fn a_sandbox_that_is_ended_while_it_stands_frozen_ends_once_its_helper_is_back() {
+    let Some(mut running) = running() else { return };
+    running.owner_is_back();
+    running.helper.process.terminate(SOON).unwrap();
+    running.host.around.command(UserCommand::StopJob { lease: LeaseId(running.lease.clone()) }).unwrap();
+    let Running { host: _host, renter, lease, stage, watch, .. } = &running;
+    let is_ending = |view: &ViewModel| matches!(job_state(view), Some(LeaseState::Ending { .. }));
+    watch.until("the lease ends", SOON, is_ending).unwrap();
+    assert!(stage.freezer(lease).unwrap().is_frozen().unwrap());
+    let back = Instant::now();
+    let _helper = Helper::start(stage.folder(), &stage.cards).unwrap();
+    wait_for("the lease is over", SOON, || Ok((renter.state(lease)? == "ended").then_some(()))).unwrap();
     wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
     println!("nothing was left {:?} after the helper was back", back.elapsed());
 }

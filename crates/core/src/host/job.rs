@@ -142,7 +142,8 @@ impl Job {
             state_since: now,
             // By the market's clock, which is the one that wrote it down.
             since: stored.terms.offered_at.min(now),
-            worker: Worker::Up,
+            // It may stand frozen: who takes it up says when it runs.
+            worker: Worker::Thawing,
             access: None,
             bill: stored.bill,
             restrained: None,

@@ -207,6 +207,9 @@ fn an_agent_that_was_restarted_goes_on_with_the_bill() {
     (again.now, again.counter) = (world.now.plus_ms(3_000), world.counter);
     let survivor = Survivor { stored, fate: WorkerFate::Running };
     again.put(Input::Recovered(vec![survivor]));
+    // Who takes it up says so at once.
+    let (lease, epoch) = (LeaseId("lease".into()), Epoch(1));
+    again.put(Input::Worker { lease, epoch, event: WorkerEvent::Thawed });
     again.counter += 3_000 * 170;
     again.work(170, 600);
     let account = again.host.view(again.now).cards[0].job.as_ref().unwrap().account;

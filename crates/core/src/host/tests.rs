@@ -461,6 +461,12 @@ fn a_restart_adopts_what_runs_and_ends_what_does_not() {
         // A worker that nobody has taken up again cannot be frozen.
         assert_eq!(frozen.is_some(), goes_on);
         assert!(frozen.is_none() || place(|e| matches!(e, Effect::Adopt { .. })) < frozen);
+        if goes_on {
+            // It may stand frozen.
+            assert_eq!(host.job(&LeaseId("old".into())).unwrap().state(), &LeaseState::Yielded);
+            let (lease, epoch) = (LeaseId("old".into()), Epoch(1));
+            host.handle(Input::Worker { lease, epoch, event: WorkerEvent::Thawed }, world.now);
+        }
         let job = host.job(&LeaseId("old".into())).map(|job| job.state().clone());
         // It is as old as it was, whatever step it took last.
         let since = host.job(&LeaseId("old".into())).map(Job::since);
