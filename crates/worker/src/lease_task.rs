@@ -25,7 +25,7 @@ use crate::line::{Line, SURELY_OVER};
 use crate::preparation::{Lines, Preparation};
 use crate::pull::Shelf;
 use crate::removal::{Cell, labels_of, remove_placement};
-use crate::second_road::{Ice, SecondRoad};
+use crate::second_road::{Ice, LeftFrozen, SecondRoad};
 use crate::spec::Names;
 use crate::traffic::{Listed, TrafficTable};
 use crate::volumes::Locks;
@@ -419,13 +419,12 @@ impl LeaseTask {
         // Cut now: should the Engine not answer, process 1 ends the container without it.
         (alive.lines, alive.listed) = (None, None);
         alive.ice.end(false).await;
-        // One that stands frozen is known to the helper by its id alone, which is looked up each time.
-        let cell = alive.ice.cell().filter(|_| !alive.ice.stands_frozen());
+        let (cell, frozen) = (alive.ice.cell(), alive.ice.left_frozen());
         let removal = async {
             if timeout(MAKING_ENDS_WITHIN, making.wait()).await.is_err() {
                 tracing::warn!(lease = %self.lease, "a call to the Docker Engine is still under way");
             }
-            self.remove(cell).await;
+            self.remove(cell, frozen).await;
         };
         tokio::pin!(removal);
         tokio::select! {
@@ -477,13 +476,24 @@ impl LeaseTask {
     }
 
     /// Tries until nothing is left. Returns only then.
-    async fn remove(&self, cell: Option<Cell>) {
+    async fn remove(&self, cell: Option<Cell>, mut frozen: Option<LeftFrozen>) {
         let mut stop = self.stop.clone();
         let mut pause = REMOVE_AGAIN;
         loop {
-            let host = &self.config.host;
-            let road = self.road.as_ref();
-            match remove_placement(&self.engine, road, host, &self.lease, self.epoch, cell).await {
+            let ended = match &frozen {
+                Some(frozen) => frozen.end().await,
+                None => Ok(()),
+            };
+            let removed = match ended {
+                Ok(()) => {
+                    frozen = None;
+                    let (host, road) = (&self.config.host, self.road.as_ref());
+                    let gone = remove_placement(&self.engine, road, host, &self.lease, self.epoch, cell);
+                    gone.await.map_err(|error| error.to_string())
+                }
+                Err(error) => Err(error),
+            };
+            match removed {
                 Ok(()) => return,
                 Err(error) if pause == REMOVE_AGAIN => {
                     tracing::warn!(lease = %self.lease, "its containers are not removed yet: {error}");

@@ -293,9 +293,10 @@ impl Ice {
         None
     }
 
-    /// Frozen from outside, where the Engine cannot end it.
-    pub fn stands_frozen(&self) -> bool {
-        self.is_sandboxed() && self.road_holds
+    /// A sandbox that stands frozen from outside, for all that is known.
+    pub fn left_frozen(&self) -> Option<LeftFrozen> {
+        let (road, container) = self.road().filter(|_| self.is_sandboxed() && self.road_holds)?;
+        Some(LeftFrozen { road: road.clone(), container: container.to_owned() })
     }
 
     fn is_frozen_late(&self) -> bool {
@@ -327,6 +328,21 @@ impl Ice {
         if let Some((road, container)) = self.road() {
             road.release(container);
         }
+    }
+}
+
+/// Nobody but the road can end it: an Engine that is asked to waits for it, and answers nothing about it any more.
+pub(crate) struct LeftFrozen {
+    road: Arc<dyn SecondRoad>,
+    container: String,
+}
+
+impl LeftFrozen {
+    pub async fn end(&self) -> Result<(), String> {
+        let ended = timeout(END_WITHIN, self.road.end(&self.container)).await;
+        ended
+            .unwrap_or_else(|_| Err("no answer".to_owned()))
+            .map_err(|error| format!("it stands frozen, and the helper alone can end it: {error}"))
     }
 }
 

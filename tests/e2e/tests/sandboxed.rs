@@ -524,11 +524,13 @@ fn a_sandbox_that_is_ended_while_it_stands_frozen_ends_once_its_helper_is_back()
     let Some(mut running) = running() else { return };
     running.owner_is_back();
     running.helper.process.terminate(SOON).unwrap();
+    let freezer = running.stage.freezer(&running.lease).unwrap();
     running.host.around.command(UserCommand::StopJob { lease: LeaseId(running.lease.clone()) }).unwrap();
     let Running { host: _host, renter, lease, stage, watch, .. } = &running;
     let is_ending = |view: &ViewModel| matches!(job_state(view), Some(LeaseState::Ending { .. }));
     watch.until("the lease ends", SOON, is_ending).unwrap();
-    assert!(stage.freezer(lease).unwrap().is_frozen().unwrap());
+    std::thread::sleep(AWAY);
+    assert!(freezer.is_frozen().unwrap());
     let back = Instant::now();
     let _helper = Helper::start(stage.folder(), &stage.cards).unwrap();
     wait_for("the lease is over", SOON, || Ok((renter.state(lease)? == "ended").then_some(()))).unwrap();

@@ -285,11 +285,11 @@ async fn what_the_helper_froze_waits_for_its_return() {
         assert_eq!(ice.thaw().await, None);
         for _ in 0..2 {
             assert_eq!(ice.settle().await, None);
-            assert!(ice.is_frozen() && ice.stands_frozen() && docker.heard().len() == heard);
+            assert!(ice.is_frozen() && ice.left_frozen().is_some() && docker.heard().len() == heard);
         }
         assert_eq!(ice.settle().await, Some(WorkerEvent::Thawed));
         assert_eq!(road.taken(), calls(&["guard", "freeze", "thaw", "thaw", "thaw", "thaw"]));
-        assert!(!ice.is_frozen() && !ice.stands_frozen());
+        assert!(!ice.is_frozen() && ice.left_frozen().is_none());
         assert!(timeout(Duration::from_millis(50), ice.settle()).await.is_err(), "nothing is left to do");
     }
     assert_eq!(docker.heard(), ["unpause"]);
@@ -344,7 +344,9 @@ async fn a_sandbox_that_may_stand_frozen_is_taken_up_once_its_helper_has_thawed_
     // One that is to end before is ended as one that is frozen, and for all that is known it runs.
     let mut ice = fresh(&away(u32::MAX), Cell::Sandbox);
     assert_eq!(ice.take_up("id".to_owned()).await, None);
-    assert!(ice.stands_frozen() && ice.may_run && ice.end(false).await);
+    assert!(ice.left_frozen().is_some() && ice.may_run);
+    ice.left_frozen().unwrap().end().await.unwrap();
+    assert!(ice.end(false).await && ice.left_frozen().is_none());
     // What runc made is listed as paused where an Engine froze it.
     let mut plain = fresh(&away(u32::MAX), Cell::Plain);
     assert_eq!(plain.take_up("id".to_owned()).await, Some(WorkerEvent::Thawed));
