@@ -251,7 +251,8 @@ impl LeaseTask {
             } else if let Some(container) = found.id {
                 let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
                 ice.know(Cell::of(&labels));
-                ice.take_up(container).await.into_iter().for_each(|event| self.report(event));
+                let process = found.state.and_then(|state| state.pid);
+                ice.take_up(container, process).await.into_iter().for_each(|event| self.report(event));
             }
         }
         // What is adopted was ready, whether or not its process 1 heard so.

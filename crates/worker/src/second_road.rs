@@ -21,6 +21,10 @@ use tokio::time::{sleep, sleep_until, timeout};
 use crate::engine::{Engine, EngineError};
 use crate::removal::Cell;
 
+mod outside;
+
+use outside::Kernel;
+
 /// The Engine needs some ten milliseconds; one that takes this long is not waited for.
 const ENGINE_ALONE: Duration = Duration::from_millis(250);
 /// The kernel needs a few; the Engine has to have some of [`FREEZE_WITHIN`] left.
@@ -109,10 +113,12 @@ impl Ice {
 
     /// One that an earlier run has left: the Engine does not know whether it was frozen without it. Says nothing of a sandbox
     /// as long as it may stand frozen: it would be taken for one that runs, and paid for. [`Ice::settle`] goes on.
-    pub async fn take_up(&mut self, container: String) -> Option<WorkerEvent> {
+    /// `process` is its first one, by the Engine.
+    pub async fn take_up(&mut self, container: String, process: Option<i64>) -> Option<WorkerEvent> {
+        let seen = process.and_then(|process| Kernel::here().has_frozen(process, &container));
         self.guard(container);
-        if self.is_sandboxed() && self.road.is_some() {
-            (self.frozen, self.road_holds, self.may_run) = (true, true, true);
+        if self.is_sandboxed() && self.road.is_some() && seen != Some(false) {
+            (self.frozen, self.road_holds, self.may_run) = (true, true, seen.is_none());
             return self.thaw().await;
         }
         if let Some((road, container)) = self.road()
@@ -208,7 +214,7 @@ impl Ice {
                         return Ok(());
                     }
                     Err(error) => {
-                        self.road_holds = false;
+                        self.road_holds = self.may_run;
                         refusal = Some(error);
                     }
                 },

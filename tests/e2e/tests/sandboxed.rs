@@ -498,6 +498,7 @@ fn a_sandbox_that_stands_frozen_waits_for_its_helper_and_does_not_outlast_the_pa
 fn a_sandbox_that_may_stand_frozen_goes_on_once_its_helper_is_back_and_is_not_paid_for_until_then() {
     let Some(mut running) = running() else { return };
     running.owner_is_back();
+    let freezer = running.stage.freezer(&running.lease).unwrap();
     running.helper.process.terminate(SOON).unwrap();
     // Docker has it as running all the while.
     running.host.process.kill();
@@ -507,7 +508,6 @@ fn a_sandbox_that_may_stand_frozen_goes_on_once_its_helper_is_back_and_is_not_pa
     let is_frozen = |view: &ViewModel| job_state(view) == Some(LeaseState::Yielded);
     watch.until("the lease is known", SOON, is_frozen).unwrap();
     std::thread::sleep(AWAY);
-    let freezer = stage.freezer(&lease).unwrap();
     assert!(is_frozen(&host.around.view().unwrap()) && freezer.is_frozen().unwrap());
     assert_eq!(renter.state(&lease).unwrap(), "yielded");
     let back = Instant::now();

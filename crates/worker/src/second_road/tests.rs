@@ -335,21 +335,21 @@ async fn a_sandbox_that_may_stand_frozen_is_taken_up_once_its_helper_has_thawed_
         ice
     };
     let mut ice = fresh(&away(0), Cell::Sandbox);
-    assert_eq!(ice.take_up("id".to_owned()).await, Some(WorkerEvent::Thawed));
+    assert_eq!(ice.take_up("id".to_owned(), None).await, Some(WorkerEvent::Thawed));
     assert!(!ice.is_frozen() && !ice.end(false).await, "it runs");
     let mut ice = fresh(&away(2), Cell::Sandbox);
-    assert_eq!(ice.take_up("id".to_owned()).await, None);
+    assert_eq!(ice.take_up("id".to_owned(), None).await, None);
     assert_eq!(ice.settle().await, None);
     assert_eq!(ice.settle().await, Some(WorkerEvent::Thawed));
     // One that is to end before is ended as one that is frozen, and for all that is known it runs.
     let mut ice = fresh(&away(u32::MAX), Cell::Sandbox);
-    assert_eq!(ice.take_up("id".to_owned()).await, None);
+    assert_eq!(ice.take_up("id".to_owned(), None).await, None);
     assert!(ice.left_frozen().is_some() && ice.may_run);
     ice.left_frozen().unwrap().end().await.unwrap();
     assert!(ice.end(false).await && ice.left_frozen().is_none());
     // What runc made is listed as paused where an Engine froze it.
     let mut plain = fresh(&away(u32::MAX), Cell::Plain);
-    assert_eq!(plain.take_up("id".to_owned()).await, Some(WorkerEvent::Thawed));
+    assert_eq!(plain.take_up("id".to_owned(), None).await, Some(WorkerEvent::Thawed));
     assert!(docker.heard().is_empty());
 }
 
