@@ -24,7 +24,7 @@ use crate::engine::{Engine, EngineError, Standing, how_it_ended, published};
 use crate::line::{Line, SURELY_OVER};
 use crate::preparation::{Lines, Preparation};
 use crate::pull::Shelf;
-use crate::removal::{Cell, labels_of, remove_placement};
+use crate::removal::{Cell, is_worker, labels_of, remove_placement};
 use crate::second_road::{Ice, LeftFrozen, SecondRoad};
 use crate::spec::Names;
 use crate::traffic::{Listed, TrafficTable};
@@ -482,7 +482,11 @@ impl LeaseTask {
         let mut pause = REMOVE_AGAIN;
         loop {
             let ended = match &frozen {
-                Some(frozen) => frozen.end().await,
+                // Its helper may be away for good, and somebody else have ended it.
+                Some(frozen) => match frozen.end().await {
+                    Err(_) if self.has_worker_ended().await => Ok(()),
+                    ended => ended,
+                },
                 None => Ok(()),
             };
             let removed = match ended {
@@ -506,6 +510,12 @@ impl LeaseTask {
             let _ = timeout(pause, stop.changed()).await;
             pause = (pause * 2).min(REMOVE_AGAIN_AT_MOST);
         }
+    }
+
+    async fn has_worker_ended(&self) -> bool {
+        let labels = labels_of(&self.config.host, &self.lease, Some(self.epoch));
+        let left = self.engine.containers(&labels).await;
+        left.is_ok_and(|left| left.iter().all(|one| !is_worker(one) || one.standing == Standing::Ended))
     }
 
     /// For a removal that takes long: comes back when no process of the lease can be left, and says what is.
