@@ -25,7 +25,7 @@ use crate::line::{Line, SURELY_OVER};
 use crate::preparation::{Lines, Preparation};
 use crate::pull::Shelf;
 use crate::removal::{Cell, is_worker, labels_of, remove_placement};
-use crate::second_road::{Ice, LeftFrozen, SecondRoad};
+use crate::second_road::{Ice, LeftFrozen, SecondRoad, stands_frozen};
 use crate::spec::Names;
 use crate::traffic::{Listed, TrafficTable};
 use crate::volumes::Locks;
@@ -252,7 +252,8 @@ impl LeaseTask {
                 let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
                 ice.know(Cell::of(&labels));
                 let process = found.state.and_then(|state| state.pid);
-                ice.take_up(container, process).await.into_iter().for_each(|event| self.report(event));
+                let seen = stands_frozen(process, &container);
+                ice.take_up(container, seen).await.into_iter().for_each(|event| self.report(event));
             }
         }
         // What is adopted was ready, whether or not its process 1 heard so.
@@ -477,7 +478,7 @@ impl LeaseTask {
     }
 
     /// Tries until nothing is left. Returns only then.
-    async fn remove(&self, cell: Option<Cell>, mut frozen: Option<LeftFrozen>) {
+    async fn remove(&self, mut cell: Option<Cell>, mut frozen: Option<LeftFrozen>) {
         let mut stop = self.stop.clone();
         let mut pause = REMOVE_AGAIN;
         loop {
@@ -505,6 +506,8 @@ impl LeaseTask {
                 }
                 Err(error) => tracing::debug!(lease = %self.lease, "nor now: {error}"),
             }
+            // A sandbox of which that was not known may stand frozen all the same: the next try asks the helper too.
+            cell = None;
             stop.borrow_and_update();
             // Being told again is a reason to try again at once.
             let _ = timeout(pause, stop.changed()).await;

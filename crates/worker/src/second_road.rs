@@ -73,6 +73,12 @@ pub(crate) struct Ice {
     asked: Option<JoinHandle<Result<(), EngineError>>>,
 }
 
+/// Whether a container stands frozen, whoever froze it. `process` is its first one, by the Engine; `None` where that is no
+/// process of this system's.
+pub(crate) fn stands_frozen(process: Option<i64>, container: &str) -> Option<bool> {
+    Kernel::here().has_frozen(process?, container)
+}
+
 impl Ice {
     pub fn new(engine: Engine, name: String, road: Option<Arc<dyn SecondRoad>>) -> Self {
         Self {
@@ -113,20 +119,15 @@ impl Ice {
 
     /// One that an earlier run has left: the Engine does not know whether it was frozen without it. Says nothing of a sandbox
     /// as long as it may stand frozen: it would be taken for one that runs, and paid for. [`Ice::settle`] goes on.
-    /// `process` is its first one, by the Engine.
-    pub async fn take_up(&mut self, container: String, process: Option<i64>) -> Option<WorkerEvent> {
-        let seen = process.and_then(|process| Kernel::here().has_frozen(process, &container));
+    /// `seen` is the kernel's word, see [`stands_frozen`].
+    pub async fn take_up(&mut self, container: String, seen: Option<bool>) -> Option<WorkerEvent> {
         self.guard(container);
-        if self.is_sandboxed() && self.road.is_some() && seen != Some(false) {
-            (self.frozen, self.road_holds, self.may_run) = (true, true, seen.is_none());
-            return self.thaw().await;
+        let may_be_frozen = seen.unwrap_or_else(|| self.is_sandboxed());
+        if self.road.is_none() || !may_be_frozen {
+            return Some(WorkerEvent::Thawed);
         }
-        if let Some((road, container)) = self.road()
-            && let Err(error) = road.thaw(container).await
-        {
-            tracing::debug!("the second road is not there: {error}");
-        }
-        Some(WorkerEvent::Thawed)
+        (self.frozen, self.road_holds, self.may_run) = (true, true, seen.is_none());
+        self.thaw().await
     }
 
     /// It may be frozen.
@@ -146,8 +147,15 @@ impl Ice {
             // It never went on.
             return frozen(called);
         }
-        if self.is_sandboxed() && self.freeze_around().await {
+        // What runc holds has one freeze for both roads: a thaw whose answer is not known would undo the Engine's, and an older
+        // pause's answer is none to this one. The road takes its orders one after the other.
+        let is_unsettled = self.may_run || self.asked.is_some();
+        if (self.is_sandboxed() || (is_unsettled && self.road.is_some())) && self.freeze_around().await {
             return frozen(called);
+        }
+        if self.may_run && !self.is_sandboxed() {
+            let cause = "a thaw is under way, and the helper does not answer".to_owned();
+            return WorkerEvent::FreezeFailed { cause };
         }
         let asked = self.asked.get_or_insert_with(|| {
             let (engine, name) = (self.engine.clone(), self.name.clone());
@@ -188,10 +196,10 @@ impl Ice {
             Ok(Err(error)) => {
                 // Unless it was frozen before, for all that is known.
                 self.road_holds = self.may_run;
-                tracing::warn!("the helper did not freeze the sandbox, the Docker Engine is asked: {error}");
+                tracing::warn!("the helper did not freeze the worker, the Docker Engine is asked: {error}");
             }
             Err(_) => {
-                tracing::warn!("the helper did not freeze the sandbox in time, the Docker Engine is asked")
+                tracing::warn!("the helper did not freeze the worker in time, the Docker Engine is asked")
             }
         }
         false
@@ -253,6 +261,7 @@ impl Ice {
             }
         }
         if needs_engine && let Err(error) = self.engine.unpause(&self.name).await {
+            self.thaws_at = None;
             return Some(WorkerEvent::ThawFailed { cause: error.to_string() });
         }
         (self.frozen, self.road_holds, self.engine_holds) = (false, false, false);
@@ -262,6 +271,10 @@ impl Ice {
 
     async fn thaw_around(&mut self) -> Result<(), String> {
         let Some((road, container)) = self.road() else { return Err("there is no helper".to_owned()) };
+        if self.thaws_at.is_some() {
+            // A helper that was updated may know nothing of it yet.
+            road.guard(container);
+        }
         let thawing = timeout(ROAD_ALONE, road.thaw(container));
         let was_sure = !std::mem::replace(&mut self.may_run, true);
         let answer = thawing.await;
@@ -345,6 +358,7 @@ pub(crate) struct LeftFrozen {
 
 impl LeftFrozen {
     pub async fn end(&self) -> Result<(), String> {
+        self.road.guard(&self.container);
         let ended = timeout(END_WITHIN, self.road.end(&self.container)).await;
         ended
             .unwrap_or_else(|_| Err("no answer".to_owned()))

@@ -288,7 +288,10 @@ async fn what_the_helper_froze_waits_for_its_return() {
             assert!(ice.is_frozen() && ice.left_frozen().is_some() && docker.heard().len() == heard);
         }
         assert_eq!(ice.settle().await, Some(WorkerEvent::Thawed));
-        assert_eq!(road.taken(), calls(&["guard", "freeze", "thaw", "thaw", "thaw", "thaw"]));
+        assert_eq!(
+            road.taken(),
+            calls(&["guard", "freeze", "thaw", "guard", "thaw", "guard", "thaw", "guard", "thaw"])
+        );
         assert!(!ice.is_frozen() && ice.left_frozen().is_none());
         assert!(timeout(Duration::from_millis(50), ice.settle()).await.is_err(), "nothing is left to do");
     }
@@ -324,6 +327,25 @@ async fn a_thaw_whose_answer_is_not_known_is_followed_by_a_freeze() {
     assert!(docker.heard().is_empty());
 }
 
+/// What runc holds has one freeze: a thaw that comes late would undo the Engine's.
+#[tokio::test]
+async fn a_plain_worker_is_not_frozen_by_the_engine_behind_a_thaw_whose_answer_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut ice = ice(&docker, &road);
+    ice.know(Cell::Plain);
+    docker.silent.send_replace(true);
+    ice.freeze(Instant::now()).await;
+    road.hangs.store(true, SeqCst);
+    assert_eq!(ice.thaw().await, None);
+    docker.silent.send_replace(false);
+    road.refusals.store(1, SeqCst);
+    assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::FreezeFailed { .. }));
+    road.hangs.store(false, SeqCst);
+    assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
+    assert_eq!(road.taken().last().unwrap(), "freeze");
+}
+
 #[tokio::test]
 async fn a_sandbox_that_may_stand_frozen_is_taken_up_once_its_helper_has_thawed_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -347,9 +369,15 @@ async fn a_sandbox_that_may_stand_frozen_is_taken_up_once_its_helper_has_thawed_
     assert!(ice.left_frozen().is_some() && ice.may_run);
     ice.left_frozen().unwrap().end().await.unwrap();
     assert!(ice.end(false).await && ice.left_frozen().is_none());
-    // What runc made is listed as paused where an Engine froze it.
-    let mut plain = fresh(&away(u32::MAX), Cell::Plain);
-    assert_eq!(plain.take_up("id".to_owned(), None).await, Some(WorkerEvent::Thawed));
+    // What the kernel has as running needs nobody; what it has as frozen is so whatever froze it, and waits.
+    for (cell, seen) in [(Cell::Sandbox, Some(false)), (Cell::Plain, Some(false)), (Cell::Plain, None)] {
+        let mut ice = fresh(&away(u32::MAX), cell);
+        assert_eq!(ice.take_up("id".to_owned(), seen).await, Some(WorkerEvent::Thawed), "{cell:?} {seen:?}");
+    }
+    let mut plain = fresh(&away(1), Cell::Plain);
+    assert_eq!(plain.take_up("id".to_owned(), Some(true)).await, None);
+    assert!(matches!(plain.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
+    assert_eq!(plain.thaw().await, Some(WorkerEvent::Thawed));
     assert!(docker.heard().is_empty());
 }
 
