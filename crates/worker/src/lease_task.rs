@@ -115,6 +115,8 @@ enum Over {
     Stopped(Ending),
     /// It failed or ended by itself; why.
     Ended(String),
+    /// It never was what it was to be, which is known already.
+    Unready(String),
 }
 
 /// What of a lease is there.
@@ -181,10 +183,12 @@ impl LeaseTask {
             match begin {
                 Begin::Prepare { terms, sandbox, settings } => {
                     alive.ice.know(if sandbox.is_some() { Cell::Sandbox } else { Cell::Plain });
-                    self.prepare(&terms, sandbox.as_deref(), &settings, making, &mut alive.ice).await
+                    let prepared =
+                        self.prepare(&terms, sandbox.as_deref(), &settings, making, &mut alive.ice);
+                    prepared.await.map_err(Over::Unready)
                 }
-                Begin::Adopt => self.adopt(&mut alive.ice).await,
-                Begin::Remains => Err("it was left over from an earlier run".to_owned()),
+                Begin::Adopt => self.adopt(&mut alive.ice).await.map_err(Over::Ended),
+                Begin::Remains => Err(Over::Unready("it was left over from an earlier run".to_owned())),
             }
         };
         let lines = tokio::select! {
@@ -192,7 +196,7 @@ impl LeaseTask {
             how = stopped(&mut stop) => return Over::Stopped(how),
             begun = begun => match begun {
                 Ok(lines) => lines,
-                Err(cause) => return Over::Ended(cause),
+                Err(over) => return over,
             },
         };
         alive.lines = Some(lines);
@@ -410,6 +414,7 @@ impl LeaseTask {
                 self.report(WorkerEvent::Failed { cause: cause.clone() });
                 cause
             }
+            Over::Unready(cause) => cause,
             Over::Stopped(how) => {
                 if let (Ending::Soft { grace, parting }, false) = (how, alive.ice.is_frozen()) {
                     self.part(&mut alive, grace, &parting).await;

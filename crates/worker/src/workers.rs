@@ -160,7 +160,7 @@ impl Workers {
     }
 
     /// Starts gateway and worker of a lease and checks the card inside; reports `Ready`, `SelfCheckFailed` or
-    /// `PreparationFailed`, the latter two followed by `Failed` and `Gone`. An earlier placement of the lease ends first, and a load of
+    /// `PreparationFailed`, the latter two followed by `Gone`. An earlier placement of the lease ends first, and a load of
     /// our own that was told to leave the card has left it.
     /// It runs in what the Engine calls `sandbox`, if that is given.
     pub fn prepare(&self, terms: LeaseTerms, sandbox: Option<String>, settings: &Settings) {
