@@ -213,25 +213,23 @@ mod tests {
     /// What an earlier run has left may stand frozen from outside, and the Engine has it as running.
     #[tokio::test]
     async fn what_is_left_of_a_sandbox_is_ended_from_outside_where_there_is_a_road() {
-        {
-            let (fake, heard) = engine(true, |_| {});
-            let road: Arc<dyn SecondRoad> = Arc::new(Road(heard.clone()));
-            let (engine, lease) = (Engine::new(fake.address()), LeaseId("a".into()));
-            remove_placement(&engine, Some(&road), "h", &lease, Epoch(1), None).await.unwrap();
-            let heard = heard.lock().unwrap().clone();
-            assert_eq!(
-                heard[1..7],
-                [
-                    "road guard w",
-                    "road end w",
-                    "POST /containers/w/unpause",
-                    "POST /containers/w/kill",
-                    "road release w",
-                    "DELETE /containers/w"
-                ]
-            );
-            assert!(!heard.iter().any(|call| call == "road guard g"), "{heard:?}");
-        }
+        let (fake, heard) = engine(true, |_| {});
+        let road: Arc<dyn SecondRoad> = Arc::new(Road(heard.clone()));
+        let (engine, lease) = (Engine::new(fake.address()), LeaseId("a".into()));
+        remove_placement(&engine, Some(&road), "h", &lease, Epoch(1), None).await.unwrap();
+        let heard = heard.lock().unwrap().clone();
+        assert_eq!(
+            heard[1..7],
+            [
+                "road guard w",
+                "road end w",
+                "POST /containers/w/unpause",
+                "POST /containers/w/kill",
+                "road release w",
+                "DELETE /containers/w"
+            ]
+        );
+        assert!(!heard.iter().any(|call| call == "road guard g"), "{heard:?}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -117,8 +117,8 @@ impl Ice {
         self.container = Some(container);
     }
 
-    /// One that an earlier run has left: the Engine does not know whether it was frozen without it. Says nothing of a sandbox
-    /// as long as it may stand frozen: it would be taken for one that runs, and paid for. [`Ice::settle`] goes on.
+    /// One that an earlier run has left: the Engine does not know whether it was frozen without it. Says nothing as
+    /// long as it may stand frozen: it would be taken for one that runs, and paid for. [`Ice::settle`] goes on.
     /// `seen` is the kernel's word, see [`stands_frozen`].
     pub async fn take_up(&mut self, container: String, seen: Option<bool>) -> Option<WorkerEvent> {
         self.guard(container);
