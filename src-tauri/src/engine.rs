@@ -11,8 +11,9 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::options::Options;
+use crate::shell::Session;
 use crate::tray::{self, Tray};
-use crate::{notifications, shell, window};
+use crate::{notifications, window};
 
 /// At login the panel may come after the app.
 const PANEL_WITHIN: Duration = Duration::from_secs(20);
@@ -58,12 +59,12 @@ impl Engine {
 
 /// Starts the agent, shows it, and gives the app's exit code once it has ended.
 pub async fn run(app: Arc<App>, options: Options) -> u8 {
-    let mut ending = Signals::listen();
+    let ending = Ending { signals: Signals::listen(), session: Session::watch().await };
     let agent = match start().await {
         Ok(agent) => agent,
         Err(failure) => {
             failed(&app, failure).await;
-            asked_to_end(&mut ending).await;
+            ending.asked_for().await;
             app.window.close().await;
             return 1;
         }
@@ -83,7 +84,7 @@ pub async fn run(app: Arc<App>, options: Options) -> u8 {
     let (newer, ended) = (app.clone(), host.clone());
     tokio::spawn(async move { newer.begin_anew(&ended).await });
     tokio::spawn(async move {
-        asked_to_end(&mut ending).await;
+        ending.asked_for().await;
         host.shutdown().await;
     });
     let code = match agent.join().await {
@@ -97,11 +98,19 @@ pub async fn run(app: Arc<App>, options: Options) -> u8 {
     code
 }
 
-/// By the system, or by the session's end.
-async fn asked_to_end(signals: &mut Signals) {
-    tokio::select! {
-        () = signals.wait() => tracing::info!("asked to end by a signal"),
-        () = shell::session_over() => tracing::info!("the desktop session is over"),
+/// What may ask the app to end; heard from the start.
+struct Ending {
+    signals: Signals,
+    session: Session,
+}
+
+impl Ending {
+    /// By the system, or by the session's end.
+    async fn asked_for(mut self) {
+        tokio::select! {
+            () = self.signals.wait() => tracing::info!("asked to end by a signal"),
+            () = self.session.over() => tracing::info!("the desktop session is over"),
+        }
     }
 }
 

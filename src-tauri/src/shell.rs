@@ -10,12 +10,21 @@ mod tauri_loop;
 #[cfg(target_os = "linux")]
 pub use linux::run;
 #[cfg(target_os = "linux")]
-pub use session::over as session_over;
+pub use session::Session;
 #[cfg(not(target_os = "linux"))]
 pub use tauri_loop::run;
 
 /// Windows tells of a session's end in its main loop.
 #[cfg(not(target_os = "linux"))]
-pub async fn session_over() {
-    std::future::pending().await
+pub struct Session;
+
+#[cfg(not(target_os = "linux"))]
+impl Session {
+    pub async fn watch() -> Self {
+        Self
+    }
+
+    pub async fn over(self) {
+        std::future::pending().await
+    }
 }

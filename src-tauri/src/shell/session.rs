@@ -14,17 +14,34 @@ use x11rb::rust_connection::RustConnection;
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Returns when the display that this program was started on is gone; never, where none could be reached.
-pub async fn over() {
-    let Some(mut display) = Display::reach().await else {
-        tracing::warn!("the display cannot be watched: only a signal tells of the session's end");
-        return std::future::pending().await;
-    };
-    loop {
-        let lost = display.lost().await;
-        tracing::debug!("the connection to the display ended: {lost}");
-        let Some(found) = again().await else { return };
-        display = found;
+/// A display that answers nothing holds up no start.
+const REACHED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The desktop session that this program was started in.
+pub struct Session {
+    display: Option<Display>,
+}
+
+impl Session {
+    /// Watches its display from now on. To be asked for before anything else: one that ends while the host still starts
+    /// would otherwise be taken for one that was never there.
+    pub async fn watch() -> Self {
+        let display = tokio::time::timeout(REACHED_WITHIN, Display::reach()).await.ok().flatten();
+        if display.is_none() {
+            tracing::warn!("the display cannot be watched: only a signal tells of the session's end");
+        }
+        Self { display }
+    }
+
+    /// Returns when its display is gone; never, where none could be reached.
+    pub async fn over(self) {
+        let Some(mut display) = self.display else { return std::future::pending().await };
+        loop {
+            let lost = display.lost().await;
+            tracing::debug!("the connection to the display ended: {lost}");
+            let Some(found) = again().await else { return };
+            display = found;
+        }
     }
 }
 

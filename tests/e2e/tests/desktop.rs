@@ -277,7 +277,8 @@ fn the_app_ends_with_its_session() {
     let mut room = Room::set().unwrap();
     let mut app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
     room.desktop.log_out().unwrap();
-    let ended = wait_for("the app to end", Duration::from_secs(15), || Ok(app.process.ended())).unwrap();
+    let ended = wait_for("the app to end", Duration::from_secs(15), || Ok(app.process.ended()));
+    let ended = ended.unwrap_or_else(|error| panic!("{error:#}\n{}", app.process.log()));
     assert!(ended.success(), "{ended}\n{}", app.process.log());
 }
 
