@@ -161,7 +161,8 @@ impl Requirements {
         if self.root_inside && !offer.root_inside {
             return Err(Mismatch::RootInside);
         }
-        if self.no_sandbox && offer.sandbox {
+        // Who is root inside is never in one.
+        if self.no_sandbox && offer.sandbox && !self.root_inside {
             return Err(Mismatch::NoSandbox);
         }
         Ok(())
@@ -241,6 +242,8 @@ mod tests {
         let bare = Requirements { no_sandbox: true, ..Default::default() };
         assert_eq!(best(&bare).as_deref(), Some("RTX 3060"));
         assert_eq!(bare.check(&offers[2], "cn-east"), Err(Mismatch::NoSandbox));
+        let bare_root = Requirements { root_inside: true, ..bare };
+        assert_eq!(best(&bare_root).as_deref(), Some("A"));
     }
 
     #[test]

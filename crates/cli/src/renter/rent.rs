@@ -79,7 +79,7 @@ pub async fn rent(state: &RenterState, arguments: &Rent, output: Output) -> Resu
     } else {
         let most = Duration::from_millis(arguments.timeout);
         let followed = tokio::select! {
-            followed = follow(&market, lease.clone(), started) => followed,
+            followed = follow(&market, lease.clone(), filters.no_sandbox, started) => followed,
             () = tokio::time::sleep(most) => {
                 Err(give_up(&market, &lease, &format!("the worker was not ready after {}", spell_ms(arguments.timeout))).await)
             }
@@ -97,7 +97,12 @@ fn volume_secret(link_key: &SecretKey) -> VolumeSecret {
 }
 
 /// Until the worker can be reached.
-async fn follow(market: &Market, mut lease: Lease, started: Instant) -> Result<Lease, Failure> {
+async fn follow(
+    market: &Market,
+    mut lease: Lease,
+    no_sandbox: bool,
+    started: Instant,
+) -> Result<Lease, Failure> {
     let mut told = None;
     loop {
         let line = progress(&lease);
@@ -109,7 +114,7 @@ async fn follow(market: &Market, mut lease: Lease, started: Instant) -> Result<L
             return Ok(lease);
         }
         if let LeaseState::Ending { reason } | LeaseState::Ended { reason } = &lease.state {
-            return Err(ended_early(reason));
+            return Err(ended_early(reason, no_sandbox));
         }
         lease = next(market, &lease).await?;
     }
@@ -165,9 +170,15 @@ fn progress(lease: &Lease) -> String {
     }
 }
 
-fn ended_early(reason: &EndReason) -> Failure {
+fn ended_early(reason: &EndReason, no_sandbox: bool) -> Failure {
     let why = printable(&texts().end_reason(reason));
     match reason {
+        // The offers that it was chosen from may be older than the host's gVisor.
+        EndReason::Declined if no_sandbox => {
+            Failure::new(Exit::NothingMatched, format!("no host took the job: {why}")).advise(
+                "try again in a moment, or without --no-sandbox: a host that uses gVisor by now takes no such lease",
+            )
+        }
         EndReason::Declined | EndReason::OfferExpired => {
             Failure::new(Exit::NothingMatched, format!("no host took the job: {why}"))
                 .advise("try again in a moment; `nightjar offers` shows what there is now")
@@ -198,9 +209,13 @@ mod tests {
 
     #[test]
     fn how_a_lease_ended_decides_the_exit() {
-        assert_eq!(ended_early(&EndReason::Declined).exit, Exit::NothingMatched);
-        assert_eq!(ended_early(&EndReason::BalanceExhausted).exit, Exit::Refused);
-        let failure = ended_early(&EndReason::SelfCheckFailed { cause: "cuInit: no device".into() });
+        let ended = |reason| ended_early(&reason, false);
+        assert_eq!(ended(EndReason::Declined).exit, Exit::NothingMatched);
+        assert_eq!(ended(EndReason::BalanceExhausted).exit, Exit::Refused);
+        let bare = ended_early(&EndReason::Declined, true);
+        assert_eq!(bare.exit, Exit::NothingMatched);
+        assert!(format!("{bare}").contains("--no-sandbox"), "{bare}");
+        let failure = ended(EndReason::SelfCheckFailed { cause: "cuInit: no device".into() });
         assert_eq!(failure.exit, Exit::Failed);
         assert!(failure.what.contains("cuInit"), "{failure}");
     }

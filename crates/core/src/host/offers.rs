@@ -173,6 +173,7 @@ impl Host {
             .filter(|card| !self.closing && card.job.is_none() && !card.is_swept())
             .filter(|card| card.verdict == Verdict::Earn);
         let images = self.lent_images();
+        let sandboxing = self.snapshot.sandboxing(&self.settings, &self.helper);
         let offers: Vec<CardOffer> = free
             .map(|card| CardOffer {
                 gpu: card.reading.uuid.clone(),
@@ -183,7 +184,7 @@ impl Host {
                 images: images.clone(),
                 egress: self.settings.egress,
                 root_inside: self.settings.root_inside,
-                sandbox: self.snapshot.sandboxing(&self.settings, &self.helper).runtime().is_some(),
+                sandbox: sandboxing.takes(&card.reading.uuid),
                 volume: self.settings.volume,
             })
             .collect();

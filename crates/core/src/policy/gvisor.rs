@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use super::{Runtime, Snapshot};
+use crate::gpu::GpuUuid;
 use crate::lease::LeaseTerms;
 use crate::power::HelperStanding;
 use crate::settings::{GiveBack, Settings};
@@ -242,10 +243,15 @@ impl Sandboxing<'_> {
         terms.no_sandbox && self.meant_for(terms).is_some()
     }
 
-    /// Who is root inside is so to gVisor's kernel too, which keeps nothing of process 1's from it; and a part of a card
-    /// cannot be handed to it.
+    /// Whether an ordinary user of this card runs in it. A part of a card cannot be handed to it.
+    #[must_use]
+    pub fn takes(&self, gpu: &GpuUuid) -> bool {
+        self.runtime().is_some() && !gpu.0.starts_with(PART_OF_A_CARD)
+    }
+
+    /// Who is root inside is so to gVisor's kernel too, which keeps nothing of process 1's from it.
     fn meant_for(&self, terms: &LeaseTerms) -> Option<&str> {
-        self.runtime().filter(|_| !terms.root_inside && !terms.gpu.0.starts_with(PART_OF_A_CARD))
+        self.runtime().filter(|_| self.takes(&terms.gpu) && !terms.root_inside)
     }
 }
 
@@ -468,6 +474,7 @@ mod tests {
             // What it would be run in if it asked for nothing.
             let meant = sandboxing.runtime_for(&asks);
             prop_assert_eq!(meant.is_some(), which == 0 && !root_inside && !is_part);
+            prop_assert_eq!(sandboxing.takes(&terms.gpu), which == 0 && !is_part);
             prop_assert_eq!(sandboxing.is_unwanted_by(&terms), no_sandbox && meant.is_some());
             prop_assert_eq!(sandboxing.runtime_for(&terms), meant.filter(|_| !no_sandbox));
         }
