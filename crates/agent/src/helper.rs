@@ -10,7 +10,7 @@ use nightjar_core::power::HelperStanding;
 use nightjar_protocol::helper::{
     ContainerId, HELPER_VERSION, HelperAnswer, HelperErrorCode, HelperRefusal, HelperRequest, MAX_FRAME_BYTES,
 };
-use nightjar_worker::{Done, SecondRoad};
+use nightjar_worker::{Done, RoadError, SecondRoad};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -19,6 +19,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 /// Longer than anything that the helper does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+const UNANSWERED: &str = "the line to the helper broke before it answered";
 /// Between two looks for a helper that is not there; an order looks at once.
 const AGAIN_FIRST: Duration = Duration::from_millis(250);
 const AGAIN_MOST: Duration = Duration::from_secs(60);
@@ -58,17 +59,25 @@ impl Helper {
     }
 
     pub(crate) async fn ask(&self, request: HelperRequest) -> Result<HelperAnswer, HelperRefusal> {
+        let unanswered = || HelperRefusal::new(HelperErrorCode::Busy, UNANSWERED);
+        self.answer(request).await.unwrap_or_else(|| Err(unanswered()))
+    }
+
+    /// `None` where the connection broke before it answered, or this program ends: it may have been done.
+    async fn answer(&self, request: HelperRequest) -> Option<Result<HelperAnswer, HelperRefusal>> {
         let (answer, answered) = oneshot::channel();
-        let ending = || HelperRefusal::new(HelperErrorCode::Busy, "this program is ending");
-        self.orders.send(Order { request, answer: Some(answer) }).map_err(|_| ending())?;
-        answered.await.map_err(|_| ending())?
+        self.orders.send(Order { request, answer: Some(answer) }).ok()?;
+        answered.await.ok()
     }
 
     fn do_to(&self, container: &str, verb: fn(ContainerId) -> HelperRequest) -> Done {
         let (helper, id) = (self.clone(), ContainerId::try_from(container.to_owned()));
         Box::pin(async move {
-            let id = id.map_err(|error| error.to_string())?;
-            helper.ask(verb(id)).await.map(drop).map_err(|refusal| refusal.detail)
+            let id = id.map_err(|error| RoadError::Refused(error.to_string()))?;
+            match helper.answer(verb(id)).await {
+                Some(answer) => answer.map(drop).map_err(|refusal| RoadError::Refused(refusal.detail)),
+                None => Err(RoadError::Unanswered(UNANSWERED.to_owned())),
+            }
         })
     }
 }
@@ -208,21 +217,20 @@ impl Line {
                 },
             };
             self.note(&order.request);
-            let said = converse(&mut wire, &order.request).await;
-            let is_broken = said.is_err();
-            let answer = match said {
+            let answer = match converse(&mut wire, &order.request).await {
                 Ok(HelperAnswer::Refused(refusal)) => {
                     tracing::warn!(request = ?order.request, "the helper refused: {refusal}");
                     Err(refusal)
                 }
                 Ok(answer) => Ok(answer),
-                Err(detail) => Err(away(&HelperStanding::NotAnswering { detail })),
+                Err(detail) => {
+                    // Who waits is told by the silence that it may have been done.
+                    tracing::warn!(request = ?order.request, "the helper did not answer: {detail}");
+                    return Some(());
+                }
             };
             if let Some(waiting) = order.answer {
                 let _ = waiting.send(answer);
-            }
-            if is_broken {
-                return Some(());
             }
         }
     }

@@ -50,6 +50,6 @@ pub mod workers;
 pub use config::{EngineAddress, WorkersConfig};
 pub use engine::EngineError;
 pub use load::{LoadWish, Work};
-pub use second_road::{Done, SecondRoad};
+pub use second_road::{Done, RoadError, SecondRoad};
 pub use traffic::{GatewayTraffic, Gateways};
 pub use workers::{WorkerReport, Workers};

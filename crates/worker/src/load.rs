@@ -18,7 +18,7 @@ use crate::engine::{Engine, EngineError, how_it_ended};
 use crate::line::{Line, SURELY_OVER};
 use crate::preparation::SELF_CHECK_WITHIN;
 use crate::pull::Shelf;
-use crate::second_road::SecondRoad;
+use crate::second_road::{RoadError, SecondRoad};
 use crate::self_check::{self, LONGEST_CAUSE};
 use crate::spec;
 
@@ -185,7 +185,7 @@ impl LoadTask {
             tracing::warn!(name, ?killed, "the Docker Engine does not end a load at once");
             let by_helper = match &self.road {
                 Some(road) => road.end(id).await,
-                None => Err("there is none".to_owned()),
+                None => Err(RoadError::Refused("there is none".to_owned())),
             };
             if let Err(why) = by_helper {
                 tracing::warn!(

@@ -9,7 +9,7 @@ use nightjar_core::lease::{Epoch, LeaseId};
 use tokio::time::timeout;
 
 use crate::engine::{Engine, EngineError, Ours, Standing};
-use crate::second_road::SecondRoad;
+use crate::second_road::{SecondRoad, no_answer};
 use crate::spec::{
     LABEL_EPOCH, LABEL_HOST, LABEL_LEASE, LABEL_ROLE, LABEL_SANDBOX, Names, ROLE_GATEWAY, ROLE_WORKER,
 };
@@ -108,7 +108,7 @@ async fn kill(engine: &Engine, road: Road<'_>, container: &Ours) -> Result<(), E
         // One that stands frozen from outside answers no Engine, which does not know that it does.
         road.guard(&container.id);
         let ended = timeout(ENDED_WITHIN, road.end(&container.id)).await;
-        if let Err(error) = ended.unwrap_or_else(|_| Err("no answer".to_owned())) {
+        if let Err(error) = ended.unwrap_or_else(|_| Err(no_answer())) {
             tracing::debug!("a sandbox that may stand frozen is left to the Docker Engine: {error}");
         }
     }

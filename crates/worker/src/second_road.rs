@@ -38,7 +38,24 @@ const END_WITHIN: Duration = Duration::from_secs(8);
 const THAW_AGAIN: Duration = Duration::from_millis(250);
 
 /// What the second road answers.
-pub type Done = BoxFuture<'static, Result<(), String>>;
+pub type Done = BoxFuture<'static, Result<(), RoadError>>;
+
+/// Why something may not have been done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoadError {
+    /// It was not done.
+    #[error("{0}")]
+    Refused(String),
+    /// It was asked for, and whether it was or will be done is not known.
+    #[error("{0}")]
+    Unanswered(String),
+}
+
+impl RoadError {
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Unanswered(_))
+    }
+}
 
 /// Who can stop a container's processes without the Engine, and ends them should this program be gone. Containers are
 /// named by their full id.
@@ -194,8 +211,8 @@ impl Ice {
                 return true;
             }
             Ok(Err(error)) => {
-                // Unless it was frozen before, for all that is known.
-                self.road_holds = self.may_run;
+                // Unless it was frozen before, or is now, for all that is known.
+                self.road_holds = self.may_run || error.is_open();
                 tracing::warn!("the helper did not freeze the worker, the Docker Engine is asked: {error}");
             }
             Err(_) => {
@@ -222,8 +239,8 @@ impl Ice {
                         return Ok(());
                     }
                     Err(error) => {
-                        self.road_holds = self.may_run;
-                        refusal = Some(error);
+                        self.road_holds = self.may_run || error.is_open();
+                        refusal = Some(error.to_string());
                     }
                 },
                 answer = answered(&mut self.asked), if self.asked.is_some() => {
@@ -269,8 +286,10 @@ impl Ice {
         Some(WorkerEvent::Thawed)
     }
 
-    async fn thaw_around(&mut self) -> Result<(), String> {
-        let Some((road, container)) = self.road() else { return Err("there is no helper".to_owned()) };
+    async fn thaw_around(&mut self) -> Result<(), RoadError> {
+        let Some((road, container)) = self.road() else {
+            return Err(RoadError::Refused("there is no helper".to_owned()));
+        };
         if self.thaws_at.is_some() {
             // A helper that was updated may know nothing of it yet.
             road.guard(container);
@@ -279,8 +298,8 @@ impl Ice {
         let was_sure = !std::mem::replace(&mut self.may_run, true);
         let answer = thawing.await;
         // A refusal changes nothing; one that is late may still be followed.
-        self.may_run = !(was_sure && matches!(answer, Ok(Err(_))));
-        answer.unwrap_or_else(|_| Err("it does not answer".to_owned()))
+        self.may_run = !(was_sure && matches!(answer, Ok(Err(RoadError::Refused(_)))));
+        answer.unwrap_or_else(|_| Err(no_answer()))
     }
 
     /// Comes back when the Engine has answered a pause that was not waited for, or what waited for its road was asked for
@@ -330,7 +349,7 @@ impl Ice {
         let wanted =
             self.road_holds || (engine_is_silent && self.frozen) || (self.is_sandboxed() && may_be_frozen);
         let Some((road, container)) = self.road().filter(|_| wanted) else { return false };
-        match timeout(END_WITHIN, road.end(container)).await.unwrap_or_else(|_| Err("no answer".to_owned())) {
+        match timeout(END_WITHIN, road.end(container)).await.unwrap_or_else(|_| Err(no_answer())) {
             Ok(()) => {
                 (self.frozen, self.road_holds, self.engine_holds) = (false, false, false);
                 true
@@ -361,7 +380,7 @@ impl LeftFrozen {
         self.road.guard(&self.container);
         let ended = timeout(END_WITHIN, self.road.end(&self.container)).await;
         ended
-            .unwrap_or_else(|_| Err("no answer".to_owned()))
+            .unwrap_or_else(|_| Err(no_answer()))
             .map_err(|error| format!("it stands frozen, and the helper alone can end it: {error}"))
     }
 }
@@ -382,6 +401,10 @@ async fn answered(asked: &mut Option<JoinHandle<Result<(), EngineError>>>) -> Re
             Err(slow(FREEZE_WITHIN))
         }
     }
+}
+
+pub(crate) fn no_answer() -> RoadError {
+    RoadError::Unanswered("it does not answer".to_owned())
 }
 
 fn slow(within: Duration) -> EngineError {

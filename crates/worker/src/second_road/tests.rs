@@ -60,12 +60,27 @@ struct Road {
     away: AtomicU32,
     /// So many freezes are refused first.
     refusals: AtomicU32,
+    /// So many times its line breaks after it has heard.
+    breaks: AtomicU32,
+}
+
+fn refused(why: &str) -> RoadError {
+    RoadError::Refused(why.to_owned())
+}
+
+/// One off `count`, where there is one.
+fn counts_down(count: &AtomicU32) -> bool {
+    count.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 impl Road {
     fn take(&self, what: &str) -> Done {
         self.taken.lock().unwrap().push(what.to_owned());
-        let answer = if self.is_gone { Err("the helper is not installed".to_owned()) } else { Ok(()) };
+        let answer = match what {
+            _ if self.is_gone => Err(refused("the helper is not installed")),
+            "freeze" | "thaw" if counts_down(&self.breaks) => Err(no_answer()),
+            _ => Ok(()),
+        };
         Box::pin(std::future::ready(answer))
     }
 
@@ -83,9 +98,8 @@ impl SecondRoad for Road {
     }
     fn freeze(&self, _: &str) -> Done {
         let taken = self.take("freeze");
-        let refused = self.refusals.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
-        if refused {
-            Box::pin(std::future::ready(Err("the kernel did not freeze it".to_owned())))
+        if counts_down(&self.refusals) {
+            Box::pin(std::future::ready(Err(refused("the kernel did not freeze it"))))
         } else {
             taken
         }
@@ -95,10 +109,10 @@ impl SecondRoad for Road {
         if self.hangs.load(SeqCst) {
             return Box::pin(std::future::pending());
         }
-        match self.away.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
-            Ok(_) => Box::pin(std::future::ready(Err("the helper does not answer".to_owned()))),
-            Err(_) => taken,
+        if counts_down(&self.away) {
+            return Box::pin(std::future::ready(Err(refused("the helper is not installed"))));
         }
+        taken
     }
     fn end(&self, _: &str) -> Done {
         self.take("end")
@@ -325,6 +339,33 @@ async fn a_thaw_whose_answer_is_not_known_is_followed_by_a_freeze() {
     assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
     assert_eq!(road.taken(), calls(&["guard", "freeze", "thaw", "freeze"]));
     assert!(docker.heard().is_empty());
+}
+
+/// The helper ends right after it has thawed: that the line broke is no refusal.
+#[tokio::test]
+async fn an_owner_who_is_back_after_a_line_broke_finds_frozen_what_it_thawed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut ice = sandboxed(&docker, &road);
+    ice.freeze(Instant::now()).await;
+    road.breaks.store(1, SeqCst);
+    assert_eq!(ice.thaw().await, None);
+    assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
+    assert_eq!(road.taken(), calls(&["guard", "freeze", "thaw", "freeze"]));
+    assert!(docker.heard().is_empty());
+}
+
+/// What it froze before its line broke answers no Engine, and is ended by it again.
+#[tokio::test]
+async fn a_freeze_whose_line_broke_may_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    let mut ice = sandboxed(&docker, &road);
+    docker.silent.send_replace(true);
+    road.breaks.store(2, SeqCst);
+    assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::FreezeFailed { .. }));
+    assert_eq!(road.taken(), calls(&["guard", "freeze", "freeze"]));
+    ice.left_frozen().expect("it may stand frozen").end().await.unwrap();
 }
 
 /// What runc holds has one freeze: a thaw that comes late would undo the Engine's.
