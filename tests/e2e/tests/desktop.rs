@@ -231,11 +231,13 @@ fn after_an_update_the_app_begins_anew_once_its_window_is_closed() {
     std::thread::sleep(Duration::from_secs(6));
     assert_eq!((file(&runs), windows(&room).len()), (Some(old), 1), "it began anew under its owner's hands");
     assert!(!around.view().unwrap().restart_due, "a window is open");
+    let earlier = tray.registrations();
     room.desktop.close(&windows(&room)[0]).unwrap();
     wait_until("the same process runs the new file", || file(&runs) == Some(new));
     wait_until("its host is there again", || around.view().is_ok_and(|view| !view.restart_due));
     assert!(windows(&room).is_empty(), "nobody asked for a window");
-    let item = tray.item(SOON).unwrap();
+    // Its host answers before its icon is there.
+    let item = tray.item_after(earlier, SOON).unwrap();
     item.activate().unwrap();
     wait_until("the new one opens its window", || windows(&room).len() == 1);
     item.click(&item.line("Quit").unwrap()).unwrap();

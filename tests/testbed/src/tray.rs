@@ -94,8 +94,23 @@ impl Tray {
     /// # Errors
     /// When none comes in time.
     pub fn item(&self, within: Duration) -> anyhow::Result<TrayItem<'_>> {
+        self.item_after(0, within)
+    }
+
+    /// How many items were registered so far.
+    #[must_use]
+    pub fn registrations(&self) -> usize {
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The newest item, once there were more than `earlier`: a program that begins anew may register under its old name.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub fn item_after(&self, earlier: usize, within: Duration) -> anyhow::Result<TrayItem<'_>> {
         let sender = wait_for("a tray item", within, || {
-            Ok(self.registered.lock().unwrap_or_else(PoisonError::into_inner).last().cloned())
+            let registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(registered.get(earlier..).and_then(<[String]>::last).cloned())
         })?;
         let mut item = TrayItem { connection: &self.connection, sender, menu_path: String::new() };
         item.menu_path = match &*item.property("Menu")? {
