@@ -2,6 +2,7 @@
 //! the shell is, gets it again.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use anyhow::Context;
 use ksni::menu::{CheckmarkItem, MenuItem, StandardItem, SubMenu};
@@ -15,6 +16,11 @@ use super::{Line, Look, Shown, clicked, lines};
 use crate::app::App;
 use crate::markup::literal;
 use crate::window;
+
+/// Who owns it keeps the icons of a session.
+const WATCHER: &str = "org.kde.StatusNotifierWatcher";
+/// How long the word of a panel's coming may take that is on its way.
+const WORD_WITHIN: Duration = Duration::from_secs(1);
 
 /// The tray icon; it is gone when the app is.
 pub struct Tray {
@@ -51,6 +57,24 @@ impl Tray {
     /// # Errors
     /// When the session's bus cannot be reached, or a panel refuses the icon.
     pub async fn build(app: &Arc<App>, view: &ViewModel) -> anyhow::Result<Self> {
+        let tray = Self::spawn(app, view).await?;
+        if !tray.missed_its_panel().await {
+            return Ok(tray);
+        }
+        tracing::info!("a panel came while the tray icon was made, which is made anew for it");
+        match Self::spawn(app, view).await {
+            Ok(anew) => {
+                tray.handle.shutdown().await;
+                Ok(anew)
+            }
+            Err(error) => {
+                tracing::warn!("the next panel alone will show the tray icon: {error:#}");
+                Ok(tray)
+            }
+        }
+    }
+
+    async fn spawn(app: &Arc<App>, view: &ViewModel) -> anyhow::Result<Self> {
         let (panel, has_panel) = watch::channel(true);
         let newest = Newest::of(view);
         let item = Item { app: Arc::downgrade(app), shown: newest.shown.clone(), panel };
@@ -58,6 +82,20 @@ impl Tray {
         let spawned = item.assume_sni_available(true).spawn().await;
         let handle = spawned.context("the session's bus takes no tray icon")?;
         Ok(Self { handle, newest: Mutex::new(newest), has_panel })
+    }
+
+    /// The icon is offered first, and only then the bus is asked to tell of panels: one that comes in between never hears
+    /// of it.
+    async fn missed_its_panel(&self) -> bool {
+        let has_panel = *self.has_panel.borrow();
+        if has_panel {
+            return false;
+        }
+        let is_there = is_owned(WATCHER).await.unwrap_or_else(|error| {
+            tracing::warn!("the session's bus does not say whether there is a panel: {error}");
+            false
+        });
+        is_there && tokio::time::timeout(WORD_WITHIN, self.shown()).await.is_err()
     }
 
     /// Brings the tray up to date. Only what has changed is sent.
@@ -80,6 +118,13 @@ impl Tray {
             std::future::pending().await
         }
     }
+}
+
+/// Whether somebody on the session's bus has this name.
+async fn is_owned(name: &str) -> zbus::Result<bool> {
+    let bus = zbus::Connection::session().await?;
+    let names = zbus::fdo::DBusProxy::new(&bus).await?;
+    Ok(names.name_has_owner(name.try_into()?).await?)
 }
 
 /// What a panel reads.
