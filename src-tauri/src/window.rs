@@ -229,6 +229,14 @@ impl Talk {
         tokio::pin!(unwanted);
         loop {
             tokio::select! {
+                // What the window says comes first: whatever reaches one that has closed is lost.
+                biased;
+                said = self.from.next_line() => match said?.map(|said| serde_json::from_str(&said).ok()) {
+                    Some(Some(FromWindow::Asked { number, ask })) => self.take(number, ask),
+                    // A library of the desktop's may print there, too.
+                    Some(None) => {}
+                    Some(Some(FromWindow::Closed)) | None => return Ok(()),
+                },
                 order = self.inbox.recv() => match order {
                     Some(Order::Say(words)) => {
                         self.notice(&words);
@@ -244,12 +252,6 @@ impl Talk {
                 view = next(&mut views) => match view {
                     Some(view) => self.say(&ToWindow::View(view)).await?,
                     None => return Ok(()),
-                },
-                said = self.from.next_line() => match said?.map(|said| serde_json::from_str(&said).ok()) {
-                    Some(Some(FromWindow::Asked { number, ask })) => self.take(number, ask),
-                    // A library of the desktop's may print there, too.
-                    Some(None) => {}
-                    Some(Some(FromWindow::Closed)) | None => return Ok(()),
                 },
                 // A process of its own may hold the window's output open for longer.
                 _ = self.child.wait() => return Ok(()),
