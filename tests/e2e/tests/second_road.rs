@@ -10,7 +10,7 @@ use nightjar_sim::wire::{Control, Reply, Request};
 use nightjar_testbed::freezer::Freezer;
 use nightjar_testbed::helper::Helper;
 use nightjar_testbed::host::{Host, Watch, job_state, quick_settings};
-use nightjar_testbed::process::{LogsOfAFailure, wait_for};
+use nightjar_testbed::process::{self, LogsOfAFailure, wait_for};
 use nightjar_testbed::renter::Renter;
 use nightjar_testbed::stage::{Stage, Wish};
 
@@ -53,16 +53,9 @@ fn frozen_after_input(stage: &Stage, freezer: &Freezer) -> Duration {
 }
 
 /// How long until the tenant's first process, and with it all of them, is no more.
-fn gone(process: &str, within: Duration) -> Duration {
+fn gone(process: u32) -> Duration {
     let began = Instant::now();
-    let there = std::path::Path::new("/proc").join(process);
-    wait_for("the tenant is gone", within, || Ok((!there.exists()).then_some(()))).unwrap();
-    began.elapsed()
-}
-
-fn first_process(stage: &Stage, lease: &str) -> String {
-    let worker = stage.worker(lease).unwrap();
-    stage.engine.ask(["inspect", "--format", "{{.State.Pid}}", &worker]).unwrap()
+    process::gone(process, SOON).unwrap() - began
 }
 
 /// The card's own word, in watts.
@@ -82,7 +75,7 @@ fn limited_to(stage: &Stage, watts: u32) {
 fn a_docker_that_hangs_does_not_keep_the_owner_waiting() {
     let Running { watch, host, renter, lease, helper, stage, _words } = running();
     let freezer = stage.freezer(&lease).unwrap();
-    let process = first_process(&stage, &lease);
+    let process = stage.process(&lease).unwrap();
 
     stage.engine.hang().unwrap();
     let took = frozen_after_input(&stage, &freezer);
@@ -99,7 +92,7 @@ fn a_docker_that_hangs_does_not_keep_the_owner_waiting() {
     let took = frozen_after_input(&stage, &freezer);
     assert!(took < Duration::from_secs(1), "{took:?}");
     // A Docker that stays away ends the job, frozen or thawed by then.
-    let waited = gone(&process, SOON);
+    let waited = gone(process);
     println!("and gone for good, without Docker, {waited:?} later");
     stage.engine.go_on();
     wait_for("the lease is over", SOON, || Ok((renter.state(&lease)? == "ended").then_some(()))).unwrap();
@@ -111,7 +104,7 @@ fn a_docker_that_hangs_does_not_keep_the_owner_waiting() {
 fn work_that_goes_on_while_its_tenant_is_frozen_costs_the_tenant_its_lease() {
     let Running { watch, host, renter, lease, stage, helper: _helper, _words } = running();
     let freezer = stage.freezer(&lease).unwrap();
-    let pid = first_process(&stage, &lease).trim().parse().unwrap();
+    let pid = stage.process(&lease).unwrap();
     // A kernel without an end: the card's work for this program stays, whatever its threads do.
     let endless = Control::ExternalLoad {
         card: 0,
@@ -141,14 +134,14 @@ fn work_that_goes_on_while_its_tenant_is_frozen_costs_the_tenant_its_lease() {
 fn a_frozen_tenant_does_not_outlive_its_host() {
     let Running { watch, mut host, lease, helper, stage, _words, .. } = running();
     let freezer = stage.freezer(&lease).unwrap();
-    let process = first_process(&stage, &lease);
+    let process = stage.process(&lease).unwrap();
     limited_to(&stage, 270);
     frozen_after_input(&stage, &freezer);
     // The owner's limit is the owner's.
     limited_to(&stage, 450);
     watch.until("it is shown", SOON, |view| job_state(view) == Some(LeaseState::Yielded)).unwrap();
     host.process.kill();
-    let took = gone(&process, SOON);
+    let took = gone(process);
     println!("frozen tenant gone {took:?} after its host was killed");
     assert!(took < Duration::from_secs(3), "{took:?}\n{}", helper.process.log());
     limited_to(&stage, 450);

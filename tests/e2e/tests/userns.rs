@@ -42,9 +42,8 @@ fn a_lease_runs_where_the_engine_maps_users() {
         assert_eq!(said.split_whitespace().collect::<Vec<_>>(), [&id.to_string(), "kept", "ext2/ext3"]);
 
         // The kernel's word on who that is on this PC.
-        let worker = stage.worker(&lease).unwrap();
-        let process = stage.engine.ask(["inspect", "--format", "{{.State.Pid}}", &worker]).unwrap();
-        let map = std::fs::read_to_string(format!("/proc/{}/uid_map", process.trim())).unwrap();
+        let process = stage.process(&lease).unwrap();
+        let map = std::fs::read_to_string(format!("/proc/{process}/uid_map")).unwrap();
         let first = mapping::FIRST_ID.to_string();
         assert_eq!(map.split_whitespace().take(2).collect::<Vec<_>>(), ["0", &first], "{map}");
         renter.run(&["stop", &lease, "--wait"]).unwrap();

@@ -181,6 +181,15 @@ pub fn wait_for<T>(
     }
 }
 
+/// The moment at which the kernel has this process no more, whoever started it.
+///
+/// # Errors
+/// When it is there for longer.
+pub fn gone(process: u32, within: Duration) -> anyhow::Result<Instant> {
+    let there = Path::new("/proc").join(process.to_string());
+    wait_for(&format!("process {process} is gone"), within, || Ok((!there.exists()).then(Instant::now)))
+}
+
 /// Logs that are printed when the test that holds this fails.
 pub struct LogsOfAFailure(pub Vec<PathBuf>);
 

@@ -182,9 +182,17 @@ impl Stage {
     /// # Errors
     /// When there is no such worker.
     pub fn freezer(&self, lease: &str) -> anyhow::Result<Freezer> {
+        Freezer::of(self.process(lease)?)
+    }
+
+    /// The first process of the worker of a lease, by its number on this PC.
+    ///
+    /// # Errors
+    /// When there is no such worker.
+    pub fn process(&self, lease: &str) -> anyhow::Result<u32> {
         let worker = self.worker(lease)?;
         let process = self.engine.ask(["inspect", "--format", "{{.State.Pid}}", &worker])?;
-        Freezer::of(process.trim().parse()?)
+        process.parse().with_context(|| format!("no process: {process}"))
     }
 
     /// Full id of the worker of a lease.
