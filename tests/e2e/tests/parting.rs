@@ -55,6 +55,9 @@ impl Scene {
             give_back: GiveBack::Friendly,
             friendly_grace_ms: GRACE_MS,
             games: vec![GAME.to_owned()],
+            // So long a tenant stands frozen, of which its renter asks several things meanwhile.
+            idle_after_ms: 6_000,
+            resume_after_ms: 6_000,
             ..quick_settings()
         };
         let (host, _) = stage.host("host", &settings).unwrap();
