@@ -12,16 +12,51 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{WaitOptions, getgid, getuid, wait};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::launch::{CANNOT_START, drop_capabilities};
+use crate::launch::{APART, CANNOT_START, LAUNCH, drop_capabilities};
+use crate::line::End;
 
 /// The subcommand that is process 1 of a service's own numbers.
 pub const FIRST: &str = "first";
+
+/// More than the reason why a program did not start.
+const MOST_WORDS: usize = 600;
+
+/// A program that is set apart for nothing but to see whether that can be done here. A service that cannot be would be tried
+/// again and again, with the reason in a log that ends with the container.
+pub struct Trial(io::Result<Child>);
+
+impl Trial {
+    /// Takes this program, which says how it is used and ends.
+    pub fn begin() -> Self {
+        Self(std::env::current_exe().and_then(|program| Self::start(&program)))
+    }
+
+    fn start(program: &Path) -> io::Result<Child> {
+        let mut command = Command::new(program);
+        command.args([LAUNCH, APART, "--"]).arg(program).arg("help");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
+    }
+
+    /// Waits for its end, which is why the container ends where it is a bad one.
+    pub fn end(self) -> Result<(), End> {
+        let said = match self.0.and_then(Child::wait_with_output) {
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => String::from_utf8_lossy(&output.stderr).chars().take(MOST_WORDS).collect(),
+            Err(error) => error.to_string(),
+        };
+        let why = format!(
+            "what a tenant runs cannot be kept from process 1 ({}): try another release of gVisor, or none",
+            said.trim()
+        );
+        Err(End::Failed { what: "gVisor", why })
+    }
+}
 
 /// Runs a program among process numbers of its own, to its end. For a process with one thread.
 ///
@@ -95,8 +130,7 @@ fn check_apart() -> io::Result<()> {
     if is_first(std::process::id(), &shown) {
         return Ok(());
     }
-    let why = "it has no process numbers of its own though the kernel took the calls: try another release of gVisor, or none";
-    Err(io::Error::other(why))
+    Err(io::Error::other("it has no process numbers of its own though the kernel took the calls"))
 }
 
 /// Whether a process that counts itself as this one, and that `/proc` shows so, is the first of its numbers in both.
@@ -138,6 +172,9 @@ fn own_processes() -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -152,5 +189,26 @@ mod tests {
             [(1, "1"), (1, "7"), (7, "1"), (7, "7")].map(|(id, shown)| is_first(id, Path::new(shown)));
         assert_eq!(found, [true, false, false, false]);
         assert!(check_apart().is_err(), "a test is not process 1");
+    }
+
+    #[test]
+    fn where_nothing_can_be_set_apart_the_reason_is_told_and_what_to_do() {
+        let folder = std::env::temp_dir().join(format!("nightjar-guest-trial-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let tried = |script: &str| {
+            let program = folder.join("launcher");
+            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+            Trial(Trial::start(&program)).end()
+        };
+        let fine = tried(r#"echo usage; [ "$1 $2 $3 $4 $5" = "launch --apart -- $0 help" ]"#);
+        let unfit = tried("echo it has no process numbers of its own >&2; exit 127");
+        let none = Trial(Trial::start(&folder.join("nowhere"))).end();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(fine.is_ok());
+        for (end, reason) in [(unfit, "no process numbers of its own)"), (none, "No such file")] {
+            let Err(End::Failed { what: "gVisor", why }) = end else { panic!("it does not end") };
+            assert!(why.contains(reason) && why.ends_with("try another release of gVisor, or none"), "{why}");
+        }
     }
 }

@@ -12,6 +12,8 @@ pub const CANNOT_START: u8 = 127;
 /// The most there is: when memory is short, the kernel ends the program and not process 1.
 const OOM_SCORE_ADJUST: &str = "1000";
 
+/// The subcommand.
+pub const LAUNCH: &str = "launch";
 /// Before the dashes: the program keeps the container's capabilities.
 pub const KEEP: &str = "--keep-capabilities";
 /// In the same place: it does not see process 1; see [`apart`].
@@ -28,11 +30,11 @@ pub fn run(arguments: &[String]) -> ExitCode {
         all => (None, all),
     };
     let [dashes, program, rest @ ..] = rest else {
-        eprintln!("usage: nightjar-guest launch [{KEEP}|{APART}] -- PROGRAM [ARG...]");
+        eprintln!("usage: nightjar-guest {LAUNCH} [{KEEP}|{APART}] -- PROGRAM [ARG...]");
         return ExitCode::from(2);
     };
     if dashes != "--" {
-        eprintln!("usage: nightjar-guest launch [{KEEP}|{APART}] -- PROGRAM [ARG...]");
+        eprintln!("usage: nightjar-guest {LAUNCH} [{KEEP}|{APART}] -- PROGRAM [ARG...]");
         return ExitCode::from(2);
     }
     // A kernel without it is no reason not to start.

@@ -81,7 +81,7 @@ fn main() -> std::process::ExitCode {
         Some("volume") => line::exit_code(volume::run()),
         Some("load") => line::exit_code(load::run()),
         Some("self-check") => self_check::run(rest),
-        Some("launch") => launch::run(rest),
+        Some(launch::LAUNCH) => launch::run(rest),
         Some(apart::FIRST) => apart::first(rest),
         Some("--help" | "help") => {
             println!("{USAGE}");

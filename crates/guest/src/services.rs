@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nightjar_protocol::guest::{GuestEvent, Service};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, wait};
 
-use crate::launch::{APART, CANNOT_START, KEEP};
+use crate::launch::{APART, CANNOT_START, KEEP, LAUNCH};
 use crate::line::{End, Input};
 use crate::report;
 
@@ -204,7 +204,7 @@ impl Services {
     fn spawn(&self, recipe: &Recipe) -> std::io::Result<i32> {
         let (output, input) = std::io::pipe()?;
         let mut command = Command::new(&self.own_program);
-        command.arg("launch").args(self.launch).args(["--", "tini", "-s", "--", recipe.program]);
+        command.arg(LAUNCH).args(self.launch).args(["--", "tini", "-s", "--", recipe.program]);
         command.args(&recipe.arguments);
         command.env_clear().envs(&recipe.env).current_dir(&recipe.folder);
         command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);

@@ -23,7 +23,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::line::{End, Heard, Line};
 use crate::services::{Services, await_listening, not_listening};
-use crate::{notice, report, shared_folder};
+use crate::{apart, notice, report, shared_folder};
 
 /// What is made at each start lies in memory.
 const RUN_FOLDER: &str = "/run/nightjar";
@@ -61,14 +61,18 @@ fn serve() -> Result<End, End> {
     if boot.root_inside {
         make_root().map_err(|why| End::Failed { what: "start", why })?;
     }
+    let is_apart = boot.sandboxed && !boot.root_inside;
+    // Beside what is prepared meanwhile it costs no time.
+    let trial = is_apart.then(apart::Trial::begin);
     let env = environment::of_services(std::env::vars(), &boot);
     let ssh_host_key = ssh::prepare(&boot, &env)?;
     jupyter::prepare(&boot).map_err(failed)?;
+    trial.map_or(Ok(()), apart::Trial::end)?;
 
     let mut services = Services::new()?;
     if boot.root_inside {
         services.keep_capabilities();
-    } else if boot.sandboxed {
+    } else if is_apart {
         services.set_apart();
     }
     if boot.sandboxed {
