@@ -362,6 +362,11 @@ impl Engine {
         }
     }
 
+    /// `None` where it does not run, or the Engine does not say.
+    pub async fn first_process(&self, name: &str) -> Option<i64> {
+        self.inspect(name).await.ok().flatten()?.state?.pid
+    }
+
     /// Containers that bear all of these labels (`name=value`), ended ones too.
     pub async fn containers(&self, labels: &[String]) -> Result<Vec<Ours>, EngineError> {
         let filters = HashMap::from([("label", labels.to_vec())]);

@@ -219,6 +219,7 @@ impl LeaseTask {
         match prepared {
             Ok(prepared) => {
                 let _ = self.ports.set(prepared.ports);
+                ice.runs_as(prepared.process);
                 ice.guard(prepared.container);
                 self.report(WorkerEvent::Ready { access: prepared.access });
                 Ok(prepared.lines)
@@ -251,6 +252,7 @@ impl LeaseTask {
                 let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
                 ice.know(Cell::of(&labels));
                 let process = found.state.and_then(|state| state.pid);
+                ice.runs_as(process);
                 let seen = stands_frozen(process, &container);
                 ice.take_up(container, seen).await.into_iter().for_each(|event| self.report(event));
             }

@@ -47,6 +47,8 @@ pub(crate) struct Prepared {
     pub access: WorkerAccess,
     /// Full id of the worker.
     pub container: String,
+    /// Its first process, as the Engine numbers it.
+    pub process: Option<i64>,
 }
 
 /// Why there is none.
@@ -142,9 +144,10 @@ impl Preparation<'_> {
         let checked = self.check(&spec);
         // SSH starts while the card is checked, and Jupyter too in a new home.
         let (ssh_host_key, (device_name, proof)) = tokio::try_join!(ready, checked)?;
+        let process = self.engine.first_process(&names.worker).await;
         worker.send(&GuestCommand::CardChecked);
         let access = WorkerAccess { ssh_host_key, jupyter_token, device_name, proof, volume: Some(footing) };
-        Ok(Prepared { lines: Lines { gateway, worker }, ports, access, container })
+        Ok(Prepared { lines: Lines { gateway, worker }, ports, access, container, process })
     }
 
     /// Sees a call through that must not be left half done.

@@ -34,6 +34,8 @@ const FREEZE_WITHIN: Duration = Duration::from_secs(2);
 /// The answer of an Engine that hangs is waited for beside everything else, so that a late pause is not missed.
 const LATE_ANSWER_WITHIN: Duration = Duration::from_secs(3_600);
 const END_WITHIN: Duration = Duration::from_secs(8);
+/// Who can be ended by the Engine too waits no longer for a helper that hangs.
+const END_SOON: Duration = Duration::from_secs(2);
 /// Between two tries to thaw what the helper alone can thaw, while it is away.
 const THAW_AGAIN: Duration = Duration::from_millis(250);
 
@@ -79,7 +81,11 @@ pub(crate) struct Ice {
     cell: Option<Cell>,
     /// Its full id, once it is up.
     container: Option<String>,
+    /// Its first process, as the Engine numbers it.
+    process: Option<i64>,
+    kernel: Kernel,
     frozen: bool,
+    /// The road may hold it; [`Ice::is_held_outside`] asks the kernel.
     road_holds: bool,
     engine_holds: bool,
     /// It is to go on, and the helper is away, as during an update: when it is asked again.
@@ -104,6 +110,8 @@ impl Ice {
             road,
             cell: None,
             container: None,
+            process: None,
+            kernel: Kernel::here(),
             frozen: false,
             road_holds: false,
             engine_holds: false,
@@ -124,6 +132,21 @@ impl Ice {
 
     fn is_sandboxed(&self) -> bool {
         self.cell == Some(Cell::Sandbox)
+    }
+
+    /// By whom the kernel is asked for it.
+    pub fn runs_as(&mut self, process: Option<i64>) {
+        self.process = process;
+    }
+
+    /// Whether it stands frozen, by the kernel. A sandbox that the Engine has frozen does not.
+    fn seen(&self) -> Option<bool> {
+        self.kernel.has_frozen(self.process?, self.container.as_deref()?)
+    }
+
+    /// The road holds it, for all that is known: one that did not answer may never have frozen it.
+    fn is_held_outside(&self) -> bool {
+        self.road_holds && self.seen() != Some(false)
     }
 
     /// The worker is up.
@@ -267,7 +290,7 @@ impl Ice {
         if needs_road || (self.is_sandboxed() && self.engine_holds) {
             match self.thaw_around().await {
                 Ok(()) => self.road_holds = false,
-                Err(error) if needs_road => {
+                Err(error) if needs_road && self.is_held_outside() => {
                     if self.thaws_at.is_none() {
                         tracing::warn!("what is frozen goes on when the helper is back: {error}");
                     }
@@ -281,8 +304,7 @@ impl Ice {
             self.thaws_at = None;
             return Some(WorkerEvent::ThawFailed { cause: error.to_string() });
         }
-        (self.frozen, self.road_holds, self.engine_holds) = (false, false, false);
-        (self.thaws_at, self.may_run) = (None, false);
+        (self.frozen, self.road_holds, self.engine_holds, self.thaws_at) = (false, false, false, None);
         Some(WorkerEvent::Thawed)
     }
 
@@ -297,9 +319,13 @@ impl Ice {
         let thawing = timeout(ROAD_ALONE, road.thaw(container));
         let was_sure = !std::mem::replace(&mut self.may_run, true);
         let answer = thawing.await;
+        let answer = answer.unwrap_or_else(|_| Err(no_answer()));
         // A refusal changes nothing; one that is late may still be followed.
-        self.may_run = !(was_sure && matches!(answer, Ok(Err(RoadError::Refused(_)))));
-        answer.unwrap_or_else(|_| Err(no_answer()))
+        self.may_run = match &answer {
+            Ok(()) => false,
+            Err(error) => !was_sure || error.is_open(),
+        };
+        answer
     }
 
     /// Comes back when the Engine has answered a pause that was not waited for, or what waited for its road was asked for
@@ -333,8 +359,9 @@ impl Ice {
 
     /// A sandbox that stands frozen from outside, for all that is known.
     pub fn left_frozen(&self) -> Option<LeftFrozen> {
-        let (road, container) = self.road().filter(|_| self.is_sandboxed() && self.road_holds)?;
-        Some(LeftFrozen { road: road.clone(), container: container.to_owned() })
+        let (road, container) = self.road().filter(|_| self.is_sandboxed() && self.is_held_outside())?;
+        let (road, container) = (road.clone(), container.to_owned());
+        Some(LeftFrozen { road, container, process: self.process, kernel: self.kernel.clone() })
     }
 
     fn is_frozen_late(&self) -> bool {
@@ -349,7 +376,8 @@ impl Ice {
         let wanted =
             self.road_holds || (engine_is_silent && self.frozen) || (self.is_sandboxed() && may_be_frozen);
         let Some((road, container)) = self.road().filter(|_| wanted) else { return false };
-        match timeout(END_WITHIN, road.end(container)).await.unwrap_or_else(|_| Err(no_answer())) {
+        let within = if engine_is_silent || self.is_held_outside() { END_WITHIN } else { END_SOON };
+        match timeout(within, road.end(container)).await.unwrap_or_else(|_| Err(no_answer())) {
             Ok(()) => {
                 (self.frozen, self.road_holds, self.engine_holds) = (false, false, false);
                 true
@@ -373,10 +401,17 @@ impl Ice {
 pub(crate) struct LeftFrozen {
     road: Arc<dyn SecondRoad>,
     container: String,
+    process: Option<i64>,
+    kernel: Kernel,
 }
 
 impl LeftFrozen {
+    /// Returns without an error, too, where it is the Engine's to end after all.
     pub async fn end(&self) -> Result<(), String> {
+        let seen = self.process.and_then(|process| self.kernel.has_frozen(process, &self.container));
+        if seen == Some(false) {
+            return Ok(());
+        }
         self.road.guard(&self.container);
         let ended = timeout(END_WITHIN, self.road.end(&self.container)).await;
         ended

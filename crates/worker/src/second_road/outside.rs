@@ -1,20 +1,23 @@
 //! Whether a container stands frozen from outside, by the kernel's own word, which anybody may read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where the kernel tells it.
-pub(super) struct Kernel<'a> {
-    proc: &'a Path,
-    cgroups: &'a Path,
+#[derive(Clone)]
+pub(super) struct Kernel {
+    proc: PathBuf,
+    cgroups: PathBuf,
 }
 
-impl Kernel<'static> {
+impl Kernel {
     pub fn here() -> Self {
-        Self { proc: Path::new("/proc"), cgroups: Path::new("/sys/fs/cgroup") }
+        Self::at(Path::new("/proc"), Path::new("/sys/fs/cgroup"))
     }
-}
 
-impl Kernel<'_> {
+    pub fn at(proc: &Path, cgroups: &Path) -> Self {
+        Self { proc: proc.to_owned(), cgroups: cgroups.to_owned() }
+    }
+
     /// `process`: the container's first, by the Engine. `None` where that is no process of this system's.
     pub fn has_frozen(&self, process: i64, container: &str) -> Option<bool> {
         let groups = std::fs::read_to_string(self.proc.join(process.to_string()).join("cgroup")).ok()?;
@@ -42,7 +45,7 @@ mod tests {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, text).unwrap();
         };
-        let kernel = Kernel { proc: &proc, cgroups: &cgroups };
+        let kernel = Kernel::at(&proc, &cgroups);
         assert_eq!(kernel.has_frozen(41, "c0ffee"), None);
         for (line, file, [frozen, runs]) in [
             (

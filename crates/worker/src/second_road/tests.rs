@@ -115,7 +115,8 @@ impl SecondRoad for Road {
         taken
     }
     fn end(&self, _: &str) -> Done {
-        self.take("end")
+        let taken = self.take("end");
+        if self.hangs.load(SeqCst) { Box::pin(std::future::pending()) } else { taken }
     }
 }
 
@@ -420,6 +421,63 @@ async fn a_sandbox_that_may_stand_frozen_is_taken_up_once_its_helper_has_thawed_
     assert!(matches!(plain.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
     assert_eq!(plain.thaw().await, Some(WorkerEvent::Thawed));
     assert!(docker.heard().is_empty());
+}
+
+/// What the kernel says of the worker from now on: "1", it stands frozen from outside.
+fn tell(ice: &mut Ice, folder: &Path, said: &str) {
+    let (proc, group) = (folder.join("proc/41"), folder.join("cgroup/docker-id.scope"));
+    for (place, file, text) in [(&proc, "cgroup", "0::/docker-id.scope\n"), (&group, "cgroup.freeze", said)] {
+        std::fs::create_dir_all(place).unwrap();
+        std::fs::write(place.join(file), text).unwrap();
+    }
+    ice.kernel = Kernel::at(&folder.join("proc"), &folder.join("cgroup"));
+    ice.runs_as(Some(41));
+}
+
+/// Its line breaks at the freeze, and it is away from then on: what the Engine alone has frozen is not its to thaw or to end.
+#[tokio::test]
+async fn a_sandbox_that_the_kernel_has_as_running_is_left_to_the_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = Docker::start(folder.path());
+    let frozen = async || {
+        let road = away(u32::MAX);
+        road.breaks.store(1, SeqCst);
+        let mut ice = sandboxed(&docker, &road);
+        tell(&mut ice, folder.path(), "0");
+        assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
+        assert!(ice.road_holds && ice.engine_holds, "for all that the helper said, it may hold it");
+        (ice, road)
+    };
+    let (mut ice, _) = frozen().await;
+    assert_eq!(ice.thaw().await, Some(WorkerEvent::Thawed));
+    assert!(!ice.is_frozen() && ice.thaws_at.is_none());
+    assert_eq!(docker.heard(), ["pause", "unpause"]);
+
+    let (mut ice, road) = frozen().await;
+    assert!(ice.left_frozen().is_none());
+    // The helper carries its order out after all.
+    tell(&mut ice, folder.path(), "1");
+    assert_eq!(ice.thaw().await, None, "the Engine is not asked for one that answers nobody");
+    let left = ice.left_frozen().expect("it stands frozen");
+    tell(&mut ice, folder.path(), "0");
+    left.end().await.unwrap();
+    assert!(!road.taken().contains(&"end".to_owned()), "nobody is asked: it is the Engine's");
+    assert_eq!(docker.heard(), ["pause", "unpause", "pause"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_the_engine_can_end_does_not_wait_for_a_helper_that_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
+    road.hangs.store(true, SeqCst);
+    let mut ice = sandboxed(&docker, &road);
+    (ice.frozen, ice.road_holds, ice.engine_holds) = (true, true, true);
+    for (said, within) in [("0", END_SOON), ("1", END_WITHIN)] {
+        tell(&mut ice, folder.path(), said);
+        let began = tokio::time::Instant::now();
+        assert!(!ice.end(false).await);
+        assert_eq!(began.elapsed().as_secs(), within.as_secs(), "{said}");
+    }
 }
 
 fn calls(names: &[&str]) -> Vec<String> {
