@@ -81,6 +81,9 @@ pub enum EngineError {
         "the container did not start in gVisor: {why}; see to that, or turn gVisor off in the settings ({detail})"
     )]
     Sandbox { why: &'static str, detail: String },
+    /// Docker would wait for it, and answer nothing about it any more.
+    #[error("what is left of it stands frozen, and Nightjar's helper alone can end it: {detail}")]
+    Frozen { detail: String },
     #[error("{doing} failed, there is no such thing: {detail}")]
     NotFound { doing: &'static str, detail: String },
     #[error("{doing} failed, the Docker Engine says: {detail}")]
@@ -99,7 +102,7 @@ impl EngineError {
             Self::Slow { secs, .. } => EngineTrouble::Slow { within_ms: secs * 1_000 },
             Self::Late { ms, .. } => EngineTrouble::Slow { within_ms: *ms },
             Self::DiskFull { detail, .. } => EngineTrouble::DiskFull { detail: detail.clone() },
-            Self::NoImage { .. } | Self::NoGpuSupport { .. } | Self::Sandbox { .. } => {
+            Self::NoImage { .. } | Self::NoGpuSupport { .. } | Self::Sandbox { .. } | Self::Frozen { .. } => {
                 EngineTrouble::Refused { detail: self.to_string() }
             }
             Self::GpuHook { detail } | Self::NotFound { detail, .. } | Self::Refused { detail, .. } => {

@@ -22,14 +22,14 @@ use crate::conduct::{self, Programs};
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, how_it_ended, published};
 use crate::line::{Line, SURELY_OVER};
-use crate::preparation::{Lines, Preparation};
+use crate::preparation::{Lines, Preparation, Unready};
 use crate::pull::Shelf;
 use crate::removal::Cell;
 use crate::second_road::{Ice, SecondRoad, stands_frozen};
 use crate::spec::Names;
 use crate::traffic::{Listed, TrafficTable};
 use crate::volumes::Locks;
-use crate::workers::WorkerReport;
+use crate::workers::{Held, WorkerReport};
 
 mod leavings;
 mod told;
@@ -40,6 +40,8 @@ use told::{Told, tell};
 const LINE_AGAIN: Duration = Duration::from_millis(250);
 /// How long calls that were under way when a preparation was given up are waited for.
 const MAKING_ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a renter waits for the end of what an earlier run has left on the card.
+const LEFT_ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where published ports of the lease's gateway are, once known.
 pub(crate) type Ports = Arc<OnceLock<HashMap<u16, SocketAddr>>>;
@@ -103,6 +105,8 @@ pub(crate) struct LeaseTask {
     pub own: watch::Receiver<OwnAddresses>,
     /// An earlier placement of the same lease, and a load of our own on the same card: what has to be over first.
     pub predecessors: Vec<watch::Receiver<bool>>,
+    /// What nobody looks after, and may have the card.
+    pub held: watch::Receiver<Held>,
 }
 
 /// Why the serving of a lease is over.
@@ -174,6 +178,9 @@ impl LeaseTask {
 
     async fn live(&mut self, begin: Begin, making: &TaskTracker, alive: &mut Alive) -> Over {
         let mut stop = self.stop.clone();
+        if !matches!(begin, Begin::Prepare { .. }) {
+            alive.ice.find();
+        }
         let begun = async {
             match begin {
                 Begin::Prepare { terms, sandbox, settings } => {
@@ -210,6 +217,12 @@ impl LeaseTask {
             // Its sender is gone when it is over, which is as good.
             let _ = predecessor.wait_for(|over| *over).await;
         }
+        let is_free = |held: &Held| held.is_free(&terms.gpu);
+        if !matches!(timeout(LEFT_ENDS_WITHIN, self.held.wait_for(is_free)).await, Ok(Ok(_))) {
+            let unready = Unready::Left;
+            self.report(unready.event());
+            return Err(unready.to_string());
+        }
         let (engine, config, volumes) = (&self.engine, &*self.config, &*self.volumes);
         let (shelf, own_addresses) = (&self.shelf, self.own.borrow().list());
         let own_addresses = own_addresses.as_slice();
@@ -219,7 +232,7 @@ impl LeaseTask {
         match prepared {
             Ok(prepared) => {
                 let _ = self.ports.set(prepared.ports);
-                ice.runs_as(prepared.process);
+                ice.runs_as(prepared.process, &prepared.container);
                 ice.guard(prepared.container);
                 self.report(WorkerEvent::Ready { access: prepared.access });
                 Ok(prepared.lines)
@@ -252,7 +265,7 @@ impl LeaseTask {
                 let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
                 ice.know(Cell::of(&labels));
                 let process = found.state.and_then(|state| state.pid);
-                ice.runs_as(process);
+                ice.runs_as(process, &container);
                 let seen = stands_frozen(process, &container);
                 ice.take_up(container, seen).await.into_iter().for_each(|event| self.report(event));
             }

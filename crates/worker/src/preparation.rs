@@ -62,6 +62,10 @@ pub(crate) enum Unready {
     Guest(String),
     #[error("{0}")]
     SelfCheck(String),
+    #[error(
+        "what an earlier lease has left on the card is not ended yet; Docker or Nightjar's helper ends it as soon as it answers"
+    )]
+    Left,
 }
 
 impl Unready {

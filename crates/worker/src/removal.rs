@@ -9,7 +9,7 @@ use nightjar_core::lease::{Epoch, LeaseId};
 use tokio::time::timeout;
 
 use crate::engine::{Engine, EngineError, Ours, Standing};
-use crate::second_road::{SecondRoad, no_answer};
+use crate::second_road::{SecondRoad, no_answer, stands_frozen};
 use crate::spec::{
     LABEL_EPOCH, LABEL_HOST, LABEL_LEASE, LABEL_ROLE, LABEL_SANDBOX, Names, ROLE_GATEWAY, ROLE_WORKER,
 };
@@ -109,6 +109,10 @@ async fn kill(engine: &Engine, road: Road<'_>, container: &Ours) -> Result<(), E
         road.guard(&container.id);
         let ended = timeout(ENDED_WITHIN, road.end(&container.id)).await;
         if let Err(error) = ended.unwrap_or_else(|_| Err(no_answer())) {
+            let process = engine.first_process(&container.id).await;
+            if stands_frozen(process, &container.id) == Some(true) {
+                return Err(EngineError::Frozen { detail: error.to_string() });
+            }
             tracing::debug!("a sandbox that may stand frozen is left to the Docker Engine: {error}");
         }
     }

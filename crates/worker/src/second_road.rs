@@ -23,7 +23,7 @@ use crate::removal::Cell;
 
 mod outside;
 
-use outside::Kernel;
+use outside::{Kernel, Look};
 
 /// The Engine needs some ten milliseconds; one that takes this long is not waited for.
 const ENGINE_ALONE: Duration = Duration::from_millis(250);
@@ -84,6 +84,8 @@ pub(crate) struct Ice {
     /// Its first process, as the Engine numbers it.
     process: Option<i64>,
     kernel: Kernel,
+    /// An earlier run has left it, and nobody has looked at it yet.
+    is_unseen: bool,
     frozen: bool,
     /// The road may hold it; [`Ice::is_held_outside`] asks the kernel.
     road_holds: bool,
@@ -112,6 +114,7 @@ impl Ice {
             container: None,
             process: None,
             kernel: Kernel::here(),
+            is_unseen: false,
             frozen: false,
             road_holds: false,
             engine_holds: false,
@@ -119,6 +122,11 @@ impl Ice {
             may_run: false,
             asked: None,
         }
+    }
+
+    /// One that an earlier run has left; [`Ice::take_up`] follows where it is to go on.
+    pub fn find(&mut self) {
+        self.is_unseen = true;
     }
 
     /// What the worker runs in.
@@ -134,19 +142,22 @@ impl Ice {
         self.cell == Some(Cell::Sandbox)
     }
 
-    /// By whom the kernel is asked for it.
-    pub fn runs_as(&mut self, process: Option<i64>) {
-        self.process = process;
+    /// By whom the kernel is asked for it, where that is a process of this system's.
+    pub fn runs_as(&mut self, process: Option<i64>, container: &str) {
+        self.process = process.filter(|process| self.kernel.has_frozen(*process, container).is_some());
     }
 
-    /// Whether it stands frozen, by the kernel. A sandbox that the Engine has frozen does not.
-    fn seen(&self) -> Option<bool> {
-        self.kernel.has_frozen(self.process?, self.container.as_deref()?)
+    fn look(&self) -> Option<Look> {
+        Some(self.kernel.look(self.process?, self.container.as_deref()?))
+    }
+
+    fn is_seen_unfrozen(&self) -> bool {
+        matches!(self.look(), Some(Look::Runs | Look::Over))
     }
 
     /// The road holds it, for all that is known: one that did not answer may never have frozen it.
     fn is_held_outside(&self) -> bool {
-        self.road_holds && self.seen() != Some(false)
+        self.road_holds && !self.is_seen_unfrozen()
     }
 
     /// The worker is up.
@@ -162,6 +173,7 @@ impl Ice {
     /// `seen` is the kernel's word, see [`stands_frozen`].
     pub async fn take_up(&mut self, container: String, seen: Option<bool>) -> Option<WorkerEvent> {
         self.guard(container);
+        self.is_unseen = false;
         let may_be_frozen = seen.unwrap_or_else(|| self.is_sandboxed());
         if self.road.is_none() || !may_be_frozen {
             return Some(WorkerEvent::Thawed);
@@ -183,7 +195,7 @@ impl Ice {
     pub async fn freeze(&mut self, called: Instant) -> WorkerEvent {
         self.frozen = true;
         let was_to_go_on = self.thaws_at.take().is_some();
-        if was_to_go_on && self.road_holds && !self.may_run {
+        if was_to_go_on && self.is_held_outside() && !self.may_run {
             // It never went on.
             return frozen(called);
         }
@@ -364,6 +376,18 @@ impl Ice {
         Some(LeftFrozen { road, container, process: self.process, kernel: self.kernel.clone() })
     }
 
+    /// Its process 1 may not have heard that its line is cut.
+    pub fn may_stand_frozen(&self) -> bool {
+        let is_held = self.frozen || self.road_holds || self.engine_holds || self.asked.is_some();
+        let is_over = match self.look() {
+            Some(Look::Over) => true,
+            // The Engine's pause of a sandbox is none of the kernel's.
+            Some(Look::Runs) => !self.is_sandboxed(),
+            Some(Look::Frozen) | None => false,
+        };
+        self.is_unseen || (is_held && !is_over)
+    }
+
     fn is_frozen_late(&self) -> bool {
         self.engine_holds && !self.frozen
     }
@@ -408,8 +432,8 @@ pub(crate) struct LeftFrozen {
 impl LeftFrozen {
     /// Returns without an error, too, where it is the Engine's to end after all.
     pub async fn end(&self) -> Result<(), String> {
-        let seen = self.process.and_then(|process| self.kernel.has_frozen(process, &self.container));
-        if seen == Some(false) {
+        let look = self.process.map(|process| self.kernel.look(process, &self.container));
+        if matches!(look, Some(Look::Runs | Look::Over)) {
             return Ok(());
         }
         self.road.guard(&self.container);

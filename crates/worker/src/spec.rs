@@ -550,4 +550,4 @@ fn nano_cpus(cores: u32) -> i64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

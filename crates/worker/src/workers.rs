@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::catalogue::Catalogue;
 use crate::config::WorkersConfig;
-use crate::engine::{Engine, EngineError, Ours, Standing};
+use crate::engine::{Engine, EngineError, Standing};
 use crate::gvisor;
 use crate::kernel::Kernel;
 use crate::lease_task::{Begin, Ending, LeaseTask, Order, Ports};
@@ -27,11 +27,15 @@ use crate::load::{LoadTask, LoadWish};
 use crate::odd_containers::odd_containers;
 use crate::probe::{Probe, data_folders};
 use crate::pull::{Puller, Shelf};
-use crate::removal::{epoch_of, is_gateway, is_worker, labels_of, lease_of, remove_all};
+use crate::removal::{epoch_of, is_gateway, is_worker, labels_of, lease_of};
 use crate::second_road::SecondRoad;
 use crate::spec::{LABEL_HOST, LABEL_LEASE, check_lease};
 use crate::traffic::{Gateways, TrafficTable};
 use crate::volumes::{self, Locks};
+
+mod left_over;
+
+pub(crate) use left_over::Held;
 
 /// What has become of a worker.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +85,7 @@ struct Inner {
     kernel: Kernel,
     gvisor: gvisor::Told,
     own: watch::Sender<OwnAddresses>,
+    held: watch::Sender<Held>,
 }
 
 /// What is kept of a load's task.
@@ -133,6 +138,7 @@ impl Workers {
             kernel: Kernel::new(),
             gvisor: gvisor::Told::new(),
             own: watch::channel(OwnAddresses::default()).0,
+            held: watch::channel(Held::nothing()).0,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -358,6 +364,7 @@ impl Workers {
             shelf: inner.shelf.clone(),
             volumes: inner.volumes.clone(),
             own: inner.own.subscribe(),
+            held: inner.held.subscribe(),
             predecessors,
         };
         tokio::spawn(async move {
@@ -371,7 +378,7 @@ impl Workers {
     }
 
     /// Every placement of this host that containers are left of, and how its worker stands. A worker without a running
-    /// gateway counts as gone.
+    /// gateway counts as frozen: it would have ended with it.
     ///
     /// # Errors
     /// When the Engine does not answer.
@@ -404,34 +411,6 @@ impl Workers {
     pub async fn container_ids(&self) -> Result<Vec<String>, EngineError> {
         let labels = [format!("{LABEL_HOST}={}", self.inner.config.host), LABEL_LEASE.to_owned()];
         Ok(self.inner.engine.containers(&labels).await?.into_iter().map(|container| container.id).collect())
-    }
-
-    /// Removes what is left of this host's leases that are neither in `keep` nor being looked after.
-    pub async fn sweep(&self, keep: &[LeaseId]) {
-        if let Err(error) = self.try_sweep(keep).await {
-            tracing::warn!("what earlier workers left cannot be removed now: {error}");
-        }
-    }
-
-    async fn try_sweep(&self, keep: &[LeaseId]) -> Result<(), EngineError> {
-        let engine = &self.inner.engine;
-        self.inner.kernel.sweep(engine, &self.inner.config.host).await;
-        let labels = [format!("{LABEL_HOST}={}", self.inner.config.host), LABEL_LEASE.to_owned()];
-        let unwanted = |lease: Option<&LeaseId>| {
-            lease.is_some_and(|lease| !keep.contains(lease) && !self.inner.tasks().contains_key(lease))
-        };
-        let mut containers = engine.containers(&labels).await?;
-        containers.retain(|container: &Ours| unwanted(lease_of(container).as_ref()));
-        for container in &containers {
-            tracing::info!(lease = ?lease_of(container), "a container of an earlier run is removed");
-        }
-        remove_all(engine, self.inner.road.as_ref(), &containers).await?;
-        for (network, labels) in engine.networks(&labels).await? {
-            if unwanted(labels.get(LABEL_LEASE).cloned().map(LeaseId).as_ref()) {
-                engine.remove_network(&network).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Where the Engine keeps images, containers and volumes, as far as that is on this PC's own disks. Asks nothing.
@@ -487,7 +466,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn fate(worker: Option<Standing>, gateway: Option<Standing>) -> WorkerFate {
     match (worker, gateway) {
         (Some(Standing::Running), Some(Standing::Running)) => WorkerFate::Running,
-        (Some(Standing::Paused), _) => WorkerFate::Frozen,
+        // What stands frozen from outside runs for the Engine, and its process 1 does not hear that its line is cut.
+        (Some(Standing::Running | Standing::Paused), _) => WorkerFate::Frozen,
         _ => WorkerFate::Gone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_whose_gateway_has_ended_is_not_gone() {
+        let (running, paused, ended) = (Standing::Running, Standing::Paused, Standing::Ended);
+        for (worker, gateway, becomes) in [
+            (Some(running), Some(running), WorkerFate::Running),
+            (Some(running), Some(paused), WorkerFate::Frozen),
+            (Some(running), Some(ended), WorkerFate::Frozen),
+            (Some(running), None, WorkerFate::Frozen),
+            (Some(paused), Some(running), WorkerFate::Frozen),
+            (Some(paused), None, WorkerFate::Frozen),
+            (Some(ended), Some(running), WorkerFate::Gone),
+            (None, Some(running), WorkerFate::Gone),
+        ] {
+            assert_eq!(fate(worker, gateway), becomes, "{worker:?} {gateway:?}");
+        }
     }
 }

@@ -347,6 +347,7 @@ pub struct Survivor {
 #[serde(rename_all = "snake_case")]
 pub enum WorkerFate {
     Running,
+    /// It stands frozen, for all that is known: it is ended, and has its card until it is gone.
     Frozen,
     Gone,
 }

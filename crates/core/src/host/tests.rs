@@ -433,6 +433,7 @@ fn a_restart_adopts_what_runs_and_ends_what_does_not() {
         (WorkerFate::Running, LeaseState::Yielded, true),
         (WorkerFate::Running, LeaseState::Preparing, false),
         (WorkerFate::Frozen, LeaseState::Yielded, false),
+        (WorkerFate::Frozen, LeaseState::Running, false),
         (WorkerFate::Gone, LeaseState::Running, false),
     ] {
         let mut world = World::new();

@@ -20,7 +20,8 @@ pub(crate) struct FakeEngine {
 }
 
 impl FakeEngine {
-    /// `answer` gives the JSON for a call such as `GET /info`; nothing, where there is no such thing.
+    /// `answer` gives the JSON for a call such as `GET /info`; nothing, where there is no such thing, and after a `!` why it is
+    /// refused.
     pub fn start(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("d.sock")).unwrap();
@@ -95,8 +96,11 @@ async fn serve(
     }
     let said = answer(&format!("{method} /{}", path.trim_start_matches('/')));
     let (status, said) = match said.as_str() {
-        "" => ("404 Not Found", r#"{"message":"no such thing"}"#),
-        said => ("200 OK", said),
+        "" => ("404 Not Found", r#"{"message":"no such thing"}"#.to_owned()),
+        said => match said.strip_prefix('!') {
+            Some(why) => ("500 Internal Server Error", format!(r#"{{"message":"{why}"}}"#)),
+            None => ("200 OK", said.to_owned()),
+        },
     };
     let length = said.len();
     let head = format!(

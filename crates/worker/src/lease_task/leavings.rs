@@ -76,17 +76,18 @@ impl LeaseTask {
                 }
                 Ok(_) => sleep(LOOK_AGAIN).await,
                 Err(error) => {
-                    tracing::warn!(lease = %self.lease, "it is over without the Engine's word: {error}");
                     if ice.end(true).await {
                         return "the helper ended it, while the Docker Engine does not answer".to_owned();
                     }
-                    let rest = match ice.is_frozen() {
-                        true => "what is frozen of it is ended as soon as the Docker Engine answers",
-                        false => {
-                            "its line is cut and it ended itself, while the Docker Engine does not answer"
-                        }
-                    };
-                    return rest.to_owned();
+                    // Nobody else has the card while it may be held.
+                    if ice.may_stand_frozen() {
+                        tracing::debug!(lease = %self.lease, "what may be frozen of it is not ended yet: {error}");
+                        sleep(LOOK_AGAIN).await;
+                        continue;
+                    }
+                    tracing::warn!(lease = %self.lease, "it is over without the Engine's word: {error}");
+                    return "its line is cut and it ended itself, while the Docker Engine does not answer"
+                        .to_owned();
                 }
             }
         }

@@ -1,3 +1,6 @@
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error as ApiError;
 use futures_util::{StreamExt, stream};
@@ -8,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::engine::fake::FakeEngine;
+use crate::second_road::{Done, RoadError};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -43,6 +47,7 @@ fn task(
         volumes: Arc::default(),
         own: watch::channel(OwnAddresses::default()).1,
         predecessors: Vec::new(),
+        held: watch::channel(Held::nothing()).1,
     };
     (task, sender, heard)
 }
@@ -189,4 +194,65 @@ async fn an_adopted_sandbox_is_frozen_with_one_call_and_thawed_before_its_end() 
         .iter()
         .filter(|call| call.starts_with("GET /containers/") && !call.ends_with("/containers/json"));
     assert_eq!(looks.count(), 2, "each container once, at the adoption: {heard:?}");
+}
+
+/// A helper that can be away.
+#[derive(Default)]
+struct Road {
+    is_away: AtomicBool,
+}
+
+impl Road {
+    fn answer(&self) -> Done {
+        let answer = match self.is_away.load(SeqCst) {
+            true => Err(RoadError::Refused("the helper is not installed".into())),
+            false => Ok(()),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+impl SecondRoad for Road {
+    fn guard(&self, _: &str) {}
+    fn release(&self, _: &str) {}
+    fn freeze(&self, _: &str) -> Done {
+        self.answer()
+    }
+    fn thaw(&self, _: &str) -> Done {
+        self.answer()
+    }
+    fn end(&self, _: &str) -> Done {
+        self.answer()
+    }
+}
+
+#[tokio::test]
+async fn what_may_stand_frozen_is_not_over_without_the_word_of_who_can_end_it() {
+    let is_silent = Arc::new(AtomicBool::new(true));
+    let silent = is_silent.clone();
+    let fake = FakeEngine::start(move |_| if silent.load(SeqCst) { "?".into() } else { "[]".into() });
+    let lease = LeaseId("6b1f7a52".into());
+    let (task, _orders, _reports) = task(&fake, &lease, watch::channel(None).1);
+    let road = Arc::new(Road::default());
+    let ice = |road: &Arc<Road>| Ice::new(task.engine.clone(), "w".to_owned(), Some(road.clone()));
+    let mut sandbox = ice(&road);
+    sandbox.know(Cell::Sandbox);
+    sandbox.guard("id".to_owned());
+    assert!(matches!(sandbox.freeze(std::time::Instant::now()).await, WorkerEvent::Frozen { .. }));
+    road.is_away.store(true, SeqCst);
+    let mut found = ice(&road);
+    found.find();
+    for ice in [&mut sandbox, &mut found] {
+        let over = timeout(Duration::from_millis(1_500), task.nothing_runs(Instant::now(), ice)).await;
+        assert!(over.is_err(), "{over:?}");
+    }
+    // Its process 1 has heard that its line is cut.
+    let cause = timeout(SOON, task.nothing_runs(Instant::now(), &mut ice(&road))).await.unwrap();
+    assert!(cause.contains("it ended itself"), "{cause}");
+    road.is_away.store(false, SeqCst);
+    let cause = timeout(SOON, task.nothing_runs(Instant::now(), &mut sandbox)).await.unwrap();
+    assert!(cause.contains("the helper ended it"), "{cause}");
+    is_silent.store(false, SeqCst);
+    let cause = timeout(SOON, task.nothing_runs(Instant::now(), &mut found)).await.unwrap();
+    assert!(cause.contains("not yet removed"), "{cause}");
 }

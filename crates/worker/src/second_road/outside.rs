@@ -2,6 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+/// What the kernel has a container as. A sandbox that the Engine has paused runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Frozen,
+    Runs,
+    Over,
+}
+
 /// Where the kernel tells it.
 #[derive(Clone)]
 pub(super) struct Kernel {
@@ -30,6 +38,15 @@ impl Kernel {
         let mut said = places
             .filter_map(|(file, runs)| Some((std::fs::read_to_string(self.cgroups.join(file)).ok()?, runs)));
         said.next().map(|(said, runs)| said.trim() != runs)
+    }
+
+    /// The same of one whose first process is known to be one of this system's.
+    pub fn look(&self, process: i64, container: &str) -> Look {
+        match self.has_frozen(process, container) {
+            Some(true) => Look::Frozen,
+            Some(false) => Look::Runs,
+            None => Look::Over,
+        }
     }
 }
 

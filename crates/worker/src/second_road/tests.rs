@@ -431,7 +431,7 @@ fn tell(ice: &mut Ice, folder: &Path, said: &str) {
         std::fs::write(place.join(file), text).unwrap();
     }
     ice.kernel = Kernel::at(&folder.join("proc"), &folder.join("cgroup"));
-    ice.runs_as(Some(41));
+    ice.runs_as(Some(41), "id");
 }
 
 /// Its line breaks at the freeze, and it is away from then on: what the Engine alone has frozen is not its to thaw or to end.

@@ -36,7 +36,7 @@ fn each_stage_of_an_image_is_built_by_root_whoever_its_base_names() {
     }
 }
 
-fn terms() -> LeaseTerms {
+pub(crate) fn terms() -> LeaseTerms {
     LeaseTerms {
         lease: LeaseId("6b1f7a52-8c3e-4b0e-9a55-0d6f0c1f2a77".into()),
         epoch: Epoch(3),
