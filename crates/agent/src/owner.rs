@@ -284,8 +284,7 @@ impl Owner {
             Effect::Warn { lease, parting } => hands.workers.tell(&lease, Some(parting)),
             Effect::Unwarn { lease } => hands.workers.tell(&lease, None),
             Effect::Restrain { lease, gpu: _, sharing } => {
-                let percent = sharing.map_or(100, |sharing| sharing.cpu_percent);
-                hands.workers.restrain(&lease, self.host.settings().limits.cpu_cores, percent);
+                hands.workers.restrain(&lease, self.host.settings().limits.cpu_cores, sharing);
             }
             Effect::SetPowerLimit { gpu, watts } => drop(hands.power.send(PowerOrder::Set { gpu, watts })),
             Effect::RestorePowerLimit { gpu } => drop(hands.power.send(PowerOrder::Restore { gpu })),

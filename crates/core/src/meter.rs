@@ -133,6 +133,11 @@ impl Meter {
         self.open.get_or_insert(Stretch { from: now, energy_millijoules, share: self.share });
     }
 
+    #[must_use]
+    pub fn share_percent(&self) -> u32 {
+        self.share
+    }
+
     /// From now on the tenant has so many percent of what it rented, and pays for so many.
     pub fn set_share(
         &mut self,

@@ -12,7 +12,7 @@ use nightjar_core::host::WorkerEvent;
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::network::{OwnAddresses, Rates, Traffic};
 use nightjar_core::parting::Parting;
-use nightjar_core::settings::Settings;
+use nightjar_core::settings::{Settings, Sharing};
 use nightjar_protocol::guest::{GuestCommand, GuestEvent, Notice};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -70,10 +70,10 @@ pub(crate) enum Order {
     Bandwidth(Rates),
     /// The tenant is to read this, or that the last one does not hold any more.
     Notice(Option<Parting>),
-    /// So many percent of so many cores at most.
+    /// So much of so many cores at most.
     Restrain {
         cores: u32,
-        percent: u32,
+        sharing: Option<Sharing>,
     },
 }
 
@@ -500,9 +500,12 @@ async fn obey(engine: &Engine, names: &Names, ice: &mut Ice, order: Order) -> Op
         Order::Thaw => ice.thaw().await,
         // Said right where they were heard.
         Order::Bandwidth(_) | Order::Notice(_) => None,
-        Order::Restrain { cores, percent } => {
-            let refused = engine.limit_cpus(&names.worker, cores, percent).await.err()?;
-            Some(WorkerEvent::RestrainFailed { cause: refused.to_string() })
+        Order::Restrain { cores, sharing } => {
+            let percent = sharing.map_or(100, |sharing| sharing.cpu_percent);
+            Some(match engine.limit_cpus(&names.worker, cores, percent).await {
+                Ok(()) => WorkerEvent::Restrained { sharing },
+                Err(refused) => WorkerEvent::RestrainFailed { sharing, cause: refused.to_string() },
+            })
         }
     }
 }

@@ -13,7 +13,7 @@ use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::network::{OwnAddresses, Rates, Teller};
 use nightjar_core::parting::Parting;
 use nightjar_core::policy::{Job, OddContainer, Runtime};
-use nightjar_core::settings::Settings;
+use nightjar_core::settings::{Settings, Sharing};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -200,9 +200,9 @@ impl Workers {
         self.order(lease, Order::Notice(parting));
     }
 
-    /// From now on the worker may use so many percent of its cores. Reports only a failure.
-    pub fn restrain(&self, lease: &LeaseId, cores: u32, percent: u32) {
-        self.order(lease, Order::Restrain { cores, percent });
+    /// From now on the worker has so much of its cores; `None`: all of them. Reports `Restrained` or `RestrainFailed`.
+    pub fn restrain(&self, lease: &LeaseId, cores: u32, sharing: Option<Sharing>) {
+        self.order(lease, Order::Restrain { cores, sharing });
     }
 
     /// Other limits for a lease's gateway, from now on; its connections go on. Nothing is reported.

@@ -15,7 +15,7 @@ use crate::policy::{DiskSpace, GatewayFailure, Presence, Runtime};
 use crate::power::HelperStanding;
 use crate::preset::Preset;
 use crate::proof::Nonce;
-use crate::settings::Settings;
+use crate::settings::{Settings, Sharing};
 use crate::settings_fault::SettingsFault;
 use crate::signal::Sign;
 use crate::sweep::Curves;
@@ -158,7 +158,6 @@ pub enum MarketInput {
 /// What the hands report of a worker. Commands for one lease are carried out in order, so reports come in order too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "one at a time, and the large one once a lease")]
 pub enum WorkerEvent {
     /// Up, and the self-check passed.
     Ready {
@@ -184,8 +183,13 @@ pub enum WorkerEvent {
     Failed {
         cause: String,
     },
-    /// The worker does not keep to the bounds of sharing.
+    /// It is kept to these bounds of sharing; `None`: to none any more.
+    Restrained {
+        sharing: Option<Sharing>,
+    },
+    /// It is not, for what was asked.
     RestrainFailed {
+        sharing: Option<Sharing>,
         cause: String,
     },
     /// What its container has written outside of its volume and its memory.

@@ -13,6 +13,7 @@ use crate::tariff::Tariff;
 use crate::time::Timestamp;
 
 use super::bill::Bill;
+use super::bounds::Bounds;
 use super::effect::{Effect, JournalEntry, Notice, Outbox, Report, StopHow};
 use super::eviction::eviction;
 use super::input::{Survivor, WorkerEvent, WorkerFate};
@@ -69,10 +70,8 @@ pub(super) struct Job {
     meter: Meter,
     access: Option<WorkerAccess>,
     bill: Bill,
-    /// It shares the PC with its owner, within these bounds.
-    restrained: Option<Sharing>,
-    /// Such bounds were refused once: it is frozen where others share.
-    cannot_share: bool,
+    /// While it shares the PC with its owner. Where they were refused it is frozen instead.
+    bounds: Bounds,
     /// Its end was asked for with a grace.
     grace: bool,
     /// Something that the owner does, and does not share the card with, stood against it when last looked at.
@@ -107,8 +106,7 @@ impl Job {
             worker: Worker::Starting,
             access: None,
             bill: Bill::default(),
-            restrained: None,
-            cannot_share: false,
+            bounds: Bounds::default(),
             grace: false,
             owner_is_there: false,
             grace_is_owners: false,
@@ -146,8 +144,7 @@ impl Job {
             worker: Worker::Thawing,
             access: None,
             bill: stored.bill,
-            restrained: None,
-            cannot_share: false,
+            bounds: Bounds::default(),
             grace: false,
             owner_is_there: false,
             grace_is_owners: false,
@@ -243,7 +240,7 @@ impl Job {
     }
 
     pub(super) fn is_restrained(&self) -> bool {
-        self.state == LeaseState::Running && self.restrained.is_some()
+        self.state == LeaseState::Running && self.bounds.are_wanted()
     }
 
     #[cfg(test)]
@@ -283,7 +280,9 @@ impl Job {
             _ => None,
         };
         let warned = self.conduct.deadline().map(|at| (at, "a warned tenant's time is over"));
-        [metering, waiting, warned].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let bounded = self.bounds.deadline().filter(|_| self.state == LeaseState::Running);
+        let bounded = bounded.map(|at| (at, "give the tenant the whole again"));
+        [metering, waiting, warned, bounded].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     pub(super) fn note_input(&mut self, at: Option<Timestamp>) {
@@ -389,8 +388,9 @@ impl Job {
             (WorkerEvent::Failed { cause }, _) | (WorkerEvent::ThawFailed { cause }, Worker::Thawing) => {
                 self.end(EndReason::WorkerDied { cause }, StopHow::Kill, energy, now, out);
             }
-            // Sharing that cannot be bounded is none: `reconcile` freezes it.
-            (WorkerEvent::RestrainFailed { .. }, _) if self.restrained.is_some() => self.cannot_share = true,
+            // What follows from either is decided in `reconcile`.
+            (WorkerEvent::Restrained { sharing }, _) => self.bounds.given(sharing),
+            (WorkerEvent::RestrainFailed { sharing, .. }, _) => self.bounds.refuse(sharing, now),
             (WorkerEvent::Gone { cause }, _) => {
                 self.end(EndReason::WorkerDied { cause }, how, energy, now, out);
                 self.step(LeaseEvent::Gone, now, out);
@@ -437,7 +437,7 @@ impl Job {
         } else if verdict.impact(settings.give_back) == Some(Impact::Evict) {
             let (reason, how) = eviction(verdict, settings, self.gentle(settings));
             self.end_for(verdict.cause(settings.give_back), reason, how, energy, now, out);
-        } else if verdict.allows_running(settings.give_back) && !(restrain && self.cannot_share) {
+        } else if verdict.allows_running(settings.give_back) && !(restrain && self.bounds.were_refused()) {
             self.go_on(energy, now, out);
             self.restrain(restrain.then_some(settings.sharing), energy, now, out);
         } else {
@@ -468,14 +468,25 @@ impl Job {
 
     /// Narrows what a running tenant may use, or gives it back.
     fn restrain(&mut self, sharing: Option<Sharing>, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {
-        if self.state == LeaseState::Running && self.restrained != sharing {
-            self.restrained = sharing;
-            let percent = sharing.map_or(100, |sharing| sharing.share_percent());
-            let record = self.meter.set_share(percent, now, self.counter(energy));
-            self.store(record, now, out);
+        if self.state != LeaseState::Running {
+            return;
+        }
+        if self.bounds.want(sharing, now) {
             let (lease, gpu) = (self.terms.lease.clone(), self.terms.gpu.clone());
             out.push(Effect::Restrain { lease, gpu, sharing });
         }
+        if self.bounds.share_percent() != self.meter.share_percent() {
+            let record = self.meter.set_share(self.bounds.share_percent(), now, self.counter(energy));
+            self.store(record, now, out);
+        }
+    }
+
+    /// An earlier run may have left it so; [`Job::recover`] has asked for the whole.
+    pub(super) fn left_within(mut self, bounds: Option<Sharing>, now: Timestamp) -> Self {
+        self.bounds = Bounds::left(bounds);
+        // It counts nothing yet.
+        let _ = self.meter.set_share(self.bounds.share_percent(), now, None);
+        self
     }
 
     /// A look at the card: whether what it was given before goes on although the tenant is frozen.

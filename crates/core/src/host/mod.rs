@@ -4,6 +4,7 @@
 //! a tenant off the card come first in the list: nothing else may delay them.
 
 mod bill;
+mod bounds;
 mod card;
 mod checking;
 mod command;
@@ -57,7 +58,7 @@ use crate::policy::{
     self, GatewayImage, ImagesLent, Job as JobPresence, Market, Overrides, Runtime, Snapshot, Verdict, decide,
 };
 use crate::power::HelperStanding;
-use crate::settings::Settings;
+use crate::settings::{GiveBack, Settings};
 use crate::signal::SignalKind;
 use crate::sweep::Curves;
 use crate::thermal::Hold;
@@ -400,9 +401,10 @@ impl Host {
     }
 
     fn take_survivors(&mut self, survivors: Vec<Survivor>, now: Timestamp, out: &mut Outbox) {
+        let bounds = Some(self.settings.sharing).filter(|_| self.settings.give_back == GiveBack::Share);
         for survivor in survivors {
             let gpu = survivor.stored.terms.gpu.clone();
-            let job = Job::recover(survivor, now, out);
+            let job = Job::recover(survivor, now, out).map(|job| job.left_within(bounds, now));
             if let Some(job) = job {
                 // The driver may not have listed it yet.
                 let unseen = || Card::new(GpuReading::unread(gpu.clone()), false);

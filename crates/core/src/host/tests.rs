@@ -6,6 +6,7 @@ mod headline;
 mod parting;
 mod promises;
 mod sandbox;
+mod sharing;
 mod unseen;
 mod warning;
 
@@ -20,7 +21,6 @@ use crate::lease::{LeaseEvent, WorkerAccess};
 use crate::market::WaitReason;
 use crate::meter::UsageRecord;
 use crate::policy::{Impact, Presence};
-use crate::settings::GiveBack;
 use crate::signal::{Sign, Standing};
 use crate::volume::Footing;
 

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::parting::{Cause, Parting, Step as Parted};
-use crate::settings::GiveBack;
 
 fn told(effects: &[Effect]) -> Vec<Parting> {
     let partings = effects.iter().filter_map(|effect| match effect {

@@ -294,7 +294,10 @@ fn who_cannot_be_bounded_is_frozen_while_the_owner_is_there_and_goes_on_afterwar
     let refused = Input::Worker {
         lease: lease.clone(),
         epoch: Epoch(1),
-        event: WorkerEvent::RestrainFailed { cause: "no such command".into() },
+        event: WorkerEvent::RestrainFailed {
+            sharing: Some(Sharing::default()),
+            cause: "no such command".into(),
+        },
     };
     let effects = effects_of(&mut world, refused.clone());
     let frozen = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Freeze { .. }));
