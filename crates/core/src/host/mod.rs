@@ -12,6 +12,7 @@ mod data;
 mod effect;
 mod eviction;
 mod heat;
+mod helper;
 mod hours;
 mod input;
 mod job;
@@ -66,6 +67,7 @@ use crate::time::Timestamp;
 use crate::volume::Promises;
 use card::Card;
 use effect::Outbox;
+use helper::Awaited;
 use hours::Hours;
 use job::{CLOSING_GRACE_MS, Job};
 use memory::Reclaim;
@@ -97,6 +99,7 @@ pub struct Host {
     is_driver_silent: bool,
     hours: Hours,
     helper: HelperStanding,
+    helper_awaited: Awaited,
     /// How far the month's cap is used up, as last told.
     cap_level: CapLevel,
     /// The market's part, as the market or the last offer told it.
@@ -131,6 +134,7 @@ impl Host {
             is_driver_silent: false,
             hours: Hours::default(),
             helper: HelperStanding::default(),
+            helper_awaited: Awaited::default(),
             cap_level: CapLevel::Free,
             fee_basis_points: price::ASSUMED_FEE_BASIS_POINTS,
             curves: BTreeMap::new(),
@@ -166,6 +170,7 @@ impl Host {
     pub fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
         let mut out = Outbox::default();
         self.snapshot.schedule = self.hours.schedule_at(&self.settings, now);
+        self.settle_helper(now);
         match input {
             Input::Deadline => {}
             Input::Presence(presence) => self.snapshot.presence = presence,
@@ -207,7 +212,7 @@ impl Host {
             Input::Worker { lease, epoch, event } => self.take_worker(&lease, epoch, event, now, &mut out),
             Input::User(command) => self.take_command(command, now, &mut out),
             Input::Closing => self.closing = true,
-            Input::Helper(standing) => self.helper = standing,
+            Input::Helper(standing) => self.take_helper(standing, now),
             Input::Load { gpu, event } => {
                 if !self.take_check(&gpu, &event, now, &mut out) {
                     self.take_load(&gpu, event, now, &mut out);
@@ -244,8 +249,10 @@ impl Host {
         let price = self.hours.price_until().map(|at| (at, "electricity has another price"));
         let sweeps = self.cards.values().filter_map(|card| card.sweep.as_ref()?.next_deadline());
         let checks = self.cards.values().filter_map(|card| card.check.as_ref()?.next_deadline());
+        let helper = self.helper_deadline().map(|at| (at, "the helper is waited for no longer"));
         let by_time = verdicts
             .chain(checks)
+            .chain(helper)
             .chain(heat)
             .chain(sweeps)
             .chain(jobs)

@@ -148,6 +148,10 @@ impl Host {
         if !image_is_here || (terms.root_inside && !self.settings.root_inside) {
             return Some(vec![]);
         }
+        // The helper may have left since the market was told.
+        if self.awaits_sandbox(&terms.gpu) {
+            return Some(vec![]);
+        }
         // It may have begun to be used since the market was told.
         if self.snapshot.sandboxing(&self.settings, &self.helper).is_unwanted_by(terms) {
             return Some(vec![policy::BlockReason::SandboxUnwanted]);
@@ -171,7 +175,7 @@ impl Host {
             .cards
             .values()
             .filter(|card| !self.closing && card.job.is_none() && !card.is_swept())
-            .filter(|card| card.verdict == Verdict::Earn);
+            .filter(|card| card.verdict == Verdict::Earn && !self.awaits_sandbox(&card.reading.uuid));
         let images = self.lent_images();
         let sandboxing = self.snapshot.sandboxing(&self.settings, &self.helper);
         let offers: Vec<CardOffer> = free

@@ -6,6 +6,9 @@ use crate::policy::{EngineFacts, Gvisor, Sandbox};
 use crate::power::HelperStanding;
 use crate::settings::EgressMode;
 
+/// So long a helper that went away is waited for.
+const AWAITED_MS: u64 = 60_000;
+
 fn engine_that_knows(driver: &str) -> Input {
     let sandbox =
         Sandbox { runtime: "runsc".into(), drivers: vec![driver.to_owned()], changes_limits: false };
@@ -42,6 +45,7 @@ fn the_offer_says_what_a_lease_is_prepared_with_and_is_told_anew_when_that_chang
     assert!(offered(&world));
     assert_eq!(prepared(&mut world, "first", "GPU-0").as_deref(), Some("runsc"));
     world.input(Input::Helper(HelperStanding::NotInstalled));
+    world.wait(AWAITED_MS);
     assert!(!offered(&world), "nobody could end one that hangs");
     world.input(Input::Helper(HelperStanding::Available { version: "1".into() }));
     assert!(offered(&world));
@@ -49,6 +53,125 @@ fn the_offer_says_what_a_lease_is_prepared_with_and_is_told_anew_when_that_chang
     world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
     assert!(!offered(&world), "the owner turned it off");
     assert_eq!(prepared(&mut world, "second", "GPU-1"), None);
+}
+
+fn offers(world: &World) -> usize {
+    world.host.told_offers.as_ref().unwrap().len()
+}
+
+fn is_declined(effects: &[Effect]) -> bool {
+    let declined = |effect: &Effect| matches!(effect, Effect::Tell(Report::Declined { .. }));
+    effects.iter().any(declined) && !effects.iter().any(|effect| matches!(effect, Effect::Prepare { .. }))
+}
+
+/// As in an update of its package.
+#[test]
+fn a_helper_that_is_away_for_seconds_takes_the_wall_from_nobody() {
+    let there = || Input::Helper(HelperStanding::Available { version: "1".into() });
+    let broke = || Input::Helper(HelperStanding::NotAnswering { detail: "its connection broke".into() });
+    let mut world = World::new();
+    world.input(there());
+    world.input(engine_that_knows(&driver().version));
+    assert_eq!(offers(&world), 2);
+    world.input(broke());
+    assert_eq!(offers(&world), 0, "nobody is to come now");
+    // How it is missed does not begin the wait anew.
+    world.wait(AWAITED_MS / 2);
+    world.input(Input::Helper(HelperStanding::NotInstalled));
+    for no_sandbox in [true, false] {
+        let early = LeaseTerms { no_sandbox, ..terms("early", 1, "GPU-0") };
+        let effects = answer_to(&mut world, early);
+        assert!(is_declined(&effects), "the market has not read that yet: {effects:?}");
+    }
+    world.input(there());
+    assert!(offered(&world));
+    world.input(broke());
+    world.wait(AWAITED_MS - 1);
+    assert_eq!(offers(&world), 0);
+    world.wait(1);
+    assert_eq!((offers(&world), offered(&world)), (2, false), "there is none any more");
+    let effects = answer_to(&mut world, LeaseTerms { no_sandbox: true, ..terms("late", 1, "GPU-0") });
+    assert!(prepared_bare(&effects), "{effects:?}");
+}
+
+#[test]
+fn at_the_start_the_helper_is_asked_before_anybody_comes() {
+    for (answer, in_gvisor) in [
+        (HelperStanding::Available { version: "1".into() }, true),
+        (HelperStanding::NotInstalled, false),
+        (HelperStanding::NotAllowed, false),
+    ] {
+        let mut world = new_run();
+        world.input(engine_that_knows(&driver().version));
+        assert_eq!(offers(&world), 0);
+        world.input(Input::Helper(answer));
+        assert_eq!((offers(&world), offered(&world)), (2, in_gvisor));
+    }
+    let mut world = new_run();
+    world.input(engine_that_knows(&driver().version));
+    world.wait(AWAITED_MS);
+    assert_eq!((offers(&world), offered(&world)), (2, false), "it never answered");
+}
+
+/// A host that was started a moment ago, with everybody away for long.
+fn new_run() -> World {
+    let mut world = World::new();
+    let (mut host, now) = (Host::new(Settings::default()), world.now);
+    std::mem::swap(&mut world.host.snapshot, &mut host.snapshot);
+    host.snapshot.market = Market::Connected;
+    std::mem::swap(&mut world.host.cards, &mut host.cards);
+    host.handle(Input::Recovered(vec![]), now);
+    World { host, ..world }
+}
+
+#[test]
+fn who_has_no_gvisor_or_does_not_want_it_waits_for_no_helper() {
+    let there = || Input::Helper(HelperStanding::Available { version: "1".into() });
+    for (engine, gvisor) in
+        [(engine_that_knows("535.54.03"), true), (engine_that_knows(&driver().version), false)]
+    {
+        let mut world = World::new();
+        let settings = Settings { gvisor, ..world.host.settings.clone() };
+        world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
+        world.input(there());
+        world.input(engine);
+        world.input(Input::Helper(HelperStanding::NotInstalled));
+        assert_eq!((offers(&world), offered(&world)), (2, false));
+        assert!(prepared(&mut world, "first", "GPU-0").is_none());
+    }
+}
+
+proptest! {
+    /// Whatever the helper does: who comes within a minute of it has what was offered while it was there.
+    #[test]
+    fn a_lease_is_bare_only_where_the_helper_has_been_away_for_long(
+        steps in prop::collection::vec((0_usize..4, 0_u64..90_000), 1..30),
+        no_sandbox: bool,
+    ) {
+        let mut world = World::new();
+        world.input(engine_that_knows(&driver().version));
+        world.input(Input::Helper(HelperStanding::Available { version: "1".into() }));
+        let mut left = None;
+        for (which, ms) in steps {
+            let standing = [
+                HelperStanding::Available { version: "1".into() },
+                HelperStanding::NotInstalled,
+                HelperStanding::NotAllowed,
+                HelperStanding::NotAnswering { detail: "test".into() },
+            ][which].clone();
+            left = if which == 0 { None } else { left.or(Some(world.now)) };
+            world.input(Input::Helper(standing));
+            world.wait(ms);
+            let away_ms = left.map(|since| world.now.since_ms(since));
+            let is_awaited = away_ms.is_some_and(|away_ms| away_ms < AWAITED_MS);
+            prop_assert_eq!(offers(&world), if is_awaited { 0 } else { 2 });
+            let mut other = world.host.clone();
+            let terms = LeaseTerms { no_sandbox, ..terms("lease", 1, "GPU-0") };
+            let effects = other.handle(Input::Market(MarketInput::Offer(Box::new(terms))), world.now);
+            let is_bare = away_ms.is_some_and(|away_ms| away_ms >= AWAITED_MS);
+            prop_assert_eq!(prepared_bare(&effects), is_bare, "{:?} {:?}", away_ms, effects);
+        }
+    }
 }
 
 fn answer_to(world: &mut World, terms: LeaseTerms) -> Vec<Effect> {
