@@ -62,8 +62,7 @@ fn every_page_looks_as_it_did_and_axe_finds_nothing() {
                 Ok(window.text("frame").or_else(|_| window.text("first-run")).ok())
             })
             .unwrap();
-            // Charts come with a library of their own, fonts with the first text.
-            std::thread::sleep(Duration::from_millis(600));
+            is_drawn(&window);
             let picture = pictures.join(&name);
             window.screenshot(&picture).unwrap();
             wrong.extend(window.violations(&axe).unwrap().iter().map(|found| format!("{name}: {found}")));
@@ -89,6 +88,20 @@ fn every_page_looks_as_it_did_and_axe_finds_nothing() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Charts come with a library of their own, fonts with the first text.
+fn is_drawn(window: &Window) {
+    /// A chart that is too narrow to be one stays empty.
+    const DRAWN: &str = "const charts = [...document.querySelectorAll('.chart')].filter(chart => chart.clientWidth >= 40);
+        return document.fonts.status === 'loaded' && charts.every(chart => chart.querySelector('.uplot') !== null);";
+    const TWO_FRAMES: &str = "const done = arguments[0];
+        requestAnimationFrame(() => requestAnimationFrame(() => done(true)));";
+    // What moves into its place has moved by then.
+    std::thread::sleep(Duration::from_millis(600));
+    wait_for("charts and fonts", Duration::from_secs(20), || Ok((window.run(DRAWN)? == true).then_some(())))
+        .unwrap();
+    window.run_later(TWO_FRAMES).unwrap();
+}
+
 /// At 200 % a window has half of its pixels for the page: of its usual size, and of its smallest.
 fn too_wide(window: &Window) -> impl Iterator<Item = String> {
     let mut found = Vec::new();
@@ -110,7 +123,7 @@ fn print(window: &Window, language: &str, screen: &str) {
     let folder = checkout().join("docs/pictures");
     std::fs::create_dir_all(&folder).unwrap();
     window.viewport(900, 660).unwrap();
-    std::thread::sleep(Duration::from_millis(600));
+    is_drawn(window);
     let whole = folder.join(format!("{screen}-{language}-whole.png"));
     window.screenshot(&whole).unwrap();
     look::print(&whole, &folder.join(format!("{screen}-{language}.png"))).unwrap();
