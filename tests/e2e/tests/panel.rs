@@ -21,14 +21,15 @@ fn a_real_panel_draws_the_icon_by_its_state_and_its_clicks_open_menu_and_window(
     assert!(panel.icon().unwrap().is_none(), "nothing is there yet");
     let mut app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
     let is_whole = |icon: &Icon| icon.size().0 >= 12 && icon.size().1 >= 12;
-    let icon = until("the icon", || Ok(panel.icon()?.filter(is_whole)));
+    let icon = until("the icon", || Ok(panel.icon_at_rest()?.filter(is_whole)));
     let (width, height) = icon.size();
     println!("the panel draws an icon of {width} × {height} pixels");
     assert!(width <= usize::from(HEIGHT) && height <= usize::from(HEIGHT), "{width} × {height}");
 
     // It is out of order for want of an Engine, which a pause is not.
     app.around.owner(&["pause", "--for", "1h"]).unwrap();
-    let paused = until("another picture", || Ok(panel.icon()?.filter(|now| *now != icon && is_whole(now))));
+    let paused =
+        until("another picture", || Ok(panel.icon_at_rest()?.filter(|now| *now != icon && is_whole(now))));
     app.around.owner(&["resume"]).unwrap();
     until("the first picture", || Ok(panel.icon()?.filter(|now| *now == icon && *now != paused)));
 

@@ -113,6 +113,16 @@ impl Panel {
         Ok(Some(Icon { left, right, top, bottom, pixels: now }))
     }
 
+    /// The same, where it is as it was a second ago: a panel lays itself out anew for a new icon.
+    ///
+    /// # Errors
+    /// When the X server is gone.
+    pub fn icon_at_rest(&self) -> anyhow::Result<Option<Icon>> {
+        let before = self.icon()?;
+        std::thread::sleep(Duration::from_secs(1));
+        Ok(self.icon()?.filter(|now| before.as_ref() == Some(now)))
+    }
+
     /// Goes there and presses.
     ///
     /// # Errors
