@@ -18,7 +18,7 @@ use nightjar_sim::Daemon;
 use nightjar_testbed::engine::{Engine, EngineOptions};
 use nightjar_testbed::images::{self, Flavour, GATEWAY};
 use nightjar_testbed::place::{checkout, programs};
-use nightjar_testbed::process::output;
+use nightjar_testbed::process::{output, wait_for};
 use serde::Serialize;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -231,15 +231,15 @@ fn a_tenant_lives_and_dies_by_the_line() {
     let notice = Notice::of(&parting);
     worker.say(&GuestCommand::Notice(notice.clone()));
     gateway.say(&GuestCommand::Notice(notice));
-    std::thread::sleep(Duration::from_millis(500));
     let ask = "cat /run/nightjar/notice.json; curl --noproxy '*' -s http://127.0.0.1:8008/v1/notice";
-    assert_eq!(rig.inside(ask).1.matches("\"cause\":\"game\"").count(), 2);
+    let told = || Ok((rig.inside(ask).1.matches("\"cause\":\"game\"").count() == 2).then_some(()));
+    wait_for("file and address tell of it", SOON, told).unwrap();
     worker.say(&GuestCommand::NoticeOver);
     gateway.say(&GuestCommand::NoticeOver);
-    std::thread::sleep(Duration::from_millis(500));
     let ask = "test ! -e /run/nightjar/notice.json && \
                curl --noproxy '*' -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8008/v1/notice";
-    assert_eq!(rig.inside(ask), (true, "204".to_owned()));
+    let untold = || Ok((rig.inside(ask) == (true, "204".to_owned())).then_some(()));
+    wait_for("neither does any more", SOON, untold).unwrap();
 
     // Longer than a silence: the heartbeats wait in the pipe.
     rig.engine.ask(["pause", "worker"]).unwrap();
@@ -298,8 +298,9 @@ fn a_tenant_gets_the_network_that_the_owner_chose() {
     let slow = fetch();
     assert!(slow > Duration::from_millis(3_200), "4 MB at 8 Mbit/s took {slow:?}");
     gateway.say(&GuestCommand::SetBandwidth { up_kbit: 80_000, down_kbit: 80_000 });
-    std::thread::sleep(Duration::from_millis(500));
-    let fast = fetch();
-    assert!(fast < slow / 2, "ten times the bandwidth: {fast:?} after {slow:?}");
+    // The order is under way when the first of them begins.
+    let fast =
+        wait_for("ten times the bandwidth", SOON, || Ok(Some(fetch()).filter(|fast| *fast < slow / 2)));
+    println!("4 MB took {slow:?}, and {:?} with ten times the bandwidth", fast.unwrap());
     drop((worker, gateway));
 }
