@@ -170,5 +170,5 @@ fn a_miner_is_found_by_its_name_or_its_words_and_ended_where_the_owner_says_so()
     scene.start(&lease, "bash mine.sh");
     scene.is_warned(&lease, "mining");
     scene.is_ended_for(&lease, "mining");
-    assert_eq!(scene.stage.containers().unwrap(), Vec::<String>::new());
+    wait_for("nothing is left", SOON, || Ok(scene.stage.containers()?.is_empty().then_some(()))).unwrap();
 }

@@ -318,7 +318,7 @@ fn a_lease_under_gvisor_is_a_lease_like_any_other() {
         println!("SKIPPED: an internet of the test's own needs root");
     }
     running.renter.run(&["stop", &running.lease, "--wait"]).unwrap();
-    assert_eq!(running.stage.containers().unwrap(), Vec::<String>::new());
+    wait_for("nothing is left", SOON, || Ok(running.stage.containers()?.is_empty().then_some(()))).unwrap();
 }
 
 /// gVisor does not shield it from its own user, so a tenant's programs must not come to see it by any of these ways.

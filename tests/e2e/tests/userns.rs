@@ -53,5 +53,5 @@ fn a_lease_runs_where_the_engine_maps_users() {
     let lease = renter.rent(IMAGE).unwrap();
     assert_eq!(renter.ssh(&lease, &["cat /workspace/word"]).unwrap().trim(), "kept");
     renter.run(&["stop", &lease, "--wait"]).unwrap();
-    assert_eq!(stage.containers().unwrap(), Vec::<String>::new());
+    wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
 }

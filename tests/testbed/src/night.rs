@@ -9,6 +9,7 @@ use nightjar_core::host::HostState;
 use nightjar_core::lease::LeaseState;
 use nightjar_core::ledger::Account;
 use nightjar_core::money::Money;
+use nightjar_protocol::market_api::Statement;
 use nightjar_protocol::view::{CardTile, ViewModel};
 
 use crate::host::{Host, job_state, quick_settings};
@@ -86,8 +87,9 @@ pub fn play(stage: &Stage, image: &str, with_app: bool, timeline: &mut Timeline)
 
     renter.run(&["stop", &lease, "--wait"])?;
     watch.until("the job is over", SOON, |view| job_state(view).is_none())?;
+    let is_empty = || Ok(stage.containers()?.is_empty().then_some(()));
+    wait_for("no container is left", SOON, is_empty)?;
     timeline.note("renter: stopped the lease; nothing of it is left on the host");
-    ensure!(stage.containers()?.is_empty(), "containers are left: {:?}", stage.containers()?);
     let mut night = books(stage, &host, &renter, &lease, timeline)?;
     night = Night { device, rent_to_ready, ssh_login, input_to_frozen, frozen_for, ..night };
     end(host)?;
@@ -172,6 +174,21 @@ fn rented(view: &ViewModel) -> anyhow::Result<&CardTile> {
     view.cards.iter().find(|tile| tile.card.job.is_some()).context("no card has a job")
 }
 
+/// Both sides' books once they agree: the last record reaches the market by another way than the word of the end does.
+fn agreed_books(host: &Host, renter: &Renter, lease: &str) -> anyhow::Result<(Statement, Money)> {
+    let mut last = String::new();
+    let agreed = wait_for("the books agree", SOON, || {
+        let statement = renter.statement(lease)?;
+        let earned = host.around.view()?.earnings.all;
+        let legs = statement.bookings.iter().flat_map(|booking| &booking.legs);
+        let of_host = legs.filter(|leg| matches!(leg.account, Account::Host { .. }));
+        let credited: i64 = of_host.map(|leg| leg.micros).sum();
+        last = format!("host and market disagree: {earned} and {}", Money::new(credited, statement.currency));
+        Ok((earned.micros == credited).then_some((statement, earned)))
+    });
+    agreed.context(last)
+}
+
 /// Both sides' books, and whether they agree to the last micro-unit.
 fn books(
     stage: &Stage,
@@ -180,8 +197,7 @@ fn books(
     lease: &str,
     timeline: &mut Timeline,
 ) -> anyhow::Result<Night> {
-    let earned = |view: &ViewModel| view.earnings.all;
-    let statement = renter.statement(lease)?;
+    let (statement, host_earned) = agreed_books(host, renter, lease)?;
     let (mut charged, mut credited, mut fees) = (0_i64, 0_i64, 0_i64);
     for leg in statement.bookings.iter().flat_map(|booking| &booking.legs) {
         match leg.account {
@@ -193,7 +209,6 @@ fn books(
     }
     let money = |micros| Money::new(micros, statement.currency);
     let running_ms = statement.bookings.iter().map(|booking| booking.running_ms).sum();
-    let host_earned = earned(&host.around.view()?);
     let balance = renter.account()?.balance;
     timeline
         .note(&format!("ledger: {running_ms} ms of running time in {} records", statement.bookings.len()));
