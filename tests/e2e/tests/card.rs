@@ -10,6 +10,7 @@ use nightjar_core::host::{HostState, SweepPhase, SweetSpot};
 use nightjar_core::lease::LeaseState;
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::sweep::{Economics, Judgement, Point, WorkKind, judge};
+use nightjar_protocol::view::ViewModel;
 use nightjar_sim::model::CardModel;
 use nightjar_sim::physics::{Body, Load, LoadSource};
 use nightjar_sim::wire::{Control, Reply, Request};
@@ -88,7 +89,8 @@ impl Scene {
     }
 
     fn until(&self, state: LeaseState) {
-        self.watch.until("the lease", SOON, |view| job_state(view) == Some(state.clone())).unwrap();
+        let is_so = |view: &ViewModel| job_state(view) == Some(state.clone());
+        self.watch.from_now().until("the lease", SOON, is_so).unwrap();
     }
 
     fn heat(&self, celsius: f64) {

@@ -97,7 +97,7 @@ impl Scene {
              setsid bash listener.sh >/dev/null 2>&1 </dev/null &"
         );
         self.renter.ssh(lease, &[&start]).unwrap();
-        self.watch.until("the job holds memory", SOON, |view| held(view) >= HELD_MIB).unwrap();
+        self.watch.from_now().until("the job holds memory", SOON, |view| held(view) >= HELD_MIB).unwrap();
     }
 
     fn move_the_mouse(&self, x: &str) {
@@ -205,10 +205,14 @@ fn a_parting_is_told_on_all_sides_and_the_lease_goes_on_where_it_was() {
     scene.renter.run(&["stop", &second]).unwrap();
     assert_eq!(scene.lease(&second).waits, None);
     game.terminate(Duration::from_secs(5)).unwrap();
-    scene.watch.until("the card waits for a job", SOON, |view| view.state == HostState::Waiting).unwrap();
+    scene
+        .watch
+        .from_now()
+        .until("the card waits for a job", SOON, |view| view.state == HostState::Waiting)
+        .unwrap();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(job_state(&scene.host.around.view().unwrap()), None);
-    assert_eq!(scene.stage.containers().unwrap(), Vec::<String>::new());
+    wait_for("nothing is left", SOON, || Ok(scene.stage.containers()?.is_empty().then_some(()))).unwrap();
 }
 
 /// The tenant saw nothing while there was nothing, then the file, the address and the signal, with class and deadline.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nightjar_core::host::HostState;
 use nightjar_core::lease::LeaseState;
+use nightjar_protocol::view::ViewModel;
 use nightjar_sim::wire::{Control, Reply, Request};
 use nightjar_testbed::freezer::Freezer;
 use nightjar_testbed::helper::Helper;
@@ -83,7 +84,8 @@ fn a_docker_that_hangs_does_not_keep_the_owner_waiting() {
     assert!(took < Duration::from_secs(1), "{took:?}\n{}", helper.process.log());
     stage.engine.go_on();
     freezer.until(false, SOON).unwrap();
-    watch.until("the job goes on", SOON, |view| job_state(view) == Some(LeaseState::Running)).unwrap();
+    let goes_on = |view: &ViewModel| job_state(view) == Some(LeaseState::Running);
+    watch.from_now().until("the job goes on", SOON, goes_on).unwrap();
     // A pause that the Engine carries out late does not stick.
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(renter.ssh(&lease, &["echo", "still", "here"]).unwrap().trim(), "still here");

@@ -12,6 +12,7 @@ use nightjar_core::policy::{BlockReason, Verdict};
 use nightjar_core::settings::Settings;
 use nightjar_core::signal::{SignalRule, SignalRules};
 use nightjar_protocol::view::ViewModel;
+use serde_json::Value;
 
 use crate::place::program;
 use crate::process::{Process, output, tail};
@@ -69,6 +70,19 @@ impl Surroundings {
     pub fn view(&self) -> anyhow::Result<ViewModel> {
         let said = self.owner(&["--json", "status"])?;
         serde_json::from_str(&said).with_context(|| format!("no view: {said}"))
+    }
+
+    /// What the doctor finds in the check of this name now, whatever it finds in others.
+    ///
+    /// # Errors
+    /// When it says nothing of it.
+    pub fn check(&self, id: &str) -> anyhow::Result<Value> {
+        // It fails where anything is wrong.
+        let said = self.owner(&["--json", "doctor"]).unwrap_or_else(|error| error.to_string());
+        let found = said.find('{').zip(said.rfind('}')).and_then(|(from, to)| said.get(from..=to));
+        let found: Value = serde_json::from_str(found.with_context(|| format!("no checks: {said}"))?)?;
+        let mut checks = found["checks"].as_array().into_iter().flatten();
+        checks.find(|check| check["id"] == id).cloned().with_context(|| format!("no {id} in {found}"))
     }
 }
 
@@ -168,6 +182,13 @@ impl Watch {
             }
         });
         Ok(Self { _process: process, changes })
+    }
+
+    /// What was shown so far counts no more: for a question about now.
+    #[must_use]
+    pub fn from_now(&self) -> &Self {
+        while self.changes.try_recv().is_ok() {}
+        self
     }
 
     /// The moment of the first change that answers the question.
