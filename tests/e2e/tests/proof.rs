@@ -60,7 +60,7 @@ fn peers_19_a_card_proves_itself_while_it_waits_and_its_owner_comes_first() {
     assert_eq!((&checked["last_check"]["kind"], &checked["left_out_for"]), (&"waiting".into(), &Value::Null));
     let shown = stage.market.operator(&["host", "list"]).unwrap();
     assert!(shown.contains("passed its last check, while it waited"), "{shown}");
-    assert_eq!(stage.containers().unwrap(), [""; 0], "nothing of it is left");
+    wait_for("nothing of it is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
     let why: Value = serde_json::from_str(&first.around.owner(&["--json", "why"]).unwrap()).unwrap();
     let parts = why["summary"]["parts"].as_array().unwrap();
     let of = |wanted: &str| parts.iter().filter(|part| part["spent"]["spent"] == wanted).collect::<Vec<_>>();
@@ -93,7 +93,7 @@ fn peers_19_a_card_proves_itself_while_it_waits_and_its_owner_comes_first() {
     let (back, view) = watch.until("the card is the owner's", SOON, is_back).unwrap();
     println!("the card was back {} ms after the hand", back.saturating_duration_since(moved).as_millis());
     assert_eq!(view.state, HostState::Yours);
-    assert_eq!(stage.containers().unwrap(), [""; 0], "nothing of it is left");
+    wait_for("nothing of it is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
     let asked = card(&stage, 1);
     assert_eq!(
         (&asked["last_check"], &asked["left_out_for"]),
