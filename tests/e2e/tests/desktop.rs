@@ -267,6 +267,19 @@ fn peers_24_the_icon_outlives_the_shell_that_shows_it() {
 }
 
 #[test]
+fn a_panel_that_comes_while_the_icon_is_made_shows_it() {
+    let room = Room::set().unwrap();
+    let tray = Tray::watch_too_late(&room.desktop).unwrap();
+    let mut app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
+    let item = tray.item(SOON).unwrap();
+    let quit = item.line("Quit").unwrap();
+    assert_eq!(tray.registrations(), 1, "the panel has two icons");
+    assert!(windows(&room).is_empty(), "a window although a panel shows the icon");
+    item.click(&quit).unwrap();
+    wait_until("it has ended", || !app.process.is_running());
+}
+
+#[test]
 fn where_no_panel_shows_the_icon_the_window_stands_in_for_it() {
     let room = Room::set().unwrap();
     let app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();

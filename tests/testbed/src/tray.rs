@@ -2,6 +2,7 @@
 //! and clicks in it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,12 +45,18 @@ pub struct MenuLine {
 
 struct Watcher {
     registered: Registered,
+    /// Whether the next item finds nobody.
+    is_late: AtomicBool,
 }
 
 #[zbus::interface(name = "org.kde.StatusNotifierWatcher")]
 impl Watcher {
-    fn register_status_notifier_item(&self, service: &str) {
+    fn register_status_notifier_item(&self, service: &str) -> zbus::fdo::Result<()> {
+        if self.is_late.swap(false, Ordering::SeqCst) {
+            return Err(zbus::fdo::Error::ServiceUnknown(String::from("nobody is here yet")));
+        }
         self.registered.lock().unwrap_or_else(PoisonError::into_inner).push(service.to_owned());
+        Ok(())
     }
 
     fn register_status_notifier_host(&self, _service: &str) {}
@@ -81,9 +88,23 @@ impl Tray {
     /// # Errors
     /// When the bus does not answer or has such a watcher already.
     pub fn watch(desktop: &Desktop) -> anyhow::Result<Self> {
+        Self::begin(desktop, false)
+    }
+
+    /// The same, of a panel that comes right after the first item was offered, and before anybody listens for panels: the
+    /// item is told that nobody is there, and the bus never tells it of this one.
+    ///
+    /// # Errors
+    /// As [`Tray::watch`].
+    pub fn watch_too_late(desktop: &Desktop) -> anyhow::Result<Self> {
+        Self::begin(desktop, true)
+    }
+
+    fn begin(desktop: &Desktop, is_late: bool) -> anyhow::Result<Self> {
         let registered = Registered::default();
+        let watcher = Watcher { registered: registered.clone(), is_late: AtomicBool::new(is_late) };
         let connection = zbus::blocking::connection::Builder::address(desktop.bus_address())?
-            .serve_at("/StatusNotifierWatcher", Watcher { registered: registered.clone() })?
+            .serve_at("/StatusNotifierWatcher", watcher)?
             .name(WATCHER)?
             .build()?;
         Ok(Self { connection, registered })
