@@ -89,6 +89,8 @@ pub(crate) struct Ice {
     frozen: bool,
     /// The road may hold it; [`Ice::is_held_outside`] asks the kernel.
     road_holds: bool,
+    /// A freeze was asked of the road whose answer is not known: it may be carried out late.
+    is_asked_of_road: bool,
     engine_holds: bool,
     /// It is to go on, and the helper is away, as during an update: when it is asked again.
     thaws_at: Option<tokio::time::Instant>,
@@ -117,6 +119,7 @@ impl Ice {
             is_unseen: false,
             frozen: false,
             road_holds: false,
+            is_asked_of_road: false,
             engine_holds: false,
             thaws_at: None,
             may_run: false,
@@ -239,22 +242,27 @@ impl Ice {
         let Some((road, container)) = self.road() else { return false };
         let by_road = road.freeze(container);
         // From here on it may be.
-        self.road_holds = true;
-        match timeout(ROAD_ALONE, by_road).await {
-            Ok(Ok(())) => {
-                self.may_run = false;
-                return true;
-            }
-            Ok(Err(error)) => {
-                // Unless it was frozen before, or is now, for all that is known.
-                self.road_holds = self.may_run || error.is_open();
-                tracing::warn!("the helper did not freeze the worker, the Docker Engine is asked: {error}");
-            }
-            Err(_) => {
-                tracing::warn!("the helper did not freeze the worker in time, the Docker Engine is asked")
-            }
+        (self.road_holds, self.is_asked_of_road) = (true, true);
+        let Ok(answer) = timeout(ROAD_ALONE, by_road).await else {
+            tracing::warn!("the helper did not freeze the worker in time, the Docker Engine is asked");
+            return false;
+        };
+        self.road_answered(&answer);
+        if let Err(error) = &answer {
+            tracing::warn!("the helper did not freeze the worker, the Docker Engine is asked: {error}");
         }
-        false
+        answer.is_ok()
+    }
+
+    /// To a freeze.
+    fn road_answered(&mut self, answer: &Result<(), RoadError>) {
+        self.is_asked_of_road = answer.as_ref().is_err_and(RoadError::is_open);
+        if answer.is_ok() {
+            self.may_run = false;
+        } else {
+            // Unless it was frozen before, or is now, for all that is known.
+            self.road_holds = self.may_run || self.is_asked_of_road;
+        }
     }
 
     /// Takes the second road, and the Engine's answer where that comes first after all.
@@ -262,22 +270,19 @@ impl Ice {
         let Some((road, container)) = self.road() else { return Err(None) };
         let mut by_road = road.freeze(container);
         // From here on it may be: a stop that interrupts this must know.
-        self.road_holds = true;
+        (self.road_holds, self.is_asked_of_road) = (true, true);
         let deadline = tokio::time::Instant::from_std(called + FREEZE_WITHIN);
         let mut refusal = None;
         loop {
             tokio::select! {
-                done = &mut by_road, if refusal.is_none() => match done {
-                    Ok(()) => {
-                        self.may_run = false;
+                done = &mut by_road, if refusal.is_none() => {
+                    self.road_answered(&done);
+                    let Err(error) = done else {
                         tracing::warn!("the Docker Engine did not freeze the worker in time, the helper did");
                         return Ok(());
-                    }
-                    Err(error) => {
-                        self.road_holds = self.may_run || error.is_open();
-                        refusal = Some(error.to_string());
-                    }
-                },
+                    };
+                    refusal = Some(error.to_string());
+                }
                 answer = answered(&mut self.asked), if self.asked.is_some() => {
                     self.asked = None;
                     if answer.is_ok() {
@@ -299,16 +304,11 @@ impl Ice {
         // First what the sandbox itself needs to hear the Engine: also a freeze that was told as failed, which the kernel may
         // have brought to its end after that. What runc holds has one freeze only.
         let needs_road = self.road_holds && (self.is_sandboxed() || !self.engine_holds);
-        if needs_road || (self.is_sandboxed() && self.engine_holds) {
+        let goes_first = needs_road || (self.is_sandboxed() && self.engine_holds);
+        if goes_first {
             match self.thaw_around().await {
                 Ok(()) => self.road_holds = false,
-                Err(error) if needs_road && self.is_held_outside() => {
-                    if self.thaws_at.is_none() {
-                        tracing::warn!("what is frozen goes on when the helper is back: {error}");
-                    }
-                    self.thaws_at = Some(tokio::time::Instant::now() + THAW_AGAIN);
-                    return None;
-                }
+                Err(error) if needs_road && self.is_held_outside() => return self.thaw_later(&error),
                 Err(error) => tracing::debug!("the helper has nothing to thaw: {error}"),
             }
         }
@@ -316,8 +316,26 @@ impl Ice {
             self.thaws_at = None;
             return Some(WorkerEvent::ThawFailed { cause: error.to_string() });
         }
+        self.engine_holds = false;
+        // The road's order may still wait for its turn, and would freeze what the Engine has thawed: what undoes it waits behind it.
+        if self.is_asked_of_road
+            && !goes_first
+            && let Err(error) = self.thaw_around().await
+            && self.look() == Some(Look::Frozen)
+        {
+            return self.thaw_later(&error);
+        }
         (self.frozen, self.road_holds, self.engine_holds, self.thaws_at) = (false, false, false, None);
         Some(WorkerEvent::Thawed)
+    }
+
+    /// It stays frozen until the road answers.
+    fn thaw_later(&mut self, error: &RoadError) -> Option<WorkerEvent> {
+        if self.thaws_at.is_none() {
+            tracing::warn!("what is frozen goes on when the helper is back: {error}");
+        }
+        self.thaws_at = Some(tokio::time::Instant::now() + THAW_AGAIN);
+        None
     }
 
     async fn thaw_around(&mut self) -> Result<(), RoadError> {
@@ -333,10 +351,10 @@ impl Ice {
         let answer = thawing.await;
         let answer = answer.unwrap_or_else(|_| Err(no_answer()));
         // A refusal changes nothing; one that is late may still be followed.
-        self.may_run = match &answer {
-            Ok(()) => false,
-            Err(error) => !was_sure || error.is_open(),
-        };
+        let is_open = answer.as_ref().is_err_and(RoadError::is_open);
+        self.may_run = answer.is_err() && (!was_sure || is_open);
+        // The road has answered what was asked of it before, too.
+        self.is_asked_of_road &= is_open;
         answer
     }
 

@@ -99,10 +99,12 @@ impl SecondRoad for Road {
     fn freeze(&self, _: &str) -> Done {
         let taken = self.take("freeze");
         if counts_down(&self.refusals) {
-            Box::pin(std::future::ready(Err(refused("the kernel did not freeze it"))))
-        } else {
-            taken
+            return Box::pin(std::future::ready(Err(refused("the kernel did not freeze it"))));
         }
+        if self.hangs.load(SeqCst) {
+            return Box::pin(std::future::pending());
+        }
+        taken
     }
     fn thaw(&self, _: &str) -> Done {
         let taken = self.take("thaw");
@@ -478,6 +480,58 @@ async fn one_that_the_engine_can_end_does_not_wait_for_a_helper_that_hangs() {
         assert!(!ice.end(false).await);
         assert_eq!(began.elapsed().as_secs(), within.as_secs(), "{said}");
     }
+}
+
+/// Its order waits for its turn while the Engine freezes, and would freeze what goes on by then.
+#[tokio::test]
+async fn a_freeze_that_waits_for_the_helper_is_followed_by_a_thaw_behind_the_engines() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = Docker::start(folder.path());
+    let frozen = async |road: &Arc<Road>| {
+        let mut ice = ice(&docker, road);
+        ice.know(Cell::Plain);
+        docker.silent.send_replace(true);
+        road.hangs.store(true, SeqCst);
+        let answers = async {
+            while !road.taken().contains(&"freeze".to_owned()) {
+                sleep(Duration::from_millis(10)).await;
+            }
+            docker.silent.send_replace(false);
+        };
+        let (event, ()) = tokio::join!(ice.freeze(Instant::now()), answers);
+        assert!(matches!(event, WorkerEvent::Frozen { .. }) && ice.engine_holds, "{event:?}");
+        ice
+    };
+    let road = Arc::new(Road::default());
+    let mut ice = frozen(&road).await;
+    road.hangs.store(false, SeqCst);
+    assert_eq!(ice.thaw().await, Some(WorkerEvent::Thawed));
+    assert_eq!(docker.heard(), ["pause", "unpause"]);
+    assert_eq!(road.taken(), ["guard", "freeze", "thaw"]);
+    // Once is enough.
+    ice.freeze(Instant::now()).await;
+    assert_eq!(ice.thaw().await, Some(WorkerEvent::Thawed));
+    assert_eq!(road.taken().len(), 3);
+
+    // The helper has frozen it after all, and is away: it does not go on, and nobody pays for it.
+    let road = away(2);
+    let mut ice = frozen(&road).await;
+    road.hangs.store(false, SeqCst);
+    tell(&mut ice, folder.path(), "1");
+    assert_eq!(ice.thaw().await, None);
+    assert!(ice.is_frozen());
+    assert_eq!(ice.settle().await, None);
+    assert_eq!(ice.settle().await, Some(WorkerEvent::Thawed));
+    assert!(!ice.is_frozen());
+
+    // It goes on hanging: both its orders wait, and what freezes next waits behind them.
+    let road = Arc::new(Road::default());
+    let mut ice = frozen(&road).await;
+    tell(&mut ice, folder.path(), "0");
+    assert_eq!(ice.thaw().await, Some(WorkerEvent::Thawed));
+    road.hangs.store(false, SeqCst);
+    assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
+    assert_eq!(road.taken(), ["guard", "freeze", "thaw", "freeze"]);
 }
 
 fn calls(names: &[&str]) -> Vec<String> {
