@@ -189,7 +189,7 @@ impl LeaseTask {
                         self.prepare(&terms, sandbox.as_deref(), &settings, making, &mut alive.ice);
                     prepared.await.map_err(Over::Unready)
                 }
-                Begin::Adopt => self.adopt(&mut alive.ice).await.map_err(Over::Ended),
+                Begin::Adopt => self.adopt(alive).await.map_err(Over::Ended),
                 Begin::Remains => Err(Over::Unready("it was left over from an earlier run".to_owned())),
             }
         };
@@ -246,13 +246,15 @@ impl LeaseTask {
     }
 
     /// Heartbeats first: process 1 has been waiting since the agent ended.
-    async fn adopt(&self, ice: &mut Ice) -> Result<Lines, String> {
+    async fn adopt(&self, alive: &mut Alive) -> Result<Lines, String> {
+        let Alive { ice, told, .. } = alive;
         let names = Names::new(&self.lease, self.epoch);
         let take_up = async |name: &str| {
             let ends = self.engine.attach(name).await.map_err(|error| error.to_string())?;
             Ok::<_, String>(Line::take_up(ends))
         };
         let (worker, gateway) = tokio::try_join!(take_up(&names.worker), take_up(&names.gateway))?;
+        let mut thawed = None;
         for name in [&names.gateway, &names.worker] {
             let found = self.engine.inspect(name).await.map_err(|error| error.to_string())?;
             let found = found.ok_or("it is no longer there")?;
@@ -264,15 +266,18 @@ impl LeaseTask {
             } else if let Some(container) = found.id {
                 let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
                 ice.know(Cell::of(&labels));
-                let process = found.state.and_then(|state| state.pid);
-                ice.runs_as(process, &container);
-                let seen = stands_frozen(process, &container);
-                ice.take_up(container, seen).await.into_iter().for_each(|event| self.report(event));
+                let state = found.state.unwrap_or_default();
+                ice.runs_as(state.pid, &container);
+                let seen = stands_frozen(state.pid, &container);
+                thawed = ice.take_up(container, seen, state.paused.unwrap_or(false)).await;
             }
         }
         // What is adopted was ready, whether or not its process 1 heard so.
         worker.send(&GuestCommand::CardChecked);
-        Ok(Lines { gateway, worker })
+        let lines = Lines { gateway, worker };
+        // It may have been told that it freezes, and is only now about to read it.
+        self.tell_of(thawed, Some(&lines), told);
+        Ok(lines)
     }
 
     async fn serve(&mut self, alive: &mut Alive) -> Over {

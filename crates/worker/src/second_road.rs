@@ -173,15 +173,23 @@ impl Ice {
 
     /// One that an earlier run has left: the Engine does not know whether it was frozen without it. Says nothing as
     /// long as it may stand frozen: it would be taken for one that runs, and paid for. [`Ice::settle`] goes on.
-    /// `seen` is the kernel's word, see [`stands_frozen`].
-    pub async fn take_up(&mut self, container: String, seen: Option<bool>) -> Option<WorkerEvent> {
+    /// `seen` is the kernel's word, see [`stands_frozen`], and `is_paused` the Engine's.
+    pub async fn take_up(
+        &mut self,
+        container: String,
+        seen: Option<bool>,
+        is_paused: bool,
+    ) -> Option<WorkerEvent> {
         self.guard(container);
         self.is_unseen = false;
-        let may_be_frozen = seen.unwrap_or_else(|| self.is_sandboxed());
-        if self.road.is_none() || !may_be_frozen {
+        let may_be_frozen = self.road.is_some() && seen.unwrap_or_else(|| self.is_sandboxed());
+        // What runc holds has one freeze, and the Engine knows of it.
+        let by_road = may_be_frozen && (self.is_sandboxed() || !is_paused);
+        if !by_road && !is_paused {
             return Some(WorkerEvent::Thawed);
         }
-        (self.frozen, self.road_holds, self.may_run) = (true, true, seen.is_none());
+        (self.frozen, self.road_holds, self.engine_holds) = (true, by_road, is_paused);
+        self.may_run = by_road && seen.is_none();
         self.thaw().await
     }
 

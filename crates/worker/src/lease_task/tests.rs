@@ -196,6 +196,35 @@ async fn an_adopted_sandbox_is_frozen_with_one_call_and_thawed_before_its_end() 
     assert_eq!(looks.count(), 2, "each container once, at the adoption: {heard:?}");
 }
 
+/// A slow Engine has carried out the earlier run's last word, and its process 1 is about to read why.
+#[tokio::test]
+async fn an_adopted_worker_that_is_paused_goes_on_and_reads_that_its_notice_is_over() {
+    let heard: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let hearing = heard.clone();
+    let fake = FakeEngine::start(move |call| {
+        hearing.lock().unwrap().push(call.to_owned());
+        match call {
+            "GET /containers/json" | "GET /networks" => "[]".to_owned(),
+            call if call.starts_with("GET ") => {
+                r#"{"Id":"a","State":{"Running":true,"Paused":true}}"#.to_owned()
+            }
+            _ => "{}".to_owned(),
+        }
+    });
+    let lease = LeaseId("6b1f7a52".into());
+    let (stop, stopped) = watch::channel(None);
+    let (task, _orders, mut reports) = task(&fake, &lease, stopped);
+    let running = tokio::spawn(task.run(Begin::Adopt));
+    reported(&mut reports, |event| matches!(event, WorkerEvent::Thawed)).await;
+    let unpause = format!("POST /containers/{}/unpause", Names::new(&lease, Epoch(1)).worker);
+    assert_eq!(heard.lock().unwrap().iter().filter(|call| **call == unpause).count(), 1);
+    let mut attached = fake.attached();
+    let both = attached.wait_for(|said| said.matches(r#""command":"notice_over""#).count() == 2);
+    timeout(SOON, both).await.expect("the notice stays").unwrap();
+    stop.send_replace(Some(Ending::Kill));
+    timeout(SOON, running).await.unwrap().unwrap();
+}
+
 /// A helper that can be away.
 #[derive(Default)]
 struct Road {

@@ -401,28 +401,41 @@ async fn a_sandbox_that_may_stand_frozen_is_taken_up_once_its_helper_has_thawed_
         ice
     };
     let mut ice = fresh(&away(0), Cell::Sandbox);
-    assert_eq!(ice.take_up("id".to_owned(), None).await, Some(WorkerEvent::Thawed));
+    assert_eq!(ice.take_up("id".to_owned(), None, false).await, Some(WorkerEvent::Thawed));
     assert!(!ice.is_frozen() && !ice.end(false).await, "it runs");
     let mut ice = fresh(&away(2), Cell::Sandbox);
-    assert_eq!(ice.take_up("id".to_owned(), None).await, None);
+    assert_eq!(ice.take_up("id".to_owned(), None, false).await, None);
     assert_eq!(ice.settle().await, None);
     assert_eq!(ice.settle().await, Some(WorkerEvent::Thawed));
     // One that is to end before is ended as one that is frozen, and for all that is known it runs.
     let mut ice = fresh(&away(u32::MAX), Cell::Sandbox);
-    assert_eq!(ice.take_up("id".to_owned(), None).await, None);
+    assert_eq!(ice.take_up("id".to_owned(), None, false).await, None);
     assert!(ice.left_frozen().is_some() && ice.may_run);
     ice.left_frozen().unwrap().end().await.unwrap();
     assert!(ice.end(false).await && ice.left_frozen().is_none());
     // What the kernel has as running needs nobody; what it has as frozen is so whatever froze it, and waits.
     for (cell, seen) in [(Cell::Sandbox, Some(false)), (Cell::Plain, Some(false)), (Cell::Plain, None)] {
         let mut ice = fresh(&away(u32::MAX), cell);
-        assert_eq!(ice.take_up("id".to_owned(), seen).await, Some(WorkerEvent::Thawed), "{cell:?} {seen:?}");
+        assert_eq!(
+            ice.take_up("id".to_owned(), seen, false).await,
+            Some(WorkerEvent::Thawed),
+            "{cell:?} {seen:?}"
+        );
     }
     let mut plain = fresh(&away(1), Cell::Plain);
-    assert_eq!(plain.take_up("id".to_owned(), Some(true)).await, None);
+    assert_eq!(plain.take_up("id".to_owned(), Some(true), false).await, None);
     assert!(matches!(plain.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
     assert_eq!(plain.thaw().await, Some(WorkerEvent::Thawed));
     assert!(docker.heard().is_empty());
+    // One that the Engine has as paused, it unpauses: a sandbox after the helper has thawed it.
+    let mut plain = fresh(&away(u32::MAX), Cell::Plain);
+    assert_eq!(plain.take_up("id".to_owned(), Some(true), true).await, Some(WorkerEvent::Thawed));
+    assert_eq!(docker.heard(), ["unpause"]);
+    let mut ice = fresh(&away(1), Cell::Sandbox);
+    assert_eq!(ice.take_up("id".to_owned(), Some(true), true).await, None);
+    assert_eq!(docker.heard(), ["unpause"]);
+    assert_eq!(ice.settle().await, Some(WorkerEvent::Thawed));
+    assert_eq!(docker.heard(), ["unpause", "unpause"]);
 }
 
 /// What the kernel says of the worker from now on: "1", it stands frozen from outside.
