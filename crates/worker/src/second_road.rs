@@ -163,6 +163,11 @@ impl Ice {
         self.road_holds && !self.is_seen_unfrozen()
     }
 
+    /// What runc holds has one freeze only, and the Engine undoes its own.
+    fn needs_road(&self) -> bool {
+        self.road_holds && (self.is_sandboxed() || !self.engine_holds)
+    }
+
     /// The worker is up.
     pub fn guard(&mut self, container: String) {
         if let Some(road) = &self.road {
@@ -310,8 +315,8 @@ impl Ice {
     pub async fn thaw(&mut self) -> Option<WorkerEvent> {
         let needs_engine = self.engine_holds || !self.road_holds;
         // First what the sandbox itself needs to hear the Engine: also a freeze that was told as failed, which the kernel may
-        // have brought to its end after that. What runc holds has one freeze only.
-        let needs_road = self.road_holds && (self.is_sandboxed() || !self.engine_holds);
+        // have brought to its end after that.
+        let needs_road = self.needs_road();
         let goes_first = needs_road || (self.is_sandboxed() && self.engine_holds);
         if goes_first {
             match self.thaw_around().await {
@@ -424,7 +429,7 @@ impl Ice {
     pub async fn end(&mut self, engine_is_silent: bool) -> bool {
         let may_be_frozen = self.frozen || self.engine_holds || self.asked.is_some();
         let wanted =
-            self.road_holds || (engine_is_silent && self.frozen) || (self.is_sandboxed() && may_be_frozen);
+            self.needs_road() || (engine_is_silent && self.frozen) || (self.is_sandboxed() && may_be_frozen);
         let Some((road, container)) = self.road().filter(|_| wanted) else { return false };
         let within = if engine_is_silent || self.is_held_outside() { END_WITHIN } else { END_SOON };
         match timeout(within, road.end(container)).await.unwrap_or_else(|_| Err(no_answer())) {

@@ -537,6 +537,11 @@ async fn a_freeze_that_waits_for_the_helper_is_followed_by_a_thaw_behind_the_eng
     assert_eq!(ice.settle().await, Some(WorkerEvent::Thawed));
     assert!(!ice.is_frozen());
 
+    // The Engine ends it alone, whatever becomes of the helper's order.
+    let road = Arc::new(Road::default());
+    assert!(!frozen(&road).await.end(false).await);
+    assert_eq!(road.taken(), ["guard", "freeze"]);
+
     // It goes on hanging: both its orders wait, and what freezes next waits behind them.
     let road = Arc::new(Road::default());
     let mut ice = frozen(&road).await;
