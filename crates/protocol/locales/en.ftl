@@ -2,6 +2,7 @@
 
 state-earning = Earning: a job is running.
 state-waiting = Ready to earn, waiting for a job.
+state-awaits-helper = Nightjar's helper is away, and gVisor, which jobs run in here, needs it. No job is taken until it is back; after a minute they run without gVisor.
 state-proving = This card is proving itself to the market; that takes some seconds.
 state-yours = The card is yours.
 state-trouble = Something needs you before this PC can earn.
@@ -84,6 +85,9 @@ lease-preparing = A job is being prepared.
 lease-ready = A job is ready to start.
 lease-running = A job is running.
 lease-yielded = The job is frozen while you are here.
+lease-resuming = The job is frozen and goes on in a moment.
+lease-waits-for-helper = A frozen job in gVisor holds this card until Nightjar's helper runs again: nothing else lets it go on or ends it.
+lease-waits-for-helper-command = A frozen job in gVisor holds this card until Nightjar's helper runs again: nothing else lets it go on or ends it. `{ $command }` mends that.
 lease-ending = The job is ending: { $reason }
 lease-ended = The job has ended: { $reason }
 

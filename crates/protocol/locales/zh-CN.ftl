@@ -2,6 +2,7 @@
 
 state-earning = 正在赚钱：有任务在运行。
 state-waiting = 已就绪，正在等任务。
+state-awaits-helper = 夜鹰的辅助服务暂时不在，而这里的任务在 gVisor 里运行，离不开它。它回来之前不接任务；一分钟后还没回来，任务就不经 gVisor 运行。
 state-proving = 这张显卡正在向市场证明自己可用，只需几秒。
 state-yours = 显卡归你用。
 state-trouble = 有件事需要你处理，之后这台电脑才能赚钱。
@@ -84,6 +85,9 @@ lease-preparing = 正在准备任务。
 lease-ready = 任务已就绪，即将开始。
 lease-running = 任务正在运行。
 lease-yielded = 你在用电脑，任务已冻结。
+lease-resuming = 任务已冻结，马上就会继续。
+lease-waits-for-helper = 一个冻结在 gVisor 里的任务占着这张显卡，要等夜鹰的辅助服务重新运行：只有它能让任务继续，或者结束任务。
+lease-waits-for-helper-command = 一个冻结在 gVisor 里的任务占着这张显卡，要等夜鹰的辅助服务重新运行：只有它能让任务继续，或者结束任务。运行 `{ $command }` 即可解决。
 lease-ending = 任务正在结束：{ $reason }
 lease-ended = 任务已结束：{ $reason }
 

@@ -7,7 +7,7 @@ use nightjar_core::gpu::DriverInfo;
 use nightjar_core::host::{
     CardView, HostState, HostView, Notice, SweepEnd, SweepPhase, SweepView, SweetSpot, Versions,
 };
-use nightjar_core::market::{HostAccount, Payout, WaitReason};
+use nightjar_core::market::{HostAccount, Payout};
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::night::Account;
 use nightjar_core::policy::{BlockReason, Overrides, Verdict};
@@ -18,6 +18,8 @@ use nightjar_core::signal::Sign;
 use nightjar_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+
+mod sentence;
 
 use crate::images::{PullLine, PullNow};
 use crate::local_time::LocalTime;
@@ -176,8 +178,8 @@ pub fn view_model(host: &HostView, around: &Surroundings) -> ViewModel {
     let language = host.settings.language.unwrap_or(around.system_language);
     let texts = Texts::of(language);
     let clock = |at: Timestamp| around.local_time.moment(at, host.at, texts);
-    let cards: Vec<CardTile> = host.cards.iter().map(|card| tile(card, texts, &clock)).collect();
-    let sentence = headline(host, texts, &clock);
+    let cards: Vec<CardTile> = host.cards.iter().map(|card| tile(card, host, texts, &clock)).collect();
+    let sentence = sentence::headline(host, texts, &clock);
     let on = host.settings.earn_while_idle && host.settings_readable;
     let tray = tray_menu(host, around, &sentence, texts);
     ViewModel {
@@ -270,28 +272,7 @@ fn choice(overrides: &Overrides, texts: &Texts, clock: &dyn Fn(Timestamp) -> Str
     overrides.last_job_until.map(|until| texts.with("choice-last-job", &[("time", clock(until))]))
 }
 
-fn headline(host: &HostView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> String {
-    match (&host.reason, host.state) {
-        (Some(reason), _) => texts.reason(reason, clock),
-        (None, HostState::Earning) => texts.plain("state-earning"),
-        (None, HostState::Waiting) if host.cards.iter().any(|card| card.proving) => {
-            texts.plain("state-proving")
-        }
-        (None, HostState::Waiting) => waiting(host.waiting, texts),
-        (None, HostState::Yours) => texts.plain("state-yours"),
-        (None, HostState::Trouble) => texts.plain("state-trouble"),
-    }
-}
-
-/// Ready, and why no job comes, where the market says it.
-fn waiting(why: Option<WaitReason>, texts: &Texts) -> String {
-    match why {
-        Some(why) => texts.with("state-waiting-why", &[("why", texts.wait_reason(why))]),
-        None => texts.plain("state-waiting"),
-    }
-}
-
-fn tile(card: &CardView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> CardTile {
+fn tile(card: &CardView, host: &HostView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> CardTile {
     let reasons: Vec<String> = match &card.verdict {
         Verdict::Earn => Vec::new(),
         Verdict::Blocked { reasons, .. } => {
@@ -299,10 +280,9 @@ fn tile(card: &CardView, texts: &Texts, clock: &dyn Fn(Timestamp) -> String) -> 
         }
     };
     let sentence = match (&card.job, reasons.first()) {
-        (Some(job), _) => texts.lease_state(&job.state),
+        (Some(job), _) => sentence::job(card, job, host, texts),
         (None, Some(reason)) => reason.clone(),
-        (None, None) if card.proving => texts.plain("state-proving"),
-        (None, None) => waiting(card.waiting, texts),
+        (None, None) => sentence::waiting(std::slice::from_ref(card), card.waiting, host, texts),
     };
     CardTile {
         card: card.clone(),

@@ -1,13 +1,28 @@
 //! The helper as this host misses it. gVisor is not used without one, and one that is away for seconds (its package is being
 //! updated, its connection broke) would take the owner's wall from whoever comes in these seconds, for the whole lease.
 
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
 use super::Host;
+use super::card::Card;
 use crate::gpu::GpuUuid;
+use crate::policy::{Gvisor, Runtime, Verdict};
 use crate::power::HelperStanding;
 use crate::time::Timestamp;
 
 /// An update is over by then. One that is away for longer is not there, and renters come without gVisor.
 const BACK_WITHIN_MS: u64 = 60_000;
+
+/// What a card waits for the helper with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum HelperWait {
+    /// A job in gVisor that stands frozen: nobody else lets it go on, or ends it.
+    FrozenJob,
+    /// The next job.
+    NextJob,
+}
 
 /// Whether one that is not there is waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,5 +66,19 @@ impl Host {
         let there = HelperStanding::Available { version: String::new() };
         let is_awaited = matches!(self.helper_awaited, Awaited::Until(_));
         is_awaited && self.snapshot.sandboxing(&self.settings, &there).takes(gpu)
+    }
+
+    pub(super) fn helper_wait(&self, card: &Card, now: Timestamp) -> Option<HelperWait> {
+        let Some(job) = &card.job else {
+            let is_next = card.verdict == Verdict::Earn && self.awaits_sandbox(&card.reading.uuid);
+            return is_next.then_some(HelperWait::NextJob);
+        };
+        let is_away = !matches!(self.helper, HelperStanding::Available { .. } | HelperStanding::Unknown);
+        let has_gvisor = || {
+            matches!(&self.snapshot.runtime,
+            Runtime::Ready { engine, .. } if engine.gvisor != Gvisor::Absent)
+        };
+        let is_its = is_away && job.hangs_frozen(now) && job.is_in_sandbox().unwrap_or_else(has_gvisor);
+        is_its.then_some(HelperWait::FrozenJob)
     }
 }

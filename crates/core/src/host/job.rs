@@ -1,5 +1,7 @@
 //! One lease on one card: its state, its worker, its meter.
 
+mod frozen;
+
 use jiff::tz::TimeZone;
 
 use crate::economics::{Account, account};
@@ -28,11 +30,6 @@ const STOP_AGAIN_AFTER_MS: u64 = 15_000;
 
 /// What a tenant has left when the PC sleeps or shuts down: systems wait for a few seconds, then they do not.
 pub(super) const CLOSING_GRACE_MS: u64 = 3_000;
-
-/// What was on its way to the card when its tenant froze has ended by then, and the driver's figures are of the time after.
-const RESIDUE_AFTER_MS: u64 = 3_000;
-/// So many looks in a row, a second apart.
-const RESIDUE_LOOKS: u32 = 3;
 
 /// Longer than any decision takes: the owner's task waits for nothing.
 const INPUT_TO_DECISION_AT_MOST_MS: u64 = 2_000;
@@ -67,6 +64,8 @@ pub(super) struct Job {
     /// When it came, as far as this host remembers.
     since: Timestamp,
     worker: Worker,
+    /// It runs in gVisor; `None` of one that an earlier run began.
+    in_sandbox: Option<bool>,
     meter: Meter,
     access: Option<WorkerAccess>,
     bill: Bill,
@@ -81,6 +80,8 @@ pub(super) struct Job {
     /// Looks in a row in which its work went on although it is frozen.
     residue_looks: u32,
     leaves_softly: bool,
+    /// When its end was asked for it stood frozen, as far as is known.
+    ends_frozen: bool,
     /// When the owner's hand was seen, while it is.
     input_at: Option<Timestamp>,
     /// Why it is frozen or ends.
@@ -104,6 +105,8 @@ impl Job {
             state_since: now,
             since: now,
             worker: Worker::Starting,
+            in_sandbox: Some(sandbox.is_some()),
+            ends_frozen: false,
             access: None,
             bill: Bill::default(),
             bounds: Bounds::default(),
@@ -142,6 +145,8 @@ impl Job {
             since: stored.terms.offered_at.min(now),
             // It may stand frozen: who takes it up says when it runs.
             worker: Worker::Thawing,
+            in_sandbox: None,
+            ends_frozen: false,
             access: None,
             bill: stored.bill,
             bounds: Bounds::default(),
@@ -325,6 +330,7 @@ impl Job {
         }
         self.leaves_softly = reason == EndReason::OwnerReturned && matches!(how, StopHow::Graceful { .. });
         (self.grace, self.grace_is_owners) = (how != StopHow::Kill, self.owner_is_there);
+        self.ends_frozen = matches!(self.worker, Worker::Freezing | Worker::Frozen { .. } | Worker::Thawing);
         self.cause = Some(cause);
         self.stop(how, now, out);
         out.push(Effect::CloseGate { lease: self.terms.lease.clone() });
@@ -487,23 +493,6 @@ impl Job {
         // It counts nothing yet.
         let _ = self.meter.set_share(self.bounds.share_percent(), now, None);
         self
-    }
-
-    /// A look at the card: whether what it was given before goes on although the tenant is frozen.
-    pub(super) fn watch_residue(
-        &mut self,
-        is_busy: bool,
-        energy: Option<u64>,
-        now: Timestamp,
-        out: &mut Outbox,
-    ) {
-        let Worker::Frozen { since } = self.worker else { return };
-        let is_left = is_busy && now.since_ms(since) >= RESIDUE_AFTER_MS;
-        self.residue_looks = if is_left { self.residue_looks.saturating_add(1) } else { 0 };
-        if self.residue_looks >= RESIDUE_LOOKS {
-            let cause = self.cause.unwrap_or(Cause::OwnerBack);
-            self.end_for(cause, EndReason::OwnerReturned, StopHow::Kill, energy, now, out);
-        }
     }
 
     fn hold(&mut self, cause: Cause, at_most_ms: u64, energy: Option<u64>, now: Timestamp, out: &mut Outbox) {

@@ -40,6 +40,7 @@ use std::collections::BTreeMap;
 pub use bill::Bill;
 pub use command::MAX_OVERRIDE_MS;
 pub use effect::{CheckAnswer, Effect, JournalEntry, Notice, Report, StopHow, StoredLease};
+pub use helper::HelperWait;
 pub use input::{
     CommandError, GpuReport, Input, LoadEvent, MarketInput, PowerWish, Survivor, UserCommand, WorkerEvent,
     WorkerFate,

@@ -1,11 +1,13 @@
 //! What is shown, as data. Sentences are made from it in `nightjar-protocol`; no front end decides anything.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::demand::DemandFigures;
 use crate::economics::{Account, HourEstimate, NIGHT_HOURS, Outlook};
-use crate::gpu::{DriverInfo, GpuReading};
+use crate::gpu::{DriverInfo, GpuReading, GpuUuid};
 use crate::lease::{LeaseId, LeaseState};
 use crate::line_check::LineFigures;
 use crate::market::{HostAccount, WaitReason};
@@ -20,15 +22,15 @@ use crate::signal::Sign;
 use crate::thermal::Hold;
 use crate::time::Timestamp;
 
-use super::Host;
 use super::card::Card;
 use super::sweeping::{SweepView, SweetSpot};
+use super::{HelperWait, Host};
 
 /// The one word for all of it: the tray's icon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]
 pub enum HostState {
-    /// A job runs.
+    /// A job runs, or goes on or ends in a moment.
     Earning,
     /// Ready, and no job has come.
     Waiting,
@@ -108,6 +110,9 @@ pub struct HostView {
     pub settings: Settings,
     pub settings_readable: bool,
     pub helper: HelperStanding,
+    /// The cards that wait for it.
+    #[serde(default)]
+    pub helper_waits: BTreeMap<GpuUuid, HelperWait>,
     /// The game that a snooze could end with.
     pub game: Option<String>,
     /// `None` until the driver has answered.
@@ -203,7 +208,12 @@ impl Host {
                 }),
             })
             .collect();
-        let (state, reason, next_change) = self.headline(&cards, now);
+        let helper_waits = self.cards.iter().filter_map(|(gpu, card)| {
+            let wait = self.helper_wait(card, now)?;
+            Some((gpu.clone(), wait))
+        });
+        let helper_waits = helper_waits.collect();
+        let (state, reason, next_change) = self.headline(&cards, &helper_waits, now);
         HostView {
             at: now,
             state,
@@ -217,6 +227,7 @@ impl Host {
             settings: self.settings.clone(),
             settings_readable: self.snapshot.settings_trouble.is_none(),
             helper: self.helper.clone(),
+            helper_waits,
             game: self.game().map(str::to_owned),
             driver: self.snapshot.driver.clone(),
             network: self.network_view(now),
@@ -231,6 +242,7 @@ impl Host {
     fn headline(
         &self,
         cards: &[CardView],
+        helper_waits: &BTreeMap<GpuUuid, HelperWait>,
         now: Timestamp,
     ) -> (HostState, Option<BlockReason>, Option<Timestamp>) {
         let running = |card: &CardView| {
@@ -244,8 +256,13 @@ impl Host {
         if cards.iter().any(running) {
             return (HostState::Earning, None, None);
         }
-        if cards.iter().any(|card| card.verdict == Verdict::Earn) {
+        let may_earn = |card: &&CardView| card.verdict == Verdict::Earn;
+        if cards.iter().filter(may_earn).any(|card| card.job.is_none()) {
             return (HostState::Waiting, None, None);
+        }
+        let hangs = |card: &CardView| helper_waits.get(&card.reading.uuid) == Some(&HelperWait::FrozenJob);
+        if cards.iter().filter(may_earn).any(hangs) {
+            return (HostState::Trouble, None, None);
         }
         // With no card at all the verdict is asked for without one, so that the cause is told all the same.
         let blocked = spoken_of(cards).map_or_else(
@@ -264,7 +281,8 @@ impl Host {
             |card| card.verdict.clone(),
         );
         let Verdict::Blocked { reasons, next_change } = blocked else {
-            return (HostState::Waiting, None, None);
+            // Its job goes on in a moment, or ends.
+            return (HostState::Earning, None, None);
         };
         match trouble(&reasons) {
             Some(reason) => (HostState::Trouble, Some(reason.clone()), next_change),

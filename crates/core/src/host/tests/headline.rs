@@ -1,7 +1,7 @@
 //! What the one sentence speaks of, on a PC with several cards.
 
 use super::*;
-use crate::policy::BlockReason;
+use crate::policy::{BlockReason, EngineFacts, Gvisor, Sandbox};
 use crate::settings::CardRule;
 
 /// A card as its owner has it.
@@ -40,7 +40,124 @@ fn host_of(cards: &[Kept], owner_is_there: bool) -> World {
     world
 }
 
+/// Of an owner who has gone, with a job in gVisor that stands frozen.
+fn frozen_in_gvisor() -> World {
+    let mut world = World::new();
+    world.input(helper(true));
+    let sandbox = Sandbox { runtime: "runsc".into(), drivers: vec![driver().version], changes_limits: false };
+    let engine = EngineFacts { gvisor: Gvisor::Told(sandbox), ..EngineFacts::default() };
+    let images = vec!["pytorch-cuda:lite".into()];
+    world.input(Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images, engine }));
+    // The only card.
+    let cards = vec![card("GPU-0")];
+    world.input(Input::Gpus(GpuReport::Readings { driver: driver(), cards }));
+    world.put(Step::Offer { lease: 0, epoch: 1 });
+    world.put(Step::Hands { fail: false });
+    world.put(Step::Start);
+    world.put(Step::Active);
+    world.put(Step::Hands { fail: false });
+    world.put(Step::Idle);
+    world
+}
+
+fn helper(is_there: bool) -> Input {
+    Input::Helper(match is_there {
+        true => HelperStanding::Available { version: "1".into() },
+        false => HelperStanding::NotInstalled,
+    })
+}
+
+fn wait_of(world: &World) -> Option<HelperWait> {
+    world.host.view(world.now).helper_waits.get(&GpuUuid("GPU-0".into())).copied()
+}
+
+#[test]
+fn a_frozen_job_that_waits_for_the_helper_needs_its_owner() {
+    let mut world = frozen_in_gvisor();
+    world.input(helper(false));
+    assert_eq!(wait_of(&world), None, "it waits for its owner to go");
+    world.wait(Settings::default().resume_after_ms);
+    for is_ended in [false, true] {
+        if is_ended {
+            world.put(Step::MarketEnds);
+            world.wait(5_000);
+        }
+        let view = world.host.view(world.now);
+        assert_eq!(
+            (view.state, view.reason, wait_of(&world)),
+            (HostState::Trouble, None, Some(HelperWait::FrozenJob))
+        );
+        world.input(helper(true));
+        assert_eq!((world.host.view(world.now).state, wait_of(&world)), (HostState::Earning, None));
+        world.input(helper(false));
+    }
+    let event = WorkerEvent::Gone { cause: "test".into() };
+    world.input(Input::Worker { lease: LeaseId("lease-0".into()), epoch: Epoch(1), event });
+    world.input(helper(true));
+    world.wait(Settings::default().idle_after_ms);
+    assert_eq!((world.host.view(world.now).state, wait_of(&world)), (HostState::Waiting, None));
+    world.input(helper(false));
+    assert_eq!(
+        (world.host.view(world.now).state, wait_of(&world)),
+        (HostState::Waiting, Some(HelperWait::NextJob))
+    );
+    world.wait(60_000);
+    assert_eq!((world.host.view(world.now).state, wait_of(&world)), (HostState::Waiting, None));
+}
+
+/// Docker alone has it.
+#[test]
+fn a_job_that_is_in_no_gvisor_waits_for_no_helper() {
+    let mut world = running_world();
+    world.input(helper(false));
+    world.put(Step::Active);
+    world.put(Step::Hands { fail: false });
+    world.put(Step::Idle);
+    world.wait(Settings::default().resume_after_ms);
+    assert_eq!(wait_of(&world), None);
+    world.put(Step::MarketEnds);
+    world.wait(60_000);
+    assert_eq!(wait_of(&world), None);
+}
+
+/// Of one that an earlier run began it is not known; where there is a gVisor, it may be in it.
+#[test]
+fn a_job_of_an_earlier_run_may_wait_for_the_helper_where_there_is_a_gvisor() {
+    for has_gvisor in [false, true] {
+        let mut world = if has_gvisor { frozen_in_gvisor() } else { World::new() };
+        world.host.cards.values_mut().for_each(|card| card.job = None);
+        world.input(helper(false));
+        let stored = StoredLease {
+            terms: terms("old", 1, "GPU-0"),
+            state: LeaseState::Yielded,
+            last_sequence: 0,
+            running_ms_total: 0,
+            bill: Bill::default(),
+        };
+        world.input(Input::Recovered(vec![Survivor { stored, fate: WorkerFate::Frozen }]));
+        assert_eq!(wait_of(&world), None, "Docker may end it");
+        world.wait(5_000);
+        assert_eq!(wait_of(&world), has_gvisor.then_some(HelperWait::FrozenJob));
+    }
+}
+
 proptest! {
+    #[test]
+    fn who_waits_for_a_job_has_a_card_for_it(steps in prop::collection::vec(any_step(), 1..60)) {
+        let mut world = World::new();
+        for step in steps {
+            world.put(step);
+            let view = world.host.view(world.now);
+            let at_work = |job: &JobView| {
+                !matches!(job.state, LeaseState::Yielded | LeaseState::Ending { .. })
+            };
+            let is_free = |card: &CardView| card.verdict == Verdict::Earn && card.job.is_none();
+            let works = view.cards.iter().filter_map(|card| card.job.as_ref()).any(at_work);
+            let is_waiting = !works && view.cards.iter().any(is_free);
+            prop_assert_eq!(view.state == HostState::Waiting, is_waiting, "{:?}", view.cards);
+        }
+    }
+
     #[test]
     fn the_trouble_of_a_lent_card_is_told_whatever_the_others_are(
         cards in prop::collection::vec(kept(), 1..5),
