@@ -6,12 +6,13 @@ mod rig;
 use nightjar_core::host::Report;
 use nightjar_core::lease::{EndReason, Epoch, LeaseState, LeaseTerms};
 use nightjar_core::market::{AfterInterruption, CardOffer, Requirements};
+use nightjar_core::meter::{UsageRecord, UsageRefusal};
 use nightjar_core::parting::Cause;
 use nightjar_core::policy::BlockReason;
 use nightjar_protocol::error::ErrorCode;
 use nightjar_protocol::host_session::ToCoordinator;
-use nightjar_protocol::market_api::{Lease, RentRequest};
-use rig::{Host, Renter, Rig, card, code, rent_request};
+use nightjar_protocol::market_api::{Lease, Leases, RentRequest};
+use rig::{Host, Renter, Rig, card, code, record, rent_request};
 
 fn ended(reason: EndReason) -> LeaseState {
     LeaseState::Ended { reason }
@@ -139,6 +140,52 @@ async fn a_host_that_says_no_is_asked_again_later_and_not_at_once() {
     // It survives the coordinator.
     let rig = rig.restart().await;
     assert_eq!(alice.lease(&rig, &lease.lease).await.waits, Some(waits));
+}
+
+/// It stands frozen, and what could end it is away.
+#[tokio::test]
+async fn what_its_host_cannot_end_goes_on_elsewhere_and_nothing_is_paid_twice() {
+    let rig = Rig::start().await;
+    let alice = rig.renter("alice", "20.00").await;
+    let mut host = rig.host("a", 3_600_000).await;
+    let (lease, _) = rent(&rig, &alice, AfterInterruption::SameHostFirst).await;
+    let lease = lease.lease;
+    let terms = host.run().await;
+    host.use_up(&record(&terms, 1, 5_000)).await;
+    host.hears_stored(&record(&terms, 1, 5_000)).await;
+    host.tell_why(&terms, LeaseState::Yielded, Cause::OwnerBack).await;
+    let ending = LeaseState::Ending { reason: EndReason::FrozenTooLong };
+    host.tell_why(&terms, ending.clone(), Cause::OwnerBack).await;
+    alice.sees_state(&rig, &lease, ending.clone()).await;
+    host.offer(vec![card("a-too", 3_600_000)]).await;
+    let mut other = rig.host("other", 3_600_000).await;
+    rig.ended_earlier(&lease, 660_000).await;
+
+    let again = other.run().await;
+    let (before, successor) = (alice.lease(&rig, &lease).await, alice.lease(&rig, &again.lease).await);
+    assert_eq!((&before.state, &before.continued_by), (&ending, &Some(again.lease.clone())));
+    assert_eq!((&successor.continues, successor.epoch), (&Some(lease.clone()), Epoch(1)));
+    host.hears_nothing_for(std::time::Duration::from_millis(600)).await;
+
+    // The host of before comes back to it: what it counts since is not paid, and its end ends no more than that.
+    let late = record(&terms, 2, 5_000);
+    let ten_minutes = 600_000;
+    let since =
+        UsageRecord { to: late.from.plus_ms(ten_minutes), running_ms_total: 5_000 + ten_minutes, ..late };
+    host.use_up(&since).await;
+    host.hears_refused(&since, UsageRefusal::LeaseOver).await;
+    other.use_up(&record(&again, 1, 5_000)).await;
+    other.hears_stored(&record(&again, 1, 5_000)).await;
+    host.tell(&terms, ended(EndReason::FrozenTooLong)).await;
+    host.settle().await;
+    let a_while = std::time::Duration::from_millis(1_200);
+    tokio::join!(host.hears_nothing_for(a_while), other.hears_nothing_for(a_while));
+    let over = alice.sees_state(&rig, &lease, ended(EndReason::FrozenTooLong)).await;
+    assert_eq!((over.waits, over.continued_by), (None, Some(again.lease.clone())));
+    assert_eq!(alice.sees_state(&rig, &again.lease, LeaseState::Running).await.charged.micros, 5_000);
+    assert_eq!(alice.get::<Leases>(&rig, "/v1/leases").await.unwrap().leases.len(), 2);
+    assert_eq!(rig.earned_micros().await, 2 * 4_750);
+    rig.ledger_is_right().await;
 }
 
 #[tokio::test]

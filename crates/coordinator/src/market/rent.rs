@@ -3,7 +3,7 @@
 use nightjar_core::demand::{Request, Winner};
 use nightjar_core::lease::{EndReason, Epoch, LeaseEvent, LeaseId, LeaseState};
 use nightjar_core::ledger::Account;
-use nightjar_core::market::Requirements;
+use nightjar_core::market::{AfterInterruption, Requirements};
 use nightjar_core::money::Money;
 use nightjar_core::proof::Nonce;
 use nightjar_core::time::Timestamp;
@@ -12,6 +12,7 @@ use nightjar_protocol::host_session::ToHost;
 use nightjar_protocol::market_api::{Lease, OfferQuery, OfferedCard, Offers, RentRequest};
 use sqlx::sqlite::SqliteConnection;
 
+use super::continuation::held_by;
 use super::{Consequences, Failure, Market, funds, matching, step};
 use crate::bounds;
 use crate::registry::Listing;
@@ -58,7 +59,7 @@ impl Market {
         let mut tx = self.store.write().await?;
         // Who was interrupted comes first.
         self.continue_waiting(tx.connection(), now, &mut out).await?;
-        let open = leases::open_of_renter(tx.connection(), &renter.id).await?;
+        let open = held_by(tx.connection(), &renter.id, now).await?;
         if open.len() >= MOST_LEASES {
             return Err(Failure::refused(
                 ErrorCode::TooMany,
@@ -225,7 +226,7 @@ impl Market {
             |listing: &Listing| not_again.contains(&(listing.host_id.clone(), listing.card.gpu.clone()));
         let found = matching::candidates(self.lendable(db, now).await?, &lease.requirements, taken);
         let balance = books::balance_micros(db, &Account::Renter { id: lease.renter.clone() }).await?;
-        let open = leases::open_of_renter(db, &lease.renter).await?;
+        let open = held_by(db, &lease.renter, now).await?;
         let others: Vec<Money> =
             open.iter().filter(|other| other.id != lease.id).map(LeaseRecord::price_per_hour).collect();
         let affordable = |listing: &Listing| {
@@ -235,7 +236,8 @@ impl Market {
         Ok(found.unwrap_or_default().into_iter().find(affordable))
     }
 
-    /// The renter wants no more. Asked again it changes nothing; one that is over and waits to go on waits no more.
+    /// The renter wants no more. Asked again it changes nothing; one that is over and waits to go on waits no more, and one that
+    /// its host's owner ends right now does not go on.
     pub(crate) async fn stop(&self, renter: &Renter, id: &LeaseId) -> Result<Lease, Failure> {
         let now = self.clock.now();
         let mut out = Consequences::default();
@@ -245,6 +247,9 @@ impl Market {
             leases::save(tx.connection(), &lease).await?;
             let placement = &lease.placement;
             out.end(&placement.host_id, &lease.id, placement.epoch, EndReason::RenterStopped);
+        } else if !lease.state.is_over() && lease.continued_by.is_none() {
+            lease.after_interruption = AfterInterruption::End;
+            leases::save(tx.connection(), &lease).await?;
         }
         if continuations::give_up(tx.connection(), id).await? {
             lease.waits = None;

@@ -1,11 +1,11 @@
-//! What happens by time alone: offers run out, silent hosts are given up.
+//! What happens by time alone: offers run out, silent hosts are given up, what a host does not get rid of goes on elsewhere.
 
 use std::time::Duration;
 
 use nightjar_core::lease::{EndReason, LeaseEvent, LeaseId, LeaseState};
 use nightjar_core::time::Timestamp;
 
-use super::{Consequences, Failure, Market, silence, step};
+use super::{Consequences, Failure, Market, continuation, silence, step};
 use crate::store::leases::LeaseRecord;
 use crate::store::{hosts, leases};
 
@@ -38,11 +38,14 @@ impl Market {
         }
     }
 
-    async fn sweep(&self, now: Timestamp) -> Result<(), Failure> {
+    pub(super) async fn sweep(&self, now: Timestamp) -> Result<(), Failure> {
         let open = leases::open(&mut *self.store.reader().acquire().await?).await?;
         self.check_cards(now).await?;
         self.check_lines(now).await?;
         self.tell_waiting(now).await?;
+        for lease in open.iter().filter(|lease| continuation::is_to_wait(lease, now)) {
+            self.wait_beside(&lease.id, now).await?;
+        }
         self.continue_those_that_wait(now).await?;
         for lease in open.iter().filter(|lease| has_run_out(lease, now)) {
             self.expire(&lease.id, now).await?;

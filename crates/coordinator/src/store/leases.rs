@@ -262,7 +262,7 @@ pub(crate) async fn save(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resu
         "UPDATE leases SET epoch = ?, host_id = ?, gpu = ?, region = ?, card = ?, fee_basis_points = ?,
             offered_at = ?, started_at = ?, access = ?, last_sequence = ?, running_ms_total = ?, metered_to = ?,
             state = ?, state_since = ?, closed_at = ?, over = ?, running_ms = ?, charged_micros = ?, cause = ?,
-            nonce = ?, footing = ?
+            nonce = ?, footing = ?, after_interruption = ?
          WHERE id = ?",
     )
     .bind(number(placement.epoch.0)?)
@@ -286,6 +286,7 @@ pub(crate) async fn save(db: &mut SqliteConnection, lease: &LeaseRecord) -> Resu
     .bind(lease.cause.map(Cause::as_str))
     .bind(&placement.nonce.0)
     .bind(placement.volume.map(|footing| json("footing", &footing)).transpose()?)
+    .bind(name("after_interruption", &lease.after_interruption)?)
     .bind(&lease.id.0)
     .execute(db)
     .await?;

@@ -121,6 +121,15 @@ impl Rig {
         self.change(query.bind(by_ms).bind(&lease.0)).await;
     }
 
+    /// Makes the end of a lease look as if it had been decided this much earlier, and its start with it.
+    pub async fn ended_earlier(&self, lease: &LeaseId, by_ms: i64) {
+        let query = sqlx::query(
+            "UPDATE leases SET started_at = started_at - ?1, closed_at = closed_at - ?1, state_since = state_since - ?1
+             WHERE id = ?2",
+        );
+        self.change(query.bind(by_ms).bind(&lease.0)).await;
+    }
+
     /// Makes every failed check look as if it had been this much earlier.
     pub async fn failed_earlier(&self, by_ms: i64) {
         let text = "UPDATE card_standings SET standing =
