@@ -19,9 +19,9 @@ pub async fn find(market: &Market, named: Option<&str>) -> Result<Lease, Failure
     pick(market.leases().await?.leases, named)
 }
 
-/// It goes on, or waits to.
+/// It goes on, or waits to. One that already goes on as another is that other one, however long its host takes to end it.
 pub fn is_active(lease: &Lease) -> bool {
-    !lease.state.is_over() || lease.waits.is_some()
+    !lease.state.is_over() && lease.continued_by.is_none() || lease.waits.is_some()
 }
 
 fn pick(leases: Vec<Lease>, named: Option<&str>) -> Result<Lease, Failure> {
@@ -52,7 +52,7 @@ fn pick(leases: Vec<Lease>, named: Option<&str>) -> Result<Lease, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use nightjar_core::lease::{EndReason, LeaseState};
+    use nightjar_core::lease::{EndReason, LeaseId, LeaseState};
 
     use super::*;
     use crate::renter::sample::lease;
@@ -69,6 +69,16 @@ mod tests {
         assert_eq!(found(Some("ab")), Ok("ab-2".into()));
         assert_eq!(found(Some("a")), Ok("aa-1".into()));
         assert_eq!(found(Some("c")).unwrap_err().exit, Exit::NothingMatched);
+    }
+
+    #[test]
+    fn one_that_goes_on_as_another_is_not_meant_while_its_host_does_not_end_it() {
+        let ending = LeaseState::Ending { reason: EndReason::FrozenTooLong };
+        let mut before = lease("aa-1", ending);
+        assert!(is_active(&before));
+        before.continued_by = Some(LeaseId("ab-2".into()));
+        let leases = vec![before, lease("ab-2", LeaseState::Running)];
+        assert_eq!(pick(leases, None).map(|lease| lease.lease.0), Ok("ab-2".into()));
     }
 
     #[test]
