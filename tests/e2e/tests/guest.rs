@@ -89,7 +89,8 @@ impl Guest {
         guest
     }
 
-    fn worker(engine: &Engine, egress: EgressMode) -> Self {
+    /// Not ready yet.
+    fn begun(engine: &Engine, egress: EgressMode, sandboxed: bool) -> Self {
         let boot = WorkerBoot {
             lease_id: "test".to_owned(),
             authorized_key:
@@ -100,7 +101,7 @@ impl Guest {
             root_inside: false,
             serve_model: None,
             await_check: false,
-            sandboxed: false,
+            sandboxed,
             env: [("GREETING".to_owned(), "two words".to_owned())].into(),
         };
         let profile = format!("seccomp={}", checkout().join("images/seccomp.json").display());
@@ -118,7 +119,11 @@ impl Guest {
             &image,
         ];
         let arguments: Vec<&str> = arguments.iter().chain(&rest).copied().collect();
-        let guest = Self::start(engine, &arguments, &boot);
+        Self::start(engine, &arguments, &boot)
+    }
+
+    fn worker(engine: &Engine, egress: EgressMode) -> Self {
+        let guest = Self::begun(engine, egress, false);
         // In either order.
         let (ready, jupyter) = (Cell::new(false), Cell::new(false));
         guest.hear("the worker", |event| {
@@ -258,6 +263,13 @@ fn a_tenant_lives_and_dies_by_the_line() {
     let (code, took) = silent.end();
     assert_eq!(code, Some(4));
     assert!(AFTER_SILENCE.contains(&took), "{took:?}");
+
+    // Told that it is in gVisor where it is not: its own profile lets nobody make namespaces.
+    let mut unfit = Guest::begun(&rig.engine, EgressMode::Curated, true);
+    let said = unfit.events.recv_timeout(SOON).unwrap();
+    let GuestEvent::Failed { what, why } = &said else { panic!("{said:?}") };
+    assert!(what == "gVisor" && why.ends_with("try another release of gVisor, or none"), "{what}: {why}");
+    assert_ne!(unfit.end().0, Some(0));
 
     let mut orphan = Guest::worker(&rig.engine, EgressMode::Curated);
     orphan.client.kill().unwrap();

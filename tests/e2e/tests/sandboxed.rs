@@ -47,51 +47,7 @@ const UNLISTED: &str = "data-in-a-name.example.com";
 const PACKAGE: &str = "nightjar_probe-1-py3-none-any.whl";
 
 /// What a tenant tries: one line of JSON with what came of each.
-const ATTEMPTS: &str = r#"
-import json, socket, sys, urllib.request
-
-address, listed, unlisted = sys.argv[1:]
-
-def fetched(name):
-    return urllib.request.urlopen(f"http://{name}/", timeout=20).read().decode()
-
-def tunnelled(name):
-    with socket.create_connection(("127.0.0.1", 3128), 20) as line:
-        line.settimeout(20)
-        line.sendall(f"CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\n\r\n".encode())
-        said = line.recv(4096).split(b"\r\n")[0].decode()
-        if " 200 " not in said:
-            raise OSError(said)
-        line.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
-        said = b""
-        while b"\r\n" not in said and (part := line.recv(4096)):
-            said += part
-        return said.split(b"\r\n")[0].decode()
-
-def straight(port):
-    with socket.create_connection((address, port), 5):
-        return "reached"
-
-def asked():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
-        line.settimeout(3)
-        line.connect((address, 53))
-        line.send(bytes.fromhex("070901000001000000000000") + b"\x01x\x03org\x00\x00\x01\x00\x01")
-        return line.recv(512).hex()
-
-def attempt(work, *words):
-    try:
-        return work(*words)
-    except Exception as error:
-        return f"refused: {error}"
-
-print(json.dumps({
-    "fetched": attempt(fetched, listed), "fetched-unlisted": attempt(fetched, unlisted),
-    "tunnelled": attempt(tunnelled, listed), "tunnelled-unlisted": attempt(tunnelled, unlisted),
-    "straight-443": attempt(straight, 443), "straight-53": attempt(straight, 53), "asked": attempt(asked),
-    "resolved": attempt(socket.gethostbyname, listed), "resolved-unlisted": attempt(socket.gethostbyname, unlisted),
-}))
-"#;
+const ATTEMPTS: &str = include_str!("sandboxed/attempts.py");
 const GAME: &str = "sham-game";
 const GRACE_MS: u64 = 6_000;
 const SAVER: &str = r"
@@ -102,74 +58,7 @@ while :; do sleep 0.1; done
 ";
 /// Looks for process 1, which is started as `nightjar-guest worker`: as it is, below the /proc that lies on another, with
 /// namespaces of its own, and through its relatives' doors.
-const SIGHT: &str = r#"
-import ctypes, glob, json, os, signal, sys
-libc = ctypes.CDLL(None, use_errno=True)
-NEWNS, NEWUSER, NEWPID = 0x20000, 0x10000000, 0x20000000
-
-def sight(roots=("/proc",)):
-    seen = []
-    for root in roots:
-        for path in glob.glob(f"{root}/[0-9]*/cmdline"):
-            try:
-                words = open(path, "rb").read().split(b"\0")
-            except OSError:
-                continue
-            if words[0].endswith(b"nightjar-guest") and b"worker" in words[1:2]:
-                seen.append(path)
-    return seen
-
-def apart(work):
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            said = work()
-        except Exception as error:
-            said = []
-            print(error, file=sys.stderr)
-        os.write(write, json.dumps(said).encode())
-        os._exit(0)
-    os.close(write)
-    said = b""
-    while part := os.read(read, 4096):
-        said += part
-    os.waitpid(child, 0)
-    return json.loads(said or b"[]")
-
-def uncovered(flags):
-    def work():
-        if flags:
-            libc.unshare(flags)
-            for name in ("uid_map", "gid_map"):
-                try:
-                    own = os.getuid() if name == "uid_map" else os.getgid()
-                    open(f"/proc/self/{name}", "w").write(f"0 {own} 1\n")
-                except OSError:
-                    pass
-        found = []
-        for _ in range(3):
-            libc.umount2(b"/proc", 2)
-            found += sight()
-        os.makedirs("/tmp/another", exist_ok=True)
-        libc.mount(b"proc", b"/tmp/another", b"proc", 0, None)
-        return found + sight(("/tmp/another",))
-    return work
-
-def doors():
-    found = []
-    for link in ("root", "cwd"):
-        found += sight([path + "/proc" for path in glob.glob(f"/proc/[0-9]*/{link}")])
-    return found
-
-print(json.dumps({
-    "as it is": sight(),
-    "below its /proc": apart(uncovered(0)),
-    "below its /proc, in namespaces of its own": apart(uncovered(NEWUSER | NEWNS)),
-    "with numbers of its own": apart(uncovered(NEWUSER | NEWNS | NEWPID)),
-    "by a root or a folder of another": doors(),
-}))
-"#;
+const SIGHT: &str = include_str!("sandboxed/sight.py");
 /// Made on this PC, as an index has it.
 const WHEEL: &str = r#"
 import sys, zipfile
@@ -538,6 +427,35 @@ fn a_sandbox_that_is_ended_while_it_stands_frozen_ends_once_its_helper_is_back()
     wait_for("the lease is over", SOON, || Ok((renter.state(lease)? == "ended").then_some(()))).unwrap();
     wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
     println!("nothing was left {:?} after the helper was back", back.elapsed());
+}
+
+/// Its gateway ends with its agent, and Docker has the frozen one as running.
+#[test]
+fn what_stands_frozen_has_its_card_after_its_hosts_next_start_too() {
+    let Some(mut running) = running() else { return };
+    running.owner_is_back();
+    running.helper.process.terminate(SOON).unwrap();
+    let freezer = running.stage.freezer(&running.lease).unwrap();
+    running.host.process.kill();
+    let Running { host, renter, lease, stage, .. } = running;
+    let gateways = ["ps", "-q", "--filter", "label=nightjar.role=gateway"];
+    let is_alone = || Ok(stage.engine.ask(gateways)?.is_empty().then_some(()));
+    wait_for("the gateway has ended", SOON, is_alone).unwrap();
+    let host = Host::start(host.around).unwrap();
+    let watch = host.watch().unwrap();
+    watch.until("its owner is told", SOON, |view| view.state == HostState::Trouble).unwrap();
+    std::thread::sleep(AWAY);
+    let view = host.around.view().unwrap();
+    assert!(matches!(job_state(&view), Some(LeaseState::Ending { .. })), "{:?}", job_state(&view));
+    assert!(view.sentence.contains("helper"), "{}", view.sentence);
+    assert!(freezer.is_frozen().unwrap());
+    assert!(renter.run(&["offers"]).is_err(), "its card is on offer");
+    let back = Instant::now();
+    let _helper = Helper::start(stage.folder(), &stage.cards).unwrap();
+    wait_for("the lease is over", SOON, || Ok((renter.state(&lease)? == "ended").then_some(()))).unwrap();
+    wait_for("nothing is left", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
+    println!("nothing was left {:?} after the helper was back", back.elapsed());
+    wait_for("an offer", SOON, || Ok(renter.run(&["offers"]).ok())).unwrap();
 }
 
 /// This gVisor changes no limits of what runs.
