@@ -183,12 +183,11 @@ impl Screen {
             }
             self.active = active;
         }
-        let standing = match active {
-            Some(window) if self.is_full_screen(window)? && !self.is_ours(window)? => {
-                Standing::Seen { name: self.name(window)? }
-            }
-            _ => Standing::Quiet,
+        let name = match active {
+            Some(window) if self.is_full_screen(window)? && !self.is_ours(window)? => self.name(window)?,
+            _ => None,
         };
+        let standing = name.map_or(Standing::Quiet, |name| Standing::Seen { name });
         self.seen = matches!(standing, Standing::Seen { .. });
         tell(sink, SignalKind::FullScreen, SOURCE, standing);
         Ok(())
@@ -201,18 +200,23 @@ impl Screen {
         Ok(())
     }
 
-    fn property(&self, window: Window, name: Atom, kind: impl Into<Atom>) -> Result<Vec<u8>, ReplyError> {
+    /// Empty where the window has none of this name; `None` where there is no such window any more.
+    fn property(
+        &self,
+        window: Window,
+        name: Atom,
+        kind: impl Into<Atom>,
+    ) -> Result<Option<Vec<u8>>, ReplyError> {
         let asked = self.connection.get_property(false, window, name, kind, 0, LONGEST_PROPERTY)?;
         match asked.reply() {
-            Ok(reply) => Ok(reply.value),
-            // The window is gone.
-            Err(ReplyError::X11Error(_)) => Ok(Vec::new()),
+            Ok(reply) => Ok(Some(reply.value)),
+            Err(ReplyError::X11Error(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     fn words(&self, window: Window, name: Atom, kind: AtomEnum) -> Result<Vec<u32>, ReplyError> {
-        let value = self.property(window, name, kind)?;
+        let value = self.property(window, name, kind)?.unwrap_or_default();
         let (words, _) = value.as_chunks::<4>();
         Ok(words.iter().map(|word| u32::from_ne_bytes(*word)).collect())
     }
@@ -232,16 +236,16 @@ impl Screen {
         Ok(process.first() == Some(&std::process::id()))
     }
 
-    /// The title, else the program's class.
-    fn name(&self, window: Window) -> Result<String, ReplyError> {
+    /// The title, else the program's class; `None` of a window that went while it was asked about.
+    fn name(&self, window: Window) -> Result<Option<String>, ReplyError> {
         let title = self.property(window, self.atoms._NET_WM_NAME, self.atoms.UTF8_STRING)?;
-        if let Some(title) = readable(&title) {
-            return Ok(title);
+        if let Some(title) = title.as_deref().and_then(readable) {
+            return Ok(Some(title));
         }
         let class = self.property(window, AtomEnum::WM_CLASS.into(), AtomEnum::STRING)?;
         // Instance and class, each ended by a zero.
-        let class = class.split(|byte| *byte == 0).nth(1).and_then(readable);
-        Ok(class.unwrap_or_else(|| "?".into()))
+        let class_name = |class: Vec<u8>| class.split(|byte| *byte == 0).nth(1).and_then(readable);
+        Ok(class.map(|class| class_name(class).unwrap_or_else(|| "?".into())))
     }
 }
 
