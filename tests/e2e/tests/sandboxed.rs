@@ -443,8 +443,10 @@ fn what_stands_frozen_has_its_card_after_its_hosts_next_start_too() {
     wait_for("the gateway has ended", SOON, is_alone).unwrap();
     let host = Host::start(host.around).unwrap();
     let watch = host.watch().unwrap();
-    let is_told =
-        |view: &ViewModel| view.cards.iter().any(|card| card.sentence.contains("helper runs again"));
+    let is_told = |view: &ViewModel| {
+        let says = |sentence: &str| sentence.contains("helper runs again");
+        view.state == HostState::Trouble && says(&view.sentence) && says(&view.cards[0].sentence)
+    };
     watch.until("its owner is told", SOON, is_told).unwrap();
     std::thread::sleep(AWAY);
     let view = host.around.view().unwrap();

@@ -261,7 +261,11 @@ impl Host {
             return (HostState::Waiting, None, None);
         }
         let hangs = |card: &CardView| helper_waits.get(&card.reading.uuid) == Some(&HelperWait::FrozenJob);
-        if cards.iter().filter(may_earn).any(hangs) {
+        // What asks the Engine's kernel waits for the end of that job, too.
+        let else_free = |card: &&CardView| {
+            card.verdict.reasons().iter().all(|reason| *reason == BlockReason::KernelAsked)
+        };
+        if cards.iter().filter(else_free).any(hangs) {
             return (HostState::Trouble, None, None);
         }
         // With no card at all the verdict is asked for without one, so that the cause is told all the same.

@@ -1,7 +1,7 @@
 //! What the one sentence speaks of, on a PC with several cards.
 
 use super::*;
-use crate::policy::{BlockReason, EngineFacts, Gvisor, Sandbox};
+use crate::policy::{BlockReason, EngineFacts, Gvisor, KernelFacts, Sandbox};
 use crate::settings::CardRule;
 
 /// A card as its owner has it.
@@ -44,10 +44,7 @@ fn host_of(cards: &[Kept], owner_is_there: bool) -> World {
 fn frozen_in_gvisor() -> World {
     let mut world = World::new();
     world.input(helper(true));
-    let sandbox = Sandbox { runtime: "runsc".into(), drivers: vec![driver().version], changes_limits: false };
-    let engine = EngineFacts { gvisor: Gvisor::Told(sandbox), ..EngineFacts::default() };
-    let images = vec!["pytorch-cuda:lite".into()];
-    world.input(Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images, engine }));
+    world.input(engine_with_gvisor(KernelFacts::default()));
     // The only card.
     let cards = vec![card("GPU-0")];
     world.input(Input::Gpus(GpuReport::Readings { driver: driver(), cards }));
@@ -58,6 +55,13 @@ fn frozen_in_gvisor() -> World {
     world.put(Step::Hands { fail: false });
     world.put(Step::Idle);
     world
+}
+
+fn engine_with_gvisor(kernel: KernelFacts) -> Input {
+    let sandbox = Sandbox { runtime: "runsc".into(), drivers: vec![driver().version], changes_limits: false };
+    let engine = EngineFacts { gvisor: Gvisor::Told(sandbox), kernel, ..EngineFacts::default() };
+    let images = vec!["pytorch-cuda:lite".into()];
+    Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images, engine })
 }
 
 fn helper(is_there: bool) -> Input {
@@ -138,6 +142,14 @@ fn a_job_of_an_earlier_run_may_wait_for_the_helper_where_there_is_a_gvisor() {
         assert_eq!(wait_of(&world), None, "Docker may end it");
         world.wait(5_000);
         assert_eq!(wait_of(&world), has_gvisor.then_some(HelperWait::FrozenJob));
+        if has_gvisor {
+            // Nobody asks the kernel anything before that job is gone.
+            world.input(engine_with_gvisor(KernelFacts::Asking));
+            world.wait(Settings::default().idle_after_ms);
+            let view = world.host.view(world.now);
+            assert!(view.cards[0].verdict.reasons().contains(&BlockReason::KernelAsked), "{view:?}");
+            assert_eq!((view.state, view.reason), (HostState::Trouble, None));
+        }
     }
 }
 
