@@ -31,6 +31,9 @@ const ENGINE_ALONE: Duration = Duration::from_millis(250);
 const ROAD_ALONE: Duration = Duration::from_millis(800);
 /// The owner waits for the card: what is not frozen by now is killed.
 const FREEZE_WITHIN: Duration = Duration::from_secs(2);
+/// What the kernel was told to freeze and has not by then is not taken for frozen.
+const STILL_WITHIN: Duration = Duration::from_millis(200);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The answer of an Engine that hangs is waited for beside everything else, so that a late pause is not missed.
 const LATE_ANSWER_WITHIN: Duration = Duration::from_secs(3_600);
 const END_WITHIN: Duration = Duration::from_secs(8);
@@ -254,22 +257,45 @@ impl Ice {
     async fn freeze_around(&mut self) -> bool {
         let Some((road, container)) = self.road() else { return false };
         let by_road = road.freeze(container);
-        // From here on it may be.
-        (self.road_holds, self.is_asked_of_road) = (true, true);
-        let Ok(answer) = timeout(ROAD_ALONE, by_road).await else {
-            tracing::warn!("the helper did not freeze the worker in time, the Docker Engine is asked");
-            return false;
-        };
-        self.road_answered(&answer);
-        if let Err(error) = &answer {
-            tracing::warn!("the helper did not freeze the worker, the Docker Engine is asked: {error}");
+        let was_open = self.asks_the_road();
+        let answer = timeout(ROAD_ALONE, by_road).await.unwrap_or_else(|_| Err(no_answer()));
+        self.road_answered(&answer, was_open);
+        let Err(error) = answer else { return true };
+        if error.is_open() && self.stands_still().await {
+            tracing::warn!("the helper froze the worker, and did not say so: {error}");
+            return true;
         }
-        answer.is_ok()
+        tracing::warn!("the helper did not freeze the worker, the Docker Engine is asked: {error}");
+        false
     }
 
-    /// To a freeze.
-    fn road_answered(&mut self, answer: &Result<(), RoadError>) {
-        self.is_asked_of_road = answer.as_ref().is_err_and(RoadError::is_open);
+    /// From here on the road may freeze it: a stop that interrupts this must know. Says whether it might before.
+    fn asks_the_road(&mut self) -> bool {
+        self.road_holds = true;
+        std::mem::replace(&mut self.is_asked_of_road, true)
+    }
+
+    /// By the kernel's word, which a freeze that was ordered has after some milliseconds.
+    async fn stands_still(&self) -> bool {
+        let (Some(process), Some(container)) = (self.process, self.container.as_deref()) else {
+            return false;
+        };
+        let until = Instant::now() + STILL_WITHIN;
+        while self.look() == Some(Look::Frozen) {
+            if self.kernel.stands_still(process, container) {
+                return true;
+            }
+            if Instant::now() > until {
+                break;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        false
+    }
+
+    /// To a freeze. A refusal says nothing of one whose answer `was_open`: another helper may have given it.
+    fn road_answered(&mut self, answer: &Result<(), RoadError>, was_open: bool) {
+        self.is_asked_of_road = answer.as_ref().is_err_and(|error| was_open || error.is_open());
         if answer.is_ok() {
             self.may_run = false;
         } else {
@@ -282,14 +308,13 @@ impl Ice {
     async fn freeze_beside_the_engine(&mut self, called: Instant) -> Result<(), Option<String>> {
         let Some((road, container)) = self.road() else { return Err(None) };
         let mut by_road = road.freeze(container);
-        // From here on it may be: a stop that interrupts this must know.
-        (self.road_holds, self.is_asked_of_road) = (true, true);
+        let was_open = self.asks_the_road();
         let deadline = tokio::time::Instant::from_std(called + FREEZE_WITHIN);
         let mut refusal = None;
         loop {
             tokio::select! {
                 done = &mut by_road, if refusal.is_none() => {
-                    self.road_answered(&done);
+                    self.road_answered(&done, was_open);
                     let Err(error) = done else {
                         tracing::warn!("the Docker Engine did not freeze the worker in time, the helper did");
                         return Ok(());

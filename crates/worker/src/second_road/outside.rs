@@ -26,18 +26,27 @@ impl Kernel {
         Self { proc: proc.to_owned(), cgroups: cgroups.to_owned() }
     }
 
-    /// `process`: the container's first, by the Engine. `None` where that is no process of this system's.
+    /// `process`: the container's first, by the Engine. `None` where that is no process of this system's. One that the kernel
+    /// is still at counts.
     pub fn has_frozen(&self, process: i64, container: &str) -> Option<bool> {
+        self.groups(process, container)?.iter().find_map(|group| group.is_ordered())
+    }
+
+    /// Nothing of it runs any more.
+    pub fn stands_still(&self, process: i64, container: &str) -> bool {
+        let groups = self.groups(process, container).unwrap_or_default();
+        groups.iter().find_map(Group::is_done) == Some(true)
+    }
+
+    fn groups(&self, process: i64, container: &str) -> Option<Vec<Group>> {
         let groups = std::fs::read_to_string(self.proc.join(process.to_string()).join("cgroup")).ok()?;
         let groups = groups.lines().filter(|line| line.contains(container));
-        let places = groups.filter_map(|line| match line.splitn(3, ':').collect::<Vec<_>>()[..] {
-            [_, "freezer", group] => Some((format!("freezer{group}/freezer.state"), "THAWED")),
-            ["0", "", group] => Some((format!("{}/cgroup.freeze", group.trim_start_matches('/')), "0")),
+        let groups = groups.filter_map(|line| match line.splitn(3, ':').collect::<Vec<_>>()[..] {
+            [_, "freezer", group] => Some(Group::V1(self.cgroups.join(format!("freezer{group}")))),
+            ["0", "", group] => Some(Group::V2(self.cgroups.join(group.trim_start_matches('/')))),
             _ => None,
         });
-        let mut said = places
-            .filter_map(|(file, runs)| Some((std::fs::read_to_string(self.cgroups.join(file)).ok()?, runs)));
-        said.next().map(|(said, runs)| said.trim() != runs)
+        Some(groups.collect())
     }
 
     /// The same of one whose first process is known to be one of this system's.
@@ -50,9 +59,70 @@ impl Kernel {
     }
 }
 
+/// The folder of a control group, by the version that it is of.
+enum Group {
+    V1(PathBuf),
+    V2(PathBuf),
+}
+
+impl Group {
+    fn is_ordered(&self) -> Option<bool> {
+        Some(match self {
+            Self::V1(folder) => said(folder, "freezer.state")? != "THAWED",
+            Self::V2(folder) => said(folder, "cgroup.freeze")? != "0",
+        })
+    }
+
+    fn is_done(&self) -> Option<bool> {
+        Some(match self {
+            Self::V1(folder) => said(folder, "freezer.state")? == "FROZEN",
+            Self::V2(folder) => said(folder, "cgroup.events")?.lines().any(|line| line == "frozen 1"),
+        })
+    }
+}
+
+fn said(folder: &Path, file: &str) -> Option<String> {
+    Some(std::fs::read_to_string(folder.join(file)).ok()?.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_kernel_is_still_at_does_not_stand_still() {
+        let root = tempfile::tempdir().unwrap();
+        let (proc, cgroups) = (root.path().join("proc"), root.path().join("cgroup"));
+        let kernel = Kernel::at(&proc, &cgroups);
+        std::fs::create_dir_all(proc.join("41")).unwrap();
+        assert!(!kernel.stands_still(41, "c0ffee"));
+        for (line, folder, file, steps) in [
+            (
+                "6:freezer:/docker/c0ffee\n",
+                "freezer/docker/c0ffee",
+                "freezer.state",
+                [("THAWED\n", false), ("FREEZING\n", false), ("FROZEN\n", true)],
+            ),
+            (
+                "0::/docker-c0ffee.scope\n",
+                "docker-c0ffee.scope",
+                "cgroup.events",
+                [
+                    ("populated 1\nfrozen 0\n", false),
+                    ("populated 0\nfrozen 0\n", false),
+                    ("populated 1\nfrozen 1\n", true),
+                ],
+            ),
+        ] {
+            std::fs::write(proc.join("41/cgroup"), line).unwrap();
+            std::fs::create_dir_all(cgroups.join(folder)).unwrap();
+            for (said, is_still) in steps {
+                std::fs::write(cgroups.join(folder).join(file), said).unwrap();
+                assert_eq!(kernel.stands_still(41, "c0ffee"), is_still, "{line}: {said}");
+            }
+            assert!(!kernel.stands_still(41, "decaf"), "another's");
+        }
+    }
 
     #[test]
     fn both_versions_of_control_groups_are_read_and_no_other_containers() {

@@ -58,7 +58,7 @@ struct Road {
     hangs: AtomicBool,
     /// So many thaws find nobody first.
     away: AtomicU32,
-    /// So many freezes are refused first.
+    /// So many freezes are refused first; what breaks a line is no refusal.
     refusals: AtomicU32,
     /// So many times its line breaks after it has heard.
     breaks: AtomicU32,
@@ -97,8 +97,9 @@ impl SecondRoad for Road {
         drop(self.take("release"));
     }
     fn freeze(&self, _: &str) -> Done {
+        let breaks = self.breaks.load(SeqCst) > 0;
         let taken = self.take("freeze");
-        if counts_down(&self.refusals) {
+        if !breaks && counts_down(&self.refusals) {
             return Box::pin(std::future::ready(Err(refused("the kernel did not freeze it"))));
         }
         if self.hangs.load(SeqCst) {
@@ -371,6 +372,33 @@ async fn a_freeze_whose_line_broke_may_hold() {
     ice.left_frozen().expect("it may stand frozen").end().await.unwrap();
 }
 
+/// The helper ends right after the freeze, before it has said so. The Engine, whom it would not answer, is not asked.
+#[tokio::test]
+async fn what_stands_still_by_the_kernels_word_is_frozen_whoever_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = Docker::start(folder.path());
+    docker.silent.send_replace(true);
+    let road = away(2);
+    road.breaks.store(1, SeqCst);
+    let mut ice = sandboxed(&docker, &road);
+    tell(&mut ice, folder.path(), "1");
+    assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
+    assert!(ice.asked.is_none() && ice.left_frozen().is_some());
+    assert_eq!(ice.thaw().await, None);
+    assert_eq!(ice.settle().await, None);
+    assert_eq!(ice.settle().await, Some(WorkerEvent::Thawed));
+
+    // The kernel is at it, and does not get there: it is none that stands still.
+    let road = reluctant();
+    road.breaks.store(1, SeqCst);
+    let mut ice = sandboxed(&docker, &road);
+    tell(&mut ice, folder.path(), "1");
+    std::fs::write(folder.path().join("cgroup/docker-id.scope/cgroup.events"), "frozen 0\n").unwrap();
+    assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::FreezeFailed { .. }));
+    assert_eq!(road.taken(), calls(&["guard", "freeze", "freeze"]));
+    assert!(ice.left_frozen().is_some(), "that another refused is no word on the one that broke");
+}
+
 /// What runc holds has one freeze: a thaw that comes late would undo the Engine's.
 #[tokio::test]
 async fn a_plain_worker_is_not_frozen_by_the_engine_behind_a_thaw_whose_answer_is_not_known() {
@@ -441,7 +469,12 @@ async fn a_sandbox_that_may_stand_frozen_is_taken_up_once_its_helper_has_thawed_
 /// What the kernel says of the worker from now on: "1", it stands frozen from outside.
 fn tell(ice: &mut Ice, folder: &Path, said: &str) {
     let (proc, group) = (folder.join("proc/41"), folder.join("cgroup/docker-id.scope"));
-    for (place, file, text) in [(&proc, "cgroup", "0::/docker-id.scope\n"), (&group, "cgroup.freeze", said)] {
+    let events = format!("populated 1\nfrozen {said}\n");
+    for (place, file, text) in [
+        (&proc, "cgroup", "0::/docker-id.scope\n"),
+        (&group, "cgroup.freeze", said),
+        (&group, "cgroup.events", &events),
+    ] {
         std::fs::create_dir_all(place).unwrap();
         std::fs::write(place.join(file), text).unwrap();
     }
