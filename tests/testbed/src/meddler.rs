@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 
@@ -24,7 +25,21 @@ struct State {
     passed: AtomicU64,
     /// At which byte of all, and what.
     faults: Mutex<Vec<(u64, Fault)>>,
+    line: Mutex<Line>,
     is_over: AtomicBool,
+}
+
+/// How much it carries, over all connections.
+struct Line {
+    bytes_per_s: Option<u32>,
+    /// When what was taken so far has passed.
+    free_at: Instant,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { bytes_per_s: None, free_at: Instant::now() }
+    }
 }
 
 pub struct Meddler {
@@ -70,13 +85,37 @@ impl Meddler {
         self.faults().push((self.passed() + bytes, fault));
     }
 
+    /// No more than this from now on. What who asks takes is then what the line brings, and next to nothing waits in the buffers
+    /// of this machine, which have any size.
+    pub fn carries(&self, bytes_per_s: u32) {
+        self.state.line().bytes_per_s = Some(bytes_per_s);
+    }
+
     /// Everything passes as it is.
     pub fn behave(&self) {
         self.faults().clear();
     }
 
-    fn faults(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Fault)>> {
+    fn faults(&self) -> MutexGuard<'_, Vec<(u64, Fault)>> {
         self.state.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until so many bytes have had their time.
+    fn take_time(&self, bytes: usize) {
+        let until = {
+            let mut line = self.line();
+            let Some(bytes_per_s) = line.bytes_per_s else { return };
+            let cost = Duration::from_secs_f64(bytes as f64 / f64::from(bytes_per_s));
+            line.free_at = line.free_at.max(Instant::now()) + cost;
+            line.free_at
+        };
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -105,6 +144,7 @@ fn pass(client: TcpStream, port: u16, state: &State) -> std::io::Result<()> {
         if read == 0 {
             return to_client.shutdown(Shutdown::Both);
         }
+        state.take_time(read);
         let from = state.passed.fetch_add(read as u64, Ordering::Relaxed);
         match due(state, from + read as u64) {
             Some(Fault::Cut) => {
