@@ -29,7 +29,7 @@ use crate::second_road::{Ice, SecondRoad, stands_frozen};
 use crate::spec::Names;
 use crate::traffic::{Listed, TrafficTable};
 use crate::volumes::Locks;
-use crate::workers::{Held, WorkerReport};
+use crate::workers::{Held, WorkerReport, take_up};
 
 mod leavings;
 mod told;
@@ -55,7 +55,10 @@ pub(crate) enum Begin {
         settings: Box<Settings>,
     },
     /// Containers that survived the agent's end.
-    Adopt,
+    Adopt {
+        /// Their lines, where they are taken up already.
+        kept: Option<Box<Lines>>,
+    },
     /// Something is left of it that nobody looks after; only its end is wanted.
     Remains,
 }
@@ -189,7 +192,7 @@ impl LeaseTask {
                         self.prepare(&terms, sandbox.as_deref(), &settings, making, &mut alive.ice);
                     prepared.await.map_err(Over::Unready)
                 }
-                Begin::Adopt => self.adopt(alive).await.map_err(Over::Ended),
+                Begin::Adopt { kept } => self.adopt(kept.map(|kept| *kept), alive).await.map_err(Over::Ended),
                 Begin::Remains => Err(Over::Unready("it was left over from an earlier run".to_owned())),
             }
         };
@@ -246,14 +249,13 @@ impl LeaseTask {
     }
 
     /// Heartbeats first: process 1 has been waiting since the agent ended.
-    async fn adopt(&self, alive: &mut Alive) -> Result<Lines, String> {
+    async fn adopt(&self, kept: Option<Lines>, alive: &mut Alive) -> Result<Lines, String> {
         let Alive { ice, told, .. } = alive;
         let names = Names::new(&self.lease, self.epoch);
-        let take_up = async |name: &str| {
-            let ends = self.engine.attach(name).await.map_err(|error| error.to_string())?;
-            Ok::<_, String>(Line::take_up(ends))
+        let lines = match kept {
+            Some(lines) => lines,
+            None => take_up(&self.engine, &names).await.map_err(|error| error.to_string())?,
         };
-        let (worker, gateway) = tokio::try_join!(take_up(&names.worker), take_up(&names.gateway))?;
         let mut thawed = None;
         for name in [&names.gateway, &names.worker] {
             let found = self.engine.inspect(name).await.map_err(|error| error.to_string())?;
@@ -273,8 +275,7 @@ impl LeaseTask {
             }
         }
         // What is adopted was ready, whether or not its process 1 heard so.
-        worker.send(&GuestCommand::CardChecked);
-        let lines = Lines { gateway, worker };
+        lines.worker.send(&GuestCommand::CardChecked);
         // It may have been told that it freezes, and is only now about to read it.
         self.tell_of(thawed, Some(&lines), told);
         Ok(lines)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nightjar_core::gpu::GpuUuid;
-use nightjar_core::host::{LoadEvent, StopHow, WorkerEvent, WorkerFate};
+use nightjar_core::host::{LoadEvent, StopHow, WorkerEvent};
 use nightjar_core::lease::{Epoch, LeaseId, LeaseTerms};
 use nightjar_core::network::{OwnAddresses, Rates, Teller};
 use nightjar_core::parting::Parting;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::catalogue::Catalogue;
 use crate::config::WorkersConfig;
-use crate::engine::{Engine, EngineError, Standing};
+use crate::engine::{Engine, EngineError};
 use crate::gvisor;
 use crate::kernel::Kernel;
 use crate::lease_task::{Begin, Ending, LeaseTask, Order, Ports};
@@ -27,15 +27,19 @@ use crate::load::{LoadTask, LoadWish};
 use crate::odd_containers::odd_containers;
 use crate::probe::{Probe, data_folders};
 use crate::pull::{Puller, Shelf};
-use crate::removal::{epoch_of, is_gateway, is_worker, labels_of, lease_of};
+use crate::removal::{epoch_of, labels_of};
 use crate::second_road::SecondRoad;
 use crate::spec::{LABEL_HOST, LABEL_LEASE, check_lease};
 use crate::traffic::{Gateways, TrafficTable};
 use crate::volumes::{self, Locks};
 
 mod left_over;
+mod survivors;
 
 pub(crate) use left_over::Held;
+pub(crate) use survivors::take_up;
+
+use survivors::Kept;
 
 /// What has become of a worker.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +90,7 @@ struct Inner {
     gvisor: gvisor::Told,
     own: watch::Sender<OwnAddresses>,
     held: watch::Sender<Held>,
+    kept: Kept,
 }
 
 /// What is kept of a load's task.
@@ -139,6 +144,7 @@ impl Workers {
             gvisor: gvisor::Told::new(),
             own: watch::channel(OwnAddresses::default()).0,
             held: watch::channel(Held::nothing()).0,
+            kept: Kept::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -181,7 +187,8 @@ impl Workers {
     /// Takes up the lines to containers that are running; reports `Thawed` once it is sure that they do, which it is not of a
     /// sandbox before the helper has said so, or `Failed` and then `Gone`.
     pub fn adopt(&self, terms: LeaseTerms) {
-        self.begin(terms.lease, terms.epoch, Begin::Adopt);
+        let kept = self.inner.kept.take(&terms.lease, terms.epoch);
+        self.begin(terms.lease, terms.epoch, Begin::Adopt { kept: kept.map(Box::new) });
     }
 
     /// Freezes the worker now; reports `Frozen`, with the time from this call to the Engine's answer, or `FreezeFailed`.
@@ -350,6 +357,8 @@ impl Workers {
         if let Begin::Prepare { terms, .. } = &begin {
             predecessors.extend(lock(&inner.loads).get(&terms.gpu).map(|load| load.off.clone()));
         }
+        // Of one that is not adopted the lines are cut now.
+        drop(inner.kept.take(&lease, epoch));
         let task = LeaseTask {
             engine: inner.engine.clone(),
             config: inner.config.clone(),
@@ -375,33 +384,6 @@ impl Workers {
                 tasks.remove(&lease);
             }
         });
-    }
-
-    /// Every placement of this host that containers are left of, and how its worker stands. A worker without a running
-    /// gateway counts as frozen: it would have ended with it.
-    ///
-    /// # Errors
-    /// When the Engine does not answer.
-    pub async fn survivors(&self) -> Result<Vec<(LeaseId, Epoch, WorkerFate)>, EngineError> {
-        let labels = [format!("{LABEL_HOST}={}", self.inner.config.host), LABEL_LEASE.to_owned()];
-        let containers = self.inner.engine.containers(&labels).await?;
-        let mut placements: HashMap<(LeaseId, Epoch), (Option<Standing>, Option<Standing>)> = HashMap::new();
-        for container in &containers {
-            let (Some(lease), Some(epoch)) = (lease_of(container), epoch_of(container)) else { continue };
-            let (worker, gateway) = placements.entry((lease, epoch)).or_default();
-            if is_worker(container) {
-                *worker = Some(container.standing);
-            } else if is_gateway(container) {
-                *gateway = Some(container.standing);
-            }
-        }
-        let mut survivors: Vec<_> = placements
-            .into_iter()
-            .map(|((lease, epoch), (worker, gateway))| (lease, epoch, fate(worker, gateway)))
-            .collect();
-        survivors.sort_by(|one, two| (&one.0, one.1).cmp(&(&two.0, two.1)));
-        lock(&self.inner.seen).extend(survivors.iter().map(|(lease, epoch, _)| (lease.clone(), *epoch)));
-        Ok(survivors)
     }
 
     /// Ids of this host's containers, those of workers and of gateways.
@@ -461,35 +443,4 @@ impl Inner {
 /// Nothing that is done under these locks can leave the map half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn fate(worker: Option<Standing>, gateway: Option<Standing>) -> WorkerFate {
-    match (worker, gateway) {
-        (Some(Standing::Running), Some(Standing::Running)) => WorkerFate::Running,
-        // What stands frozen from outside runs for the Engine, and its process 1 does not hear that its line is cut.
-        (Some(Standing::Running | Standing::Paused), _) => WorkerFate::Frozen,
-        _ => WorkerFate::Gone,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_worker_whose_gateway_has_ended_is_not_gone() {
-        let (running, paused, ended) = (Standing::Running, Standing::Paused, Standing::Ended);
-        for (worker, gateway, becomes) in [
-            (Some(running), Some(running), WorkerFate::Running),
-            (Some(running), Some(paused), WorkerFate::Frozen),
-            (Some(running), Some(ended), WorkerFate::Frozen),
-            (Some(running), None, WorkerFate::Frozen),
-            (Some(paused), Some(running), WorkerFate::Frozen),
-            (Some(paused), None, WorkerFate::Frozen),
-            (Some(ended), Some(running), WorkerFate::Gone),
-            (None, Some(running), WorkerFate::Gone),
-        ] {
-            assert_eq!(fate(worker, gateway), becomes, "{worker:?} {gateway:?}");
-        }
-    }
 }

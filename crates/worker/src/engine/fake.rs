@@ -21,7 +21,7 @@ pub(crate) struct FakeEngine {
 
 impl FakeEngine {
     /// `answer` gives the JSON for a call such as `GET /info`; nothing, where there is no such thing, and after a `!` why it is
-    /// refused.
+    /// refused. Who attaches is served in any case.
     pub fn start(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("d.sock")).unwrap();
@@ -86,6 +86,7 @@ async fn serve(
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = path.split('?').next().unwrap_or_default();
     let path = path.strip_prefix("/v1.").and_then(|rest| rest.split_once('/')).map_or(path, |(_, rest)| rest);
+    let said = answer(&format!("{method} /{}", path.trim_start_matches('/')));
     if path.ends_with("/attach") {
         let _ = stream.write_all(UPGRADED).await;
         let mut bytes = [0; 1_024];
@@ -94,7 +95,6 @@ async fn serve(
         }
         return;
     }
-    let said = answer(&format!("{method} /{}", path.trim_start_matches('/')));
     let (status, said) = match said.as_str() {
         "" => ("404 Not Found", r#"{"message":"no such thing"}"#.to_owned()),
         said => match said.strip_prefix('!') {

@@ -180,7 +180,7 @@ async fn an_adopted_sandbox_is_frozen_with_one_call_and_thawed_before_its_end() 
     let at = Timestamp(0);
     let parting = Parting { step: Step::Freeze, cause: Cause::OwnerBack, at, deadline: at };
     orders.send(Order::Freeze { called: std::time::Instant::now(), parting }).unwrap();
-    let running = tokio::spawn(task.run(Begin::Adopt));
+    let running = tokio::spawn(task.run(Begin::Adopt { kept: None }));
     reported(&mut reports, |event| matches!(event, WorkerEvent::Frozen { .. })).await;
     stop.send_replace(Some(Ending::Kill));
     reported(&mut reports, |event| matches!(event, WorkerEvent::Gone { .. })).await;
@@ -214,7 +214,7 @@ async fn an_adopted_worker_that_is_paused_goes_on_and_reads_that_its_notice_is_o
     let lease = LeaseId("6b1f7a52".into());
     let (stop, stopped) = watch::channel(None);
     let (task, _orders, mut reports) = task(&fake, &lease, stopped);
-    let running = tokio::spawn(task.run(Begin::Adopt));
+    let running = tokio::spawn(task.run(Begin::Adopt { kept: None }));
     reported(&mut reports, |event| matches!(event, WorkerEvent::Thawed)).await;
     let unpause = format!("POST /containers/{}/unpause", Names::new(&lease, Epoch(1)).worker);
     assert_eq!(heard.lock().unwrap().iter().filter(|call| **call == unpause).count(), 1);
