@@ -225,7 +225,7 @@ test("electricity by the hour is added and taken away", async () => {
 test("the log of the jobs is asked for again when a job takes a step", async () => {
   const view = recordedView();
   const { backend } = await open("work", view);
-  expect(screen.getByTestId("steps").textContent).toContain("frozen while you are here");
+  expect(screen.getByTestId("steps").textContent).toContain("The job is frozen.");
   const asked = () => backend.asked.filter((question) => question.question === "steps").length;
   const before = asked();
   backend.show({ ...view, at: view.at + 1_000 });

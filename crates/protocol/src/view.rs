@@ -10,6 +10,7 @@ use nightjar_core::host::{
 use nightjar_core::market::{HostAccount, Payout};
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::night::Account;
+use nightjar_core::parting::Cause;
 use nightjar_core::policy::{BlockReason, Overrides, Verdict};
 use nightjar_core::power::{HelperStanding, PowerSettings};
 use nightjar_core::preset::Preset;
@@ -280,7 +281,7 @@ fn tile(card: &CardView, host: &HostView, texts: &Texts, clock: &dyn Fn(Timestam
         }
     };
     let sentence = match (&card.job, reasons.first()) {
-        (Some(job), _) => sentence::job(card, job, host, texts),
+        (Some(job), _) => sentence::job(card, job, host, texts, clock),
         (None, Some(reason)) => reason.clone(),
         (None, None) => sentence::waiting(std::slice::from_ref(card), card.waiting, host, texts),
     };
@@ -388,10 +389,14 @@ pub fn notification(notice: &Notice, language: Language) -> (String, String) {
             texts.plain("notice-arrived-title"),
             texts.with("notice-arrived-body", &[("image", image.clone()), ("renter", renter.clone())]),
         ),
-        Notice::JobFrozen { image } => (
-            texts.plain("notice-frozen-title"),
-            texts.with("notice-frozen-body", &[("image", image.clone())]),
-        ),
+        Notice::JobFrozen { image, cause } => {
+            let (title, body) = match cause {
+                Cause::OwnerBack | Cause::Game => ("notice-frozen-title", "notice-frozen-body"),
+                Cause::TooHot => ("notice-frozen-why-title", "notice-frozen-hot-body"),
+                _ => ("notice-frozen-why-title", "notice-frozen-why-body"),
+            };
+            (texts.plain(title), texts.with(body, &[("image", image.clone())]))
+        }
         Notice::DataCapNear { used_mib, cap_mib } => (
             texts.plain("notice-data-near-title"),
             texts.with(

@@ -314,6 +314,7 @@ pub enum Notice {
     },
     JobFrozen {
         image: String,
+        cause: Cause,
     },
     /// Four fifths of what may be carried in a month are used up.
     DataCapNear {

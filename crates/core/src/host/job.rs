@@ -506,7 +506,7 @@ impl Job {
                 self.freeze(now.plus_ms(at_most_ms), now, out);
                 self.meter_stop(energy, now, out);
                 self.step(LeaseEvent::Yield, now, out);
-                out.push(Effect::Notify(Notice::JobFrozen { image: self.terms.image.clone() }));
+                out.push(Effect::Notify(Notice::JobFrozen { image: self.terms.image.clone(), cause }));
             }
             (LeaseState::Yielded, Worker::Up | Worker::Thawing) => {
                 self.freeze(self.state_since.plus_ms(at_most_ms), now, out);

@@ -340,10 +340,14 @@ impl Verdict {
     /// The class of the first of its gravest reasons: for this a job is frozen or ends.
     #[must_use]
     pub fn cause(&self, give_back: GiveBack) -> Cause {
-        let Self::Blocked { reasons, .. } = self else { return Cause::OwnerBack };
+        self.gravest(give_back).map_or(Cause::OwnerBack, Cause::of_block)
+    }
+
+    /// The first of its gravest reasons; `None` when nothing blocks.
+    #[must_use]
+    pub fn gravest(&self, give_back: GiveBack) -> Option<&BlockReason> {
         let gravest = self.impact(give_back);
-        let first = reasons.iter().find(|reason| Some(reason.impact(give_back)) == gravest);
-        first.map_or(Cause::OwnerBack, Cause::of_block)
+        self.reasons().iter().find(|reason| Some(reason.impact(give_back)) == gravest)
     }
 
     /// Somebody uses this PC, and does not share the card meanwhile.

@@ -3,6 +3,7 @@
 use nightjar_core::host::{CardView, HelperWait, HostState, HostView, JobView};
 use nightjar_core::lease::LeaseState;
 use nightjar_core::market::WaitReason;
+use nightjar_core::parting::Cause;
 use nightjar_core::policy::Verdict;
 use nightjar_core::time::Timestamp;
 
@@ -26,7 +27,7 @@ pub(super) fn headline(host: &HostView, texts: &Texts, clock: &dyn Fn(Timestamp)
     let works = host.state == HostState::Earning
         && host.cards.iter().filter_map(|card| card.job.as_ref()).any(is_at_work);
     match spoken_of.filter(|_| !works) {
-        Some((card, of)) => job(card, of, host, texts),
+        Some((card, of)) => job(card, of, host, texts, clock),
         None => texts.plain(state),
     }
 }
@@ -47,13 +48,23 @@ pub(super) fn waiting(cards: &[CardView], why: Option<WaitReason>, host: &HostVi
 }
 
 /// What becomes of a card's job.
-pub(super) fn job(card: &CardView, job: &JobView, host: &HostView, texts: &Texts) -> String {
+pub(super) fn job(
+    card: &CardView,
+    job: &JobView,
+    host: &HostView,
+    texts: &Texts,
+    clock: &dyn Fn(Timestamp) -> String,
+) -> String {
     match (awaits(card, host), &job.state) {
         (Some(_), _) => match power_note(&host.helper, &host.settings, texts).command {
             Some(command) => texts.with("lease-waits-for-helper-command", &[("command", command)]),
             None => texts.plain("lease-waits-for-helper"),
         },
-        (None, LeaseState::Yielded) if card.verdict == Verdict::Earn => texts.plain("lease-resuming"),
+        (None, LeaseState::Yielded) => match card.verdict.gravest(host.settings.give_back) {
+            None => texts.plain("lease-resuming"),
+            Some(reason) if Cause::of_block(reason) == Cause::OwnerBack => texts.plain("lease-yielded-here"),
+            Some(reason) => texts.with("lease-yielded-why", &[("reason", texts.reason(reason, clock))]),
+        },
         (None, state) => texts.lease_state(state),
     }
 }

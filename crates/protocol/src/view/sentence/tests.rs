@@ -1,7 +1,7 @@
 //! See the module.
 
 use nightjar_core::gpu::{DriverInfo, GpuReading, GpuUuid};
-use nightjar_core::host::{GpuReport, Host, Input, MarketInput, WorkerEvent};
+use nightjar_core::host::{Effect, GpuReport, Host, Input, MarketInput, WorkerEvent};
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseTerms, WorkerAccess};
 use nightjar_core::money::{Currency, Money};
 use nightjar_core::policy::{EngineFacts, Gvisor, Presence, Runtime, Sandbox};
@@ -40,6 +40,14 @@ fn terms(now: Timestamp) -> LeaseTerms {
     }
 }
 
+fn reading(celsius: f64) -> Input {
+    let mut card = GpuReading::unread(GpuUuid("GPU-0".into()));
+    card.vram_total_bytes = 12 << 30;
+    card.temperature_celsius = Some(celsius);
+    let driver = DriverInfo { version: DRIVER.into(), cuda: None };
+    Input::Gpus(GpuReport::Readings { driver, cards: vec![card] })
+}
+
 /// A host with one card, a gVisor and a helper, whose owner has been away for long.
 struct Bench {
     host: Host,
@@ -49,16 +57,12 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let mut bench = Self { host: Host::new(Settings::default()), now: Timestamp(1_000_000_000) };
-        let mut card = GpuReading::unread(GpuUuid("GPU-0".into()));
-        card.vram_total_bytes = 12 << 30;
-        card.temperature_celsius = Some(45.0);
-        let driver = DriverInfo { version: DRIVER.into(), cuda: None };
         let sandbox =
             Sandbox { runtime: "runsc".into(), drivers: vec![DRIVER.into()], changes_limits: false };
         let engine = EngineFacts { gvisor: Gvisor::Told(sandbox), ..EngineFacts::default() };
         let images = vec!["pytorch-cuda:lite".into()];
         for input in [
-            Input::Gpus(GpuReport::Readings { driver, cards: vec![card] }),
+            reading(45.0),
             Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images, engine }),
             Input::Recovered(vec![]),
             helper(true),
@@ -78,8 +82,8 @@ impl Bench {
         self.put(Input::Worker { lease: LeaseId("lease".into()), epoch: Epoch(1), event });
     }
 
-    /// Its tenant was frozen for an owner who has gone since.
-    fn frozen() -> Self {
+    /// Its tenant is at work.
+    fn running() -> Self {
         let mut bench = Self::new();
         bench.put(Input::Market(MarketInput::Offer(Box::new(terms(bench.now)))));
         let access = WorkerAccess {
@@ -92,6 +96,12 @@ impl Bench {
         bench.worker(WorkerEvent::Ready { access });
         bench.put(Input::Market(MarketInput::Start { lease: LeaseId("lease".into()), epoch: Epoch(1) }));
         assert!(bench.says("state-earning", "lease-running"));
+        bench
+    }
+
+    /// Its tenant was frozen for an owner who has gone since.
+    fn frozen() -> Self {
+        let mut bench = Self::running();
         bench.put(Input::Presence(Presence::Active { since: bench.now }));
         bench.worker(WorkerEvent::Frozen { took_us: 50_000 });
         assert_eq!(bench.words(Language::English).1, "The job is frozen while you are here.");
@@ -115,6 +125,26 @@ impl Bench {
             self.words(language) == (texts.plain(headline), texts.plain(card))
         })
     }
+}
+
+#[test]
+fn a_job_that_the_heat_froze_is_not_told_as_frozen_for_its_owner() {
+    let mut bench = Bench::running();
+    let effects = bench.host.handle(reading(99.0), bench.now);
+    let notice = effects.iter().find_map(|effect| match effect {
+        Effect::Notify(notice) => Some(notice),
+        _ => None,
+    });
+    let [english, chinese] = [Language::English, Language::SimplifiedChinese];
+    let told = |language| crate::view::notification(notice.unwrap(), language);
+    assert_eq!(
+        told(english).1,
+        "The card is too hot. The job (pytorch-cuda:lite) goes on once it has cooled down."
+    );
+    assert_eq!(told(chinese).1, "显卡过热，任务（pytorch-cuda:lite）在降温后继续。");
+    bench.worker(WorkerEvent::Frozen { took_us: 50_000 });
+    assert_eq!(bench.words(english).1, "The job is frozen. The card is at 99 °C; your ceiling is 83 °C.");
+    assert_eq!(bench.words(chinese).1, "任务已冻结。显卡 99 °C，超过你设定的上限 83 °C。");
 }
 
 #[test]
