@@ -15,7 +15,7 @@ use nightjar_sim::model::CardModel;
 use nightjar_sim::physics::{Body, Load, LoadSource};
 use nightjar_sim::wire::{Control, Reply, Request};
 use nightjar_testbed::helper::Helper;
-use nightjar_testbed::host::{Host, Watch, job_state, quick_settings};
+use nightjar_testbed::host::{Host, Watch, job_state, lingering_settings};
 use nightjar_testbed::place::program;
 use nightjar_testbed::process::{LogsOfAFailure, wait_for};
 use nightjar_testbed::renter::Renter;
@@ -40,7 +40,7 @@ struct Scene {
 impl Scene {
     fn set() -> Self {
         let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
-        let mut settings = quick_settings();
+        let mut settings = lingering_settings();
         settings.power.limit_percent = Some(60);
         settings.heat.cool_at_least_ms = 1_000;
         settings.price_per_hour = Money::new(PER_HOUR, Currency::CNY);
@@ -150,6 +150,8 @@ fn peers_15_heat_lowers_the_limit_and_freezes_at_the_ceiling_until_it_is_cool() 
 
     // The fan is blocked: at the ceiling the tenant is frozen, and goes on once it is cool.
     scene.control(Control::SetFan { card: 0, percent: Some(0.0) });
+    // It does not cool by itself before it was looked at.
+    scene.control(Control::SetRoomTemp { celsius: 80.0 });
     scene.heat(84.0);
     scene.until(LeaseState::Yielded);
     let said = scene.host.around.owner(&["why", "--since", "1h"]).unwrap();

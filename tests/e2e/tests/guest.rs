@@ -18,7 +18,7 @@ use nightjar_sim::Daemon;
 use nightjar_testbed::engine::{Engine, EngineOptions};
 use nightjar_testbed::images::{self, Flavour, GATEWAY};
 use nightjar_testbed::place::{checkout, programs};
-use nightjar_testbed::process::{output, wait_for};
+use nightjar_testbed::process::{gone, output, wait_for};
 use serde::Serialize;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -152,20 +152,22 @@ impl Guest {
         panic!("{what} did not say what it should within {SOON:?}");
     }
 
+    /// Right after a heartbeat.
     fn fall_silent(&self) {
-        *self.line.lock().unwrap() = None;
+        let mut line = self.line.lock().unwrap();
+        line.take().unwrap().write_all(b"\n").unwrap();
     }
 
-    /// Exit code and time to it.
-    fn end(&mut self) -> (Option<i32>, Duration) {
+    /// Once the Engine has removed the container.
+    fn exit_code(&mut self) -> Option<i32> {
+        wait_for("the container's end", SOON, || Ok(self.client.try_wait()?)).unwrap().code()
+    }
+
+    /// Exit code, and the time until this first process of it was over.
+    fn end(&mut self, process: u32) -> (Option<i32>, Duration) {
         let started = Instant::now();
-        while started.elapsed() < SOON {
-            if let Some(status) = self.client.try_wait().unwrap() {
-                return (status.code(), started.elapsed());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("the container did not end within {SOON:?}");
+        let took = gone(process, SOON).unwrap() - started;
+        (self.exit_code(), took)
     }
 }
 
@@ -206,6 +208,11 @@ impl Rig {
     fn self_check(&self, arguments: &str) -> SelfCheck {
         let (_, said) = self.inside(&format!("nightjar-guest self-check --json {arguments}"));
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
+    /// The container's first, as this machine numbers it.
+    fn process(&self, name: &str) -> u32 {
+        self.engine.ask(["inspect", "--format", "{{.State.Pid}}", name]).unwrap().parse().unwrap()
     }
 
     fn runs(&self, name: &str) -> bool {
@@ -253,14 +260,16 @@ fn a_tenant_lives_and_dies_by_the_line() {
     std::thread::sleep(Duration::from_secs(6));
     assert!(rig.runs("worker"), "a thawed tenant ended although the agent is there");
 
+    let process = rig.process("worker");
     worker.say(&GuestCommand::Terminate);
-    let (code, took) = worker.end();
+    let (code, took) = worker.end(process);
     assert_eq!(code, Some(0));
     assert!(took < Duration::from_secs(5), "{took:?}");
 
     let mut silent = Guest::worker(&rig.engine, EgressMode::Curated);
+    let process = rig.process("worker");
     silent.fall_silent();
-    let (code, took) = silent.end();
+    let (code, took) = silent.end(process);
     assert_eq!(code, Some(4));
     assert!(AFTER_SILENCE.contains(&took), "{took:?}");
 
@@ -269,17 +278,17 @@ fn a_tenant_lives_and_dies_by_the_line() {
     let said = unfit.events.recv_timeout(SOON).unwrap();
     let GuestEvent::Failed { what, why } = &said else { panic!("{said:?}") };
     assert!(what == "gVisor" && why.ends_with("try another release of gVisor, or none"), "{what}: {why}");
-    assert_ne!(unfit.end().0, Some(0));
+    assert_ne!(unfit.exit_code(), Some(0));
 
     let mut orphan = Guest::worker(&rig.engine, EgressMode::Curated);
+    let process = rig.process("worker");
     orphan.client.kill().unwrap();
     let killed = Instant::now();
-    while rig.runs("worker") {
-        assert!(killed.elapsed() < AFTER_SILENCE.end, "a tenant outlives its agent");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let took = gone(process, SOON).unwrap() - killed;
+    assert!(took < AFTER_SILENCE.end, "a tenant outlives its agent: {took:?}");
+    wait_for("its container is no more", SOON, || Ok((!rig.runs("worker")).then_some(()))).unwrap();
     gateway.fall_silent();
-    assert_eq!(gateway.end().0, Some(4));
+    assert_eq!(gateway.exit_code(), Some(4));
 }
 
 #[test]

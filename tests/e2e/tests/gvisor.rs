@@ -12,7 +12,7 @@ use nightjar_protocol::guest::GatewayBoot;
 use nightjar_testbed::engine::{Engine, EngineOptions};
 use nightjar_testbed::gvisor::{self, RUNC, Runsc, SANDBOX};
 use nightjar_testbed::images::{self, Flavour, GATEWAY};
-use nightjar_testbed::process::{output, wait_for};
+use nightjar_testbed::process::{gone, output, wait_for};
 
 const SOON: Duration = Duration::from_secs(30);
 /// Networks of the internet have no such name: what a tenant reaches there, it reaches anywhere.
@@ -107,6 +107,7 @@ fn frozen_and_killed(engine: &Engine, runtime: &str) -> (Duration, Duration) {
     let name = format!("busy-{runtime}");
     let busy = ["python3", "-c", "while True: pass"];
     output(&mut tenant(engine, runtime, &["--detach", "--name", &name], &busy)).unwrap();
+    let process = engine.ask(["inspect", "--format", "{{.State.Pid}}", &name]).unwrap().parse().unwrap();
     let started = Instant::now();
     engine.ask(["pause", &name]).unwrap();
     let frozen = started.elapsed();
@@ -114,12 +115,12 @@ fn frozen_and_killed(engine: &Engine, runtime: &str) -> (Duration, Duration) {
     if let Err(error) = engine.ask(["kill", &name]) {
         println!("{runtime}: {error:#}");
     }
+    let killed = gone(process, SOON).unwrap() - started;
     wait_for("the end of what was killed", SOON, || {
         let state = engine.ask(["inspect", "--format", "{{.State.Status}}", &name])?;
         Ok((state == "exited").then_some(()))
     })
     .unwrap();
-    let killed = started.elapsed();
     engine.ask(["rm", "--force", &name]).unwrap();
     (frozen, killed)
 }

@@ -10,7 +10,7 @@ use nightjar_protocol::view::ViewModel;
 use nightjar_sim::wire::{Control, Reply, Request};
 use nightjar_testbed::freezer::Freezer;
 use nightjar_testbed::helper::Helper;
-use nightjar_testbed::host::{Host, Watch, job_state, quick_settings};
+use nightjar_testbed::host::{Host, Watch, job_state, lingering_settings};
 use nightjar_testbed::process::{self, LogsOfAFailure, wait_for};
 use nightjar_testbed::renter::Renter;
 use nightjar_testbed::stage::{Stage, Wish};
@@ -32,7 +32,7 @@ struct Running {
 
 fn running() -> Running {
     let stage = Stage::set(&Wish::default(), &mut |step| println!("{step}")).unwrap();
-    let mut settings = quick_settings();
+    let mut settings = lingering_settings();
     settings.power.limit_percent = Some(60);
     let (host, helper) = stage.host_with_helper("host", &settings).unwrap();
     let watch = host.watch().unwrap();

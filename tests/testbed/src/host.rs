@@ -238,6 +238,12 @@ pub fn quick_settings() -> Settings {
     }
 }
 
+/// As [`quick_settings`], of an owner whose touch counts for longer: a test has the time for what it does meanwhile.
+#[must_use]
+pub fn lingering_settings() -> Settings {
+    Settings { idle_after_ms: 10_000, resume_after_ms: 10_000, ..quick_settings() }
+}
+
 fn reasons(view: &ViewModel) -> impl Iterator<Item = &BlockReason> {
     view.cards.iter().flat_map(|tile| match &tile.card.verdict {
         Verdict::Blocked { reasons, .. } => reasons.as_slice(),

@@ -181,13 +181,22 @@ pub fn wait_for<T>(
     }
 }
 
-/// The moment at which the kernel has this process no more, whoever started it.
+/// The moment at which nothing of this process runs any more, whoever started it: whoever has to bury it may be slow. The
+/// first process of a container is dead when all of its are.
 ///
 /// # Errors
 /// When it is there for longer.
 pub fn gone(process: u32, within: Duration) -> anyhow::Result<Instant> {
-    let there = Path::new("/proc").join(process.to_string());
-    wait_for(&format!("process {process} is gone"), within, || Ok((!there.exists()).then(Instant::now)))
+    let place = Path::new("/proc").join(process.to_string());
+    let is_dead = || {
+        let threads = std::fs::read_dir(place.join("task")).map_or(0, Iterator::count);
+        let said = std::fs::read_to_string(place.join("stat")).unwrap_or_default();
+        // The name before it may have any characters.
+        let state = said.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        // Its first thread may be over before the others.
+        state.is_none() || (threads <= 1 && matches!(state, Some('Z' | 'X')))
+    };
+    wait_for(&format!("process {process} is gone"), within, || Ok(is_dead().then(Instant::now)))
 }
 
 /// Logs that are printed when the test that holds this fails.
