@@ -101,6 +101,8 @@ pub(crate) struct Ice {
     may_run: bool,
     /// A pause that the Engine has not answered yet.
     asked: Option<JoinHandle<Result<(), EngineError>>>,
+    /// [`ENGINE_ALONE`], but in tests of an Engine that answers.
+    engine_alone: Duration,
 }
 
 /// Whether a container stands frozen, whoever froze it. `process` is its first one, by the Engine; `None` where that is no
@@ -127,6 +129,7 @@ impl Ice {
             thaws_at: None,
             may_run: false,
             asked: None,
+            engine_alone: ENGINE_ALONE,
         }
     }
 
@@ -233,7 +236,7 @@ impl Ice {
             tokio::spawn(async move { engine.pause(&name, LATE_ANSWER_WITHIN).await })
         });
         let within =
-            if self.road.is_some() && self.container.is_some() { ENGINE_ALONE } else { FREEZE_WITHIN };
+            if self.road.is_some() && self.container.is_some() { self.engine_alone } else { FREEZE_WITHIN };
         let first = match timeout(within, asked).await {
             Ok(answer) => {
                 self.asked = None;

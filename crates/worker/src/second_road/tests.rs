@@ -123,6 +123,9 @@ impl SecondRoad for Road {
     }
 }
 
+/// For an Engine that answers, on a machine that is busy.
+const PATIENT: Duration = Duration::from_secs(20);
+
 fn ice(docker: &Docker, road: &Arc<Road>) -> Ice {
     let engine = Engine::new(EngineAddress::Unix(docker.socket.clone()));
     let mut ice = Ice::new(engine, "worker".to_owned(), Some(road.clone()));
@@ -135,6 +138,7 @@ async fn an_engine_that_answers_is_the_only_road() {
     let folder = tempfile::tempdir().unwrap();
     let (docker, road) = (Docker::start(folder.path()), Arc::new(Road::default()));
     let mut ice = ice(&docker, &road);
+    ice.engine_alone = PATIENT;
     assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
     assert_eq!(ice.thaw().await, Some(WorkerEvent::Thawed));
     assert_eq!(docker.heard(), ["pause", "unpause"]);
@@ -149,7 +153,8 @@ async fn a_silent_engine_is_passed_by_and_its_late_pause_undone() {
     let mut ice = ice(&docker, &road);
     docker.silent.send_replace(true);
     let WorkerEvent::Frozen { took_us } = ice.freeze(Instant::now()).await else { panic!("not frozen") };
-    assert!((250_000..1_000_000).contains(&took_us), "{took_us}");
+    assert!(took_us >= 250_000, "{took_us}");
+    assert_eq!((docker.heard(), road.taken()), (calls(&[]), calls(&["guard", "freeze"])));
     // It goes on before the Engine has said a word.
     assert_eq!(ice.thaw().await, Some(WorkerEvent::Thawed));
     assert_eq!(road.taken(), ["guard", "freeze", "thaw"]);
@@ -184,15 +189,16 @@ async fn what_the_road_froze_the_road_ends() {
     assert_eq!(road.taken(), ["guard", "freeze", "end", "release"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_a_helper_a_silent_engine_is_a_failure_that_names_both() {
     let folder = tempfile::tempdir().unwrap();
     let docker = Docker::start(folder.path());
     let road = Arc::new(Road { is_gone: true, ..Road::default() });
     let mut ice = ice(&docker, &road);
     docker.silent.send_replace(true);
-    let began = Instant::now();
-    let WorkerEvent::FreezeFailed { cause } = ice.freeze(began).await else { panic!("frozen") };
+    let began = tokio::time::Instant::now();
+    let failed = ice.freeze(began.into_std()).await;
+    let WorkerEvent::FreezeFailed { cause } = failed else { panic!("frozen") };
     assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
     assert!(cause.contains("did not answer within 250 ms") && cause.contains("not installed"), "{cause}");
     assert!(ice.is_frozen(), "it may be frozen all the same");
@@ -229,6 +235,7 @@ async fn a_sandbox_that_the_engine_froze_is_ended_by_the_road_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let (docker, road) = (Docker::start(folder.path()), reluctant());
     let mut frozen = sandboxed(&docker, &road);
+    frozen.engine_alone = PATIENT;
     frozen.freeze(Instant::now()).await;
     assert!(frozen.end(false).await && !frozen.is_frozen());
     assert_eq!(docker.heard(), ["pause"]);
@@ -236,6 +243,7 @@ async fn a_sandbox_that_the_engine_froze_is_ended_by_the_road_at_once() {
     // One that runs, or is none, the Engine ends by itself.
     assert!(!sandboxed(&docker, &road).end(false).await);
     let mut plain = ice(&docker, &road);
+    plain.engine_alone = PATIENT;
     plain.know(Cell::Plain);
     plain.freeze(Instant::now()).await;
     assert!(!plain.end(false).await);
@@ -248,6 +256,7 @@ async fn a_sandbox_whose_first_freeze_failed_is_thawed_by_the_road_before_the_en
     let folder = tempfile::tempdir().unwrap();
     let (docker, road) = (Docker::start(folder.path()), reluctant());
     let mut ice = sandboxed(&docker, &road);
+    ice.engine_alone = PATIENT;
     ice.freeze(Instant::now()).await;
     assert_eq!(ice.thaw().await, Some(WorkerEvent::Thawed));
     assert_eq!(
@@ -491,6 +500,7 @@ async fn a_sandbox_that_the_kernel_has_as_running_is_left_to_the_engine() {
         let road = away(u32::MAX);
         road.breaks.store(1, SeqCst);
         let mut ice = sandboxed(&docker, &road);
+        ice.engine_alone = PATIENT;
         tell(&mut ice, folder.path(), "0");
         assert!(matches!(ice.freeze(Instant::now()).await, WorkerEvent::Frozen { .. }));
         assert!(ice.road_holds && ice.engine_holds, "for all that the helper said, it may hold it");
