@@ -410,9 +410,9 @@ self_check = ["nightjar-guest", "self-check", "--json"]
             let listed = self.engine.ask(["top", &gateway, "-eo", "pid,args"])?;
             let found = listed.lines().find(|line| line.contains(OTHER) && line.contains("tinyproxy -d"));
             let process = found.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            // It listens right after.
-            std::thread::sleep(Duration::from_millis(300));
-            Ok(process.and_then(Pid::from_raw).map(OtherProxy))
+            let listening =
+                process.and_then(Pid::from_raw).filter(|process| listens(*process, OTHER_PROXY_PORT));
+            Ok(listening.map(OtherProxy))
         })
     }
 
@@ -439,6 +439,16 @@ self_check = ["nightjar-guest", "self-check", "--json"]
             heard.await.context("a tenant is not gone in time")
         })
     }
+}
+
+/// Whether this port is listened at where that process is, by the kernel's table.
+fn listens(process: Pid, port: u16) -> bool {
+    let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", process.as_raw_nonzero()));
+    let port = format!(":{port:04X}");
+    table.unwrap_or_default().lines().any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next().is_some_and(|own| own.ends_with(&port)) && words.nth(1) == Some("0A")
+    })
 }
 
 /// It ends with this value.
