@@ -98,8 +98,9 @@ impl Host {
     /// When it does not start; its log is in the error.
     pub fn start(around: Surroundings) -> anyhow::Result<Self> {
         let mut command = Self::command(&around, &["--json", "host"])?;
+        let said_before = log_bytes(&around.folder, "host");
         let process = Process::start(&around.folder, "host", &mut command)?;
-        Self { process, around }.ready(READY)
+        Self { process, around }.ready(said_before, READY)
     }
 
     /// Its first start: joins a market, with the pairing code on standard input.
@@ -109,8 +110,9 @@ impl Host {
     pub fn join(around: Surroundings, market_url: &str, code: &str) -> anyhow::Result<Self> {
         let mut command =
             Self::command(&around, &["--json", "host", "--coordinator", market_url, "--pair", "-"])?;
+        let said_before = log_bytes(&around.folder, "host");
         let process = Process::start_fed(&around.folder, "host", &mut command, &format!("{code}\n"))?;
-        Self { process, around }.ready(READY)
+        Self { process, around }.ready(said_before, READY)
     }
 
     /// Ends this headless host and starts the desktop app in its place, with the same data.
@@ -130,7 +132,7 @@ impl Host {
         let mut command = Command::new(program("nightjar-desktop")?);
         around.enter(command.args(args).env("NIGHTJAR_LOG", "info,nightjar_worker::conduct=debug"));
         let process = Process::start(&around.folder, "app", &mut command)?;
-        Self { process, around }.ready("")
+        Self { process, around }.ready(0, "")
     }
 
     fn command(around: &Surroundings, args: &[&str]) -> anyhow::Result<Command> {
@@ -140,10 +142,14 @@ impl Host {
         Ok(command)
     }
 
-    /// Waits until it has said `word` and answers.
-    fn ready(mut self, word: &str) -> anyhow::Result<Self> {
+    /// Waits until it has said `word` and answers. In the log's first bytes a run before it may have said the same.
+    fn ready(mut self, said_before: usize, word: &str) -> anyhow::Result<Self> {
         let started = Instant::now();
-        while !self.process.log().contains(word) || self.around.view().is_err() {
+        let has_said = |log: &str| {
+            let own = log.as_bytes().get(said_before..).unwrap_or_default();
+            String::from_utf8_lossy(own).contains(word)
+        };
+        while !has_said(&self.process.log()) || self.around.view().is_err() {
             if !self.process.is_running() || started.elapsed() > Duration::from_secs(20) {
                 bail!("the host does not start:\n{}", tail(&self.process.log()));
             }
@@ -159,6 +165,12 @@ impl Host {
     pub fn watch(&self) -> anyhow::Result<Watch> {
         Watch::start(&self.around)
     }
+}
+
+/// How long the log of this program is already: a start appends to it.
+fn log_bytes(folder: &Path, name: &str) -> usize {
+    let found = std::fs::metadata(folder.join(format!("{name}.log")));
+    found.ok().and_then(|log| usize::try_from(log.len()).ok()).unwrap_or(0)
 }
 
 /// The view as `nightjar status --watch` shows it.
