@@ -2,13 +2,12 @@
 //! the owner sees it, and the owner's hand ends it. The card is the stand-in's.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nightjar_core::host::HostState;
 use nightjar_protocol::view::ViewModel;
-use nightjar_testbed::host::{Host, Watch, quick_settings};
-use nightjar_testbed::process::{LogsOfAFailure, output, wait_for};
+use nightjar_testbed::host::{Host, Watch, lingering_settings};
+use nightjar_testbed::process::{LogsOfAFailure, wait_for};
 use nightjar_testbed::stage::{Stage, Wish};
 use serde_json::Value;
 
@@ -32,7 +31,7 @@ fn card(stage: &Stage, host: usize) -> Value {
 }
 
 fn host(stage: &Stage, name: &str) -> (Host, Watch) {
-    let (host, _) = stage.host(name, &quick_settings()).unwrap();
+    let (host, _) = stage.host(name, &lingering_settings()).unwrap();
     let watch = host.watch().unwrap();
     watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting).unwrap();
     (host, watch)
@@ -75,21 +74,16 @@ fn peers_19_a_card_proves_itself_while_it_waits_and_its_owner_comes_first() {
     // Another host, and its owner's hand while the check runs.
     let (_second, watch) = host(&stage, "second");
     watch.until("the card is asked", ASKED_WITHIN, is_proving).unwrap();
+    let mouse = stage.desktop.mouse().unwrap();
     wait_for("the check's container runs", SOON, || {
         let running = ["ps", "-q", "--filter", "label=nightjar.role=load", "--filter", "status=running"];
         Ok(Some(stage.engine.ask(running)?).filter(|said| !said.trim().is_empty()))
     })
     .unwrap();
-    let mut hand = Command::new("xdotool");
-    stage.desktop.enter(hand.args(["mousemove", "300", "200"]));
-    output(&mut hand).unwrap();
     let moved = Instant::now();
     // They stay, or the card would be on offer again by the time that it is shown.
-    let mut mouse = stage.desktop.mouse().unwrap();
-    let is_back = |view: &ViewModel| {
-        mouse.twitch().unwrap();
-        !is_proving(view) && held_mib(view) < 1_024
-    };
+    let _staying = mouse.stays().unwrap();
+    let is_back = |view: &ViewModel| !is_proving(view) && held_mib(view) < 1_024;
     let (back, view) = watch.until("the card is the owner's", SOON, is_back).unwrap();
     println!("the card was back {} ms after the hand", back.saturating_duration_since(moved).as_millis());
     assert_eq!(view.state, HostState::Yours);

@@ -12,7 +12,7 @@ use nightjar_protocol::view::ViewModel;
 use nightjar_testbed::base::{BASE, ensure_base};
 use nightjar_testbed::catalogue::{self, Entry};
 use nightjar_testbed::engine::{Engine, EngineOptions};
-use nightjar_testbed::host::{Host, Surroundings, quick_settings};
+use nightjar_testbed::host::{Host, Surroundings, lingering_settings};
 use nightjar_testbed::meddler::{Fault, Meddler};
 use nightjar_testbed::process::{LogsOfAFailure, output_with_input, wait_for};
 use nightjar_testbed::registry::Registry;
@@ -26,8 +26,8 @@ const LAYER_BYTES: u64 = 12 * MIB;
 const SLACK_BYTES: u64 = 2 * MIB;
 /// Two megabytes a second: an image takes a dozen of them.
 const DOWN_KBIT: u32 = 16_000;
-/// A line below that: what waits is on its far side.
-const LINE_BYTES_PER_S: u32 = 1_500_000;
+/// A line below that: what waits is on its far side. A dozen seconds for a layer: enough to see that one is on its way.
+const LINE_BYTES_PER_S: u32 = 1_000_000;
 
 struct Scene {
     _logs: LogsOfAFailure,
@@ -60,7 +60,7 @@ impl Scene {
     fn place(&self) -> Surroundings {
         let mut around = self.room.place().unwrap();
         around.engine = self.engine.address();
-        let mut settings = quick_settings();
+        let mut settings = lingering_settings();
         settings.network.day.down_kbit = DOWN_KBIT;
         settings.images.quota_gib = 1;
         around.write_settings(&Settings { without_presence: false, ..settings }).unwrap();
@@ -136,7 +136,7 @@ fn a_pull_outlives_cuts_a_kill_and_its_owners_return_and_asks_for_nothing_twice(
     wait_until(&host, "some of it is here", done(MIB));
 
     // The owner comes back: nothing more is fetched, and they are told why.
-    scene.room.desktop.mouse().unwrap().twitch().unwrap();
+    let staying = scene.room.desktop.mouse().unwrap().stays().unwrap();
     let back = Instant::now();
     let held = |view: &ViewModel| {
         pull_of(view, name).is_some_and(|pull| matches!(pull.state, PullState::Held { .. }))
@@ -146,9 +146,9 @@ fn a_pull_outlives_cuts_a_kill_and_its_owners_return_and_asks_for_nothing_twice(
     assert!(pull_of(&view, name).unwrap().sentence.contains("You are here"), "{:?}", view.pulls);
     std::thread::sleep(Duration::from_millis(300));
     let at_rest = scene.line.passed();
-    scene.room.desktop.mouse().unwrap().twitch().unwrap();
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(scene.line.passed(), at_rest, "bytes came while the owner was there");
+    drop(staying);
 
     // The owner leaves, it goes on; killed in the middle, and started again.
     scene.line.after(2 * MIB, Fault::Cut);

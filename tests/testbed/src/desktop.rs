@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,6 +18,9 @@ use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
 
 use crate::process::{Process, output, wait_for};
+
+/// Often against any time after which an owner counts as away.
+const TWITCH_EVERY: Duration = Duration::from_millis(200);
 
 /// The order of the fields is the order of the end: clients before their servers.
 pub struct Desktop {
@@ -333,4 +337,23 @@ impl Mouse {
         self.connection.get_input_focus()?.reply()?;
         Ok(())
     }
+
+    /// Twitches at once and again and again, whatever the test waits for meanwhile.
+    ///
+    /// # Errors
+    /// When the X server is gone.
+    pub fn stays(mut self) -> anyhow::Result<Staying> {
+        self.twitch()?;
+        let (until, over) = channel::<()>();
+        std::thread::spawn(move || {
+            while over.recv_timeout(TWITCH_EVERY) == Err(RecvTimeoutError::Timeout) && self.twitch().is_ok() {
+            }
+        });
+        Ok(Staying { _until: until })
+    }
+}
+
+/// A hand that stays on the mouse. It leaves with this value.
+pub struct Staying {
+    _until: Sender<()>,
 }

@@ -12,7 +12,7 @@ use nightjar_core::money::Money;
 use nightjar_protocol::market_api::Statement;
 use nightjar_protocol::view::{CardTile, ViewModel};
 
-use crate::host::{Host, job_state, quick_settings};
+use crate::host::{Host, job_state, lingering_settings, quick_settings};
 use crate::notebook;
 use crate::process::{Process, line, wait_for};
 use crate::renter::Renter;
@@ -44,7 +44,8 @@ pub struct Night {
 /// # Errors
 /// When a step fails; the message names it.
 pub fn play(stage: &Stage, image: &str, with_app: bool, timeline: &mut Timeline) -> anyhow::Result<Night> {
-    let (mut host, accepted) = stage.host("host", &quick_settings()).context("the host does not start")?;
+    let (mut host, accepted) =
+        stage.host("host", &lingering_settings()).context("the host does not start")?;
     if with_app {
         host = host.into_app()?;
         timeline.note("host: the desktop app has taken over, with its window and tray");
@@ -54,9 +55,9 @@ pub fn play(stage: &Stage, image: &str, with_app: bool, timeline: &mut Timeline)
             .note(&format!("the host's owner knowingly accepts {version}, which is below its safe version"));
     }
     let watch = host.watch()?;
-    let mut mouse = stage.desktop.mouse()?;
-    mouse.twitch()?;
+    let staying = stage.desktop.mouse()?.stays()?;
     let (_, view) = watch.until("the owner is seen", SOON, |view| view.state == HostState::Yours)?;
+    drop(staying);
     timeline.note(&format!("host: {}", view.sentence));
     let (_, view) = watch.until("the desktop is idle", SOON, |view| view.state == HostState::Waiting)?;
     timeline.note(&format!("host: {}", view.sentence));
