@@ -136,9 +136,14 @@ fn an_engine_without_images_gets_the_gateway_before_anything_else_and_a_lease_ru
     let refused = around.owner(&["images", "free", FENCE]).unwrap_err().to_string();
     assert!(refused.contains("needed by every job"), "{refused}");
     wait_for("no container holds it", SOON, || Ok(stage.containers()?.is_empty().then_some(()))).unwrap();
+    // On a narrow line again it comes so slowly that it can be seen to be missed.
+    around.owner(&["network", "set", "--down", "4M"]).unwrap();
+    let is_slow = || Ok((around.view()?.network.in_force.down_kbit <= SLOW_KBIT).then_some(()));
+    wait_for("the line is narrow again", SOON, is_slow).unwrap();
     stage.engine.ask(["rmi", "--force", image.trim()]).unwrap();
     wait_for("it is missed", SOON, || Ok((!pulled(around).contains(&FENCE.to_owned())).then_some(())))
         .unwrap();
+    around.owner(&["network", "set", "--down", "1000M"]).unwrap();
     wait_for("it comes again", IN_A_WHILE, || Ok((pulled(around).len() == 2).then_some(()))).unwrap();
     let is_shown = || {
         let line = images(around)["images"][0].clone();
