@@ -51,6 +51,8 @@ fn limits_hold_for_the_job_that_runs_and_change_under_its_connections() {
     set(&host, &["--up", "200M", "--down", "200M"]);
     let free = fetch(&renter, &lease, BYTES);
     set(&host, &["--up", "4M"]);
+    let is_held = || Ok((host.around.view()?.network.in_force.up_kbit == 4_000).then_some(()));
+    wait_for("the limit is in force", SOON, is_held).unwrap();
     let held = fetch(&renter, &lease, BYTES);
     println!("{BYTES} bytes: {free:?} at 200 Mbit/s, {held:?} at 4 Mbit/s");
     assert!(held >= least(BYTES, 4_000), "4 Mbit/s did not hold: {held:?}");
