@@ -1,5 +1,5 @@
 //! One lease's life in the hands of one task: commands in order, reports in order. A stop interrupts whatever is under
-//! way.
+//! way. The processor's limits are set beside all that.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -32,8 +32,10 @@ use crate::volumes::Locks;
 use crate::workers::{Held, WorkerReport, take_up};
 
 mod leavings;
+mod restraint;
 mod told;
 
+use restraint::{Restraint, Wish};
 use told::{Told, tell};
 
 /// Between two tries to take up a line again while the Engine is away.
@@ -126,6 +128,7 @@ struct Alive {
     lines: Option<Lines>,
     ice: Ice,
     told: Told,
+    restraint: Restraint,
     /// What process 1 of a sandboxed worker says of miners.
     miner: watch::Sender<Option<String>>,
     /// As long as its gateway stands, a soft end included: its limits hold and its bytes count.
@@ -134,7 +137,14 @@ struct Alive {
 
 impl Alive {
     fn new(ice: Ice) -> Self {
-        Self { lines: None, ice, told: Told::default(), miner: watch::Sender::default(), listed: None }
+        Self {
+            lines: None,
+            ice,
+            told: Told::default(),
+            restraint: Restraint::default(),
+            miner: watch::Sender::default(),
+            listed: None,
+        }
     }
 }
 
@@ -289,6 +299,7 @@ impl LeaseTask {
         // A gateway that was taken up again, or prepared a while ago, may not know the newest.
         self.own.mark_changed();
         loop {
+            let is_frozen = alive.ice.is_frozen();
             let Some(lines) = &mut alive.lines else { return Over::Ended("it has no line".to_owned()) };
             tokio::select! {
                 biased;
@@ -296,12 +307,13 @@ impl LeaseTask {
                 order = self.orders.recv() => {
                     // All handles are gone with the program.
                     let Some(order) = order else { return Over::Stopped(Ending::Kill) };
-                    if let Err(how) = self.heed(alive, &names, order, stopped(&mut stop)).await {
+                    if let Err(how) = self.heed(alive, order, stopped(&mut stop)).await {
                         return Over::Stopped(how);
                     }
                 }
                 Ok(()) = self.own.changed() => tell_own(&mut self.own, lines),
                 event = alive.ice.settle() => self.tell_of(event, alive.lines.as_ref(), &mut alive.told),
+                event = alive.restraint.settle(&self.engine, &names.worker, is_frozen) => self.report(event),
                 event = lines.worker.next() => match event {
                     Some(event) => self.hear_worker(event, &alive.miner),
                     None => if let Err(over) = self.line_lost(alive, &names, Part::Worker).await {
@@ -322,17 +334,24 @@ impl LeaseTask {
     async fn heed(
         &self,
         alive: &mut Alive,
-        names: &Names,
         order: Order,
         interrupted: impl Future<Output = Ending>,
     ) -> Result<(), Ending> {
-        let Alive { lines, ice, told, .. } = alive;
+        let Alive { lines, ice, told, restraint, .. } = alive;
+        match order {
+            Order::Restrain { cores, sharing } => {
+                restraint.want(Wish { cores, sharing });
+                return Ok(());
+            }
+            Order::Freeze { .. } => restraint.note_freeze(),
+            _ => {}
+        }
         if lines.as_ref().is_some_and(|lines| told.take(lines, &order)) {
             return Ok(());
         }
         tokio::select! {
             biased;
-            event = obey(&self.engine, names, ice, order) => {
+            event = obey(ice, order) => {
                 self.tell_of(event, lines.as_ref(), told);
                 Ok(())
             }
@@ -395,13 +414,15 @@ impl LeaseTask {
         tokio::pin!(again);
         let mut stop = self.stop.clone();
         let line = loop {
+            let is_frozen = alive.ice.is_frozen();
             tokio::select! {
                 biased;
                 how = stopped(&mut stop) => return Err(Over::Stopped(how)),
                 order = self.orders.recv() => {
                     let Some(order) = order else { return Err(Over::Stopped(Ending::Kill)) };
-                    self.heed(alive, names, order, stopped(&mut stop)).await.map_err(Over::Stopped)?;
+                    self.heed(alive, order, stopped(&mut stop)).await.map_err(Over::Stopped)?;
                 }
+                event = alive.restraint.settle(&self.engine, &names.worker, is_frozen) => self.report(event),
                 again = &mut again => break again.map_err(Over::Ended)?,
                 () = sleep_until(last_beat + SURELY_OVER) => {
                     let who = part.who();
@@ -440,7 +461,7 @@ impl LeaseTask {
         };
         let last_beat = alive.lines.as_ref().map_or_else(Instant::now, |lines| lines.worker.last_beat());
         // Cut now: should the Engine not answer, process 1 ends the container without it.
-        (alive.lines, alive.listed) = (None, None);
+        (alive.lines, alive.listed, alive.restraint) = (None, None, Restraint::default());
         alive.ice.end(false).await;
         let (cell, frozen) = (alive.ice.cell(), alive.ice.left_frozen());
         let removal = async {
@@ -470,6 +491,7 @@ impl LeaseTask {
         let (mut stop, over) = (self.stop.clone(), Instant::now() + grace);
         let mut is_gateway_heard = true;
         loop {
+            let is_frozen = alive.ice.is_frozen();
             let Some(lines) = &mut alive.lines else { return };
             tokio::select! {
                 biased;
@@ -480,12 +502,13 @@ impl LeaseTask {
                 }
                 order = self.orders.recv() => {
                     let Some(order) = order else { return };
-                    if self.heed(alive, &names, order, killed(&mut stop)).await.is_err() {
+                    if self.heed(alive, order, killed(&mut stop)).await.is_err() {
                         return;
                     }
                 }
                 Ok(()) = self.own.changed() => tell_own(&mut self.own, lines),
                 event = alive.ice.settle() => self.tell_of(event, alive.lines.as_ref(), &mut alive.told),
+                event = alive.restraint.settle(&self.engine, &names.worker, is_frozen) => self.report(event),
                 event = lines.worker.next() => match event {
                     Some(event) => self.hear_worker(event, &alive.miner),
                     None => return,
@@ -500,19 +523,12 @@ impl LeaseTask {
 }
 
 /// What is to be told of it.
-async fn obey(engine: &Engine, names: &Names, ice: &mut Ice, order: Order) -> Option<WorkerEvent> {
+async fn obey(ice: &mut Ice, order: Order) -> Option<WorkerEvent> {
     match order {
         Order::Freeze { called, .. } => Some(ice.freeze(called).await),
         Order::Thaw => ice.thaw().await,
-        // Said right where they were heard.
-        Order::Bandwidth(_) | Order::Notice(_) => None,
-        Order::Restrain { cores, sharing } => {
-            let percent = sharing.map_or(100, |sharing| sharing.cpu_percent);
-            Some(match engine.limit_cpus(&names.worker, cores, percent).await {
-                Ok(()) => WorkerEvent::Restrained { sharing },
-                Err(refused) => WorkerEvent::RestrainFailed { sharing, cause: refused.to_string() },
-            })
-        }
+        // Said, or taken up, right where they were heard.
+        Order::Bandwidth(_) | Order::Notice(_) | Order::Restrain { .. } => None,
     }
 }
 

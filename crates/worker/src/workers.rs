@@ -207,7 +207,8 @@ impl Workers {
         self.order(lease, Order::Notice(parting));
     }
 
-    /// From now on the worker has so much of its cores; `None`: all of them. Reports `Restrained` or `RestrainFailed`.
+    /// From now on the worker has so much of its cores; `None`: all of them. Reports `Restrained` or `RestrainFailed`; of a wish
+    /// that another has replaced before it was met, nothing.
     pub fn restrain(&self, lease: &LeaseId, cores: u32, sharing: Option<Sharing>) {
         self.order(lease, Order::Restrain { cores, sharing });
     }

@@ -55,7 +55,7 @@ impl Bounds {
         is_due
     }
 
-    /// Answers come in the order of what was asked for.
+    /// Answers come in the order of what was asked for. What was replaced before it was done may have none.
     pub(super) fn given(&mut self, sharing: Option<Sharing>) {
         self.in_force = sharing;
         self.refused &= sharing.is_none();
@@ -131,11 +131,13 @@ mod tests {
                             there = sharing;
                             bounds.given(sharing);
                         }
-                        Some(sharing) => bounds.refuse(sharing, now),
-                        None => {}
+                        Some(sharing) if asked.is_empty() => bounds.refuse(sharing, now),
+                        _ => {}
                     },
                 }
                 if bounds.want(wish, now) {
+                    // The first one is under way.
+                    asked.truncate(1);
                     asked.push_back(wish);
                 }
                 prop_assert!(!bounds.want(wish, now), "asked for once");

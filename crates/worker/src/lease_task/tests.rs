@@ -97,7 +97,12 @@ async fn reported(reports: &mut mpsc::UnboundedReceiver<WorkerReport>, wanted: f
 
 #[tokio::test]
 async fn a_gateway_keeps_its_limits_and_its_count_while_its_tenant_is_asked_to_end() {
-    let fake = FakeEngine::start(|call| if call.starts_with("GET ") { "[]".into() } else { String::new() });
+    let fake = FakeEngine::start(|call| match call {
+        "GET /info" => "{}".into(),
+        call if call.starts_with("GET ") => "[]".into(),
+        call if call.ends_with("/update") => "{}".into(),
+        _ => String::new(),
+    });
     let lease = LeaseId("6b1f7a52".into());
     let (stop, stopped) = watch::channel(None);
     let (task, orders, mut reports) = task(&fake, &lease, stopped);
@@ -130,6 +135,8 @@ async fn a_gateway_keeps_its_limits_and_its_count_while_its_tenant_is_asked_to_e
     let counts =
         passed.wait_for(|table| table.get(&lease).is_some_and(|gateway| gateway.total.down_bytes == 7));
     timeout(SOON, counts).await.expect("what passed did not count").unwrap();
+    orders.send(restrain(25).0).unwrap();
+    reported(&mut reports, |event| matches!(event, WorkerEvent::Restrained { .. })).await;
     stop.send_replace(Some(Ending::Kill));
     reported(&mut reports, |event| matches!(event, WorkerEvent::Gone { .. })).await;
     timeout(SOON, ending).await.unwrap().unwrap();
@@ -159,6 +166,147 @@ async fn a_freeze_does_not_wait_for_a_line_that_is_lost() {
     stop.send_replace(Some(Ending::Kill));
     let over = timeout(SOON, lost).await.unwrap().unwrap();
     assert!(matches!(over, Some(Over::Stopped(Ending::Kill))));
+}
+
+/// An Engine that answers what limits a worker when it is told what; all it hears, in order.
+fn slow_to_limit() -> (FakeEngine, mpsc::UnboundedReceiver<String>, std::sync::mpsc::Sender<&'static str>) {
+    let ((heard, calls), (answers, told)) = (mpsc::unbounded_channel(), std::sync::mpsc::channel::<&str>());
+    let told = std::sync::Mutex::new(told);
+    let fake = FakeEngine::start(move |call| {
+        let _ = heard.send(call.to_owned());
+        if call.ends_with("/update") {
+            let answer = tokio::task::block_in_place(|| told.lock().unwrap().recv());
+            return answer.unwrap_or_default().to_owned();
+        }
+        if call.starts_with("GET /containers/") { "?".into() } else { "{}".into() }
+    });
+    (fake, calls, answers)
+}
+
+/// Until the Engine hears it; all the calls that change a container, that one with them.
+async fn called(calls: &mut mpsc::UnboundedReceiver<String>, what: &str) -> Vec<String> {
+    let mut changes = Vec::new();
+    let heard = async {
+        while changes.last().is_none_or(|last| last != what) {
+            let call = calls.recv().await.expect("the Engine is gone");
+            if call.starts_with("POST ") {
+                changes.push(call.rsplit('/').next().unwrap_or_default().to_owned());
+            }
+        }
+    };
+    timeout(SOON, heard).await.expect("it was not called");
+    changes
+}
+
+async fn next(reports: &mut mpsc::UnboundedReceiver<WorkerReport>) -> WorkerEvent {
+    timeout(SOON, reports.recv()).await.expect("nothing is reported").expect("the task is over").event
+}
+
+fn restrain(cpu_percent: u32) -> (Order, WorkerEvent) {
+    let sharing = Some(Sharing { cpu_percent, ..Sharing::default() });
+    (Order::Restrain { cores: 4, sharing }, WorkerEvent::Restrained { sharing })
+}
+
+fn freeze() -> Order {
+    let at = Timestamp(0);
+    let parting = Parting { step: Step::Freeze, cause: Cause::OwnerBack, at, deadline: at };
+    Order::Freeze { called: std::time::Instant::now(), parting }
+}
+
+/// A worker that runs; whether its line is lost while it does.
+fn running(fake: &FakeEngine, is_lost: bool) -> Running {
+    let lease = LeaseId("6b1f7a52".into());
+    let (stop, stopped) = watch::channel(None);
+    let (mut task, orders, reports) = task(fake, &lease, stopped);
+    let ((cut, is_cut), (keep, never)) = (oneshot::channel(), oneshot::channel());
+    let ((worker, worker_end), (gateway, gateway_end)) = (line(is_cut), line(never));
+    let ice = Ice::new(task.engine.clone(), Names::new(&lease, Epoch(1)).worker, None);
+    let mut alive = Alive { lines: Some(Lines { gateway, worker }), ..Alive::new(ice) };
+    let serving = tokio::spawn(async move {
+        match is_lost {
+            true => drop(task.line_lost(&mut alive, &Names::new(&lease, Epoch(1)), Part::Worker).await),
+            false => drop(task.serve(&mut alive).await),
+        }
+    });
+    Running { orders, reports, stop, serving, _lines: (cut, keep, worker_end, gateway_end) }
+}
+
+struct Running {
+    orders: mpsc::UnboundedSender<Order>,
+    reports: mpsc::UnboundedReceiver<WorkerReport>,
+    stop: watch::Sender<Option<Ending>>,
+    serving: tokio::task::JoinHandle<()>,
+    _lines: (oneshot::Sender<()>, oneshot::Sender<()>, DuplexStream, DuplexStream),
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_freeze_nor_an_end_waits_for_limits_that_the_engine_is_slow_to_set() {
+    for is_lost in [false, true] {
+        let (fake, mut calls, answers) = slow_to_limit();
+        let mut worker = running(&fake, is_lost);
+        let (order, _) = restrain(25);
+        worker.orders.send(order).unwrap();
+        called(&mut calls, "update").await;
+        worker.orders.send(freeze()).unwrap();
+        let first = next(&mut worker.reports).await;
+        assert!(matches!(first, WorkerEvent::Frozen { .. }), "{first:?}");
+        worker.orders.send(Order::Thaw).unwrap();
+        assert_eq!(next(&mut worker.reports).await, WorkerEvent::Thawed);
+        worker.stop.send_replace(Some(Ending::Kill));
+        timeout(SOON, worker.serving).await.unwrap().unwrap();
+        // Nothing was answered up to now.
+        drop(answers);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_limits_that_are_wanted_meanwhile_the_last_ones_are_set_and_never_two_at_once() {
+    for is_lost in [false, true] {
+        let (fake, mut calls, answers) = slow_to_limit();
+        let mut worker = running(&fake, is_lost);
+        let ((first, is_first), (second, _), (last, is_last)) = (restrain(50), restrain(40), restrain(25));
+        worker.orders.send(first).unwrap();
+        called(&mut calls, "update").await;
+        worker.orders.send(second).unwrap();
+        worker.orders.send(last).unwrap();
+        // They are heard by then.
+        worker.orders.send(Order::Thaw).unwrap();
+        assert_eq!(next(&mut worker.reports).await, WorkerEvent::Thawed);
+        assert_eq!(called(&mut calls, "unpause").await, ["unpause"]);
+        answers.send("{}").unwrap();
+        assert_eq!(next(&mut worker.reports).await, is_first);
+        assert_eq!(called(&mut calls, "update").await, ["update"]);
+        answers.send("{}").unwrap();
+        assert_eq!(next(&mut worker.reports).await, is_last);
+        worker.orders.send(freeze()).unwrap();
+        assert_eq!(called(&mut calls, "pause").await, ["pause"]);
+        worker.stop.send_replace(Some(Ending::Kill));
+        timeout(SOON, worker.serving).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_that_are_refused_to_a_worker_that_was_frozen_meanwhile_are_set_when_it_goes_on() {
+    let (fake, mut calls, answers) = slow_to_limit();
+    let mut worker = running(&fake, false);
+    let (order, is_done) = restrain(25);
+    worker.orders.send(order).unwrap();
+    called(&mut calls, "update").await;
+    worker.orders.send(freeze()).unwrap();
+    reported(&mut worker.reports, |event| matches!(event, WorkerEvent::Frozen { .. })).await;
+    answers.send("!it is frozen").unwrap();
+    worker.orders.send(Order::Thaw).unwrap();
+    assert_eq!(next(&mut worker.reports).await, WorkerEvent::Thawed);
+    assert_eq!(called(&mut calls, "update").await, ["pause", "unpause", "update"]);
+    answers.send("{}").unwrap();
+    assert_eq!(next(&mut worker.reports).await, is_done);
+    // What is refused to one that runs is refused.
+    worker.orders.send(restrain(50).0).unwrap();
+    answers.send("!no such thing here").unwrap();
+    let refused = next(&mut worker.reports).await;
+    assert!(matches!(refused, WorkerEvent::RestrainFailed { .. }), "{refused:?}");
+    worker.stop.send_replace(Some(Ending::Kill));
+    timeout(SOON, worker.serving).await.unwrap().unwrap();
 }
 
 #[tokio::test]
