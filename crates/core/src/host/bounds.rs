@@ -28,6 +28,11 @@ impl Bounds {
         Self { in_force, ..Self::default() }
     }
 
+    /// Of a tenant that can be kept to none.
+    pub(super) fn impossible() -> Self {
+        Self { refused: true, ..Self::default() }
+    }
+
     pub(super) fn are_wanted(&self) -> bool {
         self.wanted.is_some()
     }

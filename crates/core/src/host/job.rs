@@ -9,7 +9,7 @@ use crate::energy::EnergySample;
 use crate::lease::{EndReason, LeaseEvent, LeaseState, LeaseTerms, WorkerAccess};
 use crate::meter::{Meter, UsageRecord, owed};
 use crate::parting::{Cause, Parting, Step};
-use crate::policy::{Impact, Verdict};
+use crate::policy::{Impact, Sandbox, Verdict};
 use crate::settings::{Settings, Sharing};
 use crate::tariff::Tariff;
 use crate::time::Timestamp;
@@ -93,7 +93,7 @@ impl Job {
     /// Takes an offer: accepted and preparing at once, for nothing stands between the two.
     pub(super) fn accept(
         offered: LeaseTerms,
-        sandbox: Option<String>,
+        sandbox: Option<&Sandbox>,
         now: Timestamp,
         out: &mut Outbox,
     ) -> Self {
@@ -109,7 +109,10 @@ impl Job {
             ends_frozen: false,
             access: None,
             bill: Bill::default(),
-            bounds: Bounds::default(),
+            bounds: match sandbox {
+                Some(sandbox) if !sandbox.changes_limits => Bounds::impossible(),
+                _ => Bounds::default(),
+            },
             grace: false,
             owner_is_there: false,
             grace_is_owners: false,
@@ -122,6 +125,7 @@ impl Job {
         };
         job.step(LeaseEvent::Accept, now, out);
         job.step(LeaseEvent::Prepare, now, out);
+        let sandbox = sandbox.map(|sandbox| sandbox.runtime.clone());
         out.push(Effect::Prepare { terms: offered, sandbox });
         out.push(Effect::Notify(Notice::JobArrived {
             image: job.terms.image.clone(),

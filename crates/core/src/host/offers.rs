@@ -108,7 +108,7 @@ impl Host {
             (None, Ok(granted_mib), Some(card)) => {
                 terms.volume.quota_mib = granted_mib;
                 let sandboxing = self.snapshot.sandboxing(&self.settings, &self.helper);
-                let sandbox = sandboxing.runtime_for(&terms).map(str::to_owned);
+                let sandbox = sandboxing.sandbox_for(&terms);
                 card.job = Some(Job::accept(terms, sandbox, now, out));
             }
             (reasons, granted, _) => {

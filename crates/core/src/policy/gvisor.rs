@@ -222,18 +222,23 @@ pub enum Sandboxing<'a> {
 }
 
 impl Sandboxing<'_> {
-    /// The Engine's name for what the next tenant runs in.
-    #[must_use]
-    pub fn runtime(&self) -> Option<&str> {
+    /// What the next tenant runs in.
+    fn used(&self) -> Option<&Sandbox> {
         match self {
-            Self::Used(sandbox) => Some(&sandbox.runtime),
+            Self::Used(sandbox) => Some(sandbox),
             _ => None,
         }
     }
 
-    /// The same for this one, which no lease that wants none is run in.
+    /// The Engine's name for it.
     #[must_use]
-    pub fn runtime_for(&self, terms: &LeaseTerms) -> Option<&str> {
+    pub fn runtime(&self) -> Option<&str> {
+        self.used().map(|sandbox| sandbox.runtime.as_str())
+    }
+
+    /// What this one runs in, which no lease that wants none is run in.
+    #[must_use]
+    pub fn sandbox_for(&self, terms: &LeaseTerms) -> Option<&Sandbox> {
         self.meant_for(terms).filter(|_| !terms.no_sandbox)
     }
 
@@ -246,12 +251,12 @@ impl Sandboxing<'_> {
     /// Whether an ordinary user of this card runs in it. A part of a card cannot be handed to it.
     #[must_use]
     pub fn takes(&self, gpu: &GpuUuid) -> bool {
-        self.runtime().is_some() && !gpu.0.starts_with(PART_OF_A_CARD)
+        self.used().is_some() && !gpu.0.starts_with(PART_OF_A_CARD)
     }
 
     /// Who is root inside is so to gVisor's kernel too, which keeps nothing of process 1's from it.
-    fn meant_for(&self, terms: &LeaseTerms) -> Option<&str> {
-        self.runtime().filter(|_| self.takes(&terms.gpu) && !terms.root_inside)
+    fn meant_for(&self, terms: &LeaseTerms) -> Option<&Sandbox> {
+        self.used().filter(|_| self.takes(&terms.gpu) && !terms.root_inside)
     }
 }
 
@@ -434,10 +439,10 @@ mod tests {
         let (settings, helper) = (Settings::default(), helper());
         let sandboxing = listed.sandboxing(&settings, &helper);
         let terms = crate::host::sample::terms("lease", 1, "GPU-1");
-        assert_eq!(sandboxing.runtime_for(&terms), Some("sandbox"));
-        assert_eq!(sandboxing.runtime_for(&LeaseTerms { root_inside: true, ..terms.clone() }), None);
+        assert_eq!(sandboxing.sandbox_for(&terms).unwrap().runtime, "sandbox");
+        assert_eq!(sandboxing.sandbox_for(&LeaseTerms { root_inside: true, ..terms.clone() }), None);
         let part = LeaseTerms { gpu: crate::gpu::GpuUuid("MIG-1".to_owned()), ..terms };
-        assert_eq!(sandboxing.runtime_for(&part), None);
+        assert_eq!(sandboxing.sandbox_for(&part), None);
     }
 
     /// Every way in which gVisor can stand, the one that is used first.
@@ -472,11 +477,11 @@ mod tests {
             let asks = LeaseTerms { root_inside, ..sample };
             let terms = LeaseTerms { no_sandbox, ..asks.clone() };
             // What it would be run in if it asked for nothing.
-            let meant = sandboxing.runtime_for(&asks);
+            let meant = sandboxing.sandbox_for(&asks);
             prop_assert_eq!(meant.is_some(), which == 0 && !root_inside && !is_part);
             prop_assert_eq!(sandboxing.takes(&terms.gpu), which == 0 && !is_part);
             prop_assert_eq!(sandboxing.is_unwanted_by(&terms), no_sandbox && meant.is_some());
-            prop_assert_eq!(sandboxing.runtime_for(&terms), meant.filter(|_| !no_sandbox));
+            prop_assert_eq!(sandboxing.sandbox_for(&terms), meant.filter(|_| !no_sandbox));
         }
 
         #[test]

@@ -10,8 +10,11 @@ use crate::settings::EgressMode;
 const AWAITED_MS: u64 = 60_000;
 
 fn engine_that_knows(driver: &str) -> Input {
-    let sandbox =
-        Sandbox { runtime: "runsc".into(), drivers: vec![driver.to_owned()], changes_limits: false };
+    engine_with(driver, false)
+}
+
+fn engine_with(driver: &str, changes_limits: bool) -> Input {
+    let sandbox = Sandbox { runtime: "runsc".into(), drivers: vec![driver.to_owned()], changes_limits };
     let engine = EngineFacts { gvisor: Gvisor::Told(sandbox), ..EngineFacts::default() };
     let images = vec!["pytorch-cuda:lite".into()];
     Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images, engine })
@@ -207,6 +210,34 @@ fn a_lease_that_wants_none_is_declined_where_gvisor_came_into_use_after_the_offe
     world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
     let effects = answer_to(&mut world, wish("again", "GPU-1"));
     assert!(prepared_bare(&effects), "{effects:?}");
+}
+
+#[test]
+fn who_cannot_be_narrowed_is_frozen_at_once_where_the_owner_turned_to_sharing_since() {
+    for changes_limits in [false, true] {
+        let mut world = World::new();
+        world.input(Input::Helper(HelperStanding::Available { version: "1".into() }));
+        world.input(engine_with(&driver().version, changes_limits));
+        world.put(Step::Offer { lease: 0, epoch: 1 });
+        world.put(Step::Hands { fail: false });
+        world.put(Step::Start);
+        let settings = Settings { give_back: GiveBack::Share, ..world.host.settings.clone() };
+        world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
+        let effects = world.host.handle(Input::Presence(Presence::Active { since: world.now }), world.now);
+        let is_frozen = effects.iter().any(|effect| matches!(effect, Effect::Freeze { .. }));
+        let is_asked = effects.iter().any(|effect| matches!(effect, Effect::Restrain { .. }));
+        assert_eq!((is_frozen, is_asked), (!changes_limits, changes_limits), "{effects:?}");
+        effects.into_iter().for_each(|effect| world.perform(effect));
+        if changes_limits {
+            continue;
+        }
+        world.put(Step::Hands { fail: false });
+        world.put(Step::Idle);
+        world.wait(Settings::default().idle_after_ms);
+        world.put(Step::Hands { fail: false });
+        let job = world.host.job(&LeaseId("lease-0".into())).unwrap();
+        assert_eq!((job.state(), job.is_restrained()), (&LeaseState::Running, false), "it goes on, whole");
+    }
 }
 
 #[test]
