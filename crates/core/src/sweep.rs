@@ -17,6 +17,11 @@ pub const SETTLE_MS: u64 = 3_000;
 /// Long enough for the energy counter, which some drivers move only every few hundred milliseconds.
 pub const MEASURE_MS: u64 = 10_000;
 const MOST_LIMITS: u32 = 32;
+/// A window may lose so much of its time to a load that stands still, in percent: limits that are worth choosing between
+/// differ by more.
+const LOST_AT_MOST_PERCENT: u64 = 3;
+/// One limit is begun again for no longer than so many goes take.
+const GOES: u64 = 3;
 
 /// What a card was busy with when it was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
@@ -76,7 +81,11 @@ impl Plan {
     /// How long all of it takes.
     #[must_use]
     pub fn takes_ms(&self) -> u64 {
-        u64::try_from(self.limits.len()).unwrap_or(0) * (self.settle_ms + self.measure_ms)
+        u64::try_from(self.limits.len()).unwrap_or(0) * self.one_takes_ms()
+    }
+
+    fn one_takes_ms(&self) -> u64 {
+        self.settle_ms + self.measure_ms
     }
 }
 
@@ -115,7 +124,7 @@ pub enum SweepAction {
 enum Phase {
     Begin,
     Settle { until: Timestamp },
-    Measure { since: Timestamp, from: Counters },
+    Measure { since: Timestamp, from: Counters, lost_ms: u64 },
 }
 
 /// One sweep under way.
@@ -123,13 +132,15 @@ enum Phase {
 pub struct Sweep {
     plan: Plan,
     phase: Phase,
+    /// When this limit was first set.
+    set_at: Timestamp,
     points: Vec<Point>,
 }
 
 impl Sweep {
     #[must_use]
     pub fn new(plan: Plan) -> Self {
-        Self { plan, phase: Phase::Begin, points: Vec::new() }
+        Self { plan, phase: Phase::Begin, set_at: Timestamp::default(), points: Vec::new() }
     }
 
     /// Takes the counters as they are now and says what is next.
@@ -139,15 +150,16 @@ impl Sweep {
         };
         match self.phase {
             Phase::Begin => {
+                self.set_at = now;
                 self.phase = Phase::Settle { until: now.plus_ms(self.plan.settle_ms) };
                 SweepAction::SetLimit { watts: limit_watts }
             }
             Phase::Settle { until } if now < until => SweepAction::Wait { until },
             Phase::Settle { .. } => {
-                self.phase = Phase::Measure { since: now, from: counters };
+                self.phase = Phase::Measure { since: now, from: counters, lost_ms: 0 };
                 SweepAction::Wait { until: now.plus_ms(self.plan.measure_ms) }
             }
-            Phase::Measure { since, from } => {
+            Phase::Measure { since, from, .. } => {
                 let until = since.plus_ms(self.plan.measure_ms);
                 if now < until {
                     return SweepAction::Wait { until };
@@ -164,6 +176,27 @@ impl Sweep {
                 self.handle(counters, now)
             }
         }
+    }
+
+    /// What this limit has given does not count: it settles and is measured anew.
+    pub fn begin_again(&mut self, now: Timestamp) {
+        if self.phase != Phase::Begin {
+            self.phase = Phase::Settle { until: now.plus_ms(self.plan.settle_ms) };
+        }
+    }
+
+    /// The load stood still for so long. Too much of it spoils the window, which begins again: the card was idle, and its
+    /// clocks fell. `false` when this limit has been begun again for long enough.
+    #[must_use]
+    pub fn take_stall(&mut self, stall_ms: u64, now: Timestamp) -> bool {
+        if let Phase::Measure { lost_ms, .. } = &mut self.phase {
+            *lost_ms = lost_ms.saturating_add(stall_ms);
+            if *lost_ms <= self.plan.measure_ms.saturating_mul(LOST_AT_MOST_PERCENT) / 100 {
+                return true;
+            }
+        }
+        self.begin_again(now);
+        now.since_ms(self.set_at) < GOES * self.plan.one_takes_ms()
     }
 
     #[must_use]
@@ -302,6 +335,32 @@ mod tests {
             })
             .collect();
         assert_eq!(found, [(100, 100, 100), (105, 105, 105)]);
+    }
+
+    #[test]
+    fn a_window_that_lost_too_much_begins_again_and_one_limit_not_for_ever() {
+        let plan = Plan::new(&LIMITS, 2).unwrap().lasting(1_000, 10_000);
+        let mut sweep = Sweep::new(plan);
+        let look = |sweep: &mut Sweep, work: u32, seconds: u64| {
+            let counters = Counters { work: f64::from(work), joules: 0.0 };
+            sweep.handle(counters, Timestamp(0).plus_ms(seconds * 1_000));
+            sweep.points().len()
+        };
+        look(&mut sweep, 0, 0);
+        assert!(sweep.take_stall(200, Timestamp(500)), "it settles anew");
+        look(&mut sweep, 0, 1);
+        assert!(!sweep.is_measuring());
+        look(&mut sweep, 0, 2);
+        assert!(sweep.is_measuring());
+        assert!(sweep.take_stall(150, Timestamp(3_000)) && sweep.take_stall(150, Timestamp(4_000)));
+        assert!(sweep.is_measuring(), "3 % of it are not worth another ten seconds");
+        assert!(sweep.take_stall(150, Timestamp(5_000)) && !sweep.is_measuring());
+        look(&mut sweep, 1_000, 6);
+        assert_eq!(look(&mut sweep, 1_900, 15), 0);
+        assert_eq!(look(&mut sweep, 2_000, 16), 1);
+        assert!((sweep.points()[0].work_per_second - 100.0).abs() < 0.1, "{:?}", sweep.points());
+        assert!(sweep.take_stall(400, Timestamp(48_000)), "three goes of the second limit, from 16 s on");
+        assert!(!sweep.take_stall(400, Timestamp(49_000)));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! "Find my sweet spot" as it runs on a card of this host: it waits until nobody needs the card, gives it a steady load,
 //! walks through the limits, and is over at once when the owner comes back or anything else stands against it.
 
+mod pulse;
+
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
@@ -17,6 +19,7 @@ use crate::time::Timestamp;
 use super::effect::{Effect, JournalEntry, Outbox};
 use super::input::{CommandError, LoadEvent};
 use super::{Card, Host};
+use pulse::{Heard, Pulse};
 
 /// So long a sweep waits for the card to be free.
 const WAIT_AT_MOST_MS: u64 = 86_400_000;
@@ -108,6 +111,17 @@ pub struct SweetSpot {
     pub judgement: Judgement,
 }
 
+/// What the readings have shown since a limit was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// Nothing yet that counts.
+    Nothing,
+    /// While it was measured, another one, once. It may have been read before the change, or the change is late.
+    Another,
+    /// That limit.
+    Wanted,
+}
+
 /// One card's sweep.
 #[derive(Clone, Debug)]
 pub(super) struct Sweeping {
@@ -119,6 +133,8 @@ pub(super) struct Sweeping {
     energy: Energy,
     last: Option<EnergySample>,
     heard_at: Timestamp,
+    pulse: Pulse,
+    shown: Shown,
 }
 
 impl Sweeping {
@@ -131,6 +147,8 @@ impl Sweeping {
             energy: Energy::default(),
             last: None,
             heard_at: now,
+            pulse: Pulse::default(),
+            shown: Shown::Nothing,
         }
     }
 
@@ -210,15 +228,65 @@ impl Sweeping {
         self.energy.millijoules as f64 / 1_000.0 + since
     }
 
-    /// Another program has set the limit while it was measured.
-    fn disturbed(&self, reading: &GpuReading) -> Option<SweepEnd> {
-        let wanted = self.limit_watts().filter(|_| self.sweep.is_measuring())?;
-        let found = reading.power_limits?.enforced_watts;
-        ((found - f64::from(wanted)).abs() > SAME_WATTS).then(|| SweepEnd::Failed {
+    /// Whether another program has set the limit while it was measured. Readings come in the order in which they were
+    /// taken: one of another limit is old at most until one has shown what was set.
+    fn take_limit(&mut self, reading: &GpuReading, now: Timestamp) -> Option<SweepEnd> {
+        let wanted = self.limit_watts()?;
+        let Some(limits) = reading.power_limits else {
+            // A card that tells its limit no more is not waited for.
+            self.shown = if self.shown == Shown::Another { Shown::Nothing } else { self.shown };
+            return None;
+        };
+        let found = limits.enforced_watts;
+        if (found - f64::from(wanted)).abs() <= SAME_WATTS {
+            if std::mem::replace(&mut self.shown, Shown::Wanted) == Shown::Another {
+                self.sweep.begin_again(now);
+            }
+            return None;
+        }
+        if self.shown != Shown::Another {
+            if !self.sweep.is_measuring() {
+                return None;
+            }
+            if self.shown == Shown::Nothing {
+                self.shown = Shown::Another;
+                return None;
+            }
+        }
+        Some(SweepEnd::Failed {
             cause: format!(
                 "the card's limit is {found:.0} W where {wanted} W was set: another program sets it, or the card does not take it"
             ),
         })
+    }
+
+    /// The load has done so much by now; `Some` when that ends the sweep.
+    fn take_work(&mut self, done: u64, now: Timestamp) -> Option<SweepEnd> {
+        self.heard_at = now;
+        match self.pulse.hear(now) {
+            Heard::InTime => {}
+            // Nobody knows yet when it was made: no window begins or ends with it.
+            Heard::Late => return None,
+            Heard::Stood { for_ms } => {
+                if !self.sweep.take_stall(for_ms, now) {
+                    let cause = "this PC is too busy to measure with: the load stood still again and again";
+                    return Some(SweepEnd::Failed { cause: cause.to_owned() });
+                }
+            }
+        }
+        if self.shown == Shown::Another {
+            return None;
+        }
+        let counters = Counters { work: done as f64, joules: self.joules(now) };
+        match self.sweep.handle(counters, now) {
+            SweepAction::SetLimit { watts } => {
+                self.phase = SweepPhase::Measuring { limit_watts: Some(watts) };
+                self.shown = Shown::Nothing;
+                None
+            }
+            SweepAction::Wait { .. } => None,
+            SweepAction::Done => Some(SweepEnd::Done),
+        }
     }
 }
 
@@ -279,7 +347,7 @@ impl Host {
         for (gpu, card) in &mut self.cards {
             let Some(sweep) = &mut card.sweep else { continue };
             sweep.take_energy(EnergySample::of(&card.reading, now));
-            if let Some(end) = sweep.disturbed(&card.reading) {
+            if let Some(end) = sweep.take_limit(&card.reading, now) {
                 sweep.end(gpu, end, now, out);
             }
         }
@@ -290,24 +358,18 @@ impl Host {
         let Some(sweep) = &mut card.sweep else { return };
         match (event, &sweep.phase) {
             (LoadEvent::Work { done }, SweepPhase::Starting { .. } | SweepPhase::Measuring { .. }) => {
-                sweep.heard_at = now;
-                let counters = Counters { work: done as f64, joules: sweep.joules(now) };
-                match sweep.sweep.handle(counters, now) {
-                    SweepAction::SetLimit { watts } => {
-                        sweep.phase = SweepPhase::Measuring { limit_watts: Some(watts) };
-                    }
-                    SweepAction::Wait { .. } => {}
-                    SweepAction::Done => {
-                        let curve = Curve { measured_at: now, points: sweep.sweep.points().to_vec() };
-                        let kind = sweep.kind;
-                        sweep.end(gpu, SweepEnd::Done, now, out);
-                        out.push(Effect::Journal(JournalEntry::Curve {
-                            gpu: gpu.clone(),
-                            kind,
-                            curve: curve.clone(),
-                        }));
-                        self.curves.entry(gpu.clone()).or_default().0.insert(kind, curve);
-                    }
+                let Some(end) = sweep.take_work(done, now) else { return };
+                let curve = (end == SweepEnd::Done)
+                    .then(|| Curve { measured_at: now, points: sweep.sweep.points().to_vec() });
+                let kind = sweep.kind;
+                sweep.end(gpu, end, now, out);
+                if let Some(curve) = curve {
+                    out.push(Effect::Journal(JournalEntry::Curve {
+                        gpu: gpu.clone(),
+                        kind,
+                        curve: curve.clone(),
+                    }));
+                    self.curves.entry(gpu.clone()).or_default().0.insert(kind, curve);
                 }
             }
             (LoadEvent::Work { .. } | LoadEvent::Checked { .. }, _) => {}

@@ -73,17 +73,82 @@ impl Bench {
     /// A second of the card's life, with the load's words and a reading at its end.
     fn second(&mut self) {
         for _ in 0..10 {
-            self.now = self.now.plus_ms(100);
-            self.joules += self.watts() / 10.0;
-            if self.loaded {
-                self.done += 100.0 * (self.watts() / 430.0).sqrt();
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test's work")]
-                let done = self.done as u64;
-                self.load(LoadEvent::Work { done });
-            }
+            self.tenth();
         }
         self.read();
         self.put(Input::Deadline);
+    }
+
+    fn tenth(&mut self) {
+        if let Some(done) = self.unheard_tenth() {
+            self.load(LoadEvent::Work { done });
+        }
+    }
+
+    /// What the load says at its end.
+    fn unheard_tenth(&mut self) -> Option<u64> {
+        self.now = self.now.plus_ms(100);
+        self.joules += self.watts() / 10.0;
+        self.loaded.then(|| {
+            self.done += 100.0 * (self.watts() / 430.0).sqrt();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test's work")]
+            let done = self.done as u64;
+            done
+        })
+    }
+
+    /// A second in which the load works and nothing that it says comes through before its end.
+    fn held_up_second(&mut self) {
+        let held_up: Vec<u64> = (0..10).filter_map(|_| self.unheard_tenth()).collect();
+        for done in held_up {
+            self.load(LoadEvent::Work { done });
+        }
+        self.read();
+    }
+
+    /// The PC is busy with something else, and the card, with nothing to do, draws little.
+    fn stall(&mut self) {
+        self.now = self.now.plus_ms(300);
+        self.joules += 20.0 * 0.3;
+    }
+
+    fn sweeping(&self) -> &Sweeping {
+        self.host.cards[&GpuUuid("GPU-1".into())].sweep.as_ref().unwrap()
+    }
+
+    fn is_measuring(&self) -> bool {
+        self.sweeping().sweep.is_measuring()
+    }
+
+    /// To its end; how many seconds that took.
+    fn finish(&mut self, each: impl Fn(&mut Self, usize)) -> usize {
+        let mut seconds = 0;
+        while self.loaded {
+            each(self, seconds);
+            seconds += 1;
+            assert!(seconds < 200, "{:?}", self.phase());
+        }
+        self.gone();
+        seconds
+    }
+
+    fn curve(&self) -> Vec<Point> {
+        let curve = self.said.iter().find_map(|effect| match effect {
+            Effect::Journal(JournalEntry::Curve { curve, kind: WorkKind::Compute, .. }) => Some(curve),
+            _ => None,
+        });
+        curve.unwrap().points.clone()
+    }
+
+    fn assert_true_curve(&self) {
+        let points = self.curve();
+        assert_eq!(points.len(), 4);
+        for point in points {
+            let watts = f64::from(point.limit_watts).min(430.0);
+            assert!((point.watts - watts).abs() < 0.03 * watts, "{point:?}");
+            let work = 1_000.0 * (watts / 430.0).sqrt();
+            assert!((point.work_per_second - work).abs() < 0.02 * work, "{point:?}");
+        }
     }
 
     fn load(&mut self, event: LoadEvent) {
@@ -105,7 +170,7 @@ impl Bench {
     }
 
     fn phase(&self) -> SweepPhase {
-        self.host.cards[&GpuUuid("GPU-1".into())].sweep.as_ref().unwrap().phase.clone()
+        self.sweeping().phase.clone()
     }
 
     fn running() -> Self {
@@ -148,16 +213,7 @@ fn every_limit_is_measured_and_then_all_is_as_before() {
     assert!(matches!(bench.phase(), SweepPhase::Over { end: SweepEnd::Done, .. }));
     assert!((bench.limit - 450.0).abs() < 0.1);
     assert_eq!(bench.offered(), 1);
-    let curve = bench.said.iter().find_map(|effect| match effect {
-        Effect::Journal(JournalEntry::Curve { curve, kind: WorkKind::Compute, .. }) => Some(curve.clone()),
-        _ => None,
-    });
-    for point in curve.unwrap().points {
-        let watts = f64::from(point.limit_watts).min(430.0);
-        assert!((point.watts - watts).abs() < 0.03 * watts, "{point:?}");
-        let work = 1_000.0 * (watts / 430.0).sqrt();
-        assert!((point.work_per_second - work).abs() < 0.02 * work, "{point:?}");
-    }
+    bench.assert_true_curve();
     let view = bench.host.view(bench.now);
     assert_eq!(view.cards[0].sweet_spots.len(), 1);
     assert_eq!(view.cards[0].sweet_spots[0].judgement.judged.len(), 4);
@@ -230,6 +286,108 @@ fn another_programs_limit_and_a_load_that_hangs_or_ends_are_failures() {
     assert!(!bench.loaded, "without the helper the limit is what it was");
     let wish = SweepWish { gpu: None, kind: WorkKind::Compute, limits: None, measure_ms: None };
     assert_eq!(bench.host.check_command(&UserCommand::Sweep(wish)), Err(CommandError::NoHelper));
+}
+
+#[test]
+fn a_stall_of_the_pc_falsifies_no_point() {
+    let usual = Bench::running().finish(|bench, _| bench.second());
+    for at in 0..usual {
+        let mut bench = Bench::running();
+        let took = bench.finish(|bench, seconds| {
+            if seconds == at {
+                bench.tenth();
+                bench.stall();
+            }
+            bench.second();
+        });
+        assert!(matches!(bench.phase(), SweepPhase::Over { end: SweepEnd::Done, .. }), "{:?}", bench.phase());
+        bench.assert_true_curve();
+        assert!(took <= usual + 5, "one limit is done again and no more: {took} s, usually {usual} s");
+    }
+
+    let mut bench = Bench::running();
+    bench.finish(|bench, seconds| {
+        if seconds % 4 == 3 {
+            bench.tenth();
+            bench.stall();
+        }
+        bench.second();
+    });
+    let phase = bench.phase();
+    assert!(
+        matches!(&phase, SweepPhase::Over { end: SweepEnd::Failed { cause }, .. } if cause.contains("too busy")),
+        "no curve is better than a false one: {phase:?}"
+    );
+    assert!((bench.limit - 450.0).abs() < 0.1);
+}
+
+#[test]
+fn reports_that_were_held_up_neither_falsify_a_point_nor_cost_time() {
+    let usual = Bench::running().finish(|bench, _| bench.second());
+    for at in 0..usual - 1 {
+        let mut bench = Bench::running();
+        let took = bench.finish(
+            |bench, seconds| {
+                if seconds == at { bench.held_up_second() } else { bench.second() }
+            },
+        );
+        bench.assert_true_curve();
+        assert!(took <= usual + 1, "held up at {at}: {took} s, usually {usual} s");
+    }
+}
+
+#[test]
+fn one_reading_of_the_limit_before_is_no_other_program() {
+    let until_measured = |power_is_late: bool| {
+        let mut bench = Bench::running();
+        while bench.limit < 200.0 {
+            bench.read();
+            bench.tenth();
+        }
+        // No reading comes through until it has settled, and then one that was taken before.
+        while !bench.is_measuring() {
+            bench.tenth();
+        }
+        bench.limit = 150.0;
+        bench.read();
+        if !power_is_late {
+            bench.limit = 250.0;
+        }
+        bench
+    };
+    let mut bench = until_measured(false);
+    assert!(bench.loaded, "{:?}", bench.phase());
+    bench.second();
+    assert!(
+        bench.loaded && !bench.is_measuring(),
+        "nobody knows since when it has this limit: it settles anew"
+    );
+    bench.finish(|bench, _| bench.second());
+    bench.assert_true_curve();
+
+    // The window of a limit that no reading has shown does not end.
+    let mut bench = until_measured(false);
+    for _ in 0..40 {
+        bench.tenth();
+    }
+    assert!(bench.sweeping().view().points.len() == 1 && bench.loaded);
+
+    // Two of them: it has that limit, also where a stall has made it settle anew in between.
+    let mut bench = until_measured(true);
+    bench.tenth();
+    bench.stall();
+    bench.tenth();
+    bench.tenth();
+    assert!(bench.loaded && !bench.is_measuring());
+    bench.second();
+    assert!(!bench.loaded);
+    let mut bench = until_measured(true);
+    bench.second();
+    assert!(!bench.loaded);
+    bench.gone();
+    assert!(
+        matches!(bench.phase(), SweepPhase::Over { end: SweepEnd::Failed { cause }, .. } if cause.contains("150 W"))
+    );
 }
 
 #[test]
