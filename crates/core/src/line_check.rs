@@ -19,6 +19,10 @@ pub const MOST_ALL_BYTES: u64 = 8 * 1024 * 1024;
 const LONG_ENOUGH_US: u64 = 500_000;
 /// One that took less than this can be followed by one that is larger by far.
 const SHORT_US: u64 = 100_000;
+/// A long block that is slower than this part of the one before it may have been held up,
+const BELIEVED_PERCENT: u64 = 75;
+/// and a block of this part of it shows whether it was.
+const AGAIN_PART: u32 = 4;
 /// A block's frames. Small, so that the slowest line is paced evenly.
 pub const CHUNK_BYTES: usize = 16 * 1024;
 /// How often the way there and back is timed.
@@ -44,12 +48,26 @@ const AT_LIMIT_PERCENT: u64 = 80;
 #[derive(Clone, Copy, Debug)]
 pub struct Course {
     next: Option<u32>,
+    /// What may still be asked for.
+    left: u64,
+    /// Of the last block, and of the one before it.
     kbit: u32,
+    kbit_before: Option<u32>,
+    again: Again,
+}
+
+/// A machine that stood still for a moment looks like a slow line. One block is not believed, and then asked for once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    Not,
+    /// The next block.
+    Asked,
+    Done,
 }
 
 impl Default for Course {
     fn default() -> Self {
-        Self { next: Some(FIRST_BYTES), kbit: 0 }
+        Self { next: Some(FIRST_BYTES), left: MOST_ALL_BYTES, kbit: 0, kbit_before: None, again: Again::Not }
     }
 }
 
@@ -64,17 +82,48 @@ impl Course {
     pub fn took(&mut self, us: u64) {
         let Some(bytes) = self.next else { return };
         let us = us.max(1);
+        let is_first = self.left == MOST_ALL_BYTES;
+        self.left = self.left.saturating_sub(bytes.into());
+        self.kbit_before = (!is_first).then_some(self.kbit);
         // Bits by milliseconds are kilobits a second.
         self.kbit = u32::try_from(u64::from(bytes).saturating_mul(8_000) / us).unwrap_or(u32::MAX);
-        let factor = if us < SHORT_US { 4 } else { 2 };
-        let is_over = us >= LONG_ENOUGH_US || bytes >= MOST_BYTES;
-        self.next = (!is_over).then(|| bytes.saturating_mul(factor).min(MOST_BYTES));
+        let next = self.block_after(bytes, us);
+        self.next = next.filter(|bytes| u64::from(*bytes) <= self.left);
     }
 
-    /// Of the last and largest block. The line does at least this: what the way there and back took is in it.
+    fn block_after(&mut self, bytes: u32, us: u64) -> Option<u32> {
+        let is_long = us >= LONG_ENOUGH_US;
+        match self.again {
+            Again::Not if is_long && self.is_doubtful() => {
+                self.again = Again::Asked;
+                // The slowest line, which a first block could be of, carries that much in its time as well.
+                return Some(bytes / AGAIN_PART);
+            }
+            Again::Asked => {
+                self.again = Again::Done;
+                // The line is that slow: a smaller block is faster only where the larger one was held up.
+                if self.kbit_before.is_some_and(|before| self.kbit <= before) {
+                    return None;
+                }
+            }
+            Again::Not | Again::Done => {}
+        }
+        let factor = if us < SHORT_US { 4 } else { 2 };
+        let is_over = is_long || bytes >= MOST_BYTES;
+        (!is_over).then(|| bytes.saturating_mul(factor).min(MOST_BYTES))
+    }
+
+    /// A line is not slower to a larger block.
+    fn is_doubtful(&self) -> bool {
+        let is_slower = |before| u64::from(self.kbit) * 100 < u64::from(before) * BELIEVED_PERCENT;
+        self.kbit_before.is_none_or(is_slower)
+    }
+
+    /// Of the two last and largest blocks, the faster one: the line does at least this, and what the way there and back took
+    /// is in it. Not of the small ones, which a line may let through at once before it keeps to its rate.
     #[must_use]
     pub fn kbit(&self) -> u32 {
-        self.kbit
+        self.kbit.max(self.kbit_before.unwrap_or_default())
     }
 }
 
@@ -194,7 +243,56 @@ mod tests {
         u64::from(bytes) * 8_000 / u64::from(kbit) + rtt_us
     }
 
+    /// How a course ends on a line whose block of this number takes so much longer: what it found, its bytes and its time.
+    fn measured(kbit: u32, rtt_us: u64, held_up: Option<(usize, u64)>) -> (u32, u64, u64) {
+        let (mut course, mut number, mut bytes, mut spent_us) = (Course::default(), 0, 0, 0);
+        while let Some(block) = course.next_bytes() {
+            let stall_us = held_up.filter(|(which, _)| *which == number).map_or(0, |(_, us)| us);
+            let took = us(block, kbit, rtt_us) + stall_us;
+            course.took(took);
+            (number, bytes, spent_us) = (number + 1, bytes + u64::from(block), spent_us + took);
+        }
+        (course.kbit(), bytes, spent_us)
+    }
+
+    #[test]
+    fn a_line_of_four_megabits_is_seen_as_such_though_one_block_is_held_up() {
+        // The last block, and the one before it, which then takes half a second as well.
+        for (which, stall_us) in [(3, 250_000), (3, 2_000_000), (2, 250_000), (2, 700_000), (0, 500_000)] {
+            let (found, ..) = measured(4_000, 1_000, Some((which, stall_us)));
+            assert!((3_500..=4_000).contains(&found), "{found} with {stall_us} us in block {which}");
+        }
+        // A fast one carries as much as ever.
+        for which in 0..5 {
+            let (found, bytes, _) = measured(900_000, 500, Some((which, 600_000)));
+            assert!(found > 300_000 && bytes > 5 << 20, "{found}, {bytes} B, block {which}");
+        }
+    }
+
+    #[test]
+    fn what_a_line_lets_through_at_once_is_not_its_rate() {
+        let mut course = Course::default();
+        while let Some(bytes) = course.next_bytes() {
+            // 64 KiB at once, and then 4 Mbit/s.
+            course.took(us(bytes.saturating_sub(64 * 1024).max(8), 4_000, 1_000));
+        }
+        assert!(course.kbit() < 8_000, "{}", course.kbit());
+    }
+
     proptest! {
+        #[test]
+        fn one_stall_costs_any_line_a_quarter_of_its_figure_at_most(
+            kbit in 300_u32..50_000,
+            rtt_us in 0_u64..20_000,
+            which in 0_usize..12,
+            stall_us in 0_u64..3_000_000,
+        ) {
+            let (found, bytes, spent_us) = measured(kbit, rtt_us, Some((which, stall_us)));
+            prop_assert!(bytes <= MOST_ALL_BYTES && spent_us < stall_us + 5_000_000, "{bytes} B in {spent_us} us");
+            prop_assert!(u64::from(found) <= u64::from(kbit) + u64::from(kbit) / 100 + 1);
+            prop_assert!(u64::from(found) * 100 >= u64::from(kbit) * 75, "{found} of {kbit}");
+        }
+
         #[test]
         fn any_line_is_measured_in_a_few_seconds_and_bytes_and_never_for_faster_than_it_is(
             kbit in crate::network::LEAST_KBIT..crate::network::MOST_KBIT,
