@@ -17,13 +17,14 @@ use crate::journal::Journal;
 use crate::owner::Message;
 use crate::settings_file::write_atomically;
 
-/// An Engine that was away, or a volume that was still in use, is looked at again after this.
+/// Where nothing is to be done before, volumes are looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
+/// One that was still in use is soon free, and an Engine that was away or busy soon there.
+const LOOK_AGAIN_SOON: Duration = Duration::from_secs(2);
 /// Beside the journal.
 const SEEN_FILE: &str = "volumes.json";
 /// So exactly it is kept when they were last looked at.
 const NOTED_EACH_MS: u64 = 6 * 3_600_000;
-const LOOK_AGAIN_SOON: Duration = Duration::from_secs(2);
 
 /// Since when volumes are known that the journal does not know. Kept over restarts: their time would never be over on a PC
 /// that is turned off each night.
@@ -74,6 +75,31 @@ impl Seen {
             tracing::warn!("{} cannot be written: {error}", self.path.display());
         }
         found
+    }
+}
+
+/// How long an Engine that cannot be asked is left alone: longer each time.
+struct Patience(Duration);
+
+impl Patience {
+    fn new() -> Self {
+        Self(LOOK_AGAIN_SOON)
+    }
+
+    /// Until the next look, after one that went so.
+    fn wait(&mut self, looked: anyhow::Result<Duration>) -> Duration {
+        match looked {
+            Ok(wait) => {
+                *self = Self::new();
+                wait
+            }
+            Err(error) => {
+                let wait = self.0;
+                tracing::debug!(?wait, "renters' volumes are not looked after now: {error:#}");
+                self.0 = (wait * 2).min(LOOK_AGAIN);
+                wait
+            }
+        }
     }
 }
 
@@ -131,11 +157,9 @@ impl Volumes {
 
     /// Wipes what is over, at its time. `leases_changed` tells that a lease began or ended.
     pub(crate) async fn run(self, leases_changed: Arc<Notify>) {
+        let mut patience = Patience::new();
         loop {
-            let wait = self.wipe_expired().await.unwrap_or_else(|error| {
-                tracing::debug!("renters' volumes are not looked after now: {error:#}");
-                LOOK_AGAIN
-            });
+            let wait = patience.wait(self.wipe_expired().await);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = leases_changed.notified() => {}
@@ -191,6 +215,17 @@ mod tests {
         assert_ne!(expires_at(&["nightjar-x"], 20_000), first, "another one of the same name");
         std::fs::write(folder.path().join(SEEN_FILE), "{").unwrap();
         assert!(expires_at(&["nightjar-x"], 30_000) > Some(first.unwrap()));
+    }
+
+    #[test]
+    fn an_engine_that_failed_once_is_asked_again_within_seconds_and_one_that_stays_away_ever_less() {
+        let mut patience = Patience::new();
+        let mut failed_s = || patience.wait(Err(anyhow::anyhow!("the Engine is busy"))).as_secs();
+        let waits: Vec<u64> = (0..11).map(|_| failed_s()).collect();
+        assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
+        let due = Duration::from_secs(77);
+        assert_eq!(patience.wait(Ok(due)), due);
+        assert_eq!(patience.wait(Err(anyhow::anyhow!("it is busy anew"))), LOOK_AGAIN_SOON);
     }
 
     #[test]
