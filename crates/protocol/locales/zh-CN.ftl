@@ -418,6 +418,7 @@ check-gvisor-no-card = 已安装 gVisor，但没有使用：登记时没有 --nv
 check-gvisor-unsafe = 已安装 gVisor，但没有使用：登记时带了 { $flag }，这会削弱它的隔离、让夜鹰自己的程序无法在里面启动，或者把租用者的操作写到你的硬盘上。下面的命令会用另一个名字不带它重新登记，之后 Docker 会重启，正在运行的容器会停止。
 check-gvisor-no-helper = 已安装 gVisor，但没有使用：它一旦卡住，只有夜鹰的辅助服务能冻结和结束它，而这里的辅助服务没有应答；靠 Docker 的话，你要等十秒才能拿回显卡。
 check-gvisor-silent = 已安装 gVisor，但没有使用：查不到它认识哪些 NVIDIA 驱动。可能是版本太旧，也可能是它的程序在这里运行不了。请安装新版本。
+check-gvisor-pending = 已安装 gVisor，但还没查到它认识哪些 NVIDIA 驱动：这台电脑太忙，它没来得及回答。几秒后会再问，在此之前不接任务；问了几次仍没有回答，租用者就由 runc 运行。
 check-gvisor-users-mapped = 已安装 gVisor，但没有使用：Docker 映射了用户（“userns-remap”），看守租用者的规则会把它的流量当成别人的。映射本身也是一道墙，两者不能同时使用。
 check-gvisor-cannot-share = 已安装 gVisor，但没有使用：选了“{ set-give-back-share }”，任务运行时要能改限额，这个版本的 gVisor 做不到。请安装 2026 年或更新的版本，或者在“{ nav-when }”页的“{ set-give-back }”里另选一项。
 check-gvisor-driver-unknown = 已安装 gVisor，但没有使用：它不认识这台电脑的驱动 { $driver }，所以租用者照旧由 runc 运行。更新的 gVisor 也许认识；这个版本认识的有 { $list } 等。

@@ -14,8 +14,12 @@ use tokio::time::{Instant, timeout};
 
 /// A Go program that prints a list. A disk that sleeps takes a while to read it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// What failed may have been a busy PC's doing.
+/// Whatever made it fail may have passed then.
 const FAILURE_HOLDS: Duration = Duration::from_secs(60);
+/// One that a busy PC kept from answering is asked again so soon,
+pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// and is given up, for a while, when it was that slow so often in a row.
+const LATE_AT_MOST: u32 = 4;
 const LONGEST_OUTPUT: u64 = 64 * 1_024;
 /// The newest gVisor knows some thirty.
 const MOST_DRIVERS: usize = 200;
@@ -52,12 +56,31 @@ struct Answer {
 struct Asked {
     edition: Edition,
     answer: Option<Answer>,
+    /// How often in a row it was too slow to say everything.
+    late: u32,
     at: Instant,
 }
 
 impl Asked {
+    fn is_pending(&self) -> bool {
+        (1..LATE_AT_MOST).contains(&self.late)
+    }
+
     fn holds(&self) -> bool {
-        self.answer.is_some() || self.at.elapsed() < FAILURE_HOLDS
+        let within = if self.is_pending() { ASK_AGAIN } else { FAILURE_HOLDS };
+        (self.late == 0 && self.answer.is_some()) || self.at.elapsed() < within
+    }
+
+    fn of(&self, runtime: &str) -> Gvisor {
+        match &self.answer {
+            _ if self.is_pending() => Gvisor::Pending,
+            Some(Answer { drivers, changes_limits }) => Gvisor::Told(Sandbox {
+                runtime: runtime.to_owned(),
+                drivers: drivers.clone(),
+                changes_limits: *changes_limits,
+            }),
+            None => Gvisor::Silent,
+        }
     }
 }
 
@@ -76,26 +99,33 @@ impl Told {
     /// Of the gVisor that the Engine calls `runtime` and starts from `program`: a path, or a name that is looked for in
     /// `folders`.
     pub async fn of(&self, runtime: &str, program: &str, folders: &[PathBuf]) -> Gvisor {
-        match self.answer(program, folders).await {
-            Some(Answer { drivers, changes_limits }) => {
-                Gvisor::Told(Sandbox { runtime: runtime.to_owned(), drivers, changes_limits })
+        let Some(edition) = find(program, folders) else {
+            self.forget().await;
+            return Gvisor::Silent;
+        };
+        let mut last = self.last.lock().await;
+        let known = last.take().filter(|asked| asked.edition == edition);
+        let asked = match known {
+            Some(asked) if asked.holds() => asked,
+            known => {
+                let (answer, is_late) = ask(&edition.path).await;
+                tracing::info!(program = %edition.path.display(), ?answer, is_late, "gVisor was asked what it knows");
+                let before = known.map_or(0, |asked| asked.late);
+                let late = if is_late { before.saturating_add(1) } else { 0 };
+                Asked { edition, answer, late, at: Instant::now() }
             }
-            None => Gvisor::Silent,
-        }
+        };
+        last.insert(asked).of(runtime)
     }
 
-    async fn answer(&self, program: &str, folders: &[PathBuf]) -> Option<Answer> {
-        let edition = find(program, folders)?;
-        let mut last = self.last.lock().await;
-        match &*last {
-            Some(asked) if asked.edition == edition && asked.holds() => asked.answer.clone(),
-            _ => {
-                let answer = ask(&edition.path).await;
-                tracing::info!(program = %edition.path.display(), ?answer, "gVisor was asked what it knows");
-                *last = Some(Asked { edition, answer: answer.clone(), at: Instant::now() });
-                answer
-            }
-        }
+    /// There is none that could be asked.
+    pub async fn forget(&self) {
+        *self.last.lock().await = None;
+    }
+
+    /// Whether it is time to ask one again that was too slow, which no change of the Engine's brings about.
+    pub async fn is_due(&self) -> bool {
+        self.last.lock().await.as_ref().is_some_and(|asked| asked.late > 0 && !asked.holds())
     }
 }
 
@@ -110,15 +140,23 @@ fn find(program: &str, folders: &[PathBuf]) -> Option<Edition> {
     folders.iter().filter(|folder| folder.is_absolute()).find_map(|folder| Edition::of(&folder.join(program)))
 }
 
-/// Nothing, where it is no gVisor that could be used.
-async fn ask(program: &Path) -> Option<Answer> {
+/// Nothing, where it is no gVisor that could be used; and whether it was too slow, and could say more another time.
+async fn ask(program: &Path) -> (Option<Answer>, bool) {
     let (listed, help) = tokio::join!(said(program, &LIST), said(program, &[HELP]));
-    let (drivers, changes_limits) = (drivers(&listed?), help.is_some_and(|said| lists(&said, UPDATE)));
-    (!drivers.is_empty()).then_some(Answer { drivers, changes_limits })
+    let is_late = [&listed, &help].into_iter().any(|said| matches!(said, Err(Unsaid::Late)));
+    let changes_limits = help.is_ok_and(|said| lists(&said, UPDATE));
+    let drivers = listed.map_or_else(|_| Vec::new(), |said| drivers(&said));
+    ((!drivers.is_empty()).then_some(Answer { drivers, changes_limits }), is_late)
+}
+
+/// Why it said nothing.
+enum Unsaid {
+    Failed,
+    Late,
 }
 
 /// What it writes; nothing where it fails, takes too long or does not come to an end.
-async fn said(program: &Path, arguments: &[&str]) -> Option<String> {
+async fn said(program: &Path, arguments: &[&str]) -> Result<String, Unsaid> {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -135,16 +173,14 @@ async fn said(program: &Path, arguments: &[&str]) -> Option<String> {
         // Its output is closed here: what has more to say fails at it.
         Ok::<_, std::io::Error>((child.wait().await?, text))
     };
-    let why = match timeout(ANSWER_WITHIN, run).await {
-        Ok(Ok((status, text))) if status.success() => {
-            return Some(String::from_utf8_lossy(&text).into_owned());
-        }
-        Ok(Ok((status, _))) => status.to_string(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {ANSWER_WITHIN:?}"),
+    let (why, unsaid) = match timeout(ANSWER_WITHIN, run).await {
+        Ok(Ok((status, text))) if status.success() => return Ok(String::from_utf8_lossy(&text).into_owned()),
+        Ok(Ok((status, _))) => (status.to_string(), Unsaid::Failed),
+        Ok(Err(error)) => (error.to_string(), Unsaid::Failed),
+        Err(_) => (format!("no answer within {ANSWER_WITHIN:?}"), Unsaid::Late),
     };
     tracing::warn!(program = %program.display(), ?arguments, "gVisor does not say what it knows: {why}");
-    None
+    Err(unsaid)
 }
 
 /// One a line; what is no version is passed over.

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::config::WorkersConfig;
 use crate::engine::{Engine, EngineError, QUICK};
 use crate::floors::{Backend, Component, Found};
-use crate::gvisor::Told;
+use crate::gvisor::{ASK_AGAIN, Told};
 use crate::kernel::Kernel;
 use crate::own_networks::name_servers_of_this_pc_alone;
 use crate::pull::{Shelf, takes_layers_apart};
@@ -102,7 +102,10 @@ impl Probe<'_> {
             {
                 taken_for(how, self.gvisor.of(fit.name, fit.path, &search_path()).await)
             }
-            (how, _) => unasked(how),
+            (how, _) => {
+                self.gvisor.forget().await;
+                unasked(how)
+            }
         }
     }
 
@@ -180,6 +183,9 @@ impl Probe<'_> {
                 Runtime::Ready { .. } if self.kernel.is_due(busy()) => {
                     self.kernel.ask(self.engine, &self.config.host, &busy).await;
                 }
+                Runtime::Ready { ref engine, .. } if engine.gvisor == Gvisor::Pending => {
+                    sleep(ASK_AGAIN).await
+                }
                 Runtime::Ready { .. } => self.until_something_happens(&busy).await,
                 _ => sleep(LOOK_FOR_ENGINE).await,
             }
@@ -206,7 +212,8 @@ impl Probe<'_> {
                 () = self.shelf.changed() => return,
                 () = sleep(ping_in) => {
                     let is_new = told != name_servers_of_this_pc_alone();
-                    if self.engine.ping(ANSWER_WITHIN).await.is_err() || self.kernel.is_due(busy()) || is_new {
+                    let is_due = self.kernel.is_due(busy()) || self.gvisor.is_due().await;
+                    if self.engine.ping(ANSWER_WITHIN).await.is_err() || is_due || is_new {
                         return;
                     }
                 }

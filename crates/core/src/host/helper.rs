@@ -1,5 +1,6 @@
 //! The helper as this host misses it. gVisor is not used without one, and one that is away for seconds (its package is being
-//! updated, its connection broke) would take the owner's wall from whoever comes in these seconds, for the whole lease.
+//! updated, its connection broke) would take the owner's wall from whoever comes in these seconds, for the whole lease. So
+//! would a gVisor that a busy PC keeps from answering.
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -58,19 +59,25 @@ impl Host {
     /// `None` where nothing hangs on it.
     pub(super) fn helper_deadline(&self) -> Option<Timestamp> {
         let Awaited::Until(until) = self.helper_awaited else { return None };
-        self.cards.keys().any(|gpu| self.awaits_sandbox(gpu)).then_some(until)
+        self.cards.keys().any(|gpu| self.awaits_helper(gpu)).then_some(until)
     }
 
-    /// Whoever rents this card now would have the gVisor that its owner wants, were the helper there, which is awaited.
+    /// Whoever rents this card now could be without the gVisor that its owner wants, and who comes in a moment would have it.
     pub(super) fn awaits_sandbox(&self, gpu: &GpuUuid) -> bool {
+        self.awaits_helper(gpu) || self.snapshot.sandboxing(&self.settings, &self.helper).may_yet_take(gpu)
+    }
+
+    /// They would have it, were the helper there, which is awaited.
+    fn awaits_helper(&self, gpu: &GpuUuid) -> bool {
         let there = HelperStanding::Available { version: String::new() };
+        let with_it = self.snapshot.sandboxing(&self.settings, &there);
         let is_awaited = matches!(self.helper_awaited, Awaited::Until(_));
-        is_awaited && self.snapshot.sandboxing(&self.settings, &there).takes(gpu)
+        is_awaited && (with_it.takes(gpu) || with_it.may_yet_take(gpu))
     }
 
     pub(super) fn helper_wait(&self, card: &Card, now: Timestamp) -> Option<HelperWait> {
         let Some(job) = &card.job else {
-            let is_next = card.verdict == Verdict::Earn && self.awaits_sandbox(&card.reading.uuid);
+            let is_next = card.verdict == Verdict::Earn && self.awaits_helper(&card.reading.uuid);
             return is_next.then_some(HelperWait::NextJob);
         };
         let is_away = !matches!(self.helper, HelperStanding::Available { .. } | HelperStanding::Unknown);

@@ -148,7 +148,7 @@ impl Host {
         if !image_is_here || (terms.root_inside && !self.settings.root_inside) {
             return Some(vec![]);
         }
-        // The helper may have left since the market was told.
+        // The helper may have left since the market was told, or another gVisor have come.
         if self.awaits_sandbox(&terms.gpu) {
             return Some(vec![]);
         }

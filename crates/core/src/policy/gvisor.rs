@@ -181,6 +181,8 @@ pub enum Gvisor {
     },
     /// It is fit, and does not say which drivers it knows: it is too old, or its program cannot be run from here.
     Silent,
+    /// It is fit, and was too slow to answer, as on a PC that is busy: it is asked again within seconds, a few times.
+    Pending,
     Told(Sandbox),
 }
 
@@ -207,6 +209,8 @@ pub enum Sandboxing<'a> {
         flag: &'a str,
     },
     Silent,
+    /// What it knows is not known yet: nobody is to come before it is.
+    Pending,
     /// The owner does not want it.
     TurnedOff,
     /// A sandbox that does not answer is frozen and ended by the helper alone; for Docker's own way the owner would wait ten
@@ -251,13 +255,23 @@ impl Sandboxing<'_> {
     /// Whether an ordinary user of this card runs in it. A part of a card cannot be handed to it.
     #[must_use]
     pub fn takes(&self, gpu: &GpuUuid) -> bool {
-        self.used().is_some() && !gpu.0.starts_with(PART_OF_A_CARD)
+        self.used().is_some() && !is_part(gpu)
+    }
+
+    /// Whether one may turn out to in a moment.
+    #[must_use]
+    pub fn may_yet_take(&self, gpu: &GpuUuid) -> bool {
+        matches!(self, Self::Pending) && !is_part(gpu)
     }
 
     /// Who is root inside is so to gVisor's kernel too, which keeps nothing of process 1's from it.
     fn meant_for(&self, terms: &LeaseTerms) -> Option<&Sandbox> {
         self.used().filter(|_| self.takes(&terms.gpu) && !terms.root_inside)
     }
+}
+
+fn is_part(gpu: &GpuUuid) -> bool {
+    gpu.0.starts_with(PART_OF_A_CARD)
 }
 
 impl Snapshot {
@@ -273,12 +287,14 @@ impl Snapshot {
             Gvisor::NoCard => return Sandboxing::NoCard,
             Gvisor::Unsafe { flag } => return Sandboxing::Unsafe { flag },
             Gvisor::Silent => return Sandboxing::Silent,
-            Gvisor::Told(_) if engine.maps_users => return Sandboxing::UsersMapped,
-            Gvisor::Told(sandbox) => sandbox,
+            Gvisor::Pending | Gvisor::Told(_) if engine.maps_users => return Sandboxing::UsersMapped,
+            Gvisor::Pending => None,
+            Gvisor::Told(sandbox) => Some(sandbox),
         };
         if !matches!(helper, HelperStanding::Available { .. }) {
             return Sandboxing::NoHelper;
         }
+        let Some(sandbox) = sandbox else { return Sandboxing::Pending };
         if settings.give_back == GiveBack::Share && !sandbox.changes_limits {
             return Sandboxing::CannotShare;
         }
@@ -407,6 +423,7 @@ mod tests {
             (Gvisor::NoCard, Sandboxing::NoCard),
             (Gvisor::Unsafe { flag: "debug".to_owned() }, Sandboxing::Unsafe { flag: "debug" }),
             (Gvisor::Silent, Sandboxing::Silent),
+            (Gvisor::Pending, Sandboxing::Pending),
         ] {
             assert_eq!(snapshot(gvisor, "550.54.15").sandboxing(&settings, &helper()), is);
         }
@@ -446,7 +463,7 @@ mod tests {
     }
 
     /// Every way in which gVisor can stand, the one that is used first.
-    fn every_sandboxing(used: &Sandbox) -> [Sandboxing<'_>; 11] {
+    fn every_sandboxing(used: &Sandbox) -> [Sandboxing<'_>; 12] {
         [
             Sandboxing::Used(used),
             Sandboxing::Absent,
@@ -454,6 +471,7 @@ mod tests {
             Sandboxing::NoCard,
             Sandboxing::Unsafe { flag: "debug" },
             Sandboxing::Silent,
+            Sandboxing::Pending,
             Sandboxing::TurnedOff,
             Sandboxing::NoHelper,
             Sandboxing::UsersMapped,
@@ -468,7 +486,7 @@ mod tests {
             root_inside: bool,
             is_part: bool,
             no_sandbox: bool,
-            which in 0_usize..11,
+            which in 0_usize..12,
         ) {
             let used = Sandbox { runtime: "sandbox".to_owned(), drivers: Vec::new(), changes_limits: true };
             let sandboxing = &every_sandboxing(&used)[which];

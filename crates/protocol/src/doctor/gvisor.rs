@@ -42,6 +42,7 @@ impl Doctor<'_> {
             }
             Sandboxing::NoHelper => say("check-gvisor-no-helper"),
             Sandboxing::Silent => say("check-gvisor-silent"),
+            Sandboxing::Pending => say("check-gvisor-pending"),
             Sandboxing::UsersMapped => say("check-gvisor-users-mapped"),
             Sandboxing::CannotShare => say("check-gvisor-cannot-share"),
             Sandboxing::DriverUnknown { driver } => {

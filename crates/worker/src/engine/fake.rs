@@ -11,6 +11,8 @@ use crate::config::EngineAddress;
 
 const UPGRADED: &[u8] = b"HTTP/1.1 101 UPGRADED\r\nconnection: Upgrade\r\nupgrade: tcp\r\n\r\n";
 const END_OF_BODY: &[u8] = b"0\r\n\r\n";
+/// The call stays open.
+pub(crate) const NO_ANSWER: &str = "~";
 
 pub(crate) struct FakeEngine {
     folder: tempfile::TempDir,
@@ -87,6 +89,9 @@ async fn serve(
     let path = path.split('?').next().unwrap_or_default();
     let path = path.strip_prefix("/v1.").and_then(|rest| rest.split_once('/')).map_or(path, |(_, rest)| rest);
     let said = answer(&format!("{method} /{}", path.trim_start_matches('/')));
+    if said == NO_ANSWER {
+        return std::future::pending().await;
+    }
     if path.ends_with("/attach") {
         let _ = stream.write_all(UPGRADED).await;
         let mut bytes = [0; 1_024];

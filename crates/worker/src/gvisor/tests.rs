@@ -1,6 +1,16 @@
 use std::os::unix::fs::PermissionsExt;
 
+use nightjar_core::policy::Runtime;
+use tokio::sync::mpsc;
+
 use super::*;
+use crate::config::WorkersConfig;
+use crate::engine::Engine;
+use crate::engine::fake::{FakeEngine, NO_ANSWER};
+use crate::kernel::Kernel;
+use crate::probe::Probe;
+use crate::pull::Shelf;
+use crate::workers::Busy;
 
 const RUNSC: &str = "/usr/bin/runsc";
 
@@ -81,9 +91,9 @@ async fn one_that_fails_or_knows_no_such_question_is_silent() {
 
 #[tokio::test]
 async fn one_that_hangs_or_never_ends_to_speak_is_not_waited_for() {
-    for text in ["exec sleep 60", "exec yes 550.54.15"] {
+    for (text, is) in [("exec sleep 60", Gvisor::Pending), ("exec yes 550.54.15", Gvisor::Silent)] {
         let (script, began) = (Script::new(text), Instant::now());
-        assert_eq!(script.told().await, Gvisor::Silent, "{text}");
+        assert_eq!(script.told().await, is, "{text}");
         assert!(began.elapsed() < ANSWER_WITHIN * 2, "{:?}", began.elapsed());
     }
     let many = "i=0; while [ $i -lt 2000 ]; do echo 1.$i; i=$((i+1)); done";
@@ -112,6 +122,85 @@ async fn it_is_asked_once_and_again_when_it_is_another() {
         assert_eq!(told.of("sandbox", &path, &[]).await, Gvisor::Silent);
     }
     assert_eq!(script.starts(), 6);
+}
+
+/// What hangs is killed when its time is over, and with nothing else to do the clock goes there at once.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_too_slow_is_asked_again_within_seconds_and_given_up_for_a_while_after_a_few_times() {
+    let script = Script::new("exec sleep 60");
+    let (told, path) = (Told::new(), script.path().display().to_string());
+    let of = async || {
+        let began = Instant::now();
+        (told.of("sandbox", &path, &[]).await, began.elapsed() >= ANSWER_WITHIN)
+    };
+    for _ in 1..LATE_AT_MOST {
+        assert_eq!(of().await, (Gvisor::Pending, true));
+        assert_eq!(of().await, (Gvisor::Pending, false), "not at once");
+        assert!(!told.is_due().await);
+        tokio::time::advance(ASK_AGAIN).await;
+        assert!(told.is_due().await);
+    }
+    for _ in 0..2 {
+        assert_eq!(of().await, (Gvisor::Silent, true));
+        tokio::time::advance(FAILURE_HOLDS / 2).await;
+        assert_eq!(of().await, (Gvisor::Silent, false));
+        assert!(!told.is_due().await);
+        tokio::time::advance(FAILURE_HOLDS / 2).await;
+        assert!(told.is_due().await, "nobody waits for it any more, and it is not forgotten");
+    }
+    script.write("exec sleep 61 # another one has its chances");
+    assert_eq!(of().await, (Gvisor::Pending, true));
+    tokio::time::advance(ASK_AGAIN).await;
+    std::fs::remove_file(script.path()).unwrap();
+    assert_eq!(of().await, (Gvisor::Silent, false));
+    assert!(!told.is_due().await, "there is none any more");
+}
+
+/// One word that comes late keeps the others from counting as all that it can say.
+#[tokio::test]
+async fn what_a_busy_pc_kept_from_being_said_is_heard_seconds_later_by_who_watches_the_engine() {
+    let script = Script::new("");
+    let busy = script.0.path().join("busy");
+    std::fs::write(&busy, "").unwrap();
+    script.write(&format!(
+        "[ $1 = help ] && [ -e {} ] && exec sleep 60\n[ $1 = help ] && printf '\\tupdate  limits\\n' && exit 0\n\
+         echo 550.54.15",
+        busy.display()
+    ));
+    let path = script.path().display().to_string();
+    let fake = FakeEngine::start(move |call| match call {
+        "GET /version" => r#"{"Version":"28.3.2"}"#.into(),
+        "GET /images/json" => "[]".into(),
+        "GET /info" => format!(
+            r#"{{"Runtimes":{{"sandbox":{{"path":"{path}","runtimeArgs":["--network=host","--nvproxy"]}}}}}}"#
+        ),
+        "GET /events" => NO_ANSWER.into(),
+        _ => "{}".into(),
+    });
+    let config = WorkersConfig::shipped(fake.address()).unwrap();
+    let (engine, shelf) = (Engine::new(fake.address()), Shelf::open(None));
+    let (kernel, gvisor) = (Kernel::new(), Told::new());
+    let probe = Probe { engine: &engine, config: &config, shelf: &shelf, kernel: &kernel, gvisor: &gvisor };
+    let (heard, mut news) = mpsc::unbounded_channel();
+    let watching = probe.watch(
+        || Busy::Idle,
+        |runtime| {
+            if let Runtime::Ready { engine, .. } = runtime {
+                heard.send(engine.gvisor).unwrap();
+            }
+        },
+    );
+    let story = async {
+        assert_eq!(news.recv().await, Some(Gvisor::Pending));
+        std::fs::remove_file(&busy).unwrap();
+        let began = Instant::now();
+        assert_eq!(news.recv().await, Some(knows(&["550.54.15"], true)));
+        assert!(began.elapsed() < FAILURE_HOLDS / 3, "{:?}", began.elapsed());
+    };
+    tokio::select! {
+        () = watching => unreachable!("it is for good"),
+        told = timeout(FAILURE_HOLDS / 2, story) => told.expect("it was not asked again"),
+    }
 }
 
 #[tokio::test]

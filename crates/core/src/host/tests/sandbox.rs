@@ -10,12 +10,16 @@ use crate::settings::EgressMode;
 const AWAITED_MS: u64 = 60_000;
 
 fn engine_that_knows(driver: &str) -> Input {
-    engine_with(driver, false)
+    engine_that(driver, false)
 }
 
-fn engine_with(driver: &str, changes_limits: bool) -> Input {
-    let sandbox = Sandbox { runtime: "runsc".into(), drivers: vec![driver.to_owned()], changes_limits };
-    let engine = EngineFacts { gvisor: Gvisor::Told(sandbox), ..EngineFacts::default() };
+fn engine_that(driver: &str, changes_limits: bool) -> Input {
+    let drivers = vec![driver.to_owned()];
+    engine_with(Gvisor::Told(Sandbox { runtime: "runsc".into(), drivers, changes_limits }))
+}
+
+fn engine_with(gvisor: Gvisor) -> Input {
+    let engine = EngineFacts { gvisor, ..EngineFacts::default() };
     let images = vec!["pytorch-cuda:lite".into()];
     Input::Runtime(Runtime::Ready { unsafe_versions: vec![], images, engine })
 }
@@ -114,6 +118,39 @@ fn at_the_start_the_helper_is_asked_before_anybody_comes() {
     world.input(engine_that_knows(&driver().version));
     world.wait(AWAITED_MS);
     assert_eq!((offers(&world), offered(&world)), (2, false), "it never answered");
+}
+
+/// As on a PC that is busy with its own start.
+#[test]
+fn a_gvisor_that_was_too_slow_to_answer_takes_the_wall_from_nobody() {
+    let there = || Input::Helper(HelperStanding::Available { version: "1".into() });
+    let mut world = new_run();
+    world.input(engine_with(Gvisor::Pending));
+    world.input(there());
+    assert_eq!(offers(&world), 0);
+    assert!(world.host.view(world.now).helper_waits.is_empty(), "the helper is there");
+    let early = LeaseTerms { no_sandbox: true, ..terms("early", 1, "GPU-0") };
+    let effects = answer_to(&mut world, early);
+    assert!(is_declined(&effects), "{effects:?}");
+    world.input(engine_that_knows(&driver().version));
+    assert_eq!((offers(&world), offered(&world)), (2, true));
+    // One that was installed anew is asked anew.
+    world.input(engine_with(Gvisor::Pending));
+    assert_eq!(offers(&world), 0);
+    world.input(engine_with(Gvisor::Silent));
+    assert_eq!((offers(&world), offered(&world)), (2, false), "it was asked often enough");
+    // Where it would not be used anyhow, nobody waits for it.
+    world.input(engine_with(Gvisor::Pending));
+    world.input(Input::Helper(HelperStanding::NotInstalled));
+    assert_eq!(offers(&world), 0, "the helper may be back soon");
+    assert!(!world.host.view(world.now).helper_waits.is_empty());
+    world.wait(AWAITED_MS);
+    assert_eq!((offers(&world), offered(&world)), (2, false));
+    world.input(there());
+    assert_eq!(offers(&world), 0);
+    let settings = Settings { gvisor: false, ..world.host.settings.clone() };
+    world.input(Input::User(UserCommand::Save { settings: Box::new(settings), base: None }));
+    assert_eq!((offers(&world), offered(&world)), (2, false));
 }
 
 /// A host that was started a moment ago, with everybody away for long.
@@ -217,7 +254,7 @@ fn who_cannot_be_narrowed_is_frozen_at_once_where_the_owner_turned_to_sharing_si
     for changes_limits in [false, true] {
         let mut world = World::new();
         world.input(Input::Helper(HelperStanding::Available { version: "1".into() }));
-        world.input(engine_with(&driver().version, changes_limits));
+        world.input(engine_that(&driver().version, changes_limits));
         world.put(Step::Offer { lease: 0, epoch: 1 });
         world.put(Step::Hands { fail: false });
         world.put(Step::Start);
