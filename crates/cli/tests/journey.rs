@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use stage::Stage;
 use stage::host::{ScriptedHost, Worker};
+use stage::{Run, Stage};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -48,6 +48,21 @@ async fn echo_at(address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// What the market lists of the host's card, as soon as it lists it.
+async fn offered(stage: &Stage) -> Run {
+    let listed = async {
+        loop {
+            let offers = stage.run(&["offers", "--model", "rtx 4090"]).await;
+            if offers.code == 0 {
+                return offers;
+            }
+            assert_eq!(offers.code, 3, "{offers:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(WITHIN, listed).await.expect("the card was never listed")
+}
+
 async fn rent(stage: &Stage) -> String {
     let rent =
         timeout(WITHIN, stage.run(&["rent", "--vram", "24G", "--image", "pytorch-cuda:lite"])).await.unwrap();
@@ -63,14 +78,7 @@ async fn from_offers_to_the_statement() {
     let stage = Stage::with_renter("20.00").await;
     let worker = Worker { ssh: echo().await, jupyter: echo().await, ssh_host_key: SOME_KEY.into() };
     let host = ScriptedHost::start(&stage, worker).await;
-    let mut offers = stage.run(&["offers", "--model", "rtx 4090"]).await;
-    for _ in 0..100 {
-        if offers.code == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        offers = stage.run(&["offers", "--model", "rtx 4090"]).await;
-    }
+    let offers = offered(&stage).await;
     assert!(offers.stdout.contains("CN¥1.50") && offers.stdout.contains("curated"), "{offers:?}");
 
     let too_dear = stage.run(&["rent", "--max-price", "1", "--image", "pytorch-cuda:lite"]).await;
@@ -130,7 +138,7 @@ async fn jupyter_is_on_a_port_of_this_pc_until_the_lease_ends() {
     let later = free_address().await;
     let worker = Worker { ssh: echo().await, jupyter: later, ssh_host_key: SOME_KEY.into() };
     let _host = ScriptedHost::start(&stage, worker).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    offered(&stage).await;
     let lease = rent(&stage).await;
 
     let mut jupyter = stage.spawn(&["jupyter", "--json"]);
@@ -218,7 +226,7 @@ async fn the_real_openssh_client_goes_through_the_tunnel() {
     let worker =
         Worker { ssh: server.address, jupyter: server.address, ssh_host_key: server.host_key.clone() };
     let _host = ScriptedHost::start(&stage, worker).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    offered(&stage).await;
     let lease = rent(&stage).await;
 
     let me = String::from_utf8(Command::new("id").arg("-un").output().await.unwrap().stdout).unwrap();
