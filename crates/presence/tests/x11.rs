@@ -70,17 +70,20 @@ fn mouse_and_keys_are_seen_and_so_is_the_pause_after_them() {
     let desktop = Desktop::start();
     let seen = Seen::on(&desktop, Duration::from_millis(300));
     let hands: [&[&str]; 3] = [&["mousemove", "10", "10"], &["key", "a"], &["click", "1"]];
+    let mut before = Instant::now();
     for hand in hands {
         let ago = seen.until_idle();
         assert!(ago >= Duration::from_millis(300), "{ago:?}");
         assert!(seen.events.try_recv().is_err(), "nothing happens while nothing happens");
+        before = Instant::now();
         desktop.xdotool(hand);
         assert_eq!(seen.next().0, PresenceEvent::Active, "{hand:?}");
     }
     // The pause that is told began at the last input.
-    let before = Instant::now();
     let ago = seen.until_idle();
-    assert!(ago < before.elapsed() + ONE_SECOND, "{ago:?}");
+    let passed = before.elapsed();
+    // Some milliseconds are the clocks' own.
+    assert!(ago < passed + Duration::from_millis(10), "{ago:?} of {passed:?}");
 }
 
 #[test]

@@ -86,7 +86,8 @@ impl Session {
     fn hand_on(&mut self, on_event: &mut OnEvent) -> Result<(), ConnectionError> {
         while let Some(event) = self.connection.poll_for_event()? {
             match event {
-                Event::SyncAlarmNotify(notify) if notify.alarm == self.settled => {
+                // The pause may have been told already, when the present state was asked for.
+                Event::SyncAlarmNotify(notify) if notify.alarm == self.settled && !self.idle => {
                     self.settle(milliseconds(notify.counter_value), on_event)?;
                 }
                 Event::SyncAlarmNotify(notify) if notify.alarm == self.stirred => self.stir(on_event)?,
