@@ -414,8 +414,11 @@ struct IdleMonitor(Arc<Mutex<IdleState>>);
 
 struct IdleState {
     last_input: Instant,
+    /// How often the pause so far was asked for.
+    asked: u32,
     next_watch: u32,
-    active_watches: Vec<u32>,
+    /// Each with how often the pause had been asked for before.
+    active_watches: Vec<(u32, u32)>,
     idle_watch: Option<u32>,
 }
 
@@ -423,7 +426,9 @@ struct IdleState {
 impl IdleMonitor {
     #[zbus(name = "GetIdletime")]
     fn idle_time(&self) -> u64 {
-        u64::try_from(self.0.lock().unwrap().last_input.elapsed().as_millis()).unwrap()
+        let mut state = self.0.lock().unwrap();
+        state.asked += 1;
+        u64::try_from(state.last_input.elapsed().as_millis()).unwrap()
     }
 
     fn add_idle_watch(&self, _after_ms: u64) -> u32 {
@@ -436,13 +441,13 @@ impl IdleMonitor {
     fn add_user_active_watch(&self) -> u32 {
         let mut state = self.0.lock().unwrap();
         state.next_watch += 1;
-        let watch = state.next_watch;
-        state.active_watches.push(watch);
+        let (watch, asked) = (state.next_watch, state.asked);
+        state.active_watches.push((watch, asked));
         watch
     }
 
     fn remove_watch(&self, watch: u32) {
-        self.0.lock().unwrap().active_watches.retain(|set| *set != watch);
+        self.0.lock().unwrap().active_watches.retain(|(set, _)| *set != watch);
     }
 }
 
@@ -450,8 +455,10 @@ impl IdleMonitor {
 fn peers_08_input_is_seen_on_a_fake_idle_monitor_of_gnome() {
     let (name, path) = ("org.gnome.Mutter.IdleMonitor", "/org/gnome/Mutter/IdleMonitor/Core");
     let bus = Bus::start();
+    // Somebody is there, until the test says otherwise.
+    let last_input = Instant::now() + Duration::from_secs(60);
     let state =
-        IdleState { last_input: Instant::now(), next_watch: 0, active_watches: Vec::new(), idle_watch: None };
+        IdleState { last_input, asked: 0, next_watch: 0, active_watches: Vec::new(), idle_watch: None };
     let monitor = IdleMonitor(Arc::new(Mutex::new(state)));
     let mutter = serve(&bus, name, path, monitor.clone());
     let pause = Duration::from_secs(3);
@@ -470,17 +477,19 @@ fn peers_08_input_is_seen_on_a_fake_idle_monitor_of_gnome() {
         fire(idle_watch);
         let PresenceEvent::Idle { last_input_ago } = seen.next() else { panic!("not idle") };
         assert!(last_input_ago >= 2 * pause, "{last_input_ago:?}");
-        // The watch for the end of the pause is set right after it was told.
+        // The watch for the end of the pause is set right after it was told, and then it is looked once more whether it has
+        // ended meanwhile.
         let deadline = Instant::now() + COMES_WITHIN;
         let active = loop {
-            if let Some(watch) = monitor.0.lock().unwrap().active_watches.pop() {
+            let mut state = monitor.0.lock().unwrap();
+            let asked = state.asked;
+            if let Some((watch, _)) = state.active_watches.pop_if(|(_, before)| asked > *before) {
                 break watch;
             }
+            drop(state);
             assert!(Instant::now() < deadline, "no watch is set for the end of the pause");
             std::thread::sleep(Duration::from_millis(5));
         };
-        // And it is looked once more whether it has ended meanwhile.
-        std::thread::sleep(Duration::from_millis(500));
         monitor.0.lock().unwrap().last_input = Instant::now();
         fire(active);
         assert_eq!(seen.next(), PresenceEvent::Active);
