@@ -4,23 +4,26 @@
 use notify_rust::{Notification, NotificationResponse};
 pub use platform::{Waiting, answer};
 
-/// So many are listened to at a time: each costs two connections to the session's bus, or a thread.
+/// So many are listened to at a time: each costs a connection to the session's bus, or a thread.
 const MOST: usize = 8;
 
 #[cfg(target_os = "linux")]
 mod platform {
-    use std::collections::VecDeque;
-    use std::pin::pin;
+    use std::collections::{HashMap, VecDeque};
+    use std::pin::{Pin, pin};
 
     use tokio::sync::oneshot;
-    use zbus::Connection;
     use zbus::export::futures_core::Stream;
     use zbus::fdo::DBusProxy;
+    use zbus::message::Type;
+    use zbus::zvariant::Value;
+    use zbus::{Connection, MatchRule, Message, MessageStream};
 
     use super::{MOST, Notification, NotificationResponse};
 
-    /// The name of what shows notifications.
+    /// The name of what shows notifications, and of what it understands and says.
     const DAEMON: &str = "org.freedesktop.Notifications";
+    const PATH: &str = "/org/freedesktop/Notifications";
 
     /// Gives way when it is another's turn.
     pub type Place = oneshot::Receiver<()>;
@@ -58,14 +61,71 @@ mod platform {
         };
         let bus = Connection::session().await?;
         // From before it is shown, so that no end is missed.
-        let gone = pin!(daemon_gone(&bus).await?);
-        let handle = notice.show_async().await?;
+        let gone = daemon_gone(&bus).await?;
+        Ok(answer_over(&bus, gone, &notice, place).await?)
+    }
+
+    /// One connection shows and listens: some daemons tell nobody but the one that asked.
+    async fn answer_over(
+        bus: &Connection,
+        gone: impl Future<Output = ()>,
+        notice: &Notification,
+        place: Place,
+    ) -> zbus::Result<Option<NotificationResponse>> {
+        // A button may be pressed before the daemon has answered with the notification's number.
+        let words = words(bus).await?;
+        let number = show(bus, notice).await?;
         let mut response = None;
-        let heard = handle.wait_for_action_async(|said| response = Some(said.clone()));
+        let heard = async { response = first_word(words, number).await };
         if end(heard, gone, place).await == End::Displaced {
-            handle.close_async().await;
+            // One that is not there any more need not be closed.
+            let _ = bus.call_method(Some(DAEMON), PATH, Some(DAEMON), "CloseNotification", &number).await;
         }
         Ok(response)
+    }
+
+    /// What is said of notifications, this program's and others', from now on.
+    async fn words(bus: &Connection) -> zbus::Result<MessageStream> {
+        let rule = MatchRule::builder().msg_type(Type::Signal).path(PATH)?.interface(DAEMON)?.build();
+        MessageStream::for_match_rule(rule, bus, None).await
+    }
+
+    /// As `notify_rust` shows one without hints, but it takes a connection of its own for that. Returns its number.
+    async fn show(bus: &Connection, notice: &Notification) -> zbus::Result<u32> {
+        let Notification { appname, icon, summary, body, actions, timeout, .. } = notice;
+        let hints: HashMap<&str, Value<'_>> = HashMap::new();
+        let (replaced, timeout) = (0_u32, i32::from(*timeout));
+        let asked = (appname, replaced, icon, summary, body, actions, hints, timeout);
+        bus.call_method(Some(DAEMON), PATH, Some(DAEMON), "Notify", &asked).await?.body().deserialize()
+    }
+
+    /// The first that is said of this one; nothing, where the bus is gone.
+    async fn first_word(mut words: MessageStream, number: u32) -> Option<NotificationResponse> {
+        while let Ok(word) = std::future::poll_fn(|context| Pin::new(&mut words).poll_next(context)).await? {
+            let response = response(&word, number);
+            if response.is_some() {
+                return response;
+            }
+        }
+        None
+    }
+
+    fn response(word: &Message, number: u32) -> Option<NotificationResponse> {
+        let (header, body) = (word.header(), word.body());
+        let (of, response) = match header.member()?.as_str() {
+            "ActionInvoked" => {
+                let (of, button): (u32, String) = body.deserialize().ok()?;
+                let is_beside = button == "default";
+                let pressed = NotificationResponse::Action(button);
+                (of, if is_beside { NotificationResponse::Default } else { pressed })
+            }
+            "NotificationClosed" => {
+                let (of, why): (u32, u32) = body.deserialize().ok()?;
+                (of, NotificationResponse::Closed(why.into()))
+            }
+            _ => return None,
+        };
+        (of == number).then_some(response)
     }
 
     /// Comes when what has shown the notification is gone, and the notification with it. Who comes in its place counts from
@@ -107,7 +167,61 @@ mod platform {
     mod tests {
         use std::future::{pending, ready};
 
+        use tokio::net::UnixStream;
+        use zbus::connection::Builder;
+
         use super::*;
+
+        /// What a notification is shown with.
+        type Asked<'a> =
+            (&'a str, u32, &'a str, &'a str, &'a str, Vec<&'a str>, HashMap<&'a str, Value<'a>>, i32);
+
+        /// A daemon is asked for one notification, and says these words of notifications before it answers with its number.
+        async fn says(
+            daemon: &Connection,
+            mut asked: MessageStream,
+            words: &[(&str, u32, &str)],
+            number: u32,
+        ) -> Message {
+            let notify = std::future::poll_fn(|context| Pin::new(&mut asked).poll_next(context)).await;
+            let notify = notify.unwrap().unwrap();
+            assert_eq!(notify.header().member().unwrap(), "Notify");
+            for (member, of, button) in words {
+                match *member {
+                    "ActionInvoked" => {
+                        daemon.emit_signal(None::<&str>, PATH, DAEMON, *member, &(of, button)).await
+                    }
+                    _ => daemon.emit_signal(None::<&str>, PATH, DAEMON, *member, &(of, 2_u32)).await,
+                }
+                .unwrap();
+            }
+            daemon.reply(&notify.header(), &number).await.unwrap();
+            notify
+        }
+
+        #[tokio::test]
+        async fn a_button_that_is_pressed_before_the_daemon_has_answered_counts() {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let daemon = Builder::unix_stream(theirs).server(zbus::Guid::generate()).unwrap().p2p().build();
+            let (bus, daemon) = tokio::join!(Builder::unix_stream(ours).p2p().build(), daemon);
+            let mut notice = Notification::new();
+            notice.appname("Nightjar").summary("A title").body("A body").action("open", "Open");
+            let words = [
+                ("NotificationClosed", 6, ""),
+                ("ActionInvoked", 6, "another's"),
+                ("ActionInvoked", 7, "open"),
+                ("NotificationClosed", 7, ""),
+            ];
+            let mut waiting = Waiting::default();
+            let (bus, daemon, place) = (bus.unwrap(), daemon.unwrap(), waiting.place().unwrap());
+            let daemon_says = says(&daemon, MessageStream::from(&daemon), &words, 7);
+            let (answer, shown) = tokio::join!(answer_over(&bus, pending(), &notice, place), daemon_says);
+            assert_eq!(answer.unwrap(), Some(NotificationResponse::Action(String::from("open"))));
+            let shown = shown.body();
+            let (appname, _, _, title, body, actions, _, timeout): Asked<'_> = shown.deserialize().unwrap();
+            assert_eq!((appname, title, body, timeout), ("Nightjar", "A title", "A body", -1));
+            assert_eq!(actions, ["open", "Open"]);
+        }
 
         #[tokio::test(start_paused = true)]
         async fn a_button_counts_however_late_and_the_oldest_of_too_many_gives_way() {
