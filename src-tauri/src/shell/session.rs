@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 use x11rb::connection::Connection;
 use x11rb::rust_connection::RustConnection;
 
@@ -19,37 +20,59 @@ const REACHED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The desktop session that this program was started in.
 pub struct Session {
-    display: Option<Display>,
+    display: Reached,
+}
+
+enum Reached {
+    Now(Option<Display>),
+    /// It takes its time.
+    Later(JoinHandle<Option<Display>>),
 }
 
 impl Session {
     /// Watches its display from now on. To be asked for before anything else: one that ends while the host still starts
     /// would otherwise be taken for one that was never there.
     pub async fn watch() -> Self {
-        let display = tokio::time::timeout(REACHED_WITHIN, Display::reach()).await.ok().flatten();
-        if display.is_none() {
-            tracing::warn!("the display cannot be watched: only a signal tells of the session's end");
-        }
+        Self::begin(Display::reach()).await
+    }
+
+    async fn begin(reach: impl Future<Output = Option<Display>> + Send + 'static) -> Self {
+        let mut reaching = tokio::spawn(reach);
+        let display = match tokio::time::timeout(REACHED_WITHIN, &mut reaching).await {
+            Ok(reached) => Reached::Now(reached.ok().flatten()),
+            Err(_) => Reached::Later(reaching),
+        };
         Self { display }
     }
 
     /// Returns when its display is gone; never, where none could be reached.
     pub async fn over(self) {
-        let Some(mut display) = self.display else { return std::future::pending().await };
+        self.over_unless(Display::reach).await;
+    }
+
+    async fn over_unless(self, reach: impl AsyncFn() -> Option<Display>) {
+        let reached = match self.display {
+            Reached::Now(display) => display,
+            Reached::Later(reaching) => reaching.await.ok().flatten(),
+        };
+        let Some(mut display) = reached else {
+            tracing::warn!("the display cannot be watched: only a signal tells of the session's end");
+            return std::future::pending().await;
+        };
         loop {
             let lost = display.lost().await;
             tracing::debug!("the connection to the display ended: {lost}");
-            let Some(found) = again().await else { return };
+            let Some(found) = again(&reach).await else { return };
             display = found;
         }
     }
 }
 
-async fn again() -> Option<Display> {
+async fn again(reach: &impl AsyncFn() -> Option<Display>) -> Option<Display> {
     let look = async {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            if let Some(display) = Display::reach().await {
+            if let Some(display) = reach().await {
                 return display;
             }
         }
@@ -117,4 +140,38 @@ fn wayland_socket() -> Option<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
     // A name that is a path of its own stays one.
     Some(Path::new(&runtime).join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_display_that_answered_late_is_watched_all_the_same() {
+        let (server, client) = UnixStream::pair().unwrap();
+        let begun = tokio::time::Instant::now();
+        let session = Session::begin(async {
+            tokio::time::sleep(REACHED_WITHIN * 5).await;
+            Some(Display::Wayland(client))
+        });
+        let session = session.await;
+        assert_eq!(begun.elapsed(), REACHED_WITHIN, "a display that answers late holds up no start");
+        let over = tokio::spawn(session.over_unless(async || None));
+        tokio::time::sleep(REACHED_WITHIN * 10).await;
+        assert!(!over.is_finished(), "its display is there");
+        drop(server);
+        tokio::time::timeout(COMES_BACK_WITHIN * 2, over).await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_session_ends_where_there_is_no_display() {
+        for after in [Duration::ZERO, REACHED_WITHIN * 5] {
+            let session = Session::begin(async move {
+                tokio::time::sleep(after).await;
+                None
+            });
+            let over = session.await.over_unless(async || None);
+            assert!(tokio::time::timeout(Duration::from_secs(3_600), over).await.is_err());
+        }
+    }
 }
