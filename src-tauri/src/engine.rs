@@ -83,9 +83,11 @@ pub async fn run(app: Arc<App>, options: Options) -> u8 {
     tokio::spawn(follow_log_level(host.view()));
     let (newer, ended) = (app.clone(), host.clone());
     tokio::spawn(async move { newer.begin_anew(&ended).await });
+    let watched = app.clone();
     tokio::spawn(async move {
         ending.asked_for().await;
-        host.shutdown().await;
+        // Nobody looks any more, and a system that ends gives little time: the window goes while the jobs end.
+        tokio::join!(host.shutdown(), watched.window.close());
     });
     let code = match agent.join().await {
         Ok(()) => 0,

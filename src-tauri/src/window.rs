@@ -33,11 +33,13 @@ const READY_FOR: Duration = Duration::from_secs(20);
 pub struct Window {
     program: anyhow::Result<Program>,
     open: Mutex<Option<Open>>,
+    /// Held by whoever closes it, so that the next one waits as long.
+    closing: tokio::sync::Mutex<()>,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { program: Program::find(), open: Mutex::new(None) }
+        Self { program: Program::find(), open: Mutex::new(None), closing: tokio::sync::Mutex::default() }
     }
 }
 
@@ -138,6 +140,7 @@ impl Window {
 
     /// Closes it, if it is open, and waits until it is gone.
     pub async fn close(&self) {
+        let _closing = self.closing.lock().await;
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(open) = open else { return };
         let _ = open.orders.send(Order::End);
@@ -314,6 +317,30 @@ async fn answer(app: &App, host: &AgentHandle, ask: Ask) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_closes_a_window_that_is_closing_waits_until_it_is_gone() {
+        let (orders, mut inbox) = mpsc::unbounded_channel();
+        let goes = Duration::from_secs(3);
+        let ended = tokio::spawn(async move {
+            assert!(matches!(inbox.recv().await, Some(Order::End)));
+            tokio::time::sleep(goes).await;
+        });
+        let window = Window { open: Mutex::new(Some(Open { orders, ended })), ..Window::default() };
+        let begun = tokio::time::Instant::now();
+        let closed = async {
+            window.close().await;
+            begun.elapsed()
+        };
+        let (first, second) = tokio::join!(closed, async {
+            tokio::task::yield_now().await;
+            window.close().await;
+            begun.elapsed()
+        });
+        assert_eq!((first, second), (goes, goes));
+        window.close().await;
+        assert_eq!(begun.elapsed(), goes, "there is none to wait for");
+    }
 
     #[test]
     fn a_window_that_was_asked_for_while_it_went_is_known_to_be_wanted() {
