@@ -116,11 +116,11 @@ fn whether_tenants_run_in_gvisor_is_told_with_the_reason_and_what_mends_it() {
         (Gvisor::NoCard, false, &usual, Some("--nvproxy"), "--nvproxy"),
         (Gvisor::Unsafe { flag: "net-raw".into() }, false, &usual, Some("--nvproxy"), "--net-raw"),
         (Gvisor::Silent, false, &usual, None, "NVIDIA"),
-        (Gvisor::Pending, false, &usual, None, "gVisor"),
         (known.clone(), true, &usual, None, "userns-remap"),
         (known.clone(), false, &off, None, "nightjar tenants --gvisor on"),
         (known.clone(), false, &share, None, "2026"),
         (unknown, false, &usual, None, "550.54.14"),
+        (Gvisor::Pending, false, &usual, None, "gVisor"),
         (told(&[]), false, &usual, None, "NVIDIA"),
     ];
     let helper = HelperStanding::Available { version: "1".to_owned() };
