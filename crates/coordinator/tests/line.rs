@@ -130,7 +130,8 @@ async fn a_line_is_as_fast_as_the_market_saw_it_and_everybody_is_told() {
     let alice = rig.renter("alice", "20.00").await;
     let mut fast = rig.host("fast", 600_000).await;
     let ticket = fast.hears_line_check().await;
-    assert!(Line::open(&rig, &ticket).await.be_measured(Way::Honest).await);
+    let measured = async { Line::open(&rig, &ticket).await.be_measured(Way::Honest).await };
+    assert!(fast.there_while(measured).await);
     let seen = fast.hears_line().await;
     assert_eq!(known(&rig, &fast).await, Some(seen));
     let offers = alice.get::<Offers>(&rig, "/v1/offers").await.unwrap().offers;
@@ -141,7 +142,8 @@ async fn a_line_is_as_fast_as_the_market_saw_it_and_everybody_is_told() {
     // It says the same of its limits, and is slower.
     let mut slow = rig.host("slow", 500_000).await;
     let ticket = slow.hears_line_check().await;
-    assert!(Line::open(&rig, &ticket).await.be_measured(Way::Paced { kbit: 6_000 }).await);
+    let measured = async { Line::open(&rig, &ticket).await.be_measured(Way::Paced { kbit: 6_000 }).await };
+    assert!(slow.there_while(measured).await);
     let found = slow.hears_line().await;
     for kbit in [found.down_kbit, found.up_kbit] {
         assert!((4_500..=6_300).contains(&kbit), "{found:?}");
@@ -169,7 +171,8 @@ async fn a_host_that_claims_what_it_did_not_do_is_believed_in_nothing() {
         let (rig, way) = (&rig, *way);
         async move {
             let ticket = host.hears_line_check().await;
-            assert!(!Line::open(rig, &ticket).await.be_measured(way).await, "{way:?}");
+            let measured = async { Line::open(rig, &ticket).await.be_measured(way).await };
+            assert!(!host.there_while(measured).await, "{way:?}");
             assert_eq!(known(rig, host).await, None, "{way:?}");
         }
     });

@@ -1,7 +1,9 @@
-//! A real coordinator on loopback, and a host that does what a test says. One file, a little longer than others: what a host
-//! says and hears is a line or two each, and is looked for here by its name.
+//! A real coordinator on loopback, and a host that does what a test says. What a host says and hears is a line or two each,
+//! and is looked for here by its name.
 #![allow(dead_code, reason = "each test file uses its own part of the rig")]
 #![expect(clippy::unwrap_used, reason = "a rig that fails is a test that fails")]
+
+mod line;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -15,7 +17,6 @@ use nightjar_core::demand::DemandFigures;
 use nightjar_core::gpu::GpuUuid;
 use nightjar_core::host::{CheckAnswer, Report};
 use nightjar_core::lease::{EndReason, Epoch, LeaseId, LeaseState, LeaseTerms, WorkerAccess};
-use nightjar_core::line_check::LineFigures;
 use nightjar_core::market::{CardOffer, HostAccount, WaitReason};
 use nightjar_core::meter::{UsageRecord, UsageRefusal};
 use nightjar_core::money::{Currency, Money};
@@ -39,8 +40,6 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 pub const IMAGE: &str = "pytorch-cuda:lite";
 pub const SSH_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH renter@test";
-/// Longer than a host waits for its turn.
-const LINE_ASKED_WITHIN: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(5);
 
 /// One market in a folder of its own.
@@ -443,27 +442,6 @@ impl Host {
                 ToHost::Check { gpu, nonce, .. } => return (gpu, nonce),
                 ToHost::Waiting { cards } => self.waiting.push_back(cards),
                 _ => {}
-            }
-        }
-    }
-
-    /// The next question to its line; what else is said meanwhile is passed over.
-    pub async fn hears_line_check(&mut self) -> String {
-        loop {
-            match timeout(LINE_ASKED_WITHIN, next_word(self.socket.as_mut().unwrap())).await.unwrap() {
-                Some(ToHost::CheckLine { ticket }) => return ticket,
-                Some(_) => {}
-                None => panic!("the session is over"),
-            }
-        }
-    }
-
-    /// The next word on what was measured of its line.
-    pub async fn hears_line(&mut self) -> LineFigures {
-        loop {
-            let word = next_word(self.socket.as_mut().unwrap()).await;
-            if let ToHost::Line(figures) = word.expect("the session is over") {
-                return figures;
             }
         }
     }
