@@ -127,6 +127,8 @@ async fn kill(engine: &Engine, road: Road<'_>, container: &Ours) -> Result<(), E
 #[cfg(unix)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::Instant;
 
     use super::*;
     use crate::engine::fake::FakeEngine;
@@ -238,10 +240,17 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_signal_that_a_late_pause_swallowed_is_sent_again() {
-        let lost = Mutex::new(true);
+        let (calls, lost) = (AtomicUsize::new(0), AtomicBool::new(true));
         let (fake, heard) = engine(true, move |call| {
-            if call.ends_with("/kill") && std::mem::take(&mut *lost.lock().unwrap()) {
-                tokio::task::block_in_place(|| std::thread::sleep(Duration::from_secs(3)));
+            calls.fetch_add(1, Ordering::SeqCst);
+            if call.ends_with("/kill") && lost.swap(false, Ordering::SeqCst) {
+                // No answer before it is given up, which is seen by the call after it.
+                let until = Instant::now() + Duration::from_secs(20);
+                tokio::task::block_in_place(|| {
+                    while calls.load(Ordering::SeqCst) < 3 && Instant::now() < until {
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                });
             }
         });
         Engine::new(fake.address()).kill_sandboxed("w").await.unwrap();
