@@ -69,6 +69,8 @@ mod tests {
         use tokio_util::bytes::Bytes;
 
         const PIECE: usize = 64 * 1_024;
+        // As it comes: with its length before it, in hexadecimal, and an end of line after it.
+        const FRAMED: usize = "10000\r\n".len() + PIECE + "\r\n".len();
         let fake = FakeEngine::start(|_| r#"{"stream":"Loaded image"}"#.into());
         let (hold, held) = watch::channel(false);
         let (pieces, inbox) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
@@ -83,7 +85,7 @@ mod tests {
         let loading = tokio::spawn(async move { engine.load_image(archive, too_long).await });
         let mut given = fake.body();
         give(2);
-        given.wait_for(|bytes| *bytes >= 2 * PIECE).await.unwrap();
+        given.wait_for(|bytes| *bytes >= 2 * FRAMED).await.unwrap();
         hold.send_replace(true);
         give(2);
         let before = *given.borrow_and_update();
@@ -93,6 +95,6 @@ mod tests {
         hold.send_replace(false);
         drop(pieces);
         loading.await.unwrap().unwrap();
-        assert!(*given.borrow() >= 4 * PIECE);
+        assert!(*given.borrow() >= 4 * FRAMED);
     }
 }
