@@ -215,7 +215,12 @@ mod platform {
             let mut waiting = Waiting::default();
             let (bus, daemon, place) = (bus.unwrap(), daemon.unwrap(), waiting.place().unwrap());
             let daemon_says = says(&daemon, MessageStream::from(&daemon), &words, 7);
-            let (answer, shown) = tokio::join!(answer_over(&bus, pending(), &notice, place), daemon_says);
+            let answer = tokio::time::timeout(
+                std::time::Duration::from_secs(20),
+                answer_over(&bus, pending(), &notice, place),
+            );
+            let (answer, shown) = tokio::join!(answer, daemon_says);
+            let answer = answer.expect("what was said before the answer is lost");
             assert_eq!(answer.unwrap(), Some(NotificationResponse::Action(String::from("open"))));
             let shown = shown.body();
             let (appname, _, _, title, body, actions, _, timeout): Asked<'_> = shown.deserialize().unwrap();
