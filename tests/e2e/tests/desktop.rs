@@ -24,6 +24,9 @@ use nightjar_testbed::webdriver::Window;
 
 const CONTROL: &str = "\u{e009}";
 const SOON: Duration = Duration::from_secs(40);
+const THEME: &str = "return document.documentElement.dataset.theme";
+const HEIGHT_WITH_LIST: &str =
+    "return document.querySelector('[data-testid=checks] li') && document.querySelector('main').scrollHeight";
 
 /// Windows that the window manager shows under this app's name.
 fn windows(room: &Room) -> Vec<String> {
@@ -338,6 +341,14 @@ fn every_page_is_drawn_in_both_languages_and_themes() {
     let Some(driver) = driver() else { return };
     let (_room, around, window) = opened(&driver);
     // Where pictures are wanted, they go there.
+/// The help page has its list, and is as high as it was a moment ago.
+fn stands_still(window: &Window) -> bool {
+    let height = || window.run(HEIGHT_WITH_LIST).ok().filter(|height| height.is_number());
+    let before = height();
+    std::thread::sleep(Duration::from_millis(300));
+    before.is_some() && height() == before
+}
+
     let pictures = std::env::var_os("NIGHTJAR_SCREENSHOTS").map(PathBuf::from);
     for (language, earnings) in [("en", "Earnings"), ("zh-CN", "收益")] {
         for theme in ["dark", "light"] {
@@ -348,10 +359,11 @@ fn every_page_is_drawn_in_both_languages_and_themes() {
             wait_until("the other language", || {
                 window.text("nav-earnings").is_ok_and(|text| text.trim() == earnings)
             });
-            wait_until("it can be changed again", || window.click(&format!("set-theme-{theme}")).is_ok());
+            wait_until("the page stands still", || stands_still(&window));
+            // The list above may be asked for again all the same, and a click beside the choice hits nothing.
             wait_until("the theme", || {
-                let shown = window.run("return document.documentElement.dataset.theme").unwrap();
-                shown == theme
+                window.click(&format!("set-theme-{theme}")).is_ok()
+                    && window.run(THEME).is_ok_and(|now| now == theme)
             });
             for page in ["now", "earnings", "card", "when", "network", "work", "market", "help"] {
                 window.resize(720, 480).unwrap();
