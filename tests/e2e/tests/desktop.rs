@@ -336,6 +336,8 @@ fn opened(driver: &Path) -> (Room, Surroundings, Window) {
     (room, around, window)
 }
 
+    // It comes in above the page, which moves what is to be clicked.
+    wait_until("it says that no panel shows the icon", || window.text("no-tray").is_ok());
 #[test]
 fn every_page_is_drawn_in_both_languages_and_themes() {
     let Some(driver) = driver() else { return };
