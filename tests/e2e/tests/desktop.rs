@@ -57,8 +57,11 @@ fn the_tray_shows_the_sentence_and_its_toggle_works() {
     }
     assert!(!item.line("Stop this job").unwrap().is_enabled, "there is no job to stop");
     assert_eq!(item.pictures().unwrap(), [(22, 22), (32, 32), (48, 48), (64, 64)]);
-    let (title, sentence) = item.tooltip().unwrap();
-    assert_eq!((title.as_str(), sentence), ("Nightjar", app.around.view().unwrap().tray.status));
+    // The two are read one after the other, and the sentence may change in between.
+    wait_until("the tooltip is the app's name and the same sentence", || {
+        let (Ok((title, sentence)), Ok(view)) = (item.tooltip(), app.around.view()) else { return false };
+        title == "Nightjar" && sentence == view.tray.status
+    });
 
     assert!(is_checked(&item, "Earn while idle"));
     item.click(&item.line("Earn while idle").unwrap()).unwrap();
