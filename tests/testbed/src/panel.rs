@@ -72,18 +72,11 @@ impl Panel {
         Ok(panel)
     }
 
-    /// Its pixels, four bytes each, once they have stayed the same for a second.
+    /// Its pixels, four bytes each, once they stay the same.
     fn at_rest(&self) -> anyhow::Result<Vec<u8>> {
-        let mut before = Vec::new();
         wait_for("the panel to be drawn", Duration::from_secs(30), || {
-            let now = self.pixels()?;
-            let is_drawn = now.iter().any(|byte| *byte != now[0]);
-            if now == before && is_drawn {
-                return Ok(Some(now));
-            }
-            before = now;
-            std::thread::sleep(Duration::from_secs(1));
-            Ok(None)
+            let is_drawn = |now: &Vec<u8>| now.iter().any(|byte| *byte != now[0]);
+            Ok(unchanged(|| self.pixels())?.filter(is_drawn))
         })
     }
 
@@ -113,14 +106,12 @@ impl Panel {
         Ok(Some(Icon { left, right, top, bottom, pixels: now }))
     }
 
-    /// The same, where it is as it was a second ago: a panel lays itself out anew for a new icon.
+    /// The same, where it stays as it is: a panel lays itself out anew for a new icon.
     ///
     /// # Errors
     /// When the X server is gone.
     pub fn icon_at_rest(&self) -> anyhow::Result<Option<Icon>> {
-        let before = self.icon()?;
-        std::thread::sleep(Duration::from_secs(1));
-        Ok(self.icon()?.filter(|now| before.as_ref() == Some(now)))
+        Ok(unchanged(|| self.icon())?.flatten())
     }
 
     /// Goes there and presses.
@@ -169,6 +160,18 @@ impl Panel {
         }
         Ok(self.connection.get_input_focus()?.reply().map(drop)?)
     }
+}
+
+/// What each of several looks in three seconds found; nothing, where they differ.
+fn unchanged<T: PartialEq>(look: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    let first = look()?;
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_secs(1));
+        if look()? != first {
+            return Ok(None);
+        }
+    }
+    Ok(Some(first))
 }
 
 /// What stands on a panel.
