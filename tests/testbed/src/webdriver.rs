@@ -83,7 +83,7 @@ impl Window {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
         for port in ports {
-            wait_for("the drivers", Duration::from_secs(10), || {
+            wait_for("the drivers", Duration::from_secs(40), || {
                 Ok(std::net::TcpStream::connect(("127.0.0.1", *port)).ok().map(drop))
             })?;
         }
