@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use nightjar_core::settings::EgressMode;
 use nightjar_protocol::control::ControlRequest;
 use nightjar_testbed::host::Surroundings;
 use nightjar_testbed::place::{checkout, program};
@@ -71,12 +72,13 @@ fn the_window_of_a_headless_host_opens_in_a_browser_once_and_changes_what_it_sho
     window.click("nav-network").unwrap();
     window.click("set-egress-off").unwrap();
     wait_until("the host has it", || {
-        around.view().unwrap().settings.unwrap().egress == nightjar_core::settings::EgressMode::Off
+        let settings = around.view().ok().and_then(|view| view.settings);
+        settings.is_some_and(|settings| settings.egress == EgressMode::Off)
     });
     window.click("nav-now").unwrap();
     window.click("earn-switch").unwrap();
-    wait_until("earning is off", || !around.view().unwrap().earn_while_idle);
-    wait_until("the page says so", || window.text("sentence").unwrap().contains("turned off"));
+    wait_until("earning is off", || around.view().is_ok_and(|view| !view.earn_while_idle));
+    wait_until("the page says so", || window.text("sentence").is_ok_and(|text| text.contains("turned off")));
 
     keyboard_alone(&window, &around);
     // A reload goes on, the used link does not.
@@ -154,7 +156,10 @@ fn keyboard_alone(window: &Window, around: &Surroundings) {
         visited.push(at.clone());
         if at == "set-automatic" {
             window.press(ENTER).unwrap();
-            wait_until("the automatic is on", || around.view().unwrap().settings.unwrap().network.automatic);
+            wait_until("the automatic is on", || {
+                let settings = around.view().ok().and_then(|view| view.settings);
+                settings.is_some_and(|settings| settings.network.automatic)
+            });
             return;
         }
     }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use nightjar_core::host::HostState;
 use nightjar_core::lease::{EndReason, LeaseState};
 use nightjar_core::settings::Settings;
-use nightjar_protocol::view::ViewModel;
 use nightjar_sim::wire::{Reply, Request};
 use nightjar_testbed::footprint::marked;
 use nightjar_testbed::helper::Helper;
@@ -48,7 +48,7 @@ fn the_tray_shows_the_sentence_and_its_toggle_works() {
     let mut app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
     let item = tray.item(SOON).unwrap();
     wait_until("the status line is the sentence of the view", || {
-        let view = app.around.view().unwrap();
+        let Ok(view) = app.around.view() else { return false };
         item.menu().unwrap().iter().any(|line| !line.is_enabled && line.label == view.tray.status)
     });
     assert!(windows(&room).is_empty(), "a window although --hidden was given");
@@ -65,17 +65,17 @@ fn the_tray_shows_the_sentence_and_its_toggle_works() {
 
     assert!(is_checked(&item, "Earn while idle"));
     item.click(&item.line("Earn while idle").unwrap()).unwrap();
-    wait_until("earning is off", || !app.around.view().unwrap().earn_while_idle);
+    wait_until("earning is off", || app.around.view().is_ok_and(|view| !view.earn_while_idle));
     wait_until("the toggle shows it", || !is_checked(&item, "Earn while idle"));
     wait_until("it is written down", || {
         std::fs::read_to_string(app.around.settings_path()).unwrap().contains("earn_while_idle = false")
     });
     item.click(&item.line("Earn while idle").unwrap()).unwrap();
-    wait_until("earning is on", || app.around.view().unwrap().earn_while_idle);
+    wait_until("earning is on", || app.around.view().is_ok_and(|view| view.earn_while_idle));
     wait_until("the toggle shows it again", || is_checked(&item, "Earn while idle"));
 
     item.click(&item.line("Snooze for 1 hour").unwrap()).unwrap();
-    wait_until("it snoozes", || app.around.view().unwrap().tray.snoozed);
+    wait_until("it snoozes", || app.around.view().is_ok_and(|view| view.tray.snoozed));
     wait_until("the line ends it", || item.line("End snooze").is_ok());
 
     item.click(&item.line("Quit").unwrap()).unwrap();
@@ -263,7 +263,7 @@ fn peers_24_the_icon_outlives_the_shell_that_shows_it() {
     let shell = Tray::watch(&room.desktop).unwrap();
     let item = shell.item(SOON).unwrap();
     item.click(&item.line("Earn while idle").unwrap()).unwrap();
-    wait_until("earning is off", || !app.around.view().unwrap().earn_while_idle);
+    wait_until("earning is off", || app.around.view().is_ok_and(|view| !view.earn_while_idle));
     wait_until("the toggle shows it", || !is_checked(&item, "Earn while idle"));
     assert!(windows(&room).is_empty(), "a window although a panel shows the icon");
     item.activate().unwrap();
@@ -336,16 +336,11 @@ fn opened(driver: &Path) -> (Room, Surroundings, Window) {
     wait_until("the first run is shown", || window.text("first-run").is_ok());
     window.click("first-skip").unwrap();
     wait_until("the first page is shown", || window.text("sentence").is_ok());
+    // It comes in above the page, which moves what is to be clicked.
+    wait_until("it says that no panel shows the icon", || window.text("no-tray").is_ok());
     (room, around, window)
 }
 
-    // It comes in above the page, which moves what is to be clicked.
-    wait_until("it says that no panel shows the icon", || window.text("no-tray").is_ok());
-#[test]
-fn every_page_is_drawn_in_both_languages_and_themes() {
-    let Some(driver) = driver() else { return };
-    let (_room, around, window) = opened(&driver);
-    // Where pictures are wanted, they go there.
 /// The help page has its list, and is as high as it was a moment ago.
 fn stands_still(window: &Window) -> bool {
     let height = || window.run(HEIGHT_WITH_LIST).ok().filter(|height| height.is_number());
@@ -354,6 +349,11 @@ fn stands_still(window: &Window) -> bool {
     before.is_some() && height() == before
 }
 
+#[test]
+fn every_page_is_drawn_in_both_languages_and_themes() {
+    let Some(driver) = driver() else { return };
+    let (_room, around, window) = opened(&driver);
+    // Where pictures are wanted, they go there.
     let pictures = std::env::var_os("NIGHTJAR_SCREENSHOTS").map(PathBuf::from);
     for (language, earnings) in [("en", "Earnings"), ("zh-CN", "收益")] {
         for theme in ["dark", "light"] {
@@ -404,8 +404,10 @@ fn the_window_draws_the_view_and_its_switch_works() {
     });
     assert!(window.text("gpu-name").unwrap().contains("(simulated)"));
     window.click("earn-switch").unwrap();
-    wait_until("earning is off", || !around.view().unwrap().earn_while_idle);
-    wait_until("the window says so", || window.text("sentence").unwrap().contains("turned off"));
+    wait_until("earning is off", || around.view().is_ok_and(|view| !view.earn_while_idle));
+    wait_until("the window says so", || {
+        window.text("sentence").is_ok_and(|text| text.contains("turned off"))
+    });
     window.click("nav-card").unwrap();
     wait_until("the card's page is drawn", || window.text("past").is_ok());
     // What is drawn larger has fewer of its own pixels.
@@ -523,10 +525,10 @@ impl Lent {
     }
 
     /// What the owner chose for renting, in watts; nothing, where the limit is as it was found.
-    fn chosen_watts(&self) -> Vec<u32> {
-        let power = self.app.around.view().unwrap().settings.unwrap().power;
+    fn chosen_watts(&self) -> anyhow::Result<Vec<u32>> {
+        let power = self.app.around.view()?.settings.context("no settings")?.power;
         assert_eq!(power.limit_percent, None, "the one card has a choice of its own");
-        power.limit_watts.into_values().collect()
+        Ok(power.limit_watts.into_values().collect())
     }
 }
 
@@ -570,18 +572,18 @@ fn the_trays_lines_do_what_they_say() {
     assert!(is_checked(&item, "60 % of the default"));
     click("80 % of the default");
     wait_until("the card's limit", || lent.limit_watts() == 360);
-    assert_eq!(lent.chosen_watts(), [360]);
+    assert_eq!(lent.chosen_watts().unwrap(), [360]);
     wait_until("the mark has moved", || {
         is_checked(&item, "80 % of the default") && !is_checked(&item, "60 % of the default")
     });
     click("As it is");
-    wait_until("no limit for renting", || lent.chosen_watts().is_empty());
+    wait_until("no limit for renting", || lent.chosen_watts().is_ok_and(|chosen| chosen.is_empty()));
     wait_until("the card's own limit", || lent.limit_watts() == 450);
 
     // This job and no other.
     click("Finish this job, then stop");
-    let shown = |is_it: &dyn Fn(&ViewModel) -> bool| is_it(&lent.app.around.view().unwrap());
-    wait_until("it is the last job", || shown(&|view| view.overrides.last_job_until.is_some()));
+    let is_last = || lent.app.around.view().is_ok_and(|view| view.overrides.last_job_until.is_some());
+    wait_until("it is the last job", is_last);
     wait_until("that is said once", || !item.line("Finish this job, then stop").unwrap().is_enabled);
     assert_eq!(job_state(&lent.app.around.view().unwrap()), Some(LeaseState::Running), "the job goes on");
 
@@ -596,7 +598,7 @@ fn the_trays_lines_do_what_they_say() {
         .unwrap();
     wait_until("the line ends it", || item.line("End snooze").is_ok());
     click("End snooze");
-    wait_until("it does not snooze", || !shown(&|view| view.tray.snoozed));
-    assert!(shown(&|view| view.overrides.last_job_until.is_some()), "the last job stays the last");
+    wait_until("it does not snooze", || lent.app.around.view().is_ok_and(|view| !view.tray.snoozed));
+    assert!(is_last(), "the last job stays the last");
     assert!(!item.line("Snooze until the game ends").unwrap().is_enabled, "there is no game");
 }

@@ -32,14 +32,19 @@ fn notified(room: &Room, title: &str) {
     wait_for(title, IN_TIME, || Ok((shown(room, title) > 0).then_some(()))).unwrap();
 }
 
+/// For a look that is repeated: one that is not answered in time is not the last.
+fn is_seen(app: &Host, is_so: impl FnOnce(&ViewModel) -> bool) -> bool {
+    app.around.view().is_ok_and(|view| is_so(&view))
+}
+
+fn is_troubled(view: &ViewModel) -> bool {
+    view.reason.as_ref().is_some_and(|reason| reason.is_trouble())
+}
+
 /// The app in its tray, without a Docker: that is trouble which lasts.
 fn troubled(around: Surroundings) -> Host {
     let app = Host::start_app(around, &["--hidden"]).unwrap();
-    wait_for("the trouble", SOON, || {
-        let reason = app.around.view()?.reason;
-        Ok(reason.filter(|reason| reason.is_trouble()).map(drop))
-    })
-    .unwrap();
+    wait_for("the trouble", SOON, || Ok(is_seen(&app, is_troubled).then_some(()))).unwrap();
     app
 }
 
@@ -53,8 +58,7 @@ fn two_beats(app: &Host, mouse: &mut Mouse) {
     let started = view(app).at;
     wait_for("two beats of the journal", IN_TIME, || {
         mouse.twitch()?;
-        let view = app.around.view()?;
-        Ok((view.at.since_ms(started) > SHORTEST_GAP_MS + 5_000).then_some(()))
+        Ok(is_seen(app, |view| view.at.since_ms(started) > SHORTEST_GAP_MS + 5_000).then_some(()))
     })
     .unwrap();
 }
@@ -77,7 +81,7 @@ fn what_do_not_disturb_held_back_is_told_afterwards_and_its_button_snoozes() {
     assert_eq!(shown(&room, TROUBLE), 1, "{}", room.desktop.notifications());
 
     room.desktop.press("Snooze for 1 hour").unwrap();
-    wait_for("the snooze", SOON, || Ok(app.around.view()?.tray.snoozed.then_some(()))).unwrap();
+    wait_for("the snooze", SOON, || Ok(is_seen(&app, |view| view.tray.snoozed).then_some(()))).unwrap();
     let snoozed = view(&app);
     let minutes = snoozed.overrides.snoozed_until.unwrap().since_ms(snoozed.at) / 60_000;
     assert!((50..=60).contains(&minutes), "snoozed for {minutes} minutes");
@@ -91,8 +95,7 @@ fn nothing_is_shown_over_a_film_and_the_trouble_is_told_once_after_it() {
     let film = room.desktop.full_screen("A film").unwrap();
     let app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
     wait_for("the film and the trouble", SOON, || {
-        let view = app.around.view()?;
-        Ok((is_film_seen(&view) && view.reason.is_some_and(|reason| reason.is_trouble())).then_some(()))
+        Ok(is_seen(&app, |view| is_film_seen(view) && is_troubled(view)).then_some(()))
     })
     .unwrap();
     // Longer than it takes to be told, and nobody is told.
@@ -171,14 +174,14 @@ fn the_week_that_is_over_is_summed_up_once_when_its_owner_sees_it() {
     let film = room.desktop.full_screen("A film").unwrap();
     let mut mouse = room.desktop.mouse().unwrap();
     let app = Host::start_app(around, &["--hidden"]).unwrap();
-    wait_for("the film", SOON, || Ok(is_film_seen(&app.around.view()?).then_some(()))).unwrap();
+    wait_for("the film", SOON, || Ok(is_seen(&app, is_film_seen).then_some(()))).unwrap();
     two_beats(&app, &mut mouse);
     assert!(is_film_seen(&view(&app)));
     assert_eq!(shown(&room, WEEK), 0, "{}", room.desktop.notifications());
     // And the next run has it still.
     drop(app);
     let app = Host::start_app(room.place().unwrap(), &["--hidden"]).unwrap();
-    wait_for("the film", SOON, || Ok(is_film_seen(&app.around.view()?).then_some(()))).unwrap();
+    wait_for("the film", SOON, || Ok(is_seen(&app, is_film_seen).then_some(()))).unwrap();
     two_beats(&app, &mut mouse);
     assert_eq!(shown(&room, WEEK), 0, "{}", room.desktop.notifications());
     drop(film);
