@@ -42,8 +42,19 @@ impl Script {
         std::fs::read_to_string(self.0.path().join("count")).unwrap_or_default().lines().count()
     }
 
+    async fn told_once(&self, told: &Told) -> Gvisor {
+        told.of("sandbox", &self.path().display().to_string(), &[]).await
+    }
+
+    /// A script is slow to start where much else runs.
     async fn told(&self) -> Gvisor {
-        Told::new().of("sandbox", &self.path().display().to_string(), &[]).await
+        let told = Told::new();
+        loop {
+            match self.told_once(&told).await {
+                Gvisor::Pending => tokio::time::sleep(ASK_AGAIN).await,
+                said => return said,
+            }
+        }
     }
 }
 
@@ -93,7 +104,7 @@ async fn one_that_fails_or_knows_no_such_question_is_silent() {
 async fn one_that_hangs_or_never_ends_to_speak_is_not_waited_for() {
     for (text, is) in [("exec sleep 60", Gvisor::Pending), ("exec yes 550.54.15", Gvisor::Silent)] {
         let (script, began) = (Script::new(text), Instant::now());
-        assert_eq!(script.told().await, is, "{text}");
+        assert_eq!(script.told_once(&Told::new()).await, is, "{text}");
         assert!(began.elapsed() < ANSWER_WITHIN * 2, "{:?}", began.elapsed());
     }
     let many = "i=0; while [ $i -lt 2000 ]; do echo 1.$i; i=$((i+1)); done";
