@@ -1,5 +1,5 @@
 //! The desktop app on a real session: tray over D-Bus, window through WebDriver, notifications in a real daemon, the key
-//! in a real keyring.
+//! in a real keyring. One file, so that all of it has one room and one way to look at the app; that makes it long.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::os::unix::fs::MetadataExt as _;

@@ -210,11 +210,6 @@ impl Rig {
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
     }
 
-    /// The container's first, as this machine numbers it.
-    fn process(&self, name: &str) -> u32 {
-        self.engine.ask(["inspect", "--format", "{{.State.Pid}}", name]).unwrap().parse().unwrap()
-    }
-
     fn runs(&self, name: &str) -> bool {
         self.engine.ask(["inspect", "--format", "{{.State.Running}}", name]).is_ok_and(|said| said == "true")
     }
@@ -260,14 +255,14 @@ fn a_tenant_lives_and_dies_by_the_line() {
     std::thread::sleep(Duration::from_secs(6));
     assert!(rig.runs("worker"), "a thawed tenant ended although the agent is there");
 
-    let process = rig.process("worker");
+    let process = rig.engine.process("worker").unwrap();
     worker.say(&GuestCommand::Terminate);
     let (code, took) = worker.end(process);
     assert_eq!(code, Some(0));
     assert!(took < Duration::from_secs(5), "{took:?}");
 
     let mut silent = Guest::worker(&rig.engine, EgressMode::Curated);
-    let process = rig.process("worker");
+    let process = rig.engine.process("worker").unwrap();
     silent.fall_silent();
     let (code, took) = silent.end(process);
     assert_eq!(code, Some(4));
@@ -281,7 +276,7 @@ fn a_tenant_lives_and_dies_by_the_line() {
     assert_ne!(unfit.exit_code(), Some(0));
 
     let mut orphan = Guest::worker(&rig.engine, EgressMode::Curated);
-    let process = rig.process("worker");
+    let process = rig.engine.process("worker").unwrap();
     orphan.client.kill().unwrap();
     let killed = Instant::now();
     let took = gone(process, SOON).unwrap() - killed;

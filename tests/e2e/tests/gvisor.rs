@@ -107,7 +107,7 @@ fn frozen_and_killed(engine: &Engine, runtime: &str) -> (Duration, Duration) {
     let name = format!("busy-{runtime}");
     let busy = ["python3", "-c", "while True: pass"];
     output(&mut tenant(engine, runtime, &["--detach", "--name", &name], &busy)).unwrap();
-    let process = engine.ask(["inspect", "--format", "{{.State.Pid}}", &name]).unwrap().parse().unwrap();
+    let process = engine.process(&name).unwrap();
     let started = Instant::now();
     engine.ask(["pause", &name]).unwrap();
     let frozen = started.elapsed();

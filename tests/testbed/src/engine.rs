@@ -129,6 +129,16 @@ impl Engine {
         command
     }
 
+    /// A container's first process, as this machine numbers it.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn process(&self, container: &str) -> anyhow::Result<u32> {
+        let said = self.ask(["inspect", "--format", "{{.State.Pid}}", container])?;
+        let process = said.parse().ok().filter(|process| *process != 0);
+        process.with_context(|| format!("{container} has no process: {said}"))
+    }
+
     /// What Docker's command line prints.
     ///
     /// # Errors

@@ -190,9 +190,7 @@ impl Stage {
     /// # Errors
     /// When there is no such worker.
     pub fn process(&self, lease: &str) -> anyhow::Result<u32> {
-        let worker = self.worker(lease)?;
-        let process = self.engine.ask(["inspect", "--format", "{{.State.Pid}}", &worker])?;
-        process.parse().with_context(|| format!("no process: {process}"))
+        self.engine.process(&self.worker(lease)?)
     }
 
     /// Full id of the worker of a lease.

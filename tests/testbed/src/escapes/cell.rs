@@ -210,8 +210,7 @@ self_check = ["nightjar-guest", "self-check", "--json"]
     /// # Errors
     /// When it does not run.
     pub fn gateway_process(&self, from: From) -> anyhow::Result<u32> {
-        let said = self.engine.ask(["inspect", "--format", "{{.State.Pid}}", &gateway(from)])?;
-        Ok(said.trim().parse()?)
+        self.engine.process(&gateway(from))
     }
 
     /// The bridge of a tenant's network on the PC, and the PC's address on it.
